@@ -1,0 +1,52 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs in .venv first.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BUILD  ?= build
+BIN    := $(VENV)/bin
+
+SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml meson.build
+
+.PHONY: demo test build check core-tests contract-tests other-pythons stress bench format clean
+
+build: $(VENV)/installed
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("memlane needs Python >= 3.11, $(PYTHON) is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; o = p["optional-dependencies"]; print(*p["dependencies"], *o["test"], *[r for r in o["develop"] if not r.startswith("memlane")], sep="\n")' > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
+	touch $@
+
+$(VENV)/installed: $(VENV)/ready $(SOURCES)
+	@mkdir -p $(BUILD)/extension
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall -Cbuild-dir=$(BUILD)/extension .
+	touch $@
+
+demo: build
+	$(BIN)/memlane demo
+
+test: build check core-tests contract-tests other-pythons
+
+check: build
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest memlane._core --allowlist tests/stubtest-allowlist.txt
+
+core-tests: $(VENV)/ready
+	@if [ -f $(BUILD)/core/build.ninja ]; then :; else PATH="$(abspath $(BIN)):$$PATH" $(BIN)/meson setup $(BUILD)/core tests/core; fi
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/meson test -C $(BUILD)/core --print-errorlogs
+
+contract-tests: build
+	$(BIN)/python -m pytest -n auto tests
+
+other-pythons: build
+	sh tests/other_pythons.sh $(BIN)/python $(BUILD)
+
+format: $(VENV)/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) $(BUILD)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""Checks of what users pass: sizes, names, permissions, timeouts. Knows nothing of the rest."""
+
+from __future__ import annotations
+
+import os
+import re
+
+_UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_DECIMAL_UNITS = {"KB": "KiB", "kB": "KiB", "MB": "MiB", "GB": "GiB", "TB": "TiB"}
+_SIZE = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*")
+
+#: Longest name of a named region, in bytes: what a file name may have, less our prefix and a spare.
+NAME_NBYTES_MAX = 200
+
+
+def size(value: int | str, what: str) -> int:
+    """
+    Turn a size, a number of bytes or text such as "64 MiB", into a number of bytes.
+
+    Raises:
+        TypeError: *value* is neither an int nor a str.
+        ValueError: it is negative, or text that is no size; decimal units are refused with a hint.
+    """
+    if isinstance(value, str):
+        matched = _SIZE.fullmatch(value)
+        if matched is None or matched[2] not in _UNITS:
+            unit = matched[2] if matched else ""
+            hint = f"; write {matched[1]} {_DECIMAL_UNITS[unit]}" if matched and unit in _DECIMAL_UNITS else ""
+            raise ValueError(f"{what} must be bytes or text like '64 MiB' (B, KiB, MiB, GiB, TiB), got {value!r}{hint}")
+        nbytes = int(matched[1]) * _UNITS[matched[2]]
+    elif isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{what} must be an int of bytes or text like '64 MiB', got {value!r}")
+    else:
+        nbytes = value.__index__()
+    if not 0 <= nbytes < 1 << 62:
+        raise ValueError(f"{what} must be from 0 to 2**62 - 1 bytes, got {value!r}")
+    return nbytes
+
+
+def positive(value: int, what: str, most: int) -> int:
+    """Check a count from 1 to *most*; TypeError and ValueError name *what*."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{what} must be an int, got {value!r}")
+    if not 1 <= value.__index__() <= most:
+        raise ValueError(f"{what} must be from 1 to {most}, got {value!r}")
+    return value.__index__()
+
+
+def name(value: str, what: str = "name") -> str:
+    """Check the name of a region: 1 to 200 bytes of UTF-8, no '/', no NUL, not starting with a dot."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str (POSIX shared memory) or an os.PathLike (a file), got {value!r}")
+    if not value or "/" in value or "\0" in value or value.startswith("."):
+        hint = "; for a file pass a pathlib.Path" if "/" in value else ""
+        raise ValueError(f"{what} must not be empty, start with '.' or contain '/' or NUL, got {value!r}{hint}")
+    if len(os.fsencode(value)) > NAME_NBYTES_MAX:
+        raise ValueError(f"{what} must have at most {NAME_NBYTES_MAX} bytes, got {len(os.fsencode(value))}")
+    return value
+
+
+def permissions(value: int) -> int:
+    """Check file permission bits, 0 to 0o777."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"permissions must be an int like 0o600, got {value!r}")
+    if not 0 <= value <= 0o777:
+        raise ValueError(f"permissions must be from 0 to 0o777, got {value:#o}")
+    return value

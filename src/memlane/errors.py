@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""
+Every error of memlane, on one screen.
+
+One base, `MemlaneError`; a parent from the standard library where a caller would catch that one
+anyway. Facts travel as attributes and survive pickling. `Full`, `Empty`, `Lapped` and `ShutDown` are
+normal outcomes, not failures. Failures of the operating system stay `OSError` with errno and path.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import queue
+from typing import Any
+
+
+class MemlaneError(Exception):
+    """Base of all errors of this library; never raised itself. Keyword facts become attributes."""
+
+    def __init__(self, text: str = "", **facts: Any) -> None:
+        super().__init__(text)
+        self.__dict__.update(facts)
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class RegionExistsError(MemlaneError, FileExistsError):
+    """`create` found the name taken; open it, or unlink it first. Facts: `name`."""
+
+
+class RegionNotFoundError(MemlaneError, FileNotFoundError):
+    """`open` found nothing under the name, within its timeout if it had one. Facts: `name`."""
+
+
+class LayoutError(MemlaneError, ValueError):
+    """
+    Sound bytes that do not fit: no region of ours, another layout version, another geometry, another
+    kind of object. Facts: `name`, `found`, `expected`.
+    """
+
+
+class CorruptedError(MemlaneError, ValueError):
+    """
+    Shared bytes that no sound program writes, seen twice. Whoever may write a region may spoil it;
+    nothing was read or written out of bounds. Facts: `name`.
+    """
+
+
+class TruncatedError(MemlaneError, OSError):
+    """The file below a mapping is shorter than it must be. Facts: `name`, `expected`, `found` (bytes)."""
+
+
+class ClosedError(MemlaneError, ValueError):
+    """*This process* closed the object (or was taken for dead because its descriptors were closed)."""
+
+
+class RoleTakenError(MemlaneError):
+    """
+    The role (producer, consumer, writer) is held by a live process. Facts: `role`, `pids` of the
+    holders as they call themselves.
+    """
+
+
+class PeerGoneError(MemlaneError, ConnectionError):
+    """Asked for by `require_peer=True`: the producers there were have died or left, nothing is left to get."""
+
+
+class RecordTooLargeError(MemlaneError, ValueError):
+    """The record can never fit, however long one waits. Facts: `nbytes`, `max_record`."""
+
+
+class ShutDown(MemlaneError):  # noqa: N818
+    """The ring was shut down: for `put` at once, for `get` when everything has been drained."""
+
+
+class Full(MemlaneError, queue.Full):
+    """There was no room within the timeout; nothing was put."""
+
+
+class Empty(MemlaneError, queue.Empty):
+    """There was nothing within the timeout; nothing was taken. A slot: never published."""
+
+
+class Lapped(MemlaneError):
+    """A subscriber was too slow; reading goes on behind the gap. Facts: `lost`, the exact number."""
