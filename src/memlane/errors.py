@@ -9,7 +9,6 @@ normal outcomes, not failures. Failures of the operating system stay `OSError` w
 
 from __future__ import annotations
 
-import copyreg
 import queue
 from typing import Any
 
@@ -19,13 +18,19 @@ class MemlaneError(Exception):
 
     def __init__(self, text: str = "", **facts: Any) -> None:
         super().__init__(text)
-        self.__dict__.update(facts)
+        self._facts = facts
+        for fact, value in facts.items():
+            setattr(self, fact, value)
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+        return _rebuild, (type(self), str(self), self._facts)
+
+
+def _rebuild(error: type[MemlaneError], text: str, facts: dict[str, Any]) -> MemlaneError:
+    return error(text, **facts)
 
 
 class RegionExistsError(MemlaneError, FileExistsError):
