@@ -1,0 +1,711 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A lane: the ring buffer of one producer, and its one consumer.
+ *
+ * Record number s (64 bits, only grows) uses descriptor s mod N. Its payload is contiguous in the bytes
+ * of the lane, a circular allocator over [offset of the oldest record, write offset).
+ *
+ *   descriptors   | FREE | READY | READY | READY | NONE  | NONE |        N = power of two
+ *                          ^head           ^       ^ next commit
+ *                                          next take
+ *   bytes         |....  |oldest .. ...................|write ...|
+ *
+ * Commit is one compare-and-swap of a state word to (s, READY); before it nothing of a record is in
+ * shared memory that anybody looks at. A consumer polls the state of its next record; there is no shared
+ * tail to wait on (`tail` is a hint for lengths and for adoption).
+ *
+ *                       may run at the same time, in any processes
+ *                       producer_*   consumer_*   release   length
+ *   producer_*              no          yes         yes       yes     (one lock a lane keeps threads apart)
+ *   consumer_*             yes           no         yes       yes     (one lock a ring keeps threads apart)
+ *   consumer_release       yes          yes         yes       yes     needs no lock
+ *
+ * Progress: every function is wait-free but for memory that is copied; none ever waits for the other side.
+ * If a process dies at the worst moment: a producer between two stores has committed its record or has
+ * done nothing; a batch is committed by its first record alone, and what was staged behind it is voided by
+ * whoever adopts the lane. A consumer has moved `head` or the record is handed out again.
+ * It is not for two producers on one lane, nor for many consumers (a descriptor then becomes TAKEN).
+ *
+ * Nothing read from the lane is trusted: a word is read once into a local, checked against the private
+ * geometry, then used; what looks impossible is read again before it is called corrupt.
+ */
+#ifndef MEMLANE_LANE_H
+#define MEMLANE_LANE_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "core/layout.h"
+#include "core/waiters.h"
+
+/* One process's view of a lane: addresses and geometry, private and fixed. */
+struct memlane_lane {
+    struct memlane_lane_control *control;
+    struct memlane_descriptor *descriptors;
+    unsigned char *bytes;
+    uint64_t capacity; /* of bytes, a multiple of 8 */
+    uint64_t records; /* at most this many at a time, 1 to mask + 1 */
+    uint64_t mask; /* N - 1 */
+};
+
+/* The producer's private state. Nothing of an open claim is anywhere but here. */
+struct memlane_producer {
+    struct memlane_lane lane;
+    struct memlane_ring_control *ring; /* of which the shutdown flag is looked at */
+    uint64_t next; /* the record to commit next */
+    uint64_t head; /* what was last seen of the consumer */
+    uint64_t oldest; /* offset of record `head`, if head != next */
+    uint64_t write; /* where the next record may start */
+};
+
+/* The consumer's private state for one lane. */
+struct memlane_consumer {
+    struct memlane_lane lane;
+    /* relaxed everywhere: stored under the consumer's lock; another thread's unlocked peek is checked again */
+    _Atomic uint64_t next;
+    _Atomic uint64_t loans; /* records borrowed and not yet behind `head` */
+    uint64_t freed_nbytes; /* since the producer was last rung for */
+    uint64_t freed_records;
+};
+
+/* Where a payload lies: checked, private. */
+struct memlane_extent {
+    uint64_t offset;
+    uint64_t nbytes;
+};
+
+/* A buffer of the caller's. */
+struct memlane_span {
+    const void *bytes;
+    size_t nbytes;
+};
+
+static inline uint64_t memlane_state(uint64_t s, enum memlane_state kind) {
+    return (s >> 29) << 32 | (s & ((UINT64_C(1) << 29) - 1)) << 3 | (uint64_t)kind;
+}
+
+static inline uint64_t memlane_extent_word(uint64_t offset, uint64_t nbytes) {
+    return nbytes << 32 | offset >> 3;
+}
+
+/* Bytes that a record of `nbytes` occupies: a multiple of 8, never 0, so that full and empty differ. */
+static inline uint64_t memlane_occupied(uint64_t nbytes) { return nbytes ? (nbytes + 7) & ~UINT64_C(7) : 8; }
+
+static inline uint64_t memlane_max_record(const struct memlane_lane *lane) {
+    return lane->capacity < MEMLANE_RECORD_MAX ? lane->capacity : MEMLANE_RECORD_MAX;
+}
+
+static inline struct memlane_descriptor *memlane_descriptor_of(const struct memlane_lane *lane, uint64_t s) {
+    return &lane->descriptors[s & lane->mask];
+}
+
+/* Read the extent of a record and check it against the geometry.
+ * Callers: any that saw the state of `s`. Progress: wait-free. Ordering: none of its own.
+ * Returns: MEMLANE_OK; MEMLANE_CORRUPTED if it is out of bounds twice. */
+static inline enum memlane_status memlane_extent_of(const struct memlane_lane *lane, uint64_t s,
+                                                    struct memlane_extent *extent) {
+    for (int look = 0; look < 2; look++) {
+        /* relaxed: the acquire load of the state that made us look has ordered it */
+        uint64_t word = atomic_load_explicit(&memlane_descriptor_of(lane, s)->extent, memory_order_relaxed);
+        extent->offset = (word & UINT32_MAX) << 3;
+        extent->nbytes = word >> 32;
+        if (extent->offset <= lane->capacity &&
+            memlane_occupied(extent->nbytes) <= lane->capacity - extent->offset)
+            return MEMLANE_OK;
+    }
+    return MEMLANE_CORRUPTED;
+}
+
+/* Records in the lane, as a snapshot that was about true at some moment.
+ * Callers: anyone. Progress: wait-free. Ordering: none. Returns: 0 to records. */
+static inline uint64_t memlane_lane_length(const struct memlane_lane *lane) {
+    /* relaxed: a number for people and for estimates; nothing is decided by it */
+    uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_relaxed);
+    uint64_t tail = atomic_load_explicit(&lane->control->tail, memory_order_relaxed);
+    uint64_t length = tail - head;
+    if ((int64_t)length < 0)
+        return 0; /* `tail` is stored after the commit: the consumer may be ahead of it */
+    return length < lane->records ? length : lane->records;
+}
+
+/* ---- shutdown ------------------------------------------------------------------------------- */
+
+/* 0, or how the ring is to come to its end.
+ * Callers: any; the producer before every claim and after every look at head. Progress: wait-free.
+ * Ordering: seq_cst. Returns: 0, MEMLANE_SHUTDOWN_DRAIN or, for anything else, MEMLANE_SHUTDOWN_DROP. */
+static inline uint32_t memlane_ring_shutdown(struct memlane_ring_control *control) {
+    /* sync: ring.shutdown. seq_cst: after the load of head that found new room, see memlane_producer_refresh.
+     * Pairs with memlane_ring_shut. */
+    uint32_t shutdown = atomic_load_explicit(&control->shutdown, memory_order_seq_cst);
+    return shutdown < MEMLANE_SHUTDOWN_DROP ? shutdown : MEMLANE_SHUTDOWN_DROP;
+}
+
+/* Shut the ring down; dropping wins over draining.
+ * Callers: anyone with write access. Progress: lock-free. Ordering: seq_cst. Returns: nothing. */
+static inline void memlane_ring_shut(struct memlane_ring_control *control, uint32_t how) {
+    /* relaxed: only what the CAS expects */
+    uint32_t found = atomic_load_explicit(&control->shutdown, memory_order_relaxed);
+    while (found < how &&
+           /* sync: ring.shutdown. seq_cst: before the looks at waiters.count that follow */
+           !atomic_compare_exchange_weak_explicit(&control->shutdown, &found, how, memory_order_seq_cst,
+                                                  memory_order_relaxed)) {
+    }
+}
+
+/* ---- the producer ----------------------------------------------------------------------------- */
+
+/* Look at `head` again, after what was seen of it left no room.
+ * Callers: the producer. Progress: wait-free. Ordering: acquire and more, see below.
+ * Returns: MEMLANE_OK; MEMLANE_CORRUPTED. */
+static inline enum memlane_status memlane_producer_refresh(struct memlane_producer *producer) {
+    const struct memlane_lane *lane = &producer->lane;
+    for (int look = 0; look < 2; look++) {
+        /* sync: lane.head. seq_cst: an acquire, so that the consumer has finished reading the room we are
+         * about to use, or we would overwrite a record while it is copied out; and in the total order before
+         * the look at the shutdown flag that must follow, see ring_full_lane in docs/memory-model.md. Pairs
+         * with the stores of head in memlane_consumer_finish and memlane_consumer_advance. */
+        uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_seq_cst);
+        struct memlane_extent extent = {0, 0};
+        if (producer->next - head > lane->mask + 1)
+            continue;
+        if (head != producer->next && memlane_extent_of(lane, head, &extent) != MEMLANE_OK)
+            continue;
+        producer->head = head;
+        producer->oldest = extent.offset;
+        return MEMLANE_OK;
+    }
+    return MEMLANE_CORRUPTED;
+}
+
+/* Find room by what was last seen of the consumer. Returns: MEMLANE_OK and *offset; MEMLANE_FULL. */
+static inline enum memlane_status memlane_producer_fit_seen(const struct memlane_producer *producer,
+                                                            uint64_t occupied, uint64_t *offset) {
+    const struct memlane_lane *lane = &producer->lane;
+    uint64_t records = producer->next - producer->head;
+    if (records == 0) {
+        *offset = 0; /* an empty lane starts anew, so that any record fits that ever can */
+        return MEMLANE_OK;
+    }
+    if (records >= lane->records)
+        return MEMLANE_FULL;
+    *offset = producer->write;
+    if (producer->write > producer->oldest) {
+        if (occupied <= lane->capacity - producer->write)
+            return MEMLANE_OK;
+        *offset = 0;
+        return occupied <= producer->oldest ? MEMLANE_OK : MEMLANE_FULL;
+    }
+    /* wrapped; write == oldest is full, since no record occupies 0 bytes */
+    return occupied <= producer->oldest - producer->write ? MEMLANE_OK : MEMLANE_FULL;
+}
+
+/* Claim room for one record: its payload may be written to bytes[*offset ...] from now on.
+ *
+ * Callers:  the producer, no other claim open.
+ * Progress: wait-free; does not wait for room.
+ * Ordering: on MEMLANE_OK all reads the consumer made of this room have finished.
+ * Returns:  MEMLANE_OK; MEMLANE_FULL; MEMLANE_TOO_LARGE; MEMLANE_CLOSED, the ring is shut down;
+ *           MEMLANE_CORRUPTED. Nothing in shared memory has changed, whatever it is.
+ * If the producer dies with a claim: nothing has happened. */
+static inline enum memlane_status memlane_producer_claim(struct memlane_producer *producer, uint64_t nbytes,
+                                                         uint64_t *offset) {
+    if (memlane_ring_shutdown(producer->ring))
+        return MEMLANE_CLOSED;
+    if (nbytes > memlane_max_record(&producer->lane))
+        return MEMLANE_TOO_LARGE;
+    uint64_t occupied = memlane_occupied(nbytes);
+    if (memlane_producer_fit_seen(producer, occupied, offset) == MEMLANE_OK)
+        return MEMLANE_OK;
+    enum memlane_status status = memlane_producer_refresh(producer);
+    if (status != MEMLANE_OK)
+        return status;
+    /* Again, now that head was looked at: a lane full of loans is closed by the flag alone. */
+    if (memlane_ring_shutdown(producer->ring))
+        return MEMLANE_CLOSED;
+    return memlane_producer_fit_seen(producer, occupied, offset);
+}
+
+/* Note privately that record `next` is in place. */
+static inline void memlane_producer_step(struct memlane_producer *producer, uint64_t offset, uint64_t nbytes) {
+    if (producer->next == producer->head)
+        producer->oldest = offset;
+    producer->next += 1;
+    producer->write = offset + memlane_occupied(nbytes);
+}
+
+/* Publish record s, whose payload and extent are in place: the one store that counts.
+ * Returns: MEMLANE_OK; MEMLANE_CLOSED, a consumer closed the lane first; MEMLANE_CORRUPTED. */
+static inline enum memlane_status memlane_producer_publish(const struct memlane_lane *lane, uint64_t s) {
+    struct memlane_descriptor *descriptor = memlane_descriptor_of(lane, s);
+    /* relaxed: only what the CAS expects; between two rounds nobody but a closing consumer stores here */
+    uint64_t found = atomic_load_explicit(&descriptor->state, memory_order_relaxed);
+    for (int tries = 0; tries < 3; tries++) {
+        if (found == memlane_state(s, MEMLANE_STATE_CLOSED))
+            return MEMLANE_CLOSED;
+        /* sync: descriptor.state. seq_cst: a release, so that payload and extent are visible to who sees
+         * READY; and in the total order before the caller's look at waiters.count, or a consumer could go
+         * to sleep on this record. Pairs with the loads in memlane_consumer_peek and memlane_consumer_any. */
+        if (atomic_compare_exchange_strong_explicit(&descriptor->state, &found,
+                                                    memlane_state(s, MEMLANE_STATE_READY),
+                                                    memory_order_seq_cst, memory_order_relaxed))
+            return MEMLANE_OK;
+    }
+    return MEMLANE_CORRUPTED;
+}
+
+/* Store the hint. sync: lane.tail. release: pairs with the acquire load in memlane_consumer_overlooked:
+ * whoever sees this tail sees the READY states below it. */
+static inline void memlane_producer_hint(const struct memlane_producer *producer) {
+    atomic_store_explicit(&producer->lane.control->tail, producer->next, memory_order_release);
+}
+
+static inline void memlane_extent_store(const struct memlane_lane *lane, uint64_t s, uint64_t offset,
+                                        uint64_t nbytes) {
+    /* relaxed: the commit's CAS orders it */
+    atomic_store_explicit(&memlane_descriptor_of(lane, s)->extent, memlane_extent_word(offset, nbytes),
+                          memory_order_relaxed);
+}
+
+/* Commit the claimed record at `offset` with its first `nbytes` bytes (no more than were claimed).
+ *
+ * Callers:  the producer, after memlane_producer_claim.
+ * Progress: wait-free.
+ * Ordering: seq_cst; the caller may look at waiters.count next.
+ * Returns:  MEMLANE_OK; MEMLANE_CLOSED, the ring was shut down meanwhile and nobody will get the record;
+ *           MEMLANE_CORRUPTED. */
+static inline enum memlane_status memlane_producer_commit(struct memlane_producer *producer, uint64_t offset,
+                                                          uint64_t nbytes) {
+    memlane_extent_store(&producer->lane, producer->next, offset, nbytes);
+    enum memlane_status status = memlane_producer_publish(&producer->lane, producer->next);
+    if (status != MEMLANE_OK)
+        return status;
+    memlane_producer_step(producer, offset, nbytes);
+    memlane_producer_hint(producer);
+    return MEMLANE_OK;
+}
+
+/* Copy one record in: claim, copy, commit.
+ * Callers: the producer. Progress, Ordering, Returns: as claim and commit. */
+static inline enum memlane_status memlane_producer_put(struct memlane_producer *producer, const void *record,
+                                                       size_t nbytes) {
+    uint64_t offset;
+    enum memlane_status status = memlane_producer_claim(producer, nbytes, &offset);
+    if (status != MEMLANE_OK)
+        return status;
+    memcpy(producer->lane.bytes + offset, record, nbytes);
+    return memlane_producer_commit(producer, offset, nbytes);
+}
+
+/* Void staged records, the last one first, so that those that are left always follow each other.
+ * Never a bare 0: that would be (0, NONE) of another round. */
+static inline void memlane_lane_void(const struct memlane_lane *lane, uint64_t first, uint64_t end) {
+    while (end-- != first)
+        /* relaxed: nobody looks here until the record in front of it is committed by a release */
+        atomic_store_explicit(&memlane_descriptor_of(lane, end)->state,
+                              memlane_state(end, MEMLANE_STATE_NONE), memory_order_relaxed);
+}
+
+/* Copy in as many of `count` records as there is room for, and commit them all at once.
+ *
+ * Callers:  the producer. Nothing of the caller's may fail any more.
+ * Progress: wait-free.
+ * Ordering: as memlane_producer_commit.
+ * Returns:  MEMLANE_OK, *done > 0 records are in; MEMLANE_FULL, MEMLANE_TOO_LARGE (the first record),
+ *           MEMLANE_CLOSED, MEMLANE_CORRUPTED: none is.
+ * If the producer dies inside: none is in; the staged ones are voided by memlane_producer_adopt. */
+static inline enum memlane_status memlane_producer_put_many(struct memlane_producer *producer,
+                                                            const struct memlane_span *records, size_t count,
+                                                            size_t *done) {
+    struct memlane_producer trial = *producer;
+    const uint64_t first = producer->next;
+    enum memlane_status status = MEMLANE_OK;
+    size_t staged = 0;
+    for (; staged < count; staged++) {
+        uint64_t offset;
+        status = memlane_producer_claim(&trial, records[staged].nbytes, &offset);
+        if (status != MEMLANE_OK)
+            break;
+        memcpy(trial.lane.bytes + offset, records[staged].bytes, records[staged].nbytes);
+        memlane_extent_store(&trial.lane, trial.next, offset, records[staged].nbytes);
+        if (staged > 0)
+            /* sync: descriptor.state. release: the payload is visible to who gets here, which nobody does
+             * before the first record of the batch is READY. Pairs with memlane_consumer_peek. */
+            atomic_store_explicit(&memlane_descriptor_of(&trial.lane, trial.next)->state,
+                                  memlane_state(trial.next, MEMLANE_STATE_READY), memory_order_release);
+        memlane_producer_step(&trial, offset, records[staged].nbytes);
+    }
+    *done = 0;
+    if (staged == 0)
+        return status;
+    status = memlane_producer_publish(&trial.lane, first);
+    if (status != MEMLANE_OK) {
+        memlane_lane_void(&trial.lane, first + 1, first + staged);
+        return status;
+    }
+    *producer = trial;
+    memlane_producer_hint(producer);
+    *done = staged;
+    return MEMLANE_OK;
+}
+
+/* Take up a lane, a fresh one or one with the backlog of a dead or departed producer.
+ *
+ * Callers:  who has just become its owner. May be repeated: dying in it is harmless.
+ * Progress: bounded by the number of descriptors.
+ * Ordering: the owner word was taken with acquire, so all that the last owner did is visible.
+ * Returns:  MEMLANE_OK, the private state is set; MEMLANE_CORRUPTED. */
+static inline enum memlane_status memlane_producer_adopt(struct memlane_producer *producer) {
+    const struct memlane_lane *lane = &producer->lane;
+    const uint64_t descriptors = lane->mask + 1;
+    uint64_t head, next;
+    for (int look = 0;; look++) {
+        /* sync: lane.head. acquire: as in memlane_producer_refresh */
+        head = atomic_load_explicit(&lane->control->head, memory_order_acquire);
+        /* relaxed: the last owner is gone; its stores were made visible with the owner word */
+        next = atomic_load_explicit(&lane->control->tail, memory_order_relaxed);
+        if ((int64_t)(next - head) < 0)
+            next = head; /* it died between a commit and the hint, and the record is consumed */
+        if (next - head <= descriptors)
+            break;
+        if (look == 1)
+            return MEMLANE_CORRUPTED;
+    }
+    for (; next - head < descriptors; next++) {
+        /* sync: descriptor.state. acquire: the state, then the extent below. A record may be read by a
+         * consumer at this very moment; READY, TAKEN and FREE all say that it was committed. */
+        uint64_t state = atomic_load_explicit(&memlane_descriptor_of(lane, next)->state, memory_order_acquire);
+        bool taken = (uint32_t)state ==
+                     (uint32_t)memlane_state(next, MEMLANE_STATE_TAKEN); /* the high half is a tag */
+        if (!taken && state != memlane_state(next, MEMLANE_STATE_READY) &&
+            state != memlane_state(next, MEMLANE_STATE_FREE))
+            break;
+    }
+    uint64_t end = next + 1;
+    while (end - next < descriptors &&
+           /* relaxed: left by a producer that is gone, or by an adopter before us */
+           atomic_load_explicit(&memlane_descriptor_of(lane, end)->state, memory_order_relaxed) ==
+               memlane_state(end, MEMLANE_STATE_READY))
+        end++;
+    memlane_lane_void(lane, next + 1, end);
+
+    struct memlane_extent last = {0, 0}, oldest = {0, 0};
+    if (next != head && (memlane_extent_of(lane, next - 1, &last) != MEMLANE_OK ||
+                         memlane_extent_of(lane, head, &oldest) != MEMLANE_OK))
+        return MEMLANE_CORRUPTED;
+    producer->next = next;
+    producer->head = head;
+    producer->oldest = oldest.offset;
+    producer->write = last.offset + memlane_occupied(last.nbytes);
+    memlane_producer_hint(producer);
+    return MEMLANE_OK;
+}
+
+/* ---- the owner of a lane, and how many lanes are in use -------------------------------------- */
+
+/* Take a lane from `found` (never leased, departed, or a tag proven dead).
+ *
+ * Callers:  anyone who wants to produce; the memory of the lane is reserved already.
+ * Progress: wait-free.
+ * Ordering: acquire: what the owner before did is visible.
+ * Returns:  true: it is ours, memlane_producer_adopt comes next; false: somebody else was faster. */
+static inline bool memlane_lane_lease(struct memlane_lane_control *control, uint32_t found, uint32_t tag) {
+    /* sync: lane.owner. acq_rel: pairs with memlane_lane_depart. Failure relaxed: nothing was taken. */
+    return atomic_compare_exchange_strong_explicit(&control->owner, &found, tag, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+/* Give a lane back; its backlog stays for the consumer, the lane for the next producer.
+ * Callers: the producer. Progress: wait-free. Ordering: release. Returns: false: it was taken from us. */
+static inline bool memlane_lane_depart(struct memlane_lane_control *control, uint32_t tag) {
+    /* sync: lane.owner. release: pairs with memlane_lane_lease; the adopter sees all our states. A CAS,
+     * because one taken for dead must not free the lane of its heir. */
+    return atomic_compare_exchange_strong_explicit(&control->owner, &tag, MEMLANE_OWNER_DEPARTED,
+                                                   memory_order_release, memory_order_relaxed);
+}
+
+/* Tell consumers that the first `lanes` lanes have been leased.
+ * Callers: a new owner, before its first commit. Progress: lock-free. Ordering: seq_cst. Returns: nothing. */
+static inline void memlane_ring_raise_leased(struct memlane_ring_control *control, uint32_t lanes) {
+    /* relaxed: only what the CAS expects */
+    uint32_t leased = atomic_load_explicit(&control->leased, memory_order_relaxed);
+    while (leased < lanes &&
+           /* sync: ring.leased. seq_cst: before the look at waiters.count that follows the first commit in the
+            * total order, or a consumer could sleep without knowing of this lane. Pairs with the load in
+            * memlane_ring_leased. */
+           !atomic_compare_exchange_weak_explicit(&control->leased, &leased, lanes, memory_order_seq_cst,
+                                                  memory_order_relaxed)) {
+    }
+}
+
+/* How many lanes a consumer has to walk, never more than there are.
+ * Callers: any. Progress: wait-free. Ordering: seq_cst. Returns: 0 to lanes. */
+static inline uint32_t memlane_ring_leased(struct memlane_ring_control *control, uint32_t lanes) {
+    /* sync: ring.leased. seq_cst: after waiters.count was announced; a plain load on common machines */
+    uint32_t leased = atomic_load_explicit(&control->leased, memory_order_seq_cst);
+    return leased < lanes ? leased : lanes;
+}
+
+/* ---- the consumer ----------------------------------------------------------------------------- */
+
+/* Begin where the last consumer ended: what it had in hand is handed out again.
+ * Callers: who has just taken the role. Progress: wait-free. Ordering: acquire. Returns: nothing. */
+static inline void memlane_consumer_start(struct memlane_consumer *consumer) {
+    /* sync: lane.head. acquire: pairs with the stores of the consumer before us */
+    uint64_t head = atomic_load_explicit(&consumer->lane.control->head, memory_order_acquire);
+    atomic_store_explicit(&consumer->next, head, memory_order_relaxed); /* relaxed: see the field */
+    atomic_store_explicit(&consumer->loans, 0, memory_order_relaxed); /* relaxed: nobody shares it yet */
+    consumer->freed_nbytes = 0;
+    consumer->freed_records = 0;
+}
+
+/* Move `head` over released records.
+ *
+ * Callers:  anyone of the consuming process; needs no lock.
+ * Progress: lock-free, bounded by the number of descriptors.
+ * Ordering: the caller has a full fence between its mark and this.
+ * Returns:  nothing. */
+static inline void memlane_consumer_advance(const struct memlane_lane *lane) {
+    /* sync: lane.head. acquire: pairs with the CAS below by another thread */
+    uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_acquire);
+    for (uint64_t steps = 0; steps <= lane->mask; steps++) {
+        /* sync: descriptor.state (free). seq_cst: after the caller's fence. Two threads that release
+         * neighbours each mark, fence and look: at least one of them sees both marks. Without the fence
+         * head would stop between them for good. Pairs with the mark in memlane_consumer_release. */
+        if (atomic_load_explicit(&memlane_descriptor_of(lane, head)->state, memory_order_seq_cst) !=
+            memlane_state(head, MEMLANE_STATE_FREE))
+            return;
+        /* sync: lane.head. seq_cst: a release, our reads of the payload are over before the producer may
+         * reuse it; pairs with memlane_producer_refresh. On failure another thread moved it: go on there. */
+        if (atomic_compare_exchange_strong_explicit(&lane->control->head, &head, head + 1,
+                                                    memory_order_seq_cst, memory_order_acquire))
+            head += 1;
+    }
+}
+
+/* Mark a record as released. Returns: true; false: it was not READY, so not ours to release. */
+static inline bool memlane_consumer_mark(const struct memlane_lane *lane, uint64_t s) {
+    uint64_t ready = memlane_state(s, MEMLANE_STATE_READY);
+    /* sync: descriptor.state (free). seq_cst: a release, our reads of the payload come before; see
+     * memlane_consumer_advance. Failure relaxed: nothing was done. */
+    bool marked = atomic_compare_exchange_strong_explicit(&memlane_descriptor_of(lane, s)->state, &ready,
+                                                          memlane_state(s, MEMLANE_STATE_FREE),
+                                                          memory_order_seq_cst, memory_order_relaxed);
+    /* full fence: a CAS alone is none on every processor */
+    atomic_thread_fence(memory_order_seq_cst);
+    return marked;
+}
+
+/* Look at the next record without changing anything.
+ *
+ * Callers:  any thread of the consuming process; without the lock the answer is a guess.
+ * Progress: wait-free.
+ * Ordering: on MEMLANE_OK the payload may be read.
+ * Returns:  MEMLANE_OK, *s and *extent; MEMLANE_EMPTY; MEMLANE_CLOSED; MEMLANE_BUSY, memlane_consumer_skip
+ *           is due; MEMLANE_CORRUPTED. */
+static inline enum memlane_status memlane_consumer_peek(const struct memlane_consumer *consumer, uint64_t *s,
+                                                        struct memlane_extent *extent) {
+    uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
+    /* sync: descriptor.state. acquire: payload and extent of a READY record are visible. Pairs with
+     * memlane_producer_publish; without it we could copy the bytes of the round before. */
+    uint64_t state = atomic_load_explicit(&memlane_descriptor_of(&consumer->lane, next)->state,
+                                          memory_order_acquire);
+    *s = next;
+    if (state == memlane_state(next, MEMLANE_STATE_READY))
+        return memlane_extent_of(&consumer->lane, next, extent);
+    if (state == memlane_state(next, MEMLANE_STATE_CLOSED))
+        return MEMLANE_CLOSED;
+    if (state == memlane_state(next, MEMLANE_STATE_FREE))
+        return MEMLANE_BUSY;
+    return MEMLANE_EMPTY;
+}
+
+/* Pass records that a consumer before us released out of order.
+ * Callers: the consumer. Progress: bounded by the number of descriptors. Ordering: acquire.
+ * Returns: nothing. */
+static inline void memlane_consumer_skip(struct memlane_consumer *consumer) {
+    const struct memlane_lane *lane = &consumer->lane;
+    uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
+    for (uint64_t steps = 0; steps <= lane->mask; steps++, next++)
+        /* sync: descriptor.state (free). acquire: as in memlane_consumer_peek */
+        if (atomic_load_explicit(&memlane_descriptor_of(lane, next)->state, memory_order_acquire) !=
+            memlane_state(next, MEMLANE_STATE_FREE))
+            break;
+    atomic_store_explicit(&consumer->next, next, memory_order_relaxed); /* relaxed: see the field */
+    atomic_thread_fence(memory_order_seq_cst); /* as memlane_consumer_advance asks of its callers */
+    memlane_consumer_advance(lane);
+}
+
+/* Whether something the hints know of is not what the states show: then the lane is corrupt.
+ * `tail` is stored after the state it speaks of, so a tail beyond `next` means a committed record there.
+ * Callers: the consumer, in the slow path, after it found nothing. Progress: wait-free.
+ * Ordering: acquire. Returns: true: look once more, then call it corrupt. */
+static inline bool memlane_consumer_overlooked(const struct memlane_consumer *consumer) {
+    uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
+    /* sync: lane.tail. acquire: pairs with memlane_producer_hint */
+    uint64_t tail = atomic_load_explicit(&consumer->lane.control->tail, memory_order_acquire);
+    struct memlane_extent extent;
+    uint64_t s;
+    return (int64_t)(tail - next) > 0 && memlane_consumer_peek(consumer, &s, &extent) == MEMLANE_EMPTY;
+}
+
+/* Note that a record was freed; true once a quarter of the lane: then look for a waiting producer.
+ * So consumers fence seldom, and a full lane is not refilled one record at a time. */
+static inline bool memlane_consumer_freed(struct memlane_consumer *consumer, uint64_t records, uint64_t nbytes) {
+    consumer->freed_records += records;
+    consumer->freed_nbytes += nbytes;
+    if (consumer->freed_records < (consumer->lane.records + 3) / 4 &&
+        consumer->freed_nbytes < consumer->lane.capacity / 4)
+        return false;
+    consumer->freed_records = 0;
+    consumer->freed_nbytes = 0;
+    return true;
+}
+
+/* Free `records` records from `next` on, which were copied out and occupied `nbytes`.
+ *
+ * Callers:  the consumer, which has seen its tag in the role word after the copy.
+ * Progress: wait-free; bounded by `records` while loans are out.
+ * Ordering: release: the copies are over before the producer may reuse the room.
+ * Returns:  true: see memlane_consumer_freed. */
+static inline bool memlane_consumer_finish(struct memlane_consumer *consumer, uint64_t records,
+                                           uint64_t nbytes) {
+    const struct memlane_lane *lane = &consumer->lane;
+    uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
+    uint64_t end = next + records;
+    /* sync: consumer.loans. acquire: pairs with the release in memlane_consumer_release; at 0 head is `next` */
+    if (atomic_load_explicit(&consumer->loans, memory_order_acquire) == 0)
+        /* sync: lane.head. release: pairs with memlane_producer_refresh. Without it the oldest record
+         * could change while it is being copied out. */
+        atomic_store_explicit(&lane->control->head, end, memory_order_release);
+    else {
+        for (uint64_t s = next; s != end; s++)
+            memlane_consumer_mark(lane, s);
+        memlane_consumer_advance(lane);
+    }
+    atomic_store_explicit(&consumer->next, end, memory_order_relaxed); /* relaxed: see the field */
+    return memlane_consumer_freed(consumer, records, nbytes);
+}
+
+/* Keep the record at `next` as a loan: it stays where it is until memlane_consumer_release.
+ * Callers: the consumer, after memlane_consumer_peek. Progress: wait-free. Ordering: none.
+ * Returns: nothing. */
+static inline void memlane_consumer_borrow(struct memlane_consumer *consumer) {
+    /* relaxed: the lock orders it before the next finish; releases only lower it */
+    atomic_fetch_add_explicit(&consumer->loans, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&consumer->next, 1, memory_order_relaxed); /* relaxed: see the field */
+}
+
+/* Give a borrowed record back, in any order, from any thread, without a lock.
+ *
+ * Callers:  the holder of the loan on record s, once.
+ * Progress: lock-free, bounded by the number of descriptors.
+ * Ordering: release of the payload; full fence, the caller may look at waiters.count next.
+ * Returns:  nothing.
+ * If the process dies inside: the mark was made or not; a successor skips it or hands it out again. */
+static inline void memlane_consumer_release(struct memlane_consumer *consumer, uint64_t s) {
+    memlane_consumer_mark(&consumer->lane, s);
+    memlane_consumer_advance(&consumer->lane);
+    /* sync: consumer.loans. release: only now may a get store head without looking; pairs with
+     * memlane_consumer_finish. Earlier, its plain store could be overtaken by our CAS. */
+    atomic_fetch_sub_explicit(&consumer->loans, 1, memory_order_release);
+}
+
+/* The second look of a waiter: is there anything a get would act on?
+ * Callers: the consumer, after memlane_waiters_announce. Progress: wait-free. Ordering: seq_cst.
+ * Returns: true: do not sleep. */
+static inline bool memlane_consumer_any(const struct memlane_consumer *consumer) {
+    uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
+    /* sync: descriptor.state. seq_cst: after waiters.count was raised; pairs with memlane_producer_publish */
+    uint64_t state = atomic_load_explicit(&memlane_descriptor_of(&consumer->lane, next)->state,
+                                          memory_order_seq_cst);
+    return state == memlane_state(next, MEMLANE_STATE_READY) ||
+           state == memlane_state(next, MEMLANE_STATE_FREE) ||
+           state == memlane_state(next, MEMLANE_STATE_CLOSED);
+}
+
+/* Close the lane at the next record, once the shutdown flag is up and nothing fresh is there.
+ *
+ * Callers:  the consumer.
+ * Progress: wait-free.
+ * Ordering: seq_cst: decides the race with a commit under way.
+ * Returns:  MEMLANE_CLOSED: no record will ever follow; MEMLANE_BUSY: a commit was faster, take it.
+ * A lane that is full of our own loans has no free descriptor to mark; there the producer finds no room
+ * before it looks at `head` again, and then it looks at the flag (docs/memory-model.md, ring_full_lane). */
+static inline enum memlane_status memlane_consumer_close(struct memlane_consumer *consumer) {
+    const struct memlane_lane *lane = &consumer->lane;
+    uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
+    /* sync: lane.head. seq_cst: after the caller's look at the flag; pairs with memlane_producer_refresh */
+    uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_seq_cst);
+    if (next - head > lane->mask)
+        return MEMLANE_CLOSED;
+    struct memlane_descriptor *descriptor = memlane_descriptor_of(lane, next);
+    /* relaxed: only what the CAS expects */
+    uint64_t found = atomic_load_explicit(&descriptor->state, memory_order_relaxed);
+    if (found == memlane_state(next, MEMLANE_STATE_READY))
+        return MEMLANE_BUSY;
+    if (found == memlane_state(next, MEMLANE_STATE_CLOSED))
+        return MEMLANE_CLOSED;
+    /* sync: descriptor.state. acq_rel: against the CAS of memlane_producer_publish, one of the two wins */
+    return atomic_compare_exchange_strong_explicit(&descriptor->state, &found,
+                                                   memlane_state(next, MEMLANE_STATE_CLOSED),
+                                                   memory_order_acq_rel, memory_order_relaxed)
+               ? MEMLANE_CLOSED
+               : MEMLANE_BUSY;
+}
+
+/* The same for a lane that nobody ever leased, without touching its unreserved memory.
+ * Callers: the consumer. Progress: wait-free. Ordering: acq_rel.
+ * Returns: MEMLANE_CLOSED; MEMLANE_BUSY: it has been leased meanwhile. */
+static inline enum memlane_status memlane_lane_close_unleased(struct memlane_lane_control *control) {
+    uint32_t found = MEMLANE_OWNER_NEVER;
+    /* sync: lane.owner. acq_rel: against memlane_lane_lease, one of the two wins; failure acquire: then
+     * the lane is looked at as a leased one. */
+    if (atomic_compare_exchange_strong_explicit(&control->owner, &found, MEMLANE_OWNER_CLOSED,
+                                                memory_order_acq_rel, memory_order_acquire))
+        return MEMLANE_CLOSED;
+    return found == MEMLANE_OWNER_CLOSED ? MEMLANE_CLOSED : MEMLANE_BUSY;
+}
+
+/* Free everything that is ready, unseen.
+ * Callers: the consumer, after a shutdown that drops. Progress: bounded by the number of descriptors.
+ * Ordering: as memlane_consumer_finish. Returns: nothing. */
+static inline void memlane_consumer_drop(struct memlane_consumer *consumer) {
+    struct memlane_extent extent;
+    uint64_t s;
+    for (uint64_t steps = 0; steps <= consumer->lane.mask; steps++) {
+        enum memlane_status status = memlane_consumer_peek(consumer, &s, &extent);
+        if (status == MEMLANE_BUSY)
+            memlane_consumer_skip(consumer);
+        else if (status == MEMLANE_OK || status == MEMLANE_CORRUPTED)
+            memlane_consumer_finish(consumer, 1, 0);
+        else
+            return;
+    }
+}
+
+/* ---- the role of the one consumer ------------------------------------------------------------- */
+
+/* Take the role from `found` (0, or a tag proven dead).
+ * Callers: anyone. Progress: wait-free. Ordering: acquire. Returns: true: ours. */
+static inline bool memlane_role_take(_Atomic uint32_t *role, uint32_t found, uint32_t tag) {
+    /* sync: role.owner. acq_rel: pairs with memlane_role_give; failure relaxed: nothing was taken */
+    return atomic_compare_exchange_strong_explicit(role, &found, tag, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+/* Give the role back. Callers: its holder. Progress: wait-free. Ordering: release.
+ * Returns: false: it was no longer ours. */
+static inline bool memlane_role_give(_Atomic uint32_t *role, uint32_t tag) {
+    /* sync: role.owner. release: pairs with memlane_role_take. A CAS: the heir's role must stay. */
+    return atomic_compare_exchange_strong_explicit(role, &tag, MEMLANE_TAG_NONE, memory_order_release,
+                                                   memory_order_relaxed);
+}
+
+/* Whether the role is still ours, after a copy and before `head` moves.
+ * Callers: the holder. Progress: wait-free. Ordering: none. Returns: true: ours. */
+static inline bool memlane_role_held(_Atomic uint32_t *role, uint32_t tag) {
+    /* relaxed: one taken for dead wrongly shall stop soon; what it does until then is not promised */
+    return atomic_load_explicit(role, memory_order_relaxed) == tag;
+}
+
+#endif

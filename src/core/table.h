@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The participants table: who is in a region, as generations and tags.
+ *
+ * A participant is alive exactly as long as the kernel holds the write lock on its row's byte; that
+ * lock is the caller's business (src/os/lockbytes.h), this file only keeps the generations.
+ *
+ *   generation  even: free   odd: in use        0 -> 1 -> 2 -> ...   only ever by compare-and-swap
+ *   tag         [ generation mod 2^22 | row : 10 ]   what is written where something is owned
+ *
+ *                     may run at the same time as any other, in any process
+ *   join              yes: one CAS, the byte of the row is locked by the caller
+ *   leave             yes: one CAS against the generation of one's own join
+ *   bury              yes: one CAS against the generation that was proven dead
+ *
+ * If a process dies at the worst moment: between lock and CAS the row stays even, hence free; after
+ * the CAS it stays odd without a lock, hence dead, and any one who meets its tag may bury it.
+ */
+#ifndef MEMLANE_TABLE_H
+#define MEMLANE_TABLE_H
+
+#include <stdbool.h>
+
+#include "core/layout.h"
+
+#define MEMLANE_GENERATION_MASK ((UINT64_C(1) << MEMLANE_TAG_GENERATION_BITS) - 1)
+/* A row whose generation gets here is never joined again: the next ones would bring old tags back. */
+#define MEMLANE_GENERATION_RETIRED (MEMLANE_GENERATION_MASK - 1)
+
+static inline uint32_t memlane_tag(uint32_t row, uint64_t generation) {
+    return (uint32_t)((generation & MEMLANE_GENERATION_MASK) << MEMLANE_TAG_ROW_BITS) | row;
+}
+
+static inline uint32_t memlane_tag_row(uint32_t tag) { return tag & (MEMLANE_ROWS_MAX - 1); }
+
+/* Take an even row whose byte the caller has write-locked.
+ *
+ * Callers:  a process that holds the kernel's lock on the byte of this row.
+ * Progress: wait-free.
+ * Ordering: what the row's last owner did is visible.
+ * Returns:  true, *generation is ours (odd); false: in use, retired, or another one was faster. */
+static inline bool memlane_row_join(struct memlane_row *row, uint64_t *generation) {
+    /* relaxed: only a hint for the CAS, which decides */
+    uint64_t even = atomic_load_explicit(&row->generation, memory_order_relaxed);
+    if ((even & 1) || even >= MEMLANE_GENERATION_RETIRED)
+        return false;
+    /* sync: row.generation. acq_rel: pairs with memlane_row_leave and memlane_row_bury, so that nothing
+     * of ours is seen under the generation of the one before. Failure relaxed: nothing was taken. */
+    if (!atomic_compare_exchange_strong_explicit(&row->generation, &even, even + 1, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return false;
+    *generation = even + 1;
+    return true;
+}
+
+/* Give one's own row back, before the lock on its byte is let go.
+ *
+ * Callers:  the owner of `generation`. A plain store here could free the row of a newcomer after one
+ *           was wrongly taken for dead.
+ * Progress: wait-free.
+ * Ordering: everything before is visible to whoever sees the new generation.
+ * Returns:  true; false: we were taken for dead, the row is no longer ours. */
+static inline bool memlane_row_leave(struct memlane_row *row, uint64_t generation) {
+    /* sync: row.generation. release: pairs with the acquire in memlane_row_is; failure relaxed: then
+     * nothing of ours is in the row any more. */
+    return atomic_compare_exchange_strong_explicit(&row->generation, &generation, generation + 1,
+                                                   memory_order_release, memory_order_relaxed);
+}
+
+/* Make a proof of death stand for ever: the generation becomes even, so no lock taken on the byte
+ * later can make the dead one look alive.
+ *
+ * Callers:  whoever saw the byte of this row unlocked while the row showed `generation`.
+ * Progress: wait-free.
+ * Ordering: as leave.
+ * Returns:  nothing: if the CAS fails, somebody else did the same or the owner left by itself. */
+static inline void memlane_row_bury(struct memlane_row *row, uint64_t generation) {
+    /* sync: row.generation. acq_rel: as leave, on behalf of the dead; failure relaxed: nothing to do */
+    atomic_compare_exchange_strong_explicit(&row->generation, &generation, generation + 1,
+                                            memory_order_acq_rel, memory_order_relaxed);
+}
+
+/* Look whether a row still bears a tag.
+ *
+ * Callers:  anyone, also readers without a row.
+ * Progress: wait-free.
+ * Ordering: acquire, see below.
+ * Returns:  true and the full generation: ask the kernel about the byte next; false: the tag is dead. */
+static inline bool memlane_row_is(const struct memlane_row *row, uint32_t tag, uint64_t *generation) {
+    /* sync: row.generation. acquire: pairs with leave and bury: what the owner of a dead tag did last is
+     * visible to the one who takes it over. */
+    *generation = atomic_load_explicit(&row->generation, memory_order_acquire);
+    return (*generation & 1) && memlane_tag(memlane_tag_row(tag), *generation) == tag;
+}
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Payloads that may change while they are copied, as relaxed atomic words.
+ *
+ * A reader of a slot copies bytes that a writer may be overwriting, and throws the copy away if so. With
+ * plain memory accesses that race is undefined in C11; with relaxed atomic words it is defined and
+ * costs the same. The idea and the argument: H. Boehm, "Can seqlocks get along with programming language
+ * memory models?" (MSPC 2012).
+ *
+ * Both functions take addresses aligned to 8 on the shared side, any on the private side; the shared
+ * side must be readable (writable) up to the next multiple of 8.
+ */
+#ifndef MEMLANE_WORDS_H
+#define MEMLANE_WORDS_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* In a loop that waits for another processor: tells this one to slow down. */
+static inline void memlane_cpu_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+/* Copy `nbytes` out of shared words.
+ * Callers: anyone. Progress: wait-free. Returns: nothing; the copy may mix versions. */
+static inline void memlane_words_load(void *restrict to, const _Atomic uint64_t *from, size_t nbytes) {
+    unsigned char *out = to;
+    for (; nbytes >= 8; nbytes -= 8, out += 8, from++) {
+        /* relaxed: the caller's look at the sequence, after its fence, decides whether this counts */
+        uint64_t word = atomic_load_explicit(from, memory_order_relaxed);
+        memcpy(out, &word, 8);
+    }
+    if (nbytes) {
+        /* relaxed: as above */
+        uint64_t word = atomic_load_explicit(from, memory_order_relaxed);
+        memcpy(out, &word, nbytes);
+    }
+}
+
+/* Copy `nbytes` into shared words; the rest of the last word becomes zero.
+ * Callers: the one writer. Progress: wait-free. Returns: nothing. */
+static inline void memlane_words_store(_Atomic uint64_t *to, const void *restrict from, size_t nbytes) {
+    const unsigned char *in = from;
+    for (; nbytes >= 8; nbytes -= 8, in += 8, to++) {
+        uint64_t word;
+        memcpy(&word, in, 8);
+        /* relaxed: the writer's stores of the sequence, with their fences, order it */
+        atomic_store_explicit(to, word, memory_order_relaxed);
+    }
+    if (nbytes) {
+        uint64_t word = 0;
+        memcpy(&word, in, nbytes);
+        /* relaxed: as above */
+        atomic_store_explicit(to, word, memory_order_relaxed);
+    }
+}
+
+#endif

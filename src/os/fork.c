@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include "os/fork.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Above what select() and most programs that pass numbers to children use. */
+enum { HIGH_DESCRIPTOR = 512 };
+#define EPOCH_BUSY UINT64_MAX
+
+struct registered {
+    int descriptor;
+    dev_t device;
+    ino_t inode;
+};
+
+_Atomic uint64_t *memlane_fork_word;
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct registered *registered; /* guarded by mutex */
+static size_t registered_count, registered_room;
+static uint64_t generation = 1; /* copied by every fork, so a child knows its parent's */
+
+static bool is_still(const struct registered *entry) {
+    struct stat found;
+    return fstat(entry->descriptor, &found) == 0 && found.st_dev == entry->device &&
+           found.st_ino == entry->inode;
+}
+
+/* What a child owes its parent. Runs in the only thread of a new process. */
+static void close_inherited(void) {
+    for (size_t i = 0; i < registered_count; i++)
+        if (is_still(&registered[i]))
+            close(registered[i].descriptor);
+    registered_count = 0;
+    generation += 1;
+}
+
+static void before_fork(void) { pthread_mutex_lock(&mutex); }
+
+static void after_fork_in_parent(void) { pthread_mutex_unlock(&mutex); }
+
+static void after_fork_in_child(void) {
+    close_inherited();
+    /* sync: fork.epoch. release: the descriptions are closed before any handle joins anew; pairs with the
+     * acquire in memlane_fork_epoch */
+    atomic_store_explicit(memlane_fork_word, generation, memory_order_release);
+    pthread_mutex_unlock(&mutex);
+}
+
+int memlane_fork_setup(void) {
+    long page = sysconf(_SC_PAGESIZE);
+    void *memory = mmap(NULL, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return -errno;
+    if (madvise(memory, (size_t)page, MADV_WIPEONFORK) != 0)
+        return -errno;
+    memlane_fork_word = memory;
+    atomic_init(memlane_fork_word, generation);
+    return -pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+uint64_t memlane_fork_epoch(void) {
+    for (;;) {
+        /* sync: fork.epoch. acquire: pairs with after_fork_in_child and with the store below */
+        uint64_t epoch = atomic_load_explicit(memlane_fork_word, memory_order_acquire);
+        if (epoch != 0 && epoch != EPOCH_BUSY)
+            return epoch;
+        /* relaxed on failure: another thread of this child does it, look again */
+        if (epoch == 0 && atomic_compare_exchange_strong_explicit(memlane_fork_word, &epoch, EPOCH_BUSY,
+                                                                  memory_order_acquire, memory_order_relaxed)) {
+            /* A raw clone: no hook ran, and a thread that is not here may have held the mutex. */
+            mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+            close_inherited();
+            /* sync: fork.epoch. release: as in after_fork_in_child */
+            atomic_store_explicit(memlane_fork_word, generation, memory_order_release);
+        }
+        sched_yield();
+    }
+}
+
+int memlane_fork_open(int base) {
+    memlane_fork_epoch();
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", base);
+
+    pthread_mutex_lock(&mutex);
+    int result;
+    if (registered_count == registered_room) {
+        size_t room = registered_room ? 2 * registered_room : 16;
+        struct registered *grown = realloc(registered, room * sizeof *grown);
+        if (grown == NULL) {
+            result = -ENOMEM;
+            goto out;
+        }
+        registered = grown;
+        registered_room = room;
+    }
+    int low = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (low < 0) {
+        result = -errno;
+        goto out;
+    }
+    result = fcntl(low, F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR);
+    if (result < 0)
+        result = low; /* a small RLIMIT_NOFILE: any number will do */
+    else
+        close(low);
+    struct stat found;
+    if (fstat(result, &found) != 0) {
+        int error = errno;
+        close(result);
+        result = -error;
+        goto out;
+    }
+    registered[registered_count++] = (struct registered){result, found.st_dev, found.st_ino};
+out:
+    pthread_mutex_unlock(&mutex);
+    return result;
+}
+
+void memlane_fork_close(int descriptor) {
+    memlane_fork_epoch();
+    pthread_mutex_lock(&mutex);
+    for (size_t i = 0; i < registered_count; i++)
+        if (registered[i].descriptor == descriptor) {
+            if (is_still(&registered[i]))
+                close(descriptor);
+            registered[i] = registered[--registered_count];
+            break;
+        }
+    pthread_mutex_unlock(&mutex);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a fork changes: which generation of processes this is, and which descriptors a child must not keep.
+ *
+ * A lock description that a child inherited would keep its parent alive in the eyes of all others. So each one
+ * is opened and registered in one step, under the mutex that the fork hook takes, and the child closes it.
+ * The epoch word lies in a page that the kernel wipes on fork: a child sees 0 until it has done that, even
+ * where a raw clone skipped the hooks.
+ */
+#ifndef MEMLANE_OS_FORK_H
+#define MEMLANE_OS_FORK_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* Prepare page and hooks; call once when the extension is loaded. Returns 0 or a negative errno. */
+int memlane_fork_setup(void);
+
+/* The wiped page. A handle compares its own epoch with this word first thing in every call. */
+extern _Atomic uint64_t *memlane_fork_word;
+
+/* The epoch of this process: never 0, another one in each generation. If a fork skipped the hooks, the child's
+ * duty is done here, at its first call. */
+uint64_t memlane_fork_epoch(void);
+
+/* Open a lock description on the file behind `base`, at a highish number, and register it. Never goes by name:
+ * the name may lead elsewhere by now. Returns the descriptor or a negative errno. */
+int memlane_fork_open(int base);
+
+/* Close a registered description, unless its number has become somebody else's file. */
+void memlane_fork_close(int descriptor);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#include "os/lockbytes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static int lock(int descriptor, int command, int64_t byte, short type, short *found) {
+    struct flock request = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1, .l_pid = 0};
+    int result;
+    do
+        result = fcntl(descriptor, command, &request);
+    while (result < 0 && errno == EINTR);
+    if (result < 0)
+        return errno == EACCES ? -EAGAIN : -errno;
+    if (found)
+        *found = request.l_type;
+    return 0;
+}
+
+int memlane_lockbyte_try(int descriptor, int64_t byte, bool for_writing) {
+    return lock(descriptor, F_OFD_SETLK, byte, for_writing ? F_WRLCK : F_RDLCK, NULL);
+}
+
+int memlane_lockbyte_release(int descriptor, int64_t byte) {
+    return lock(descriptor, F_OFD_SETLK, byte, F_UNLCK, NULL);
+}
+
+int memlane_lockbyte_probe(int descriptor, int64_t byte, bool for_writing) {
+    short found;
+    int result = lock(descriptor, F_OFD_GETLK, byte, for_writing ? F_WRLCK : F_RDLCK, &found);
+    return result < 0 ? result : found != F_UNLCK;
+}
