@@ -423,6 +423,13 @@ static inline bool memlane_lane_depart(struct memlane_lane_control *control, uin
                                                    memory_order_release, memory_order_relaxed);
 }
 
+/* Who owns a lane: a tag, or one of MEMLANE_OWNER_*.
+ * Callers: anyone. Progress: wait-free. Ordering: acquire. Returns: the owner word. */
+static inline uint32_t memlane_lane_owner(const struct memlane_lane_control *control) {
+    /* sync: lane.owner. acquire: a lane that was leased has its memory reserved; pairs with memlane_lane_lease */
+    return atomic_load_explicit(&control->owner, memory_order_acquire);
+}
+
 /* Tell consumers that the first `lanes` lanes have been leased.
  * Callers: a new owner, before its first commit. Progress: lock-free. Ordering: seq_cst. Returns: nothing. */
 static inline void memlane_ring_raise_leased(struct memlane_ring_control *control, uint32_t lanes) {
@@ -699,6 +706,13 @@ static inline bool memlane_role_give(_Atomic uint32_t *role, uint32_t tag) {
     /* sync: role.owner. release: pairs with memlane_role_take. A CAS: the heir's role must stay. */
     return atomic_compare_exchange_strong_explicit(role, &tag, MEMLANE_TAG_NONE, memory_order_release,
                                                    memory_order_relaxed);
+}
+
+/* Who holds a role: a tag or 0.
+ * Callers: anyone. Progress: wait-free. Ordering: acquire. Returns: the word. */
+static inline uint32_t memlane_role_owner(const _Atomic uint32_t *role) {
+    /* sync: role.owner. acquire: pairs with memlane_role_give */
+    return atomic_load_explicit(role, memory_order_acquire);
 }
 
 /* Whether the role is still ours, after a copy and before `head` moves.

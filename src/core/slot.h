@@ -45,11 +45,6 @@ struct memlane_stamp {
     uint64_t boot;
 };
 
-/* Bytes from one copy to the next. Returns: a multiple of 64, so that copies do not share lines. */
-static inline uint64_t memlane_copy_stride(uint64_t nbytes) {
-    return (sizeof(struct memlane_copy_stamp) + nbytes + 63) & ~UINT64_C(63);
-}
-
 static inline struct memlane_copy_stamp *memlane_copy_of(const struct memlane_slot *slot, uint64_t version) {
     return (struct memlane_copy_stamp *)(void *)(slot->copies + (version & slot->mask) * slot->stride);
 }

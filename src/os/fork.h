@@ -11,6 +11,7 @@
 #define MEMLANE_OS_FORK_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Prepare page and hooks; call once when the extension is loaded. Returns 0 or a negative errno. */
@@ -18,6 +19,12 @@ int memlane_fork_setup(void);
 
 /* The wiped page. A handle compares its own epoch with this word first thing in every call. */
 extern _Atomic uint64_t *memlane_fork_word;
+
+/* Whether a handle that was prepared in `epoch` may still be used as it is: one load. */
+static inline bool memlane_fork_is(uint64_t epoch) {
+    /* relaxed: a child sees its own page, wiped before it runs; nothing is ordered by this */
+    return atomic_load_explicit(memlane_fork_word, memory_order_relaxed) == epoch;
+}
 
 /* The epoch of this process: never 0, another one in each generation. If a fork skipped the hooks, the child's
  * duty is done here, at its first call. */
