@@ -51,10 +51,10 @@ static inline enum memlane_status memlane_header_check(const struct memlane_head
                                                        uint64_t file_nbytes) {
     if (header->magic != MEMLANE_MAGIC)
         return MEMLANE_FOREIGN;
-    if (header->layout_version != MEMLANE_LAYOUT_VERSION)
-        return header->layout_version < MEMLANE_LAYOUT_VERSION ? MEMLANE_OLDER : MEMLANE_NEWER;
-    if (header->layout_draft != MEMLANE_LAYOUT_DRAFT)
-        return header->layout_draft < MEMLANE_LAYOUT_DRAFT ? MEMLANE_OLDER : MEMLANE_NEWER;
+    const uint64_t ours = (uint64_t)MEMLANE_LAYOUT_VERSION << 32 | MEMLANE_LAYOUT_DRAFT;
+    const uint64_t found = (uint64_t)header->layout_version << 32 | header->layout_draft;
+    if (found != ours)
+        return found < ours ? MEMLANE_OLDER : MEMLANE_NEWER;
     if (header->features & ~MEMLANE_FEATURES)
         return MEMLANE_UNKNOWN_FEATURES;
     if (header->nbytes > file_nbytes)
