@@ -128,6 +128,16 @@ static inline uint64_t memlane_lane_length(const struct memlane_lane *lane) {
     return length < lane->records ? length : lane->records;
 }
 
+/* How many records were ever freed and ever put, for statistics.
+ * Callers: anyone. Progress: wait-free. Ordering: none. Returns: the number. */
+static inline uint64_t memlane_lane_head(const struct memlane_lane *lane) {
+    return atomic_load_explicit(&lane->control->head, memory_order_relaxed); /* relaxed: for people */
+}
+
+static inline uint64_t memlane_lane_tail(const struct memlane_lane *lane) {
+    return atomic_load_explicit(&lane->control->tail, memory_order_relaxed); /* relaxed: for people */
+}
+
 /* ---- shutdown ------------------------------------------------------------------------------- */
 
 /* 0, or how the ring is to come to its end.
@@ -197,6 +207,16 @@ static inline enum memlane_status memlane_producer_fit_seen(const struct memlane
     }
     /* wrapped; write == oldest is full, since no record occupies 0 bytes */
     return occupied <= producer->oldest - producer->write ? MEMLANE_OK : MEMLANE_FULL;
+}
+
+/* The second look of a waiting producer: has the consumer moved, or the end come?
+ * Callers: the producer, after memlane_waiters_announce. Progress: wait-free. Ordering: seq_cst.
+ * Returns: true: try again before sleeping. */
+static inline bool memlane_producer_any(const struct memlane_producer *producer) {
+    /* sync: lane.head. seq_cst: after waiters.count was raised; pairs with the stores of head, which are followed
+     * by a full fence where a producer is rung for */
+    return atomic_load_explicit(&producer->lane.control->head, memory_order_seq_cst) != producer->head ||
+           memlane_ring_shutdown(producer->ring);
 }
 
 /* Claim room for one record: its payload may be written to bytes[*offset ...] from now on.
@@ -524,6 +544,28 @@ static inline enum memlane_status memlane_consumer_peek(const struct memlane_con
     if (state == memlane_state(next, MEMLANE_STATE_FREE))
         return MEMLANE_BUSY;
     return MEMLANE_EMPTY;
+}
+
+/* Look at up to `most` records from the next on.
+ * Callers, Progress, Ordering: as memlane_consumer_peek.
+ * Returns: how many extents were filled in, of records that follow each other from *s; the first record's status
+ *          if none: never MEMLANE_OK then. */
+static inline size_t memlane_consumer_peek_many(const struct memlane_consumer *consumer, size_t most, uint64_t *s,
+                                                struct memlane_extent *extents, enum memlane_status *status) {
+    *status = memlane_consumer_peek(consumer, s, &extents[0]);
+    if (*status != MEMLANE_OK)
+        return 0;
+    size_t count = 1;
+    for (; count < most; count++) {
+        uint64_t next = *s + count;
+        /* sync: descriptor.state. acquire: as in memlane_consumer_peek. The one before was READY, so nothing
+         * staged and uncommitted is met here. */
+        if (atomic_load_explicit(&memlane_descriptor_of(&consumer->lane, next)->state, memory_order_acquire) !=
+                memlane_state(next, MEMLANE_STATE_READY) ||
+            memlane_extent_of(&consumer->lane, next, &extents[count]) != MEMLANE_OK)
+            break;
+    }
+    return count;
 }
 
 /* Pass records that a consumer before us released out of order.

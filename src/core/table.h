@@ -20,6 +20,7 @@
 #define MEMLANE_TABLE_H
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "core/layout.h"
 
@@ -91,6 +92,40 @@ static inline bool memlane_row_is(const struct memlane_row *row, uint32_t tag, u
      * visible to the one who takes it over. */
     *generation = atomic_load_explicit(&row->generation, memory_order_acquire);
     return (*generation & 1) && memlane_tag(memlane_tag_row(tag), *generation) == tag;
+}
+
+/* The generation of a row, for those who walk the table.
+ * Callers: anyone. Progress: wait-free. Ordering: acquire. Returns: the generation. */
+static inline uint64_t memlane_row_generation(const struct memlane_row *row) {
+    /* sync: row.generation. acquire: as memlane_row_is */
+    return atomic_load_explicit(&row->generation, memory_order_acquire);
+}
+
+/* Write into one's own row what people want to know; `name` is cut to 40 bytes.
+ * Callers: the row's owner. Progress: wait-free. Ordering: none. Returns: nothing. */
+static inline void memlane_row_describe(struct memlane_row *row, uint32_t pid, uint64_t start_time,
+                                        const char *name) {
+    uint64_t words[5] = {0};
+    memcpy(words, name, strnlen(name, sizeof words));
+    /* relaxed, all of them: for people to read, nothing depends on it */
+    atomic_store_explicit(&row->pid, pid, memory_order_relaxed);
+    atomic_store_explicit(&row->start_time, start_time, memory_order_relaxed);
+    for (int i = 0; i < 5; i++)
+        atomic_store_explicit(&row->name[i], words[i], memory_order_relaxed); /* relaxed: as above */
+}
+
+/* Read it; `name` has room for 41 bytes.
+ * Callers: anyone. Progress: wait-free. Ordering: none. Returns: nothing. */
+static inline void memlane_row_description(const struct memlane_row *row, uint32_t *pid, uint64_t *start_time,
+                                           char *name) {
+    uint64_t words[5];
+    /* relaxed, all of them: for people to read; a mix of two owners does no harm */
+    *pid = atomic_load_explicit(&row->pid, memory_order_relaxed);
+    *start_time = atomic_load_explicit(&row->start_time, memory_order_relaxed);
+    for (int i = 0; i < 5; i++)
+        words[i] = atomic_load_explicit(&row->name[i], memory_order_relaxed); /* relaxed: as above */
+    memcpy(name, words, sizeof words);
+    name[sizeof words] = '\0';
 }
 
 #endif

@@ -88,4 +88,20 @@ static inline uint64_t memlane_armed_collect(_Atomic uint64_t *armed) {
     return atomic_exchange_explicit(armed, 0, memory_order_relaxed);
 }
 
+/* ---- where the semaphore is --------------------------------------------------------------------- */
+
+/* Callers: any. Progress: wait-free. Ordering: acquire. Returns: MEMLANE_DOORBELL_*. */
+static inline uint32_t memlane_doorbell_kind(const struct memlane_doorbell *doorbell) {
+    /* sync: doorbell.kind. acquire: device, inode or the semaphore itself are in place; pairs with
+     * memlane_doorbell_note */
+    return atomic_load_explicit(&doorbell->kind, memory_order_acquire);
+}
+
+/* Callers: who made the semaphore. Progress: wait-free. Ordering: release. Returns: nothing. */
+static inline void memlane_doorbell_note(struct memlane_doorbell *doorbell, uint32_t kind) {
+    /* sync: doorbell.kind. release: pairs with memlane_doorbell_kind; without it one could wait on a
+     * semaphore that is not initialised yet */
+    atomic_store_explicit(&doorbell->kind, kind, memory_order_release);
+}
+
 #endif

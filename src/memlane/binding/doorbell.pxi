@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""
+Doorbell: one semaphore that wakes sleepers, as the binding sees it: an address, or none.
+
+Who has no address polls with a growing pause: always right, only slower. Named semaphores are made, found
+and removed by memlane.doorbell; an unnamed one lies in the region itself.
+"""
+
+cdef extern from "core/waiters.h" nogil:
+    void memlane_waiters_announce(void *count)
+    bint memlane_waiters_withdraw(void *count)
+    bint memlane_waiters_any(void *count)
+    bint memlane_waiters_any_fenced(void *count)
+    void memlane_armed_announce(void *armed, uint32_t index)
+    void memlane_armed_withdraw(void *armed, uint32_t index)
+    uint64_t memlane_armed_collect(void *armed)
+    uint32_t memlane_doorbell_kind(const memlane_doorbell *doorbell)
+    void memlane_doorbell_note(memlane_doorbell *doorbell, uint32_t kind)
+
+cdef extern from "os/semwait.h" nogil:
+    uint64_t memlane_monotonic_ns()
+    uint64_t memlane_boottime_ns()
+    int memlane_semaphore_wait(void *semaphore, uint64_t deadline_ns)
+    int memlane_semaphore_post(void *semaphore)
+    int memlane_semaphore_make(void *memory)
+    void *memlane_semaphore_open(const char *name, int *error)
+    void memlane_semaphore_close(void *semaphore)
+    void memlane_pause(uint64_t ns)
+
+# A sleeper looks again after this long at the latest: the bound for whatever a killed process swallowed.
+cdef uint64_t SLICE_NS = 100000000
+cdef uint64_t PAUSE_MIN_NS = 50000
+cdef uint64_t PAUSE_MAX_NS = 5000000
+# A ringer leaves at most this many tokens at once, whatever a hostile count says.
+cdef uint32_t POSTS_MAX = 1024
+cdef uint64_t FOREVER = ~(<uint64_t>0)
+
+
+cdef uint64_t deadline_of(object timeout) except? 0:
+    """Turn seconds into a moment of the monotonic clock in ns; 0: never wait, FOREVER: no end."""
+    cdef double seconds
+    if timeout is None:
+        return FOREVER
+    if isinstance(timeout, bool) or not hasattr(timeout, "__float__"):
+        raise TypeError(f"timeout must be seconds or None, got {timeout!r}")
+    seconds = timeout
+    if not seconds >= 0:
+        raise ValueError(f"timeout must be None or at least 0 seconds, got {timeout!r}")
+    if seconds == 0:
+        return 0
+    if seconds > 1e9:
+        return FOREVER
+    return memlane_monotonic_ns() + <uint64_t>(seconds * 1e9)
+
+
+@cython.final
+cdef class Doorbell:
+    """
+    One doorbell of a region. Made by the set that memlane.doorbell keeps; *offset* is that of its 64 bytes.
+    """
+
+    cdef memlane_doorbell *record
+    cdef void *semaphore
+    cdef bint opened              # by name, so it is to be closed
+    cdef Membership membership
+
+    def __init__(self, Membership membership not None, uint64_t offset):
+        self.membership = membership
+        self.record = <memlane_doorbell *>(membership.mapping.address + offset)
+
+    def __dealloc__(self):
+        # Not the process's last look at its memory: sem_close counts, and unmaps with the last.
+        if self.opened and self.semaphore != NULL:
+            memlane_semaphore_close(self.semaphore)
+
+    @property
+    def kind(self):
+        """0: none was made yet, 1: unnamed, 2: named."""
+        return memlane_doorbell_kind(self.record)
+
+    @property
+    def file(self):
+        """(device, inode) that the maker of a named one noted."""
+        return self.record.device, self.record.inode
+
+    def make_unnamed(self):
+        """Make the semaphore inside the region. For its first user, before others can see the object."""
+        cdef int error = memlane_semaphore_make(self.record.semaphore)
+        if error:
+            raise os_error(error, "make a semaphore")
+        memlane_doorbell_note(self.record, MEMLANE_DOORBELL_UNNAMED)
+        self.semaphore = self.record.semaphore
+
+    def note_named(self, uint64_t device, uint64_t inode):
+        """Tell the others which file the named semaphore is. For its maker."""
+        self.record.device, self.record.inode = device, inode
+        memlane_doorbell_note(self.record, MEMLANE_DOORBELL_NAMED)
+
+    def forget(self):
+        """Say that there is none. For one who is alone in the region."""
+        memlane_doorbell_note(self.record, MEMLANE_DOORBELL_NONE)
+
+    def attach_unnamed(self):
+        self.semaphore = self.record.semaphore
+
+    def attach_named(self, str name):
+        """Open the named semaphore, which posix_ipc made; OSError if it cannot be."""
+        cdef int error
+        encoded = name.encode()
+        self.semaphore = memlane_semaphore_open(encoded, &error)
+        if self.semaphore == NULL:
+            raise os_error(error, f"open semaphore {name}")
+        self.opened = True
+
+    @property
+    def attached(self):
+        return self.semaphore != NULL
+
+    cdef void ring(self, uint32_t times) noexcept nogil:
+        """Leave tokens; without a semaphore there is nothing to do, for then the sleepers poll."""
+        cdef uint32_t turn
+        if self.semaphore != NULL:
+            for turn in range(times):
+                if memlane_semaphore_post(self.semaphore):
+                    return  # EOVERFLOW: more tokens than sleepers there can be
+
+
+cdef Doorbell doorbell_at(Membership membership, void *record, bint make):
+    """The doorbell of this process for a record of the region; made if that is ours to do."""
+    return membership.doorbells.at(<char *>record - <char *>membership.mapping.address, make)
+
+
+cdef int ring_waiters(Membership membership, void *record, Doorbell known, void *count, uint32_t times) except -1:
+    """Take announcements away and post as often; *known* may be None if it was never needed before."""
+    cdef uint32_t taken = 0
+    while taken < times and memlane_waiters_withdraw(count):
+        taken += 1
+    if taken:
+        if known is None or known.semaphore == NULL:
+            known = doorbell_at(membership, record, False)
+        known.ring(taken)
+    return 0
+
+
+cdef class Sleep:
+    """One call's waiting: when it ends, and how long to pause where there is no doorbell."""
+
+    cdef uint64_t deadline
+    cdef uint64_t pause
+
+    def __cinit__(self):
+        self.pause = PAUSE_MIN_NS
+
+    cdef uint64_t slice_end(self) noexcept nogil:
+        cdef uint64_t end = memlane_monotonic_ns() + SLICE_NS
+        return end if end < self.deadline else self.deadline
+
+    cdef bint is_over(self) noexcept nogil:
+        return self.deadline != FOREVER and memlane_monotonic_ns() >= self.deadline
+
+    cdef bint doze(self, void *semaphore) noexcept nogil:
+        """
+        Sleep one slice at most, without the GIL; the caller has announced itself and looked again.
+        Returns whether it was woken by a token.
+        """
+        cdef uint64_t end = self.slice_end()
+        cdef uint64_t now
+        if semaphore != NULL:
+            return memlane_semaphore_wait(semaphore, end) == 0
+        now = memlane_monotonic_ns()
+        if now < end:
+            memlane_pause(self.pause if self.pause < end - now else end - now)
+        self.pause = 2 * self.pause if self.pause < PAUSE_MAX_NS else self.pause
+        return False

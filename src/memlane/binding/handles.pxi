@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: MIT
+"""
+The handles of a ring, with the verbs that users call. Nothing in Python wraps them.
+
+RingBase has every verb, by this process's one default handle of each role; Producer and Consumer have those
+of their role. The texts stand at RingBase.
+"""
+
+
+cdef class Sending(Endpoint):
+    """The verbs of a producer."""
+
+    cdef ProducerRole sending
+
+    cdef ProducerRole producer_role(self):
+        return self.sending
+
+    cdef ProducerRole sending_of(self):
+        if self._closed:
+            self.check()
+        return self.sending
+
+    def put(self, record, *, timeout=None):
+        """
+        Copy one record into the ring, waiting while there is no room.
+
+        Takes a lane at first use. Records of one producer come out in the order of their puts; threads that
+        had to wait go in the order they came. Other threads run while it waits; Ctrl-C interrupts it.
+
+        Args:
+            record: Any contiguous buffer, 0 to `max_record` bytes. Copied before the call returns.
+            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
+
+        Raises:
+            Full: there was no room within *timeout*; the ring is unchanged.
+            ShutDown: the ring was shut down.
+            RecordTooLargeError: *record* can never fit.
+            RoleTakenError: every lane is taken by a live producer (waited for if a timeout was given).
+            OSError: no memory left for the lane (ENOSPC, at first use).
+            ClosedError: this process closed the handle or the region.
+            BufferError, TypeError: *record* is no contiguous buffer.
+        """
+        self.sending_of().put(self, record, timeout)
+
+    def put_nowait(self, record):
+        """`put(record, timeout=0)`: raises Full at once where there is no room."""
+        self.sending_of().put(self, record, 0)
+
+    def put_many(self, records, *, timeout=None):
+        """
+        Copy many records in, as few batches as there is room for; each batch becomes visible at once.
+
+        Args:
+            records: An iterable of contiguous buffers; all are checked before the first one goes in.
+            timeout: Longest wait in seconds for all of them together.
+
+        Returns:
+            How many went in: all of them, or fewer at the deadline or if the ring was shut down meanwhile.
+
+        Raises:
+            Full: not even one went in within *timeout*.
+            ShutDown, RecordTooLargeError, RoleTakenError, OSError, ClosedError, BufferError, TypeError: as `put`.
+        """
+        return self.sending_of().put_many(self, records, timeout)
+
+    def reserve(self, nbytes, *, timeout=None):
+        """
+        Claim room for one record of up to *nbytes* bytes, to be written in place (zero copy).
+
+        The other side sees nothing before the commit. One claim a lane: other threads' puts wait for its end, a
+        second one by the same thread is a RuntimeError.
+
+        Returns:
+            A Room, with the buffer protocol. `with` commits it at the end, and aborts it on an exception.
+
+        Raises:
+            RuntimeError: this thread has a claim open on this lane.
+            Full, ShutDown, RecordTooLargeError, RoleTakenError, OSError, ClosedError: as `put`.
+        """
+        return self.sending_of().reserve(self, nbytes, timeout)
+
+
+cdef class RingBase(Sending):
+    """What a ring does without going through Python: every verb of both roles."""
+
+    def _lead_to(self, Membership membership not None, tuple entry, *, wait):
+        """Make this a handle of the ring that *entry* of the directory describes."""
+        cdef RingState state = RingState.of(membership, entry)
+        self.lead_to(state, wait)
+        self.sending = state.sending
+
+    def _leave(self):
+        """Refuse new work; give back what this handle was the last to use. Doing it twice does nothing."""
+        self.leave_roles()
+
+    def _make_producer(self, producer_class):
+        """A handle of its own lane, not leased yet."""
+        cdef Producer producer = producer_class.__new__(producer_class)
+        self.check()
+        producer.lead_to(self.state, "adaptive")
+        producer.wait = self.wait
+        producer.sending = ProducerRole.__new__(ProducerRole, self.state)
+        return producer
+
+    def _make_consumer(self, consumer_class):
+        """A handle of the consumer's role, which all such handles of this process share."""
+        cdef Consumer consumer = consumer_class.__new__(consumer_class)
+        self.check()
+        consumer.lead_to(self.state, "adaptive")
+        consumer.wait = self.wait
+        return consumer
+
+    # The consumer's verbs stand twice, here and in Consumer: an extension type has one base.
+
+    def get(self, *, timeout=None, require_peer=False):
+        """
+        Take the next record out, waiting while there is none.
+
+        The lanes of the producers are served in turn; of each, records come in the order of `put`. Takes the
+        role of the consumer at first use. Other threads run while it waits; Ctrl-C interrupts it.
+
+        Args:
+            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
+            require_peer: Do not wait for producers that are gone.
+
+        Returns:
+            The record as new bytes.
+
+        Raises:
+            Empty: there was none within *timeout*.
+            ShutDown: the ring was shut down and is drained.
+            PeerGoneError: asked for by *require_peer*: there were producers, all have died or left, and the ring
+                is drained.
+            RoleTakenError: a live process is the consumer; nothing is waited for.
+            CorruptedError: the region holds bytes that no sound program writes.
+            ClosedError: this process closed the handle or the region.
+            MemoryError: no memory for the result; the record stays.
+        """
+        return self.state_of().receiving.get(self, timeout, require_peer)
+
+    def get_nowait(self):
+        """`get(timeout=0)`: raises Empty at once where there is nothing."""
+        return self.state_of().receiving.get(self, 0, False)
+
+    def get_many(self, most, *, timeout=None, require_peer=False):
+        """
+        Take what is there, at least one record and at most *most*, waiting only for the first.
+
+        Returns:
+            A list of new bytes.
+
+        Raises:
+            As `get`; nothing is lost.
+        """
+        return get_many(self, most, timeout, require_peer)
+
+    def get_into(self, buffer, *, timeout=None, require_peer=False):
+        """
+        Copy the next record into a writable contiguous *buffer*.
+
+        Returns:
+            Its length in bytes; the rest of the buffer is left as it was.
+
+        Raises:
+            ValueError: it is longer than the buffer; it stays in the ring.
+            As `get` otherwise.
+        """
+        return get_into(self, buffer, timeout, require_peer)
+
+    def borrow(self, *, timeout=None, require_peer=False):
+        """
+        Take the next record as a loan: its bytes where they lie, read-only, no copy.
+
+        Returns:
+            A Record, with the buffer protocol, to be released: by `with`, or when its last view dies. Until
+            then it takes up room in the ring; in this process the next get goes on behind it.
+
+        Raises:
+            As `get`.
+        """
+        return borrow(self, timeout, require_peer)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next_record(self)
+
+    def shutdown(self, immediate=False):
+        """
+        Bring the ring to its end, for all processes and for good.
+
+        Puts raise ShutDown from now on, waiting ones too. Gets go on until everything is drained, then raise
+        ShutDown; iteration ends. Never waits.
+
+        Args:
+            immediate: What is left is dropped unseen.
+
+        Raises:
+            PermissionError: the region is open read-only.
+            ClosedError: this process closed the handle.
+        """
+        self.check()
+        self.state.shut_down(immediate)
+
+    def __len__(self):
+        """Records put and not yet got, at some moment just past."""
+        return self.state_of().length()
+
+    @property
+    def capacity(self):
+        """Bytes of records that each producer's lane can hold."""
+        return self.state_of().shape.capacity
+
+    @property
+    def max_records(self):
+        """How many records each producer's lane can hold."""
+        return self.state_of().shape.records
+
+    @property
+    def max_record(self):
+        """Bytes of the largest record that can ever fit."""
+        return self.state_of().sending.max_record()
+
+    @property
+    def producers(self):
+        """How many producers there can be at a time."""
+        return self.state_of().shape.lanes
+
+    def stats(self):
+        """
+        Tell what is going on: capacity, records waiting, and for each lane in use its producer and how many records
+        were put and got. A snapshot, as plain dicts and lists.
+        """
+        return self.state_of().stats()
+
+
+@cython.final
+cdef class Producer(Sending):
+    """
+    A handle of one producer's role: a lane of its own, taken at first use. Made by `Ring.producer()`.
+
+    Its threads may share it. Pickled, it becomes a handle without a lane. Given back by `close`, or as a context
+    manager; what was put stays.
+    """
+
+    cdef object __weakref__
+    cdef public object ring
+
+    def close(self):
+        """Give the lane back; its records stay, the next producer goes on behind them. Never fails."""
+        self.leave_roles()
+
+    def __enter__(self):
+        self.check()
+        return self
+
+    def __exit__(self, *_error):
+        self.close()
+
+    def __reduce__(self):
+        return _producer_of, (self.ring,)
+
+    def __del__(self):
+        self.leave_roles()
+
+
+@cython.final
+cdef class Consumer(Endpoint):
+    """
+    A handle of the consumer's role, which all such handles of one process share. Made by `Ring.consumer()`.
+
+    The role is taken at first use, and given back when the last handle that used it is closed. Pickled, it becomes a
+    handle without the role. The verbs are those of Ring.
+    """
+
+    cdef object __weakref__
+    cdef public object ring
+
+    def get(self, *, timeout=None, require_peer=False):
+        """As `Ring.get`."""
+        return self.state_of().receiving.get(self, timeout, require_peer)
+
+    def get_nowait(self):
+        """As `Ring.get_nowait`."""
+        return self.state_of().receiving.get(self, 0, False)
+
+    def get_many(self, most, *, timeout=None, require_peer=False):
+        """As `Ring.get_many`."""
+        return get_many(self, most, timeout, require_peer)
+
+    def get_into(self, buffer, *, timeout=None, require_peer=False):
+        """As `Ring.get_into`."""
+        return get_into(self, buffer, timeout, require_peer)
+
+    def borrow(self, *, timeout=None, require_peer=False):
+        """As `Ring.borrow`."""
+        return borrow(self, timeout, require_peer)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next_record(self)
+
+    def close(self):
+        """Refuse new work; the role goes with the last handle and the last loan. Never fails."""
+        self.leave_roles()
+
+    def __enter__(self):
+        self.check()
+        return self
+
+    def __exit__(self, *_error):
+        self.close()
+
+    def __reduce__(self):
+        return _consumer_of, (self.ring,)
+
+    def __del__(self):
+        self.leave_roles()
+
+
+def _producer_of(ring):
+    return ring.producer()
+
+
+def _consumer_of(ring):
+    return ring.consumer()
+
+
+cdef object get_many(Endpoint handle, object most, object timeout, bint require_peer):
+    cdef Py_ssize_t count = _arguments.positive(most, "most", 1 << 30)
+    cdef ConsumerRole role = handle.state_of().receiving
+    cdef list found
+    if handle.receives and memlane_fork_is(role.epoch):
+        found = role.take_many(count)
+        if found:
+            return found
+    return role.extract(handle, TAKE_MANY, count, NULL, deadline_of(timeout), require_peer)
+
+
+cdef object get_into(Endpoint handle, object buffer, object timeout, bint require_peer):
+    cdef Py_buffer view
+    cdef ConsumerRole role = handle.state_of().receiving
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        return role.extract(handle, TAKE_INTO, 1, &view, deadline_of(timeout), require_peer)
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef object borrow(Endpoint handle, object timeout, bint require_peer):
+    return handle.state_of().receiving.extract(handle, TAKE_LOAN, 1, NULL, deadline_of(timeout), require_peer)
+
+
+cdef object next_record(Endpoint handle):
+    try:
+        return handle.state_of().receiving.get(handle, None, False)
+    except ShutDown:
+        raise StopIteration from None

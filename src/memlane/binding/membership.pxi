@@ -1,0 +1,602 @@
+# SPDX-License-Identifier: MIT
+"""
+Membership: what one process has of one region. Its mapping, its two file descriptions, its row.
+
+The base description is mapped and holds presence; the lock description holds the row and the creation
+byte, and is closed in forked children. A tag is taken at first use, and again after a fork. Whoever uses
+the memory without the GIL, or keeps a loan in it, pins the membership: closing waits for the last pin.
+"""
+
+import random as _random
+import time as _time
+
+from memlane.errors import CorruptedError, LayoutError, TruncatedError
+
+
+cdef extern from "core/layout.h" nogil:
+    struct memlane_header:
+        uint64_t features, region_id, nbytes, table_offset, directory_offset, objects_offset, created_ns
+        uint32_t layout_version, layout_draft, rows, entries, backing, permissions, creator_pid
+        char libc[24]
+        memlane_doorbell anchor
+    struct memlane_row:
+        pass
+    struct memlane_entry:
+        char name[64]
+        uint32_t kind
+        uint64_t offset
+        uint64_t nbytes
+        uint64_t geometry[8]
+        uint32_t schema_nbytes
+        char schema[864]
+    struct memlane_doorbell:
+        uint64_t device
+        uint64_t inode
+        unsigned char semaphore[32]
+    enum:
+        MEMLANE_ROWS_MAX
+        MEMLANE_LAYOUT_VERSION
+        MEMLANE_LAYOUT_DRAFT
+        MEMLANE_FEATURES
+        MEMLANE_CREATION_BYTE
+        MEMLANE_PRESENCE_BYTE
+        MEMLANE_BACKING_ANONYMOUS
+        MEMLANE_DOORBELL_NONE
+        MEMLANE_DOORBELL_UNNAMED
+        MEMLANE_DOORBELL_NAMED
+    enum memlane_status:
+        MEMLANE_OK
+        MEMLANE_FULL
+        MEMLANE_EMPTY
+        MEMLANE_CLOSED
+        MEMLANE_TOO_LARGE
+        MEMLANE_CORRUPTED
+        MEMLANE_BUSY
+        MEMLANE_LOST
+        MEMLANE_TRUNCATED
+        MEMLANE_FOREIGN
+        MEMLANE_OLDER
+        MEMLANE_NEWER
+        MEMLANE_UNKNOWN_FEATURES
+    int64_t MEMLANE_ROW_BYTE(uint32_t row)
+
+cdef extern from "core/table.h" nogil:
+    uint32_t memlane_tag(uint32_t row, uint64_t generation)
+    uint32_t memlane_tag_row(uint32_t tag)
+    bint memlane_row_join(memlane_row *row, uint64_t *generation)
+    bint memlane_row_leave(memlane_row *row, uint64_t generation)
+    void memlane_row_bury(memlane_row *row, uint64_t generation)
+    bint memlane_row_is(const memlane_row *row, uint32_t tag, uint64_t *generation)
+    uint64_t memlane_row_generation(const memlane_row *row)
+    void memlane_row_describe(memlane_row *row, uint32_t pid, uint64_t start_time, const char *name)
+    void memlane_row_description(const memlane_row *row, uint32_t *pid, uint64_t *start_time, char *name)
+
+cdef extern from "core/region.h" nogil:
+    uint64_t memlane_align(uint64_t nbytes)
+    void memlane_header_lay_out(memlane_header *header, uint64_t objects_nbytes)
+    memlane_status memlane_header_check(const memlane_header *header, uint64_t file_nbytes)
+    uint64_t memlane_directory_count(const memlane_header *shared, uint32_t entries)
+    memlane_status memlane_entry_check(const memlane_header *geometry, const memlane_entry *entry)
+    void memlane_directory_add(
+        memlane_header *shared, const memlane_header *geometry, uint64_t index, const memlane_entry *entry)
+    void memlane_creation_note(memlane_header *shared, uint32_t pid)
+    uint32_t memlane_creation_holder(const memlane_header *shared)
+
+cdef extern from "os/fork.h" nogil:
+    int memlane_fork_setup()
+    uint64_t memlane_fork_epoch()
+    bint memlane_fork_is(uint64_t epoch)
+    int memlane_fork_open(int base)
+    void memlane_fork_close(int descriptor)
+
+cdef extern from "os/lockbytes.h" nogil:
+    int memlane_lockbyte_try(int descriptor, int64_t byte, bint for_writing)
+    int memlane_lockbyte_release(int descriptor, int64_t byte)
+    int memlane_lockbyte_probe(int descriptor, int64_t byte, bint for_writing)
+
+# No process ever has this epoch: what is marked with it is closed, or was never prepared.
+cdef uint64_t EPOCH_CLOSED = ~(<uint64_t>0)
+
+cdef int _setup = memlane_fork_setup()
+if _setup:
+    raise os_error(-_setup, "prepare for forks")
+
+cdef enum:
+    ALIVE = 1
+    DEAD = 0
+    UNKNOWN = -1
+
+
+def fork_epoch():
+    """Return the epoch of this process: another one in each generation of forks."""
+    return memlane_fork_epoch()
+
+
+def presence_lock(int descriptor, bint for_writing=False):
+    """
+    Lock the presence byte of a region through *descriptor*: for reading as those present do, for writing
+    to make sure that nobody is. Never waits.
+
+    Returns:
+        Whether it is locked now.
+
+    Raises:
+        OSError: the kernel or the file system has no such locks.
+    """
+    return lock_byte(descriptor, MEMLANE_PRESENCE_BYTE, for_writing)
+
+
+cdef bint lock_byte(int descriptor, int64_t byte, bint for_writing) except -1:
+    cdef int error = memlane_lockbyte_try(descriptor, byte, for_writing)
+    if error == -_errno.EAGAIN:
+        return False
+    if error:
+        raise os_error(-error, "lock a byte", None, "use a local file system and Linux 3.15 or newer")
+    return True
+
+
+def header_bytes(uint64_t objects_nbytes, *, uint64_t region_id, uint32_t backing, uint32_t permissions,
+                 bytes libc):
+    """Return the 4096 bytes of a new header for *objects_nbytes* of objects, and the length of the region."""
+    cdef memlane_header header
+    memset(&header, 0, sizeof(header))
+    memlane_header_lay_out(&header, objects_nbytes)
+    header.region_id = region_id
+    header.backing = backing
+    header.permissions = permissions
+    header.created_ns = _time.time_ns()
+    header.creator_pid = getpid()
+    memcpy(header.libc, PyBytes_AS_STRING(libc), min(len(libc), sizeof(header.libc) - 1))
+    return PyBytes_FromStringAndSize(<char *>&header, sizeof(header)), header.nbytes
+
+
+cdef class Membership:
+    """
+    This process's part in one region; shared by all handles that it has of the region.
+
+    Made by the region layer from a mapping of the whole region and its base descriptor, which it owns from
+    then on. Raises what `check_header` raises.
+    """
+
+    cdef Mapping mapping
+    cdef memlane_header geometry      # a private copy, checked
+    cdef memlane_header *shared
+    cdef readonly int base            # the descriptor, -1 once closed
+    cdef uint64_t _base_device, _base_inode
+    cdef int _lock_descriptor
+    cdef uint32_t _row
+    cdef uint64_t _generation
+    cdef uint32_t _tag
+    cdef uint64_t _epoch              # in which _tag was taken
+    cdef uint64_t _born               # epoch in which this was made
+    cdef readonly bint readonly
+    cdef readonly str name            # for error texts: "region 'robot'"
+    cdef readonly object path         # of the file, for errors of reserving; None for memory
+    cdef int64_t _pins                # calls under way and loans, of this epoch
+    cdef uint64_t _pins_epoch
+    cdef bint _closing
+    cdef readonly bint closed
+    cdef public object doorbells      # finds the semaphores of this region: memlane.doorbell
+    cdef readonly dict roles          # endpoints that all handles of this process share, by what they are
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.base = -1
+        self._lock_descriptor = -1
+        self._epoch = EPOCH_CLOSED
+
+    def __init__(self, Mapping mapping not None, int base, *, str name, object path, bint readonly):
+        cdef memlane_header copied
+        if mapping.nbytes < sizeof(memlane_header):
+            raise TruncatedError(
+                f"{name} has {mapping.nbytes} bytes, a region has at least {sizeof(memlane_header)}; remove it",
+                name=name, expected=sizeof(memlane_header), found=mapping.nbytes)
+        memcpy(&copied, mapping.address, sizeof(copied))
+        check_header(&copied, mapping.nbytes, name)
+        found = _os.fstat(base)
+        mapping.hold()
+        self.mapping = mapping
+        self.geometry = copied
+        self.shared = <memlane_header *>mapping.address
+        self.base = base
+        self._base_device, self._base_inode = found.st_dev, found.st_ino
+        self.name = name
+        self.path = path
+        self.readonly = readonly
+        self.roles = {}
+        self._born = memlane_fork_epoch()
+
+    def __del__(self):
+        if not finalizing():
+            self._closing = True
+            self._tear_down()
+
+    # ---- facts --------------------------------------------------------------------------------
+
+    @property
+    def region_id(self):
+        return self.geometry.region_id
+
+    @property
+    def nbytes(self):
+        return self.geometry.nbytes
+
+    @property
+    def backing(self):
+        return self.geometry.backing
+
+    @property
+    def permissions(self):
+        return self.geometry.permissions
+
+    @property
+    def libc(self):
+        return (<bytes>self.geometry.libc[:24]).rstrip(b"\0")
+
+    @property
+    def objects_offset(self):
+        return self.geometry.objects_offset
+
+    @property
+    def is_native(self):
+        """Whether this very process made the membership: False in forked children."""
+        return memlane_fork_is(self._born)
+
+    @property
+    def tag(self):
+        """The tag of this process if it has a row; 0 if not."""
+        return self._tag if memlane_fork_is(self._epoch) else 0
+
+    # ---- rows -----------------------------------------------------------------------------------
+
+    cdef memlane_row *row_at(self, uint32_t row) noexcept:
+        return <memlane_row *>(self.mapping.address + self.geometry.table_offset) + row
+
+    cdef uint32_t own_tag(self) except 0:
+        """This process's tag; joins at first use and after a fork."""
+        if not memlane_fork_is(self._epoch):
+            self.join()
+        return self._tag
+
+    def join(self):
+        """
+        Take a row of the participants table, if this process has none yet.
+
+        Raises:
+            ClosedError: the region was closed.
+            PermissionError: opened read-only, or this process may not open the file any more.
+            RoleTakenError: every row is taken by a live participant.
+        """
+        cdef uint64_t epoch = memlane_fork_epoch()
+        cdef uint32_t start, turn, row
+        if self._closing:
+            raise ClosedError(f"{self.name} is closed")
+        if self._epoch == epoch:
+            return
+        if self.readonly:
+            raise PermissionError(
+                _errno.EACCES, f"{self.name} is open read-only and cannot take a role; open it without readonly=True")
+        with cython.critical_section(self):
+            if self._epoch == epoch:
+                return
+            self._lock_descriptor = memlane_fork_open(self.base)
+            if self._lock_descriptor < 0:
+                error, self._lock_descriptor = -self._lock_descriptor, -1
+                raise os_error(error, f"join {self.name}", None,
+                               "call region.join() before dropping privileges or closing descriptors")
+            try:
+                if not self._is_base(self._lock_descriptor):
+                    raise ClosedError(f"descriptor {self.base} of {self.name} was closed by this process; open it again")
+                start = _random.randrange(self.geometry.rows)
+                # Even rows first; then those of the dead, whose proof has to be made.
+                for turn in range(2 * self.geometry.rows):
+                    row = (start + turn) % self.geometry.rows
+                    if turn >= self.geometry.rows and self._probe_row(row, True) != DEAD:
+                        continue
+                    if self._take_row(row):
+                        break
+                else:
+                    raise RoleTakenError(
+                        f"all {self.geometry.rows} rows of {self.name} are taken by live participants; "
+                        "close some of them", role="participant", pids=())
+                if memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) != 1:
+                    memlane_row_leave(self.row_at(self._row), self._generation)
+                    raise OSError(_errno.ENOLCK, f"the locks of {self.name} cannot be seen; use a local file system")
+            except BaseException:
+                memlane_fork_close(self._lock_descriptor)
+                self._lock_descriptor = -1
+                raise
+            self._tag = memlane_tag(self._row, self._generation)
+            self._epoch = epoch
+
+    cdef bint _take_row(self, uint32_t row) except -1:
+        if memlane_row_generation(self.row_at(row)) & 1 or not lock_byte(
+                self._lock_descriptor, MEMLANE_ROW_BYTE(row), True):
+            return False
+        if not memlane_row_join(self.row_at(row), &self._generation):
+            memlane_lockbyte_release(self._lock_descriptor, MEMLANE_ROW_BYTE(row))
+            return False
+        self._row = row
+        memlane_row_describe(self.row_at(row), getpid(), process_start_time(), process_name())
+        return True
+
+    cdef bint _is_base(self, int descriptor) noexcept:
+        """Whether a descriptor still leads to the file of this region: numbers are reused."""
+        try:
+            found = _os.fstat(descriptor)
+        except OSError:
+            return False
+        return found.st_dev == self._base_device and found.st_ino == self._base_inode
+
+    cdef int _probe_row(self, uint32_t row, bint joining) except -2:
+        """Ask the kernel whether the owner of an odd row lives; one that does not is buried."""
+        cdef memlane_row *theirs = self.row_at(row)
+        cdef uint64_t generation = memlane_row_generation(theirs)
+        if not generation & 1:
+            return DEAD
+        cdef int locked = memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(row), False)
+        if locked == 1:
+            return ALIVE
+        # A verdict counts only if the same descriptor shows what we know: our own row, or without one yet
+        # that it is still the file of this region.
+        if locked < 0:
+            return UNKNOWN
+        if joining or not memlane_fork_is(self._epoch):
+            if not self._is_base(self.base):
+                return UNKNOWN
+        elif (memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) != 1
+                or memlane_row_generation(self.row_at(self._row)) != self._generation):
+            return UNKNOWN
+        if not self.readonly:
+            memlane_row_bury(theirs, generation)
+        return DEAD
+
+    cdef int verdict(self, uint32_t tag) except -2:
+        """ALIVE, DEAD (then it stays so) or UNKNOWN, for the owner that a tag names."""
+        cdef uint32_t row = memlane_tag_row(tag)
+        cdef uint64_t generation
+        if tag == self._tag and memlane_fork_is(self._epoch):
+            return ALIVE
+        if row >= self.geometry.rows or not memlane_row_is(self.row_at(row), tag, &generation):
+            return DEAD
+        return self._probe_row(row, False)
+
+    cdef object pid_of(self, uint32_t tag):
+        cdef uint32_t pid = 0
+        cdef uint64_t start_time
+        cdef char name[41]
+        if memlane_tag_row(tag) < self.geometry.rows:
+            memlane_row_description(self.row_at(memlane_tag_row(tag)), &pid, &start_time, name)
+        return pid
+
+    def participants(self):
+        """Return (row, pid, start time in clock ticks since boot, name, alive) for every row in use."""
+        cdef uint32_t row, pid
+        cdef uint64_t start_time
+        cdef char name[41]
+        self._check_open()
+        found = []
+        for row in range(self.geometry.rows):
+            if memlane_row_generation(self.row_at(row)) & 1:
+                alive = self._probe_row(row, False)
+                memlane_row_description(self.row_at(row), &pid, &start_time, name)
+                if memlane_row_generation(self.row_at(row)) & 1 or alive != DEAD:
+                    found.append((row, pid, start_time, (<bytes>name).decode(errors="replace"), alive == ALIVE))
+        return found
+
+    def leave(self):
+        """
+        Give the row back.
+
+        Raises:
+            ClosedError: this process had been taken for dead, because its descriptors were closed.
+        """
+        cdef bint left
+        if not memlane_fork_is(self._epoch):
+            return
+        self._epoch = EPOCH_CLOSED
+        left = memlane_row_leave(self.row_at(self._row), self._generation)
+        memlane_fork_close(self._lock_descriptor)
+        self._lock_descriptor = -1
+        if not left:
+            raise ClosedError(f"this process was taken for dead in {self.name}: its descriptors had been closed")
+
+    # ---- the creation byte and the directory ----------------------------------------------------
+
+    def try_lock_creation(self):
+        """Try to become the one who adds an object; the caller keeps its own threads apart."""
+        self.own_tag()
+        if not lock_byte(self._lock_descriptor, MEMLANE_CREATION_BYTE, True):
+            return False
+        memlane_creation_note(self.shared, getpid())
+        return True
+
+    def unlock_creation(self):
+        if memlane_fork_is(self._epoch):
+            memlane_creation_note(self.shared, 0)
+            memlane_lockbyte_release(self._lock_descriptor, MEMLANE_CREATION_BYTE)
+
+    @property
+    def creation_holder(self):
+        """pid of the process that is adding an object, as it calls itself; 0: nobody."""
+        return memlane_creation_holder(self.shared)
+
+    cdef int entry_at(self, uint64_t index, memlane_entry *entry) except -1:
+        memcpy(entry, self.mapping.address + self.geometry.directory_offset + index * sizeof(memlane_entry),
+               sizeof(memlane_entry))
+        if memlane_entry_check(&self.geometry, entry) != MEMLANE_OK:
+            raise CorruptedError(f"entry {index} in the directory of {self.name} is out of bounds; "
+                                 "unlink the region and create it again", name=self.name)
+        return 0
+
+    def entries(self):
+        """Return (name, kind, offset, nbytes, geometry, schema) for every object."""
+        cdef memlane_entry entry
+        cdef uint64_t index
+        self._check_open()
+        found = []
+        for index in range(memlane_directory_count(self.shared, self.geometry.entries)):
+            self.entry_at(index, &entry)
+            found.append((
+                (<bytes>entry.name[:64]).split(b"\0")[0].decode(errors="replace"), entry.kind, entry.offset,
+                entry.nbytes, tuple([entry.geometry[i] for i in range(8)]),
+                (<bytes>entry.schema[:entry.schema_nbytes]).decode(errors="replace")))
+        return found
+
+    def add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
+                  uint64_t reserved_nbytes, object initialise):
+        """
+        Carve an object of *nbytes* behind the last one, reserve its first *reserved_nbytes*, have it
+        initialised by *initialise(offset)* and count it. The caller holds the creation byte.
+
+        Raises:
+            OSError: no room for it; nothing has changed.
+            ValueError: the region or its directory is too small.
+        """
+        cdef memlane_entry entry, last
+        cdef uint64_t index = memlane_directory_count(self.shared, self.geometry.entries)
+        cdef uint64_t offset = self.geometry.objects_offset
+        cdef uint64_t at = self.geometry.directory_offset + index * sizeof(memlane_entry)
+        if index == self.geometry.entries:
+            raise ValueError(f"the directory of {self.name} is full with {index} objects; use a second region")
+        if index:
+            self.entry_at(index - 1, &last)
+            offset = memlane_align(last.offset + last.nbytes)
+        if offset > self.geometry.nbytes or nbytes > self.geometry.nbytes - offset:
+            raise ValueError(
+                f"object {name.decode()!r} needs {nbytes} bytes, {self.name} has "
+                f"{self.geometry.nbytes - min(offset, self.geometry.nbytes)} left; create a larger region")
+        memset(&entry, 0, sizeof(entry))
+        memcpy(entry.name, PyBytes_AS_STRING(name), len(name))
+        memcpy(entry.schema, PyBytes_AS_STRING(schema), len(schema))
+        entry.kind, entry.offset, entry.nbytes, entry.schema_nbytes = kind, offset, nbytes, len(schema)
+        for i, number in enumerate(geometry):
+            entry.geometry[i] = number
+        self.reserve(at, sizeof(entry))
+        try:
+            self.reserve(offset, reserved_nbytes)
+            # What an adder that died, or an object that failed here, may have left.
+            memset(self.mapping.address + offset, 0, reserved_nbytes)
+            initialise(offset)
+        except BaseException:
+            self.give_back(offset, reserved_nbytes)
+            raise
+        memlane_directory_add(self.shared, &self.geometry, index, &entry)
+        return offset
+
+    cdef int reserve(self, uint64_t offset, uint64_t nbytes) except -1:
+        """Have the kernel set memory aside, so that touching it is never a SIGBUS. Raises OSError (ENOSPC)."""
+        cdef unsigned char *address = self.mapping.address + offset
+        cdef int error
+        if self.geometry.backing == MEMLANE_BACKING_ANONYMOUS:
+            address -= offset % PAGE_NBYTES
+            nbytes += offset % PAGE_NBYTES
+            with nogil:
+                error = memlane_populate(address, nbytes)
+            if error:
+                raise reserve_error(-error, None, nbytes)
+        else:
+            require_room(self.base, nbytes, self.path)
+            reserve_file(self.base, offset, nbytes, self.path)
+        return 0
+
+    cdef void give_back(self, uint64_t offset, uint64_t nbytes) noexcept:
+        """Let unused memory go again; what cannot be given back is found again by the next object."""
+        cdef uint64_t first = memlane_align(offset)
+        cdef uint64_t end = (offset + nbytes) & ~(<uint64_t>4095)
+        if end > first:
+            memlane_advise(self.mapping.address + first, end - first, MADV_REMOVE)
+
+    # ---- closing --------------------------------------------------------------------------------
+
+    cdef int _check_open(self) except -1:
+        if self._closing:
+            raise ClosedError(f"{self.name} is closed")
+        return 0
+
+    cdef uint64_t pin(self) except 0:
+        """
+        Keep row, roles and memory for a call under way or a loan; returns what unpin wants back.
+        A forked child keeps the memory for loans that it inherited, but not the parent's row.
+        """
+        self.mapping.hold()
+        cdef uint64_t epoch = memlane_fork_epoch()
+        with cython.critical_section(self):
+            if self._pins_epoch != epoch:
+                self._pins_epoch, self._pins = epoch, 0
+            self._pins += 1
+        return epoch
+
+    cdef void unpin(self, uint64_t epoch) noexcept:
+        cdef bint last = False
+        with cython.critical_section(self):
+            if memlane_fork_is(epoch):
+                self._pins -= 1
+                last = self._closing and self._pins == 0
+        self.mapping.let_go()
+        if last:
+            self._tear_down()
+
+    def close(self):
+        """Refuse new work, and let everything go as soon as no call is under way and no loan is out."""
+        if not self._closing:
+            epoch = self.pin()
+            self._closing = True
+            self.unpin(epoch)
+
+    cdef void _tear_down(self) noexcept:
+        if self.closed or self.mapping is None:
+            return
+        self.closed = True
+        try:
+            self.leave()
+        except ClosedError:
+            pass  # taken for dead before: nothing of ours is left in the table
+        if self.base >= 0:
+            if self._is_base(self.base):
+                _os.close(self.base)
+            self.base = -1
+        self.mapping.let_go()
+        self.mapping.close()
+        if self.doorbells is not None:
+            self.doorbells.close()
+
+
+cdef int check_header(memlane_header *header, uint64_t file_nbytes, str name) except -1:
+    """Judge a private copy of a header; each way to be wrong has its own text."""
+    cdef memlane_status status = memlane_header_check(header, file_nbytes)
+    ours = f"version {MEMLANE_LAYOUT_VERSION} draft {MEMLANE_LAYOUT_DRAFT}"
+    found = f"version {header.layout_version} draft {header.layout_draft}"
+    if status == MEMLANE_OK:
+        return 0
+    if status == MEMLANE_FOREIGN:
+        raise LayoutError(f"{name} is no region of memlane: it does not begin with the magic number; check the name",
+                          name=name, expected="a region", found="other bytes")
+    if status == MEMLANE_OLDER or status == MEMLANE_NEWER:
+        raise LayoutError(
+            f"{name} has layout {found}, which is {'older' if status == MEMLANE_OLDER else 'newer'} than {ours} of this "
+            "library; unlink it and create it again, or use the library that made it",
+            name=name, expected=ours, found=found)
+    if status == MEMLANE_UNKNOWN_FEATURES:
+        raise LayoutError(f"{name} uses features {header.features:#x} that this library does not know; "
+                          "use the library that made it", name=name, expected=0, found=header.features)
+    if status == MEMLANE_TRUNCATED:
+        raise TruncatedError(f"{name} has {file_nbytes} bytes, its header says {header.nbytes}; unlink it and create "
+                             "it again", name=name, expected=header.nbytes, found=file_nbytes)
+    raise CorruptedError(f"the header of {name} contradicts itself; unlink it and create it again", name=name)
+
+
+cdef uint64_t process_start_time() noexcept:
+    """Start of this process in clock ticks since boot, for people; 0 where /proc does not tell."""
+    try:
+        with open("/proc/self/stat", "rb") as stat:
+            return int(stat.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+cdef bytes process_name():
+    """What people call this process: the script it runs."""
+    argv = getattr(_sys, "argv", None) or [""]
+    name = _os.path.basename(argv[0]) or _os.path.basename(_sys.executable or "python")
+    return _os.fsencode(name)[:40]
