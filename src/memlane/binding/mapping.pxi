@@ -1,0 +1,995 @@
+# SPDX-License-Identifier: MIT
+"""
+Mapping: one mapped range of memory, and what can be done with it.
+
+A mapping counts its uses: exported buffers, holds of the library's own objects, and calls under way.
+Closing only refuses new ones; the memory goes with the last. The count, the closed mark and the
+protections change in critical sections of the mapping, in which nothing waits and no Python code runs.
+"""
+
+cdef extern from "os/map.h" nogil:
+    enum:
+        MEMLANE_MADV_COLD
+        MEMLANE_MADV_PAGEOUT
+        MEMLANE_MADV_POPULATE_READ
+        MEMLANE_MADV_POPULATE_WRITE
+        MEMLANE_MADV_COLLAPSE
+    uint64_t memlane_page_nbytes()
+    int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags, unsigned char **address)
+    int memlane_unmap(unsigned char *address, uint64_t nbytes)
+    int memlane_remap(unsigned char **address, uint64_t nbytes, uint64_t new_nbytes)
+    int memlane_sync(unsigned char *address, uint64_t nbytes, int flags)
+    int memlane_advise(unsigned char *address, uint64_t nbytes, int advice)
+    int memlane_protect(unsigned char *address, uint64_t nbytes, int protection)
+    int memlane_reserve(int fd, uint64_t offset, uint64_t nbytes)
+    int memlane_populate(void *address, uint64_t nbytes)
+    int memlane_block_device_nbytes(int fd, uint64_t *nbytes)
+
+cdef extern from "<sys/mman.h>" nogil:
+    enum:
+        PROT_NONE, PROT_READ, PROT_WRITE, PROT_EXEC
+        MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
+        MS_SYNC, MS_ASYNC, MS_INVALIDATE
+        MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED, MADV_FREE, MADV_REMOVE
+        MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTFORK, MADV_DOFORK, MADV_DONTDUMP, MADV_DODUMP
+        MADV_MERGEABLE, MADV_UNMERGEABLE
+
+cdef extern from "<string.h>" nogil:
+    void *memmem(const void *haystack, size_t haystack_nbytes, const void *needle, size_t needle_nbytes)
+
+cdef extern from "<unistd.h>" nogil:
+    int getpid()
+    int close_descriptor "close"(int fd)
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        _EINTR "EINTR"
+        _EINVAL "EINVAL"
+        _EFAULT "EFAULT"
+        _ENOMEM "ENOMEM"
+
+cdef extern from "Python.h":
+    int PyErr_ResourceWarning(object source, Py_ssize_t stack_level, const char *text, ...) except -1
+
+
+cdef uint64_t PAGE_NBYTES = memlane_page_nbytes()
+PAGE_SIZE = PAGE_NBYTES
+
+# kept here, for a module's names are gone when the last mappings die
+cdef object is_finalizing = _sys.is_finalizing
+
+# Copies and searches of this many bytes let other threads run; below it giving the GIL away and taking
+# it back costs more than the copy (chosen somewhat arbitrarily, at some 50 microseconds of copying).
+cdef enum:
+    LONG_COPY_NBYTES = 1 << 20
+
+# the kernel's: a file name of 255 bytes, less its own "memfd:"
+cdef enum:
+    MEMFD_NAME_NBYTES_MAX = 249
+
+cdef dict ADVICE = {
+    "normal": MADV_NORMAL,
+    "random": MADV_RANDOM,
+    "sequential": MADV_SEQUENTIAL,
+    "willneed": MADV_WILLNEED,
+    "dontneed": MADV_DONTNEED,
+    "free": MADV_FREE,
+    "remove": MADV_REMOVE,
+    "hugepage": MADV_HUGEPAGE,
+    "nohugepage": MADV_NOHUGEPAGE,
+    "dontfork": MADV_DONTFORK,
+    "dofork": MADV_DOFORK,
+    "dontdump": MADV_DONTDUMP,
+    "dodump": MADV_DODUMP,
+    "mergeable": MADV_MERGEABLE,
+    "unmergeable": MADV_UNMERGEABLE,
+    "cold": MEMLANE_MADV_COLD,
+    "pageout": MEMLANE_MADV_PAGEOUT,
+    "populate_read": MEMLANE_MADV_POPULATE_READ,
+    "populate_write": MEMLANE_MADV_POPULATE_WRITE,
+    "collapse": MEMLANE_MADV_COLLAPSE,
+}
+
+cdef dict PROTECTIONS = {
+    "none": PROT_NONE,
+    "r": PROT_READ,
+    "rw": PROT_READ | PROT_WRITE,
+    "rx": PROT_READ | PROT_EXEC,
+    "rwx": PROT_READ | PROT_WRITE | PROT_EXEC,
+}
+
+
+cdef uint64_t size_of(object value, str what, uint64_t least) except? 0:
+    nbytes = _arguments.size(value, what)
+    if nbytes < least:
+        raise ValueError(f"{what} must be at least {least}, got {value!r}")
+    return nbytes
+
+
+cdef int protection_of(object access) except -1:
+    if access == "r":
+        return PROT_READ
+    if access == "r+" or access == "c":
+        return PROT_READ | PROT_WRITE
+    raise ValueError(f"access must be 'r', 'r+' or 'c' (copy on write), got {access!r}")
+
+
+cdef bint finalizing() noexcept:
+    return is_finalizing is None or is_finalizing()
+
+
+@cython.final
+cdef class Mapping:
+    """
+    A range of mapped memory: all that mmap(2) can do, behind the buffer protocol.
+
+    Made by `anonymous`, `memfd`, `open`, `create`, `shm` or `from_fd`, never by calling the class.
+    Slices are copies; `memoryview(mapping)` and `numpy.frombuffer(mapping, dtype)` are views, which keep
+    the memory mapped for as long as they live, also when the mapping is closed before. Any thread may
+    use a mapping; two that write the same bytes mix them. It crosses fork and cannot be pickled.
+
+    After `close` every use raises ClosedError; only these still answer:
+
+    Attributes:
+        nbytes: Length in bytes.
+        path: Path of the file as it was given; None for memory and for `from_fd`.
+        access: "r", "r+" or "c" (copy on write).
+        closed: Whether this process has closed it.
+    """
+
+    cdef unsigned char *address         # the user's first byte; NULL when nothing is mapped
+    cdef readonly uint64_t nbytes
+    cdef readonly str path
+    cdef readonly str access
+    cdef str _what                      # for people: "memfd 'scratch'"
+    cdef str _fixed_because             # why it cannot be resized; None if it can
+    cdef str _full_path                 # where resize finds the file again, wherever the process went
+    cdef uint64_t _device, _inode       # ... and what it must find there
+    cdef uint64_t _offset               # of the first byte in the file
+    cdef uint64_t _uses                 # exported buffers + holds + calls under way
+    cdef tuple _protected               # ((start, stop, PROT_ bits), ...) by `protect`, from the first page; None: nothing
+    cdef int _protection                # PROT_ bits of all the rest
+    cdef int _fd                        # a memfd's, which resize needs; else -1
+    cdef int _creator                   # pid
+    cdef bint _closed
+    cdef bint _owns_last_page           # no file goes on behind the last byte
+    cdef bint _kept_from_children       # by advise("dontfork")
+    cdef object __weakref__
+
+    def __cinit__(self, *args, **kwargs):
+        self._fd = -1
+        self._closed = True  # until something is mapped
+        self._what = "nothing"
+        self._fixed_because = "nothing is mapped"
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError(
+            "a Mapping is made by Mapping.anonymous, memfd, open, create, shm or from_fd, not by calling the class"
+        )
+
+    # ---- making -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def anonymous(nbytes, *, private=False, no_reserve=False):
+        """
+        Map memory without a file, filled with zeros.
+
+        Args:
+            nbytes: Length, in bytes or as text like "64 MiB"; at least 1.
+            private: After a fork each process has its own copy; the default is one memory for all.
+            no_reserve: Do not count the memory before it is touched (MAP_NORESERVE).
+
+        Raises:
+            ValueError: *nbytes* is 0, negative or no size.
+            OSError: There is no room for it in memory or address space.
+
+        Pages come into being when they are touched. Shared memory cannot be resized, private can.
+        """
+        cdef Mapping self = Mapping.__new__(Mapping)
+        self.access = "r+"
+        self._what = "private memory" if private else "shared memory"
+        self._fixed_because = None if private else (
+            "the kernel would make the mapping longer but not the shared memory below it, so that touching the "
+            "new part kills the process; use Mapping.memfd, which grows"
+        )
+        self._owns_last_page = True
+        self._map(-1, 0, size_of(nbytes, "nbytes", 1),
+                  MAP_ANONYMOUS | (MAP_PRIVATE if private else MAP_SHARED) | (MAP_NORESERVE if no_reserve else 0))
+        return self
+
+    @staticmethod
+    def memfd(nbytes, *, name="memlane"):
+        """
+        Map a memory file without a name in any directory, filled with zeros and reserved at once.
+
+        Args:
+            nbytes: Length, in bytes or as text like "64 MiB"; at least 1.
+            name: For people who read /proc/PID/maps; need not be unique.
+
+        Raises:
+            ValueError: *nbytes* is 0, negative or no size.
+            OSError: There is no room; `need` and `free` say how much.
+
+        It crosses fork. One descriptor of it stays open, close-on-exec, until `close`: `resize` needs it.
+        """
+        cdef Mapping self = Mapping.__new__(Mapping)
+        cdef uint64_t length = size_of(nbytes, "nbytes", 1)
+        cdef int fd = -1
+        if len(_os.fsencode(name)) > MEMFD_NAME_NBYTES_MAX:
+            raise ValueError(f"name must have at most {MEMFD_NAME_NBYTES_MAX} bytes, got {name!r}")
+        try:
+            try:
+                fd = _os.memfd_create(name, _os.MFD_CLOEXEC | 0x0008)  # MFD_NOEXEC_SEAL, new in Linux 6.3
+            except OSError as failed:
+                if failed.errno != _errno.EINVAL:
+                    raise
+                fd = _os.memfd_create(name, _os.MFD_CLOEXEC)
+        except OSError as failed:
+            raise os_error(failed.errno, f"make the memfd {name!r}") from None
+        self._fd = fd
+        self.access = "r+"
+        self._what = f"memfd {name!r}"
+        self._fixed_because = None
+        self._owns_last_page = True
+        try:
+            require_room(fd, length, None)
+            reserve_file(fd, 0, length, None)
+            self._map(fd, 0, length, MAP_SHARED)
+        except BaseException:
+            self._fd = -1
+            _os.close(fd)
+            raise
+        return self
+
+    @staticmethod
+    def open(path, access="r", *, offset=0, nbytes=None, sync=False):
+        """
+        Map an existing file or device.
+
+        Args:
+            path: A path (not a name of shared memory: see `shm`).
+            access: "r" reads, "r+" reads and writes the file, "c" writes a private copy of the pages.
+            offset: First byte, in bytes or as text; any number.
+            nbytes: Length; None maps to the end of the file. A device without an end needs it.
+            sync: Open with O_SYNC, which makes /dev/mem map without caching.
+
+        Raises:
+            FileNotFoundError, PermissionError, IsADirectoryError: As from `open`.
+            io.UnsupportedOperation: Both an OSError and a ValueError: the file is empty, or ends before
+                the last byte asked for.
+            OSError: It cannot be mapped (a pipe, a socket), or there is no room.
+            ValueError: An argument is no size or no access.
+
+        The descriptor is closed before this returns. The file is not reserved: touching a hole of a
+        sparse file on a full disk, or what somebody cut off after the mapping was made, is a SIGBUS.
+        """
+        cdef int flags
+        protection_of(access)
+        if isinstance(path, int):
+            raise TypeError(f"path must be a str, bytes or os.PathLike, got {path!r}; for a descriptor use from_fd")
+        where = _os.fsdecode(path)
+        flags = _os.O_RDWR if access == "r+" else _os.O_RDONLY
+        return Mapping._open(where, access, offset, nbytes, flags | (_os.O_SYNC if sync else 0))
+
+    @staticmethod
+    def create(path, nbytes, *, permissions=0o600):
+        """
+        Make a new file of zeros, reserve its room on the disk, and map it "r+".
+
+        Args:
+            path: Where; nothing of that name may exist.
+            nbytes: Length, in bytes or as text like "1 MiB"; at least 1.
+            permissions: File permission bits, set whatever the umask.
+
+        Raises:
+            FileExistsError: The name is taken.
+            OSError: There is no room (`need`, `free` and `mount` say more), or the file system cannot
+                reserve any, or the directory cannot be written. The file is removed again.
+            ValueError: An argument is out of range.
+
+        `close` leaves the file; `os.unlink` removes it.
+        """
+        if isinstance(path, int):
+            raise TypeError(f"path must be a str, bytes or os.PathLike, got {path!r}")
+        return Mapping._create(_os.fsdecode(path), "r+", nbytes, permissions, None)
+
+    @staticmethod
+    def shm(name, access=None, *, create=None, permissions=0o600):
+        """
+        Map POSIX shared memory, as shm_open(3) and `multiprocessing.shared_memory` name it.
+
+        Args:
+            name: Without a slash.
+            access: "r", "r+" or "c"; None is "r" for an existing one and "r+" for a new one.
+            create: Length of a new one, which must not exist; None opens an existing one whole.
+            permissions: Permission bits of a new one, set whatever the umask.
+
+        Raises:
+            FileNotFoundError: There is none of that name.
+            FileExistsError: *create* was given and there is one.
+            OSError: There is no room in /dev/shm: `need`, `free` and `mount` say more. Nothing stays behind.
+            ValueError: *name* is no name, or an argument is out of range.
+
+        `close` leaves the name; `os.unlink(mapping.path)` removes it.
+        """
+        if access is None:
+            access = "r" if create is None else "r+"
+        protection_of(access)
+        path = f"{SHARED_MEMORY_DIRECTORY}/{_arguments.name(name)}"
+        if create is not None:
+            return Mapping._create(path, access, create, permissions, name)
+        return Mapping._open(path, access, 0, None, _os.O_NOFOLLOW | (_os.O_RDWR if access == "r+" else _os.O_RDONLY),
+                             "pass create=nbytes to make it")
+
+    @staticmethod
+    def from_fd(fd, access="r", *, offset=0, nbytes=None, no_reserve=False):
+        """
+        Map what a descriptor refers to; the descriptor stays yours and may be closed afterwards.
+
+        Args:
+            fd: A descriptor, or an object with `fileno()`.
+            access: "r", "r+" or "c"; the descriptor must be open for it (reading always).
+            offset: First byte, in bytes or as text; any number.
+            nbytes: Length; None maps to the end of the file. A device without an end needs it.
+            no_reserve: Do not count the memory before it is touched (MAP_NORESERVE).
+
+        Raises:
+            PermissionError: The descriptor is not open for *access*.
+            io.UnsupportedOperation: Both an OSError and a ValueError: the file is empty, or ends before
+                the last byte asked for.
+            OSError: It is not open, cannot be mapped (a pipe, a socket), or there is no room.
+            ValueError: An argument is no size or no access.
+
+        Nothing is reserved. It cannot be resized: no descriptor is kept.
+        """
+        cdef Mapping self = Mapping.__new__(Mapping)
+        protection_of(access)
+        number = fd if isinstance(fd, int) else fd.fileno()
+        self._map_file(number, f"descriptor {number}", access, offset, nbytes, MAP_NORESERVE if no_reserve else 0)
+        return self
+
+    @staticmethod
+    cdef Mapping _open(str path, str access, offset, nbytes, int flags, str if_missing=None):
+        cdef Mapping self = Mapping.__new__(Mapping)
+        remedy = if_missing if if_missing is not None and not _os.path.lexists(path) else None
+        fd = open_file(path, flags, 0, f"open it for access {access!r}", remedy)
+        try:
+            self.path = path
+            self._map_file(fd, repr(path), access, offset, nbytes, 0)
+        finally:
+            _os.close(fd)
+        return self
+
+    @staticmethod
+    cdef Mapping _create(str path, str access, nbytes, permissions, str name):
+        cdef Mapping self = Mapping.__new__(Mapping)
+        cdef uint64_t length = size_of(nbytes, "nbytes" if name is None else "create", 1)
+        bits = _arguments.permissions(permissions)
+        # nobody else gets at it before its permissions are what was asked for
+        fd = open_file(path, _os.O_RDWR | _os.O_CREAT | _os.O_EXCL | _os.O_NOFOLLOW, 0o600, "create it")
+        try:
+            try:
+                _os.fchmod(fd, bits)
+                require_room(fd, length, path)
+                reserve_file(fd, 0, length, path)
+                self.path = path
+                self._map_file(fd, repr(path), access, 0, length, 0)
+            except BaseException:
+                remove_own(path, fd)
+                raise
+        finally:
+            _os.close(fd)
+        return self
+
+    cdef int _map_file(self, int fd, str what, str access, offset, nbytes, int flags) except -1:
+        """Map a descriptor's file after looking at what it is: the kernel would take a length that is not there."""
+        cdef uint64_t start = size_of(offset, "offset", 0)
+        cdef uint64_t length = 0 if nbytes is None else size_of(nbytes, "nbytes", 1)
+        cdef uint64_t end = 0
+        cdef int error
+        try:
+            found = _os.fstat(fd)
+        except OSError as failed:
+            raise os_error(failed.errno, f"map {what}") from None
+        regular = _stat.S_ISREG(found.st_mode)
+        if regular:
+            end = found.st_size
+            if end == 0:
+                raise unsupported("cannot map an empty file: give it a length first, or make it with Mapping.create",
+                                  self.path)
+        elif _stat.S_ISBLK(found.st_mode):
+            error = memlane_block_device_nbytes(fd, &end)
+            if error:
+                raise os_error(-error, f"ask for the length of {what}", self.path)
+        elif _stat.S_ISDIR(found.st_mode):
+            raise os_error(_errno.EISDIR, f"map {what}", self.path)
+        elif not _stat.S_ISCHR(found.st_mode):
+            raise os_error(_errno.ENODEV, f"map {what}", self.path)
+        elif nbytes is None:
+            raise ValueError(f"{what} is a device without an end: say how much to map with nbytes")
+        if end:
+            if nbytes is None:
+                length = end - start if start < end else 1
+            if start + length > end:
+                raise unsupported(
+                    f"cannot map {length} bytes from offset {start} of a file of {end} bytes: "
+                    "ask for less, or make the file longer first",
+                    self.path,
+                )
+        self._fixed_because = (
+            "a device has the length it has" if not regular
+            else f"access {access!r} does not change the file; map it with 'r+'" if access != "r+"
+            else "no descriptor of it was kept; use os.ftruncate on yours and map it again" if self.path is None
+            else None
+        )
+        if self._fixed_because is None:
+            self._full_path = _os.path.abspath(self.path)
+            self._device, self._inode = found.st_dev, found.st_ino
+        self.access = access
+        self._what = what
+        self._offset = start
+        self._map(fd, start, length, flags | (MAP_PRIVATE if access == "c" else MAP_SHARED))
+        return 0
+
+    cdef int _map(self, int fd, uint64_t offset, uint64_t nbytes, int flags) except -1:
+        cdef unsigned char *address = NULL
+        cdef int protection = protection_of(self.access)
+        cdef int error
+        with nogil:
+            error = memlane_map(fd, offset, nbytes, protection, flags, &address)
+        if error:
+            raise os_error(-error, f"map {nbytes} bytes of {self._what} for access {self.access!r}", self.path)
+        self.address = address
+        self.nbytes = nbytes
+        self._protection = protection
+        self._creator = getpid()
+        self._closed = False
+        return 0
+
+    # ---- living and dying -------------------------------------------------------------------------
+
+    cdef int hold(self) except -1:
+        """Keep the memory mapped until let_go. The caller also keeps a reference to the mapping."""
+        cdef bint refused
+        with cython.critical_section(self):
+            refused = self._closed or (self._kept_from_children and self._creator != getpid())
+            if not refused:
+                self._uses += 1
+        if refused:
+            raise ClosedError(f"this mapping of {self._what} is closed; map it again" if self._closed else
+                              f"this mapping of {self._what} was kept from forked children by advise('dontfork')")
+        return 0
+
+    cdef void let_go(self) noexcept:
+        cdef bint last
+        with cython.critical_section(self):
+            self._uses -= 1
+            last = self._closed and self._uses == 0
+        if last:
+            self._unmap()
+
+    cdef void _unmap(self) noexcept:
+        """Give memory and descriptor back. Only the last user comes here, and only once."""
+        cdef unsigned char *address = self.address
+        self.address = NULL
+        if address != NULL and not (self._kept_from_children and self._creator != getpid()):
+            # (a child has nothing at these addresses, or something else)
+            with nogil:
+                memlane_unmap(address, self.nbytes)
+        if self._fd >= 0:
+            close_descriptor(self._fd)
+            self._fd = -1
+
+    def close(self):
+        """
+        Refuse all further use; unmap as soon as the last view of it is gone, at once if there is none.
+
+        Never fails; closing again does nothing. The file, if there is one, stays.
+        """
+        cdef bint idle
+        with cython.critical_section(self):
+            idle = not self._closed and self._uses == 0
+            self._closed = True
+        if idle:
+            self._unmap()
+
+    @property
+    def closed(self):
+        """Whether this process has closed it."""
+        return self._closed
+
+    def __enter__(self):
+        self.hold()
+        self.let_go()
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self.close()
+
+    def __del__(self):
+        # not for a child of fork, who did not open it, and not when everything goes anyway
+        if not self._closed and self._creator == getpid() and not finalizing():
+            PyErr_ResourceWarning(self, 1, "%R was never closed; close it or use 'with'", <void *>self)
+
+    def __dealloc__(self):
+        self._unmap()
+
+    def __repr__(self):
+        state = f"{self.nbytes} bytes of {self._what}"
+        if self._offset:
+            state += f" from offset {self._offset}"
+        return f"<memlane.Mapping {state}, {'closed' if self._closed else f'access {self.access!r}'}>"
+
+    def __bool__(self):
+        return True
+
+    def __reduce__(self):
+        raise TypeError("a Mapping cannot be pickled: send its path, or use a memlane.Region, which can")
+
+    # ---- bytes --------------------------------------------------------------------------------------
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        cdef int allowed
+        self.hold()
+        try:
+            allowed = self._allowed(0, self.nbytes)
+            if not allowed & PROT_READ:
+                raise BufferError(f"{self!r} has pages that may not be read; protect('r') them before making a view")
+            if flags & PyBUF_WRITABLE and not allowed & PROT_WRITE:
+                raise BufferError(f"{self!r} has pages that may not be written; ask for a read-only view")
+        except BaseException:
+            self.let_go()
+            raise
+        view.buf = self.address
+        view.len = <Py_ssize_t>self.nbytes
+        view.readonly = not allowed & PROT_WRITE
+        view.itemsize = 1
+        view.ndim = 1
+        view.format = NULL
+        view.shape = view.strides = view.suboffsets = NULL
+        if flags & PyBUF_FORMAT:
+            view.format = "B"
+        if flags & PyBUF_ND:
+            view.shape = &view.len
+        if flags & PyBUF_STRIDES == PyBUF_STRIDES:
+            view.strides = &view.itemsize
+        view.internal = NULL
+        view.obj = self
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.let_go()
+
+    def __len__(self):
+        self.hold()
+        length = self.nbytes
+        self.let_go()
+        return length
+
+    def __getitem__(self, item):
+        """Copy a byte out as an int, or a slice (any step) as bytes."""
+        cdef Py_ssize_t start = 0, stop = 0, step = 1, count, i
+        cdef unsigned char *source
+        cdef char *target
+        self.hold()
+        try:
+            if not isinstance(item, slice):
+                i = self._index(item)
+                self._require(i, 1, 1, PROT_READ)
+                return self.address[i]
+            PySlice_Unpack(item, &start, &stop, &step)
+            count = PySlice_AdjustIndices(<Py_ssize_t>self.nbytes, &start, &stop, step)
+            copied = PyBytes_FromStringAndSize(NULL, count)
+            self._require(start, step, count, PROT_READ)
+            source = self.address + start
+            target = PyBytes_AS_STRING(copied)
+            if step != 1:
+                for i in range(count):
+                    target[i] = source[i * step]
+            elif count >= LONG_COPY_NBYTES:
+                with nogil:
+                    memcpy(target, source, count)
+            else:
+                memcpy(target, source, count)
+            return copied
+        finally:
+            self.let_go()
+
+    def __setitem__(self, item, value):
+        """
+        Write a byte (an int from 0 to 255), or bytes-like data of the slice's own length.
+
+        Raises:
+            TypeError: It was mapped "r", or these pages are protected from writing.
+            ValueError: The length is another one: a mapping does not grow by assignment.
+        """
+        cdef Py_ssize_t start = 0, stop = 0, step = 1, count, i
+        cdef unsigned char *target
+        cdef const unsigned char *source
+        cdef Py_buffer data
+        self.hold()
+        try:
+            if not isinstance(item, slice):
+                i = self._index(item)
+                byte = PyNumber_Index(value)
+                if not 0 <= byte <= 255:
+                    raise ValueError(f"a byte must be from 0 to 255, got {value!r}")
+                self._require(i, 1, 1, PROT_WRITE)
+                self.address[i] = <unsigned char>byte
+                return
+            PySlice_Unpack(item, &start, &stop, &step)
+            count = PySlice_AdjustIndices(<Py_ssize_t>self.nbytes, &start, &stop, step)
+            PyObject_GetBuffer(value, &data, PyBUF_SIMPLE)
+            try:
+                if data.len != count:
+                    raise ValueError(f"the slice has {count} bytes but the value has {data.len}; they must be the same")
+                self._require(start, step, count, PROT_WRITE)
+                target = self.address + start
+                if step != 1:
+                    # copied first: a view of this very mapping must not be read where it was just written
+                    copied = PyBytes_FromStringAndSize(<const char *>data.buf, count)
+                    source = <const unsigned char *>PyBytes_AS_STRING(copied)
+                    for i in range(count):
+                        target[i * step] = source[i]
+                elif count >= LONG_COPY_NBYTES:
+                    with nogil:
+                        memmove(target, data.buf, count)
+                else:
+                    memmove(target, data.buf, count)
+            finally:
+                PyBuffer_Release(&data)
+        finally:
+            self.let_go()
+
+    def __delitem__(self, item):
+        raise TypeError("a mapping's bytes cannot be deleted; assign zeros, or see resize")
+
+    def __contains__(self, data):
+        """Whether bytes-like data, or one byte as an int, occurs anywhere."""
+        return self.find(bytes((data,)) if isinstance(data, int) else data) >= 0
+
+    def find(self, data, start=0, end=None):
+        """
+        Give the lowest index at which bytes-like *data* lies whole within [start:end], or -1.
+
+        *start* and *end* count as in slices. Other threads run during a long search.
+        """
+        cdef Py_ssize_t first = 0, last = 0, count = 1
+        cdef unsigned char *searched
+        cdef void *found
+        cdef Py_buffer sought
+        self.hold()
+        try:
+            PySlice_Unpack(slice(start, end), &first, &last, &count)
+            outside = first > <Py_ssize_t>self.nbytes  # where bytes.find finds not even nothing
+            count = PySlice_AdjustIndices(<Py_ssize_t>self.nbytes, &first, &last, 1)
+            PyObject_GetBuffer(data, &sought, PyBUF_SIMPLE)
+            try:
+                if sought.len > count or first > last or outside:
+                    return -1
+                self._require(first, 1, count, PROT_READ)
+                searched = self.address + first
+                if count >= LONG_COPY_NBYTES:
+                    with nogil:
+                        found = memmem(searched, count, sought.buf, sought.len)
+                else:
+                    found = memmem(searched, count, sought.buf, sought.len)
+                return -1 if found == NULL else <unsigned char *>found - self.address
+            finally:
+                PyBuffer_Release(&sought)
+        finally:
+            self.let_go()
+
+    cdef Py_ssize_t _index(self, item) except -1:
+        cdef Py_ssize_t index = PyNumber_AsSsize_t(item, IndexError)
+        if index < 0:
+            index += <Py_ssize_t>self.nbytes
+        if not 0 <= index < <Py_ssize_t>self.nbytes:
+            raise IndexError(f"index {item!r} is outside a mapping of {self.nbytes} bytes")
+        return index
+
+    cdef int _require(self, Py_ssize_t start, Py_ssize_t step, Py_ssize_t count, int needed) except -1:
+        """Raise unless `count` bytes from `start` may be touched in the way that one PROT_ bit says."""
+        cdef Py_ssize_t last = start + step * (count - 1)
+        if count == 0 or self._allowed(min(start, last), max(start, last) - min(start, last) + 1) & needed:
+            return 0
+        if needed == PROT_READ:
+            raise PermissionError(_errno.EACCES, f"{self!r} is protected from reading here; protect('r') it first")
+        if self.access == "r":
+            raise TypeError(f"{self!r} is read-only; map it with access 'r+' or 'c'")
+        raise TypeError(f"{self!r} is protected from writing here; protect('rw') it first")
+
+    # ---- what the kernel does for it ----------------------------------------------------------------
+
+    def flush(self, offset=0, nbytes=None, wait=True, invalidate=False):
+        """
+        Write changed pages back to the file; memory without a file has nothing to write.
+
+        Args:
+            offset: First byte, any; whole pages are written.
+            nbytes: How many; None is all behind *offset*.
+            wait: Return when the data is on the disk (MS_SYNC), else only ask for it (MS_ASYNC).
+            invalidate: Also let other mappings of the file see it, where the system needs that (MS_INVALIDATE).
+
+        Raises:
+            ValueError: The range is not within the mapping.
+            OSError: Writing failed (EIO, ENOSPC), or pages to invalidate are locked (EBUSY).
+        """
+        cdef uint64_t start, length = 0
+        cdef int error
+        cdef int flags = (MS_SYNC if wait else MS_ASYNC) | (MS_INVALIDATE if invalidate else 0)
+        self.hold()
+        try:
+            start = self._range(offset, nbytes, &length)
+            while length:
+                with nogil:
+                    error = memlane_sync(self.address + start, length, flags)
+                if error == 0:
+                    break
+                if error != -_EINTR:
+                    raise os_error(-error, f"flush {self!r}", self.path)
+                PyErr_CheckSignals()
+        finally:
+            self.let_go()
+
+    def advise(self, advice, offset=0, nbytes=None):
+        """
+        Tell the kernel how the memory will be used, as madvise(2) describes.
+
+        Args:
+            advice: "normal", "random", "sequential", "willneed", "dontneed", "free", "remove", "hugepage",
+                "nohugepage", "dontfork", "dofork", "dontdump", "dodump", "mergeable", "unmergeable", "cold",
+                "pageout", "populate_read", "populate_write" or "collapse".
+            offset: First byte. "dontneed", "free" and "remove" discard data and so take whole pages only.
+            nbytes: How many; None is all behind *offset*.
+
+        Raises:
+            ValueError: Advice of another name, a range not within the mapping, or not of whole pages.
+            OSError: This kernel, or this kind of memory, does not know the advice.
+
+        "remove" and "dontneed" give zeros, or the file's own bytes, in place of what was there; "remove"
+        also undoes the reservation. After "dontfork" a forked child finds the mapping closed.
+        """
+        cdef uint64_t start, length = 0
+        cdef int error, number
+        if advice not in ADVICE:
+            raise ValueError(f"advice must be one of {', '.join(ADVICE)}, got {advice!r}")
+        number = ADVICE[advice]
+        self.hold()
+        try:
+            start = self._range(offset, nbytes, &length)
+            if number == MADV_DONTNEED or number == MADV_FREE or number == MADV_REMOVE:
+                # what remove cuts out of the file is gone for everybody: only pages that are all ours
+                self._require_whole_pages(start, length, f"advise({advice!r})",
+                                          number == MADV_REMOVE and not self._owns_last_page)
+            while length:
+                with nogil:
+                    error = memlane_advise(self.address + start, length, number)
+                if error == 0:
+                    break
+                if error != -_EINTR:
+                    raise os_error(-error, f"advise {advice!r} for {self!r}", self.path,
+                                   "this kernel or this kind of memory does not take it" if error == -_EINVAL else None)
+                PyErr_CheckSignals()
+            if number == MADV_DONTFORK and length:
+                self._kept_from_children = True
+            elif number == MADV_DOFORK and length == self.nbytes:
+                self._kept_from_children = False
+        finally:
+            self.let_go()
+
+    def protect(self, protection, offset=0, nbytes=None):
+        """
+        Change what may be done with pages: "none", "r", "rw", "rx" or "rwx".
+
+        Args:
+            protection: The new one.
+            offset: First byte, on a page boundary; 0 always is one.
+            nbytes: How many, up to a page boundary or the end; None is all behind *offset*.
+
+        Raises:
+            ValueError: A protection of another name, or a range not within the mapping or not of whole pages.
+            PermissionError: The mapping or its file does not allow that much.
+            BufferError: It would take rights away while views of the mapping are alive, whose users
+                would then crash; release them first.
+
+        This library's own reads and writes raise PermissionError and TypeError where the pages do not
+        allow them, and views are made only of what may be read. A write by other means is a SIGSEGV.
+        """
+        cdef uint64_t start, length = 0, first, last
+        cdef int bits, error = 0
+        cdef bint lowers, closed = False, busy = False
+        cdef tuple old
+        if protection not in PROTECTIONS:
+            raise ValueError(f"protection must be one of {', '.join(PROTECTIONS)}, got {protection!r}")
+        bits = PROTECTIONS[protection]
+        self.hold()
+        try:
+            start = self._range(offset, nbytes, &length)
+            self._require_whole_pages(start, length, "protect", False)
+            # counted from the first page; the address cannot change: resize waits for nobody but refuses
+            first = (start + self._hidden()) // PAGE_NBYTES * PAGE_NBYTES
+            last = (start + length + self._hidden() + PAGE_NBYTES - 1) // PAGE_NBYTES * PAGE_NBYTES
+        finally:
+            self.let_go()
+        if bits & PROT_WRITE and not self._protection & PROT_WRITE:
+            raise os_error(_errno.EACCES, f"protect {self!r} as {protection!r}", self.path, "map it with access 'r+' or 'c'")
+        if length == 0:
+            return
+        lowers = self._protection & ~bits != 0
+        while True:
+            with cython.critical_section(self):
+                old = self._protected
+            # worked out here, for allocation has no place in a critical section
+            new = overlaid(old, first, last, bits, self._protection)
+            with cython.critical_section(self):
+                closed = self._closed or start + length > self.nbytes
+                busy = lowers and self._uses > 0
+                if self._protected is not old:
+                    continue
+                if not closed and not busy:
+                    error = memlane_protect(self.address + start, length, bits)
+                    # out of memory half way: some pages may have changed, so count the rights as lost
+                    if error == 0 or (error == -_ENOMEM and lowers):
+                        self._protected = new
+            break
+        if closed:
+            raise ClosedError(f"{self!r} was closed or resized by another thread")
+        if busy:
+            raise BufferError(
+                f"{self!r} has {self._uses} views or calls under way, which would crash on pages "
+                f"protected as {protection!r}; release them first (del the arrays)"
+            )
+        if error:
+            raise os_error(-error, f"protect {self!r} as {protection!r}", self.path)
+
+    def resize(self, nbytes):
+        """
+        Make the mapping, and the memory or file below it, longer or shorter; it may move in memory.
+
+        Args:
+            nbytes: The new length, in bytes or as text like "2 MiB"; at least 1.
+
+        Raises:
+            BufferError: Views of it are alive; release them first (del the arrays).
+            io.UnsupportedOperation: Both an OSError and a ValueError: shared memory without a file (the kernel
+                would grow the mapping only, and the first touch kill the process), access "r" or "c", a
+                device, `from_fd`, or pages with a protection of their own.
+            OSError: There is no room, or the file has another name by now. Nothing has changed.
+            ValueError: *nbytes* is 0, negative or no size.
+
+        New bytes are zeros, reserved at once. A file is found again by its path. One that ends where the
+        mapping ends is made longer and shorter with it; one that goes on behind it is never cut.
+        """
+        cdef uint64_t length = size_of(nbytes, "nbytes", 1)
+        cdef bint busy
+        self.hold()
+        try:
+            if self._fixed_because is not None:
+                raise unsupported(f"cannot resize {self!r}: {self._fixed_because}", self.path)
+            if self._protected is not None:
+                raise unsupported(
+                    f"cannot resize {self!r}: it has pages with a protection of their own; protect('rw') all of it first",
+                    self.path,
+                )
+            with cython.critical_section(self):
+                busy = self._uses > 1
+            if busy:
+                raise self._busy()
+            if length == self.nbytes:
+                return
+            if self._fd < 0 and self._full_path is None:
+                self._remap(length)
+            elif self._fd >= 0:
+                self._resize_file(self._fd, length)
+            else:
+                fd = self._reopen()
+                try:
+                    self._resize_file(fd, length)
+                finally:
+                    _os.close(fd)
+        finally:
+            self.let_go()
+
+    cdef int _resize_file(self, int fd, uint64_t length) except -1:
+        cdef uint64_t old_end = self._offset + self.nbytes
+        cdef uint64_t new_end = self._offset + length
+        cdef uint64_t file_end = _os.fstat(fd).st_size
+        try:
+            if new_end > file_end:
+                require_room(fd, new_end - file_end, self.path)
+                reserve_file(fd, file_end, new_end - file_end, self.path)
+            self._remap(length)
+        except BaseException:
+            # (another process may have made it longer still meanwhile: that is not ours to cut)
+            if file_end < <uint64_t>_os.fstat(fd).st_size <= new_end:
+                _os.ftruncate(fd, file_end)
+            raise
+        # the mapping first: a page behind the file's end is a SIGBUS
+        if new_end < old_end == file_end:
+            _os.ftruncate(fd, new_end)
+        return 0
+
+    cdef int _remap(self, uint64_t length) except -1:
+        """Change the length of the mapping alone, if the caller's is the only use."""
+        cdef int error = 0
+        cdef bint busy
+        with cython.critical_section(self):
+            busy = self._uses > 1
+            if not busy:
+                error = memlane_remap(&self.address, self.nbytes, length)
+                if error == 0:
+                    self.nbytes = length
+        if busy:
+            raise self._busy()
+        if error:
+            raise os_error(-error, f"resize {self!r} to {length} bytes", self.path,
+                           "part of it has advice of its own; take that back first" if error == -_EFAULT else None)
+        return 0
+
+    cdef int _reopen(self) except -1:
+        fd = open_file(self._full_path, _os.O_RDWR, 0, f"resize {self!r}", "it must still have the path it was opened by")
+        found = _os.fstat(fd)
+        if (found.st_dev, found.st_ino) != (self._device, self._inode):
+            _os.close(fd)
+            raise os_error(_errno.ENOENT, f"resize {self!r}", self.path, "another file has its name by now; map that one")
+        return fd
+
+    cdef object _busy(self):
+        return BufferError(f"cannot resize {self!r}: views of it are alive or calls under way; release them first (del the arrays)")
+
+    cdef uint64_t _hidden(self) noexcept:
+        """Bytes between the start of the first page and the user's first byte."""
+        return <uint64_t>self.address & (PAGE_NBYTES - 1)
+
+    cdef int _allowed(self, uint64_t start, uint64_t nbytes) noexcept:
+        """PROT_ bits that every page of the range has. The caller has a hold, so nobody takes any away."""
+        cdef int allowed = self._protection
+        cdef tuple protected
+        cdef uint64_t first, last
+        if self._protected is None:
+            return allowed
+        with cython.critical_section(self):
+            protected = self._protected
+        if protected is not None:
+            first = start + self._hidden()
+            last = first + nbytes
+            for from_byte, to_byte, bits in protected:
+                if from_byte < last and first < to_byte:
+                    allowed &= bits
+        return allowed
+
+    cdef uint64_t _range(self, offset, nbytes, uint64_t *length) except? 0:
+        """Check a range that a user gave; its start is returned, its length set."""
+        cdef uint64_t start = size_of(offset, "offset", 0)
+        if start > self.nbytes:
+            raise ValueError(f"offset must be at most {self.nbytes}, the length of the mapping, got {offset!r}")
+        length[0] = self.nbytes - start if nbytes is None else size_of(nbytes, "nbytes", 0)
+        if length[0] > self.nbytes - start:
+            raise ValueError(
+                f"nbytes must be at most {self.nbytes - start}, what the mapping has from offset {start}, got {nbytes!r}")
+        return start
+
+    cdef int _require_whole_pages(self, uint64_t start, uint64_t nbytes, str doing, bint strict) except -1:
+        """Both ends on page boundaries. The mapping's own ends count as such, unless strict."""
+        cdef uint64_t first = start + self._hidden()
+        cdef uint64_t last = first + nbytes
+        if first % PAGE_NBYTES and (strict or start > 0):
+            raise ValueError(
+                f"{doing} works on whole pages: offset {start} is {first % PAGE_NBYTES} bytes into one of {PAGE_NBYTES} bytes")
+        if last % PAGE_NBYTES and (strict or start + nbytes < self.nbytes):
+            raise ValueError(
+                f"{doing} works on whole pages: the range ends {last % PAGE_NBYTES} bytes into one of {PAGE_NBYTES} bytes")
+        return 0
+
+
+cdef tuple overlaid(tuple old, uint64_t first, uint64_t last, int bits, int usual):
+    """Lay a protection over older ones: (start, stop, bits) that do not overlap; None when all is as usual."""
+    pieces = []
+    for start, stop, older in old or ():
+        if start < first:
+            pieces.append((start, min(stop, first), older))
+        if stop > last:
+            pieces.append((max(start, last), stop, older))
+    if bits != usual:
+        pieces.append((first, last, bits))
+    return tuple(pieces) or None

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""
+What the operating system says, in words: every errno becomes an OSError whose text says what to do.
+Also the few things done with files that can fail in more ways than one: open, reserve, remove again.
+"""
+
+# Reserving looks for signals after this many bytes, so that Ctrl-C does not wait for a whole disk.
+cdef uint64_t RESERVE_NBYTES_A_TURN = 256 << 20
+
+cdef str SHARED_MEMORY_DIRECTORY = "/dev/shm"
+
+# What an errno of open, mmap and their like means here, and what to do about it.
+cdef dict REMEDIES = {
+    _errno.ENOENT: ("there is nothing of that name", "create it first, or check the name"),
+    _errno.EEXIST: ("the name is taken", "open it, or remove it first"),
+    _errno.EACCES: ("permission denied", "check owner and permissions, or ask for less than 'r+'"),
+    _errno.EPERM: ("not permitted", "it may be sealed, append-only or on a noexec mount: ask for less access"),
+    _errno.EROFS: ("the file system is read-only", "ask for access 'r' or 'c'"),
+    _errno.EISDIR: ("it is a directory", "give the path of a file in it"),
+    _errno.ENOTDIR: ("a part of the path is no directory", "check the path"),
+    _errno.ELOOP: ("it is a symbolic link, or one too many", "give the path that it leads to"),
+    _errno.ENODEV: ("it cannot be mapped", "only regular files, memory and some devices can; read from it instead"),
+    _errno.ENXIO: ("it cannot be mapped", "only regular files, memory and some devices can; read from it instead"),
+    _errno.ENOMEM: (
+        "no room for it in memory or in this process's address space",
+        "ask for less, close other mappings, or raise ulimit -v, vm.max_map_count or the container's memory",
+    ),
+    _errno.EAGAIN: ("too much memory is locked", "raise ulimit -l"),
+    _errno.EMFILE: ("this process has too many descriptors open", "close some, or raise ulimit -n"),
+    _errno.ENFILE: ("the machine has too many descriptors open", "close some, or raise fs.file-max"),
+    _errno.ETXTBSY: ("the program in it is running", "ask for access 'r' or 'c'"),
+    _errno.EBADF: ("the descriptor is not open", "pass one that is, opened for reading"),
+    _errno.EFBIG: ("larger than the file system or ulimit -f allows", "ask for less"),
+    _errno.EOPNOTSUPP: (
+        "the file system cannot reserve room, and without it a full disk would kill the process by SIGBUS",
+        "use /dev/shm, ext4, xfs or btrfs",
+    ),
+}
+
+
+cdef object os_error(int error, str doing, object path=None, str remedy=None):
+    """Make the OSError for a positive errno: what failed, why, and what to do; *path* becomes `filename`."""
+    known = REMEDIES.get(error)
+    text = f"cannot {doing}: " + (known[0] if known else _os.strerror(error))
+    if remedy is not None or known:
+        text += "; " + (remedy if remedy is not None else known[1])
+    return OSError(error, text) if path is None else OSError(error, text, path)
+
+
+cdef object unsupported(str text, object path):
+    """A request that the file below cannot meet: an OSError by DESIGN, a ValueError as mmap's users expect."""
+    return _io.UnsupportedOperation(_errno.EINVAL, text, path)
+
+
+cdef object free_memory():
+    """Bytes of memory and swap that can still be had, by the kernel's own estimate; None if it tells none."""
+    free = 0
+    try:
+        with open("/proc/meminfo", "rb") as lines:
+            for line in lines:
+                if line.startswith((b"MemAvailable:", b"SwapFree:")):
+                    free += int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return free or None
+
+
+cdef object reserve_error(int error, object path, uint64_t nbytes):
+    """
+    Make the OSError for *nbytes* that could not be reserved at *path* (None: memory without a name).
+
+    Facts as attributes: `need`, `free` (bytes; None if unknown) and `mount` (None for memory).
+    """
+    free = mount = None
+    if path is not None:
+        mount = _os.path.realpath(path)
+        while not _os.path.ismount(mount):
+            mount = _os.path.dirname(mount)
+        try:
+            room = _os.statvfs(mount)
+            if room.f_blocks:
+                free = room.f_bavail * room.f_frsize
+        except OSError:
+            pass
+    if free is None:
+        free = free_memory()
+
+    if error == _errno.ENOSPC or error == _errno.EDQUOT or (error == _errno.ENOMEM and path is None):
+        where = "memory" if mount is None else mount
+        why = "your quota there does not allow it" if error == _errno.EDQUOT else (
+            f"{'an unknown number of' if free is None else free} bytes are free")
+        what = "ask for less, or make room"
+        if mount == SHARED_MEMORY_DIRECTORY:
+            what += " (/dev/shm of a container is 64 MiB unless --shm-size is given)"
+        text = f"cannot reserve {nbytes} bytes in {where}: {why}; {what}"
+        failed = OSError(error, text) if path is None else OSError(error, text, path)
+    else:
+        failed = os_error(error, f"reserve {nbytes} bytes", path)
+    failed.need, failed.free, failed.mount = nbytes, free, mount
+    return failed
+
+
+cdef int reserve_file(int fd, uint64_t offset, uint64_t nbytes, object path) except -1:
+    """Reserve the range in the file without the GIL, looking for signals; raises as reserve_error says."""
+    cdef uint64_t done = 0
+    cdef uint64_t turn
+    cdef int error
+    while done < nbytes:
+        turn = min(nbytes - done, RESERVE_NBYTES_A_TURN)
+        with nogil:
+            error = memlane_reserve(fd, offset + done, turn)
+        if error:
+            raise reserve_error(-error, path, nbytes)
+        done += turn
+        PyErr_CheckSignals()
+    return 0
+
+
+cdef int require_room(int fd, uint64_t nbytes, object path) except -1:
+    """
+    Refuse at once what can never be reserved. Without this look the kernel would hand out all that is
+    left before it says no, and for memory without a limit it would not say no but kill somebody.
+    """
+    room = _os.fstatvfs(fd)
+    # f_blocks 0 is how a memory file system says that it has no limit of its own
+    free = room.f_bfree * room.f_frsize if room.f_blocks else free_memory()
+    if free is not None and nbytes > free:
+        raise reserve_error(_errno.ENOSPC, path, nbytes)
+    return 0
+
+
+cdef int open_file(object path, int flags, int mode, str doing, str remedy=None) except -1:
+    """os.open with what every mapping wants: no inheritance, no hanging on a FIFO, errors that help."""
+    try:
+        return _os.open(path, flags | _os.O_CLOEXEC | _os.O_NONBLOCK | _os.O_NOCTTY, mode)
+    except OSError as failed:
+        raise os_error(failed.errno, doing, path, remedy) from None
+
+
+cdef object remove_own(str path, int fd):
+    """Take the file's name away again, unless the name leads to another file by now."""
+    made = _os.fstat(fd)
+    try:
+        found = _os.lstat(path)
+        if (found.st_dev, found.st_ino) == (made.st_dev, made.st_ino):
+            _os.unlink(path)
+    except FileNotFoundError:
+        pass
