@@ -11,15 +11,20 @@ from cpython.buffer cimport (
     PyBUF_SIMPLE,
     PyBUF_STRIDES,
     PyBUF_WRITABLE,
+    PyBuffer_FillInfo,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.number cimport PyNumber_AsSsize_t, PyNumber_Index
 from cpython.slice cimport PySlice_AdjustIndices, PySlice_Unpack
-from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memmove
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memmove, memset
 
 import errno as _errno
 import io as _io
@@ -32,3 +37,9 @@ from memlane.errors import ClosedError
 
 include "binding/system.pxi"
 include "binding/mapping.pxi"
+include "binding/membership.pxi"
+include "binding/doorbell.pxi"
+include "binding/ring.pxi"
+include "binding/producer.pxi"
+include "binding/consumer.pxi"
+include "binding/handles.pxi"

@@ -12,7 +12,7 @@ static int lock(int descriptor, int command, int64_t byte, short type, short *fo
         result = fcntl(descriptor, command, &request);
     while (result < 0 && errno == EINTR);
     if (result < 0)
-        return errno == EACCES ? -EAGAIN : -errno;
+        return errno == EACCES ? -EAGAIN : -errno; /* either errno says that somebody holds it */
     if (found)
         *found = request.l_type;
     return 0;
@@ -27,7 +27,7 @@ int memlane_lockbyte_release(int descriptor, int64_t byte) {
 }
 
 int memlane_lockbyte_probe(int descriptor, int64_t byte, bool for_writing) {
-    short found;
+    short found = F_UNLCK;
     int result = lock(descriptor, F_OFD_GETLK, byte, for_writing ? F_WRLCK : F_RDLCK, &found);
     return result < 0 ? result : found != F_UNLCK;
 }

@@ -9,11 +9,16 @@ the memory without the GIL, or keeps a loan in it, pins the membership: closing 
 
 import random as _random
 import time as _time
+from threading import Lock as _Lock
 
-from memlane.errors import CorruptedError, LayoutError, TruncatedError
+from memlane.errors import CorruptedError, LayoutError, RoleTakenError, TruncatedError
 
 
 cdef extern from "core/layout.h" nogil:
+    struct memlane_doorbell:
+        uint64_t device
+        uint64_t inode
+        unsigned char semaphore[32]
     struct memlane_header:
         uint64_t features, region_id, nbytes, table_offset, directory_offset, objects_offset, created_ns
         uint32_t layout_version, layout_draft, rows, entries, backing, permissions, creator_pid
@@ -29,10 +34,6 @@ cdef extern from "core/layout.h" nogil:
         uint64_t geometry[8]
         uint32_t schema_nbytes
         char schema[864]
-    struct memlane_doorbell:
-        uint64_t device
-        uint64_t inode
-        unsigned char semaphore[32]
     enum:
         MEMLANE_ROWS_MAX
         MEMLANE_LAYOUT_VERSION
@@ -146,8 +147,15 @@ def header_bytes(uint64_t objects_nbytes, *, uint64_t region_id, uint32_t backin
     header.permissions = permissions
     header.created_ns = _time.time_ns()
     header.creator_pid = getpid()
-    memcpy(header.libc, PyBytes_AS_STRING(libc), min(len(libc), sizeof(header.libc) - 1))
+    memcpy(header.libc, PyBytes_AS_STRING(libc), min(<size_t>len(libc), sizeof(header.libc) - 1))
     return PyBytes_FromStringAndSize(<char *>&header, sizeof(header)), header.nbytes
+
+
+cdef object epoch_lock(dict locks):
+    """A lock for slow steps that happen once in each epoch; one that a fork left locked is not met again."""
+    epoch = memlane_fork_epoch()
+    lock = locks.get(epoch)
+    return locks.setdefault(epoch, _Lock()) if lock is None else lock
 
 
 cdef class Membership:
@@ -177,6 +185,7 @@ cdef class Membership:
     cdef bint _closing
     cdef readonly bint closed
     cdef public object doorbells      # finds the semaphores of this region: memlane.doorbell
+    cdef dict _joining
     cdef readonly dict roles          # endpoints that all handles of this process share, by what they are
     cdef object __weakref__
 
@@ -204,6 +213,7 @@ cdef class Membership:
         self.path = path
         self.readonly = readonly
         self.roles = {}
+        self._joining = {}
         self._born = memlane_fork_epoch()
 
     def __del__(self):
@@ -276,7 +286,7 @@ cdef class Membership:
         if self.readonly:
             raise PermissionError(
                 _errno.EACCES, f"{self.name} is open read-only and cannot take a role; open it without readonly=True")
-        with cython.critical_section(self):
+        with epoch_lock(self._joining):
             if self._epoch == epoch:
                 return
             self._lock_descriptor = memlane_fork_open(self.base)

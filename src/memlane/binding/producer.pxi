@@ -1,0 +1,532 @@
+# SPDX-License-Identifier: MIT
+"""A producer's lane in this process, and the claim on it."""
+
+@cython.final
+cdef class ProducerRole:
+    """One lease of a lane by this process; its threads share it."""
+
+    cdef RingState ring
+    cdef memlane_producer producer
+    cdef memlane_mutex mutex          # guards `producer` and `claim`
+    cdef uint64_t epoch               # in which the lane was leased
+    cdef uint32_t tag
+    cdef uint32_t lane
+    cdef void *claim                  # the open Room, or NULL
+    cdef unsigned long claim_thread
+    cdef bint departing               # to be given back when the claim is gone
+    cdef object waiting               # puts that had to wait, in order
+    cdef dict preparing               # a lock for each epoch
+    cdef Doorbell doorbell
+    cdef Spinning spinning
+    cdef int64_t handles
+
+    def __cinit__(self, RingState ring):
+        self.ring = ring
+        self.epoch = EPOCH_CLOSED
+        self.waiting = _deque()
+        self.preparing = {}
+        self.spinning = Spinning()
+
+    def __del__(self):
+        if not finalizing():
+            self.depart()
+
+    # ---- lease ------------------------------------------------------------------------------------
+
+    cdef int prepare(self, Endpoint handle, uint64_t deadline) except -1:
+        """See that this process has a lane of its own, in this epoch. Raises ShutDown, RoleTakenError, OSError."""
+        handle.check()
+        self.ring.membership._check_open()
+        if not memlane_fork_is(self.epoch):
+            with epoch_lock(self.preparing):
+                if not memlane_fork_is(self.epoch):
+                    self._lease(handle, deadline)
+        self.departing = False
+        if not handle.sends:
+            handle.sends = True
+            self.handles += 1
+        return 0
+
+    cdef int _lease(self, Endpoint handle, uint64_t deadline) except -1:
+        cdef Sleep sleep = None
+        cdef memlane_status status
+        # Whatever was inherited over a fork belongs to the parent.
+        self.claim = NULL
+        self.departing = False
+        self.waiting = _deque()
+        self.tag = self.ring.membership.own_tag()
+        while True:
+            if memlane_ring_shutdown(self.ring.control):
+                self.ring.refuse(MEMLANE_CLOSED, 0)
+            if self._find_lane():
+                break
+            if sleep is None:
+                sleep = Sleep()
+                sleep.deadline = deadline
+            if deadline == 0 or deadline == FOREVER or sleep.is_over():
+                self._refuse_taken()
+            with nogil:
+                sleep.doze(NULL)
+            PyErr_CheckSignals()
+            handle.check()
+        self.ring.lane_at(self.lane, &self.producer.lane)
+        self.producer.ring = self.ring.control
+        status = memlane_producer_adopt(&self.producer)
+        if status != MEMLANE_OK:
+            memlane_lane_depart(self.producer.lane.control, self.tag)
+            self.ring.refuse(status, 0)
+        memlane_ring_raise_leased(self.ring.control, self.lane + 1)
+        self.doorbell = doorbell_at(self.ring.membership, &self.producer.lane.control.doorbell, True)
+        memlane_mutex_reset(&self.mutex)
+        self.epoch = memlane_fork_epoch()
+        return 0
+
+    cdef bint _find_lane(self) except -1:
+        """Departed lanes first, then those of the dead, backlog and all; then one that was never leased."""
+        cdef memlane_lane_control *control
+        cdef uint32_t lane, owner
+        cdef int turn
+        cdef bint wanted
+        for turn in range(3):
+            for lane in range(self.ring.shape.lanes):
+                control = self.ring.lane_control(lane)
+                owner = memlane_lane_owner(control)
+                if turn == 0:
+                    wanted = owner == MEMLANE_OWNER_DEPARTED
+                elif turn == 1:
+                    wanted = owner > MEMLANE_OWNER_CLOSED and self.ring.membership.verdict(owner) == DEAD
+                else:
+                    wanted = owner == MEMLANE_OWNER_NEVER
+                if not wanted:
+                    continue
+                if turn == 2:
+                    self.ring.membership.reserve(
+                        self.ring.offset + self.ring.shape.data_offset + lane * self.ring.shape.data_nbytes,
+                        self.ring.shape.data_nbytes)
+                if memlane_lane_lease(control, owner, self.tag):
+                    self.lane = lane
+                    return True
+        return False
+
+    cdef object _refuse_taken(self):
+        cdef uint32_t lane
+        owners = [memlane_lane_owner(self.ring.lane_control(lane)) for lane in range(self.ring.shape.lanes)]
+        pids = tuple([self.ring.membership.pid_of(owner) for owner in owners if owner > MEMLANE_OWNER_CLOSED])
+        named = ", ".join(map(str, pids[:8])) + (", ..." if len(pids) > 8 else "")
+        raise RoleTakenError(
+            f"all producers={self.ring.shape.lanes} of {self.ring.name} are taken by live processes (pid {named}); "
+            "close one there, or create the ring with more", role="producer", pids=pids)
+
+    cdef void depart(self) noexcept:
+        """Give the lane back; its backlog stays. An open claim keeps it until it is gone."""
+        if not memlane_fork_is(self.epoch) or self.ring.membership.closed:
+            return
+        memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
+        self.departing = True
+        if self.claim == NULL:
+            self.epoch = EPOCH_CLOSED
+            memlane_lane_depart(self.producer.lane.control, self.tag)
+        memlane_mutex_unlock(&self.mutex)
+
+    # ---- putting ------------------------------------------------------------------------------------
+
+    cdef int put(self, Endpoint handle, object record, object timeout) except -1:
+        cdef memlane_span span
+        cdef Py_buffer view
+        if PyBytes_CheckExact(record):
+            span.bytes = PyBytes_AS_STRING(record)
+            span.nbytes = PyBytes_GET_SIZE(record)
+            self.put_span(handle, &span, timeout)
+            return 0
+        PyObject_GetBuffer(record, &view, PyBUF_SIMPLE)
+        try:
+            span.bytes = view.buf
+            span.nbytes = view.len
+            self.put_span(handle, &span, timeout)
+        finally:
+            PyBuffer_Release(&view)
+        return 0
+
+    cdef int put_span(self, Endpoint handle, const memlane_span *span, object timeout) except -1:
+        cdef memlane_status status
+        cdef size_t done
+        if (handle.sends and memlane_fork_is(self.epoch) and span.nbytes < COPY_WITH_GIL_NBYTES
+                and not self.waiting and memlane_mutex_try(&self.mutex)):
+            status = MEMLANE_BUSY
+            if self.claim == NULL and memlane_fork_is(self.epoch):
+                status = memlane_producer_put(&self.producer, span.bytes, span.nbytes)
+            memlane_mutex_unlock(&self.mutex)
+            if status == MEMLANE_OK:
+                if memlane_waiters_any(&self.ring.control.waiters):
+                    self.ring.wake_consumers(1)
+                return 0
+        self.insert(handle, span, 1, deadline_of(timeout), None)
+        return 0
+
+    cdef object put_many(self, Endpoint handle, object records, object timeout):
+        cdef uint64_t deadline = deadline_of(timeout)
+        cdef tuple held = tuple(records)  # ours alone: nobody can take an item away while we wait
+        cdef Py_ssize_t count = len(held), i, viewed = 0
+        cdef memlane_span *spans
+        cdef Py_buffer *views = NULL
+        handle.check()
+        if count == 0:
+            return 0
+        spans = <memlane_span *>PyMem_Malloc(count * sizeof(memlane_span))
+        if spans == NULL:
+            raise MemoryError()
+        try:
+            for i in range(count):
+                item = held[i]
+                if PyBytes_CheckExact(item):
+                    spans[i].bytes = PyBytes_AS_STRING(item)
+                    spans[i].nbytes = PyBytes_GET_SIZE(item)
+                else:
+                    if views == NULL:
+                        views = <Py_buffer *>PyMem_Malloc(count * sizeof(Py_buffer))
+                        if views == NULL:
+                            raise MemoryError()
+                    PyObject_GetBuffer(item, &views[viewed], PyBUF_SIMPLE)
+                    spans[i].bytes = views[viewed].buf
+                    spans[i].nbytes = views[viewed].len
+                    viewed += 1
+                if spans[i].nbytes > self.max_record():
+                    self.ring.refuse(MEMLANE_TOO_LARGE, spans[i].nbytes)
+            return self.insert(handle, spans, count, deadline, None)
+        finally:
+            for i in range(viewed):
+                PyBuffer_Release(&views[i])
+            PyMem_Free(views)
+            PyMem_Free(spans)
+
+    cdef uint64_t max_record(self) noexcept:
+        cdef memlane_lane lane
+        self.ring.lane_at(0, &lane)
+        return memlane_max_record(&lane)
+
+    cdef Room reserve(self, Endpoint handle, object nbytes, object timeout):
+        cdef memlane_span span
+        cdef Room room = Room.__new__(Room)
+        span.bytes = NULL
+        span.nbytes = size_of(nbytes, "nbytes", 0)
+        room.role = self
+        room.nbytes = span.nbytes
+        self.insert(handle, &span, 1, deadline_of(timeout), room)
+        return room
+
+    cdef size_t insert(self, Endpoint handle, const memlane_span *spans, size_t count, uint64_t deadline,
+                       Room room) except? 0:
+        """
+        Put all spans, or open a claim for *room* of the first one's size; waits for room until the deadline.
+        Returns how many went in: fewer than all at the deadline or when the ring was shut down meanwhile.
+        """
+        cdef Membership membership = self.ring.membership
+        cdef memlane_status status
+        cdef size_t done = 0, step
+        cdef Sleep sleep = None
+        cdef bint found
+        cdef object ticket = None
+        cdef uint64_t pinned, began
+        handle.check()
+        if spans[0].nbytes > self.max_record():
+            self.ring.refuse(MEMLANE_TOO_LARGE, spans[0].nbytes)
+        pinned = membership.pin()
+        try:
+            while True:
+                try:
+                    self.prepare(handle, deadline)
+                except (ShutDown, ClosedError):
+                    if done:
+                        return done
+                    raise
+                status = MEMLANE_FULL
+                if not self.waiting or self.waiting[0] is ticket:
+                    status = self.attempt(spans + done, count - done, &step, room)
+                if status == MEMLANE_OK:
+                    done += step
+                    if room is not None:
+                        return 1
+                    if memlane_waiters_any(&self.ring.control.waiters):
+                        self.ring.wake_consumers(min(step, POSTS_MAX))
+                    if done == count:
+                        return done
+                    continue
+                if status == MEMLANE_LOST:
+                    continue  # closed or forked in between: prepare says so
+                if status == MEMLANE_BUSY:
+                    if self.claim_thread == _get_ident():
+                        raise RuntimeError(
+                            f"this thread has a claim open on its lane of {self.ring.name}; commit or abort it first")
+                elif status != MEMLANE_FULL:
+                    if done:
+                        return done
+                    self.ring.refuse(status, spans[done].nbytes)
+
+                if sleep is None:
+                    sleep = Sleep()
+                    sleep.deadline = deadline
+                if deadline == 0 or sleep.is_over():
+                    if done:
+                        return done
+                    self.ring.refuse(MEMLANE_FULL, 0)
+                if ticket is None:
+                    ticket = object()
+                    self.waiting.append(ticket)
+                with nogil:
+                    found = self.spin(handle.wait)
+                if not found and handle.wait != WAIT_SPIN:
+                    memlane_waiters_announce(&self.producer.lane.control.waiters)
+                    found = self.any_room()
+                    if not found:
+                        began = memlane_monotonic_ns()
+                        with nogil:
+                            found = sleep.doze(self.doorbell.semaphore)
+                        self.spinning.learn_sleep(found, memlane_monotonic_ns() - began)
+                        if not found:
+                            memlane_waiters_withdraw(&self.producer.lane.control.waiters)
+                    else:
+                        memlane_waiters_withdraw(&self.producer.lane.control.waiters)
+                PyErr_CheckSignals()
+        finally:
+            if ticket is not None:
+                try:
+                    self.waiting.remove(ticket)
+                except ValueError:
+                    pass  # a forked child began a queue of its own
+                # The baton: the next one in the queue may find room, or at least that it is its turn.
+                if self.waiting and memlane_fork_is(self.epoch):
+                    self.wake_own()
+            membership.unpin(pinned)
+
+    cdef int wake_own(self) except -1:
+        return ring_waiters(self.ring.membership, &self.producer.lane.control.doorbell, self.doorbell,
+                            &self.producer.lane.control.waiters, 1)
+
+    cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, Room room) noexcept:
+        cdef memlane_status status
+        cdef size_t total = 0, i
+        cdef uint64_t *offset = NULL
+        cdef unsigned long thread = 0
+        if room is not None:
+            offset, thread = room.offset_address(), _get_ident()
+        else:
+            for i in range(count):
+                total += spans[i].nbytes
+        if total < COPY_WITH_GIL_NBYTES and memlane_mutex_try(&self.mutex):
+            status = self.locked_attempt(spans, count, done, <PyObject *>room, offset, thread)
+            memlane_mutex_unlock(&self.mutex)
+        else:
+            with nogil:
+                memlane_mutex_lock(&self.mutex)
+                status = self.locked_attempt(spans, count, done, <PyObject *>room, offset, thread)
+                memlane_mutex_unlock(&self.mutex)
+        if status == MEMLANE_OK and room is not None:
+            room.begin()
+        return status
+
+    cdef memlane_status locked_attempt(self, const memlane_span *spans, size_t count, size_t *done,
+                                       PyObject *room, uint64_t *offset, unsigned long thread) noexcept nogil:
+        """One step under the mutex. MEMLANE_BUSY: a claim is open; MEMLANE_LOST: the lane is not ours now."""
+        cdef memlane_status status
+        if not memlane_fork_is(self.epoch) or self.departing:
+            return MEMLANE_LOST
+        if self.claim != NULL:
+            return MEMLANE_BUSY
+        if offset == NULL:
+            return memlane_producer_put_many(&self.producer, spans, count, done)
+        done[0] = 1
+        status = memlane_producer_claim(&self.producer, spans[0].nbytes, offset)
+        if status == MEMLANE_OK:
+            self.claim = <void *>room
+            self.claim_thread = thread
+        return status
+
+    cdef bint any_room(self) noexcept nogil:
+        """The second look: has anything changed that a waiting put would act on?"""
+        cdef bint found
+        if not memlane_mutex_try(&self.mutex):
+            return False  # its holder is copying, and rings when it is through or within a slice
+        found = self.claim == NULL and memlane_producer_any(&self.producer)
+        memlane_mutex_unlock(&self.mutex)
+        return found
+
+    cdef bint spin(self, int wait) noexcept nogil:
+        cdef uint64_t limit = self.spinning.limit(wait), end
+        cdef int looks
+        if limit == 0:
+            return False
+        end = memlane_monotonic_ns() + limit
+        while True:
+            for looks in range(32):
+                if self.any_room():
+                    self.spinning.learn(True)
+                    return True
+                memlane_cpu_relax()
+            if memlane_monotonic_ns() >= end:
+                self.spinning.learn(False)
+                return False
+
+
+@cython.final
+cdef class Room:
+    """
+    A claim: room for one record inside the ring, to be written in place, then committed.
+
+    Supports the buffer protocol (writable). `with ring.reserve(n) as room:` commits at the end and aborts on
+    an exception. Made by `reserve`; used by the thread that made it. The other side sees nothing of it before
+    the commit; if this process dies, it has never existed.
+    """
+
+    cdef ProducerRole role
+    cdef uint64_t offset
+    cdef uint64_t nbytes
+    cdef Py_ssize_t exports
+    cdef bint is_open                 # neither committed nor aborted
+    cdef bint is_claimed              # the lane waits for us
+    cdef uint64_t pinned
+
+    def __init__(self):
+        raise TypeError("a Room is made by reserve(), not by calling the class")
+
+    cdef uint64_t *offset_address(self) noexcept:
+        return &self.offset
+
+    cdef void begin(self) noexcept:
+        self.pinned = self.role.ring.membership.pin()
+        self.is_open = self.is_claimed = True
+
+    def __del__(self):
+        if self.is_claimed:
+            self.is_open = False
+            self.end()
+
+    cdef int end(self) except -1:
+        """Let the lane go on, and give it back if it was only kept for us."""
+        cdef ProducerRole role = self.role
+        if not self.is_claimed:
+            return 0
+        self.is_claimed = False
+        if memlane_fork_is(self.pinned):
+            memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
+            role.claim = NULL
+            memlane_mutex_unlock(&role.mutex)
+            if role.departing:
+                role.depart()
+            elif memlane_waiters_any_fenced(&role.producer.lane.control.waiters):
+                role.wake_own()
+        role.ring.membership.unpin(self.pinned)
+        return 0
+
+    cdef int check(self) except -1:
+        if not self.is_open:
+            raise ClosedError(f"this room in {'a ring' if self.role is None else self.role.ring.name} was committed "
+                              "or aborted; reserve another one")
+        return 0
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        self.check()
+        PyBuffer_FillInfo(view, self, self.role.producer.lane.bytes + self.offset, self.nbytes, 0, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.exports -= 1
+        if self.exports == 0 and not self.is_open:
+            self.end()
+
+    def __len__(self):
+        return self.nbytes
+
+    def __bool__(self):
+        return True
+
+    def __getitem__(self, index):
+        with memoryview(self) as view:
+            found = view[index]
+            return bytes(found) if isinstance(found, memoryview) else found
+
+    def __setitem__(self, index, value):
+        with memoryview(self) as view:
+            view[index] = value
+
+    def write(self, data, offset=0):
+        """
+        Copy *data*, any contiguous buffer, to byte *offset* of the room, leaving no view behind.
+
+        Returns:
+            How many bytes were copied.
+
+        Raises:
+            ValueError: it would not fit.
+            ClosedError: committed or aborted before.
+        """
+        cdef Py_buffer view
+        cdef uint64_t at = size_of(offset, "offset", 0)
+        cdef unsigned char *to
+        self.check()
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            if at > self.nbytes or <uint64_t>view.len > self.nbytes - at:
+                raise ValueError(f"{view.len} bytes at offset {at} do not fit a room of {self.nbytes} bytes; reserve more")
+            to = self.role.producer.lane.bytes + self.offset + at
+            if view.len < <Py_ssize_t>COPY_WITH_GIL_NBYTES:
+                memcpy(to, view.buf, view.len)
+            else:
+                with nogil:
+                    memcpy(to, view.buf, view.len)
+            return view.len
+        finally:
+            PyBuffer_Release(&view)
+
+    def commit(self, nbytes=None):
+        """
+        Put the record, its first *nbytes* bytes or all of it. Never waits.
+
+        In a process that was forked after `reserve` nothing happens: the claim is the parent's.
+
+        Raises:
+            BufferError: a view of the room is alive; `del` it, then commit or abort.
+            ShutDown: the ring was shut down meanwhile; nobody gets the record.
+            ValueError: *nbytes* is more than was reserved.
+            ClosedError: committed or aborted before.
+        """
+        cdef ProducerRole role = self.role
+        cdef memlane_status status
+        cdef uint64_t length = self.nbytes
+        self.check()
+        if nbytes is not None:
+            length = size_of(nbytes, "nbytes", 0)
+            if length > self.nbytes:
+                raise ValueError(f"cannot commit {length} bytes of a room of {self.nbytes}; reserve more")
+        if self.exports:
+            raise BufferError(
+                f"{self.exports} views of this room in {role.ring.name} are alive; del them (or write with "
+                "room.write(array), which leaves none), then room.commit() or room.abort()")
+        self.is_open = False
+        if not memlane_fork_is(self.pinned):
+            self.end()
+            return
+        memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
+        status = memlane_producer_commit(&role.producer, self.offset, length)
+        memlane_mutex_unlock(&role.mutex)
+        self.end()
+        if status != MEMLANE_OK:
+            role.ring.refuse(status, length)
+        if memlane_waiters_any(&role.ring.control.waiters):
+            role.ring.wake_consumers(1)
+
+    def abort(self):
+        """Give the room back unused. While a view of it lives the lane stays claimed. Never raises twice."""
+        self.is_open = False
+        if self.exports == 0:
+            self.end()
+
+    def __enter__(self):
+        self.check()
+        return self
+
+    def __exit__(self, kind, _value, _traceback):
+        if self.is_open:
+            if kind is None:
+                self.commit()
+            else:
+                self.abort()

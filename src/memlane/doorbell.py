@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: MIT
+"""
+Doorbells: the POSIX semaphores that wake sleepers. The only file that knows posix_ipc.
+
+Where a region's semaphores are depends on how the region can be reached:
+
+    memfd           unnamed ones inside the region: its handle may travel anywhere, nothing can leak
+    name, path      named ones, `/memlane.<region id>.<number>`, made, opened and unlinked by posix_ipc
+    MAP_ANONYMOUS   named ones, unlinked as soon as they are made: children inherit them
+
+The number of a doorbell is its place in the region in units of 64 bytes. Number 0 is the anchor of a set: made
+first, removed last, and read-locked by everyone present, so that `sweep` can tell a set in use from one left
+behind. A semaphore is never a lock. Who cannot open one polls: always right, only slower.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import posix_ipc
+
+from memlane import _core
+
+if TYPE_CHECKING:
+    from memlane._core import Membership
+
+_DIRECTORY = Path("/dev/shm")
+_PREFIX = "sem.memlane."
+#: What glibc makes of a semaphore; other sizes are not ours.
+_FILE_NBYTES = 32
+_KIND_NONE, _KIND_UNNAMED, _KIND_NAMED = 0, 1, 2
+_BACKING_NAMED, _BACKING_PATH, _BACKING_MEMFD, _BACKING_ANONYMOUS = 1, 2, 3, 4
+
+
+def libc() -> bytes:
+    """Whose semaphores this process makes: another libc may lay them out differently, and polls."""
+    try:
+        name = (os.confstr("CS_GNU_LIBC_VERSION") or "").split(" ")[0]
+    except (ValueError, OSError):
+        name = ""
+    return (name or "another libc").encode()
+
+
+def _name(region_id: int, number: int) -> str:
+    return f"/memlane.{region_id:016x}.{number}"
+
+
+def _file(region_id: int, number: int) -> Path:
+    return _DIRECTORY / f"sem.{_name(region_id, number)[1:]}"
+
+
+def _make(region_id: int, number: int, permissions: int) -> tuple[int, int]:
+    """Make one afresh; its (device, inode). What an earlier maker left under the name is replaced."""
+    name = _name(region_id, number)
+    _unlink(region_id, number)
+    posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=permissions, initial_value=0).close()
+    file = _file(region_id, number)
+    os.chmod(file, permissions)  # the umask does not decide
+    found = os.stat(file)
+    return found.st_dev, found.st_ino
+
+
+def _unlink(region_id: int, number: int) -> None:
+    try:
+        posix_ipc.unlink_semaphore(_name(region_id, number))
+    except posix_ipc.ExistentialError:
+        pass
+
+
+class Anchor:
+    """
+    Presence in a set of named semaphores: number 0, open, mapped and read-locked.
+
+    The mapping keeps the lock in forked children that have closed every descriptor.
+    """
+
+    def __init__(self, region_id: int, *, permissions: int | None) -> None:
+        """Make the anchor with *permissions*; or, with None, be present at an existing one (FileNotFoundError)."""
+        self._mapping: _core.Mapping | None = None
+        if permissions is not None:
+            _make(region_id, 0, permissions)
+        descriptor = os.open(_file(region_id, 0), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if not _is_semaphore(os.fstat(descriptor)) or not _core.presence_lock(descriptor):
+                raise FileNotFoundError(f"the semaphores of region {region_id:016x} are being removed")
+            self._mapping = _core.Mapping.from_fd(descriptor, "r")
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        if self._mapping is not None:
+            self._mapping.close()
+            self._mapping = None
+
+
+def _is_semaphore(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_size == _FILE_NBYTES
+
+
+class DoorbellSet:
+    """The doorbells of one region in this process: found when first needed, kept while the region is open."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._region_id = membership.region_id
+        self._permissions = membership.permissions
+        self._backing = membership.backing
+        self._is_ours = membership.libc == libc()
+        self._known: dict[int, _core.Doorbell] = {}
+        self._lock = threading.Lock()
+        self._epoch = _core.fork_epoch()
+        self._anchor: Anchor | None = None
+        self._membership: Membership | None = membership
+        self._made_here = membership.is_native
+
+    @property
+    def is_named(self) -> bool:
+        return self._backing in (_BACKING_NAMED, _BACKING_PATH)
+
+    def be_present(self, *, alone: bool) -> None:
+        """
+        Take part in the set of a region with a name. One who is *alone* in the region makes a set that is
+        missing anew; for anyone else a missing set means that it polls.
+        """
+        if not self.is_named:
+            return
+        try:
+            self._anchor = Anchor(self._region_id, permissions=None)
+        except (FileNotFoundError, OSError):
+            if alone:
+                self._anchor = Anchor(self._region_id, permissions=self._permissions)
+
+    @property
+    def has_anchor(self) -> bool:
+        return self._anchor is not None
+
+    def adopt(self, anchor: Anchor) -> None:
+        """Be present through the anchor that the creator of the region made."""
+        self._anchor = anchor
+
+    def at(self, offset: int, make: bool) -> _core.Doorbell:
+        """
+        The doorbell whose 64 bytes lie at *offset*, attached to its semaphore if that can be.
+
+        With *make*, the caller is its first user: where there is no semaphore yet, one is made.
+        """
+        bell = self._known.get(offset)
+        if bell is None:
+            if self._membership is None:
+                raise ValueError("the region is closed")
+            bell = self._known.setdefault(offset, _core.Doorbell(self._membership, offset))
+        if not bell.attached:
+            if self._epoch != _core.fork_epoch():
+                self._epoch, self._lock = _core.fork_epoch(), threading.Lock()
+            with self._lock:
+                if not bell.attached and self._is_ours:
+                    if make and bell.kind == _KIND_NONE:
+                        self._make(bell, offset)
+                    else:
+                        self._attach(bell, offset)
+        return bell
+
+    def _make(self, bell: _core.Doorbell, offset: int) -> None:
+        number = offset // 64
+        if self._backing == _BACKING_MEMFD:
+            bell.make_unnamed()
+        elif self._backing == _BACKING_ANONYMOUS:
+            file = _make(self._region_id, number, self._permissions)
+            bell.attach_named(_name(self._region_id, number))
+            _unlink(self._region_id, number)
+            bell.note_named(*file)
+        else:
+            try:
+                file = _make(self._region_id, number, self._permissions)
+                bell.attach_named(_name(self._region_id, number))
+            except (OSError, posix_ipc.Error):
+                return  # this one polls, and those who would have woken it find no doorbell
+            bell.note_named(*file)
+
+    def _attach(self, bell: _core.Doorbell, offset: int) -> None:
+        if bell.kind == _KIND_UNNAMED and self._backing == _BACKING_MEMFD:
+            bell.attach_unnamed()
+        elif bell.kind == _KIND_NAMED and self.is_named:
+            number = offset // 64
+            try:
+                found = os.lstat(_file(self._region_id, number))
+                # Never open what merely bears the name: opening an empty file kills the process at the first post.
+                if (
+                    _is_semaphore(found)
+                    and (found.st_dev, found.st_ino) == bell.file
+                    and found.st_uid in (os.geteuid(), 0, os.stat(_file(self._region_id, 0)).st_uid)
+                ):
+                    bell.attach_named(_name(self._region_id, number))
+            except OSError:
+                pass  # polls
+
+    def close(self) -> None:
+        """Let all semaphores and the anchor go; nothing is removed."""
+        self._known.clear()
+        self._membership = None
+        if self._anchor is not None:
+            self._anchor.close()
+            self._anchor = None
+
+
+# ---- removing -----------------------------------------------------------------------------------
+
+
+def _sets() -> dict[int, list[int]]:
+    """All sets of named semaphores of ours: region id to numbers, the anchor last."""
+    found: dict[int, list[int]] = {}
+    with os.scandir(_DIRECTORY) as files:
+        for file in files:
+            parts = file.name.removeprefix(_PREFIX).split(".")
+            if file.name.startswith(_PREFIX) and len(parts) == 2 and len(parts[0]) == 16 and parts[1].isdigit():
+                try:
+                    found.setdefault(int(parts[0], 16), []).append(int(parts[1]))
+                except ValueError:
+                    continue
+    return {region_id: sorted(numbers, reverse=True) for region_id, numbers in found.items()}
+
+
+def remove_set(region_id: int) -> None:
+    """Remove the names of a region's semaphores, the anchor last. Those who have them open go on using them."""
+    for number in _sets().get(region_id, ()):
+        _unlink(region_id, number)
+
+
+def sweep_sets() -> Iterator[str]:
+    """Remove every set that nobody is present at; yields the names of the sets."""
+    for region_id, numbers in _sets().items():
+        anchor = _file(region_id, 0)
+        try:
+            descriptor = os.open(anchor, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            if 0 in numbers:
+                continue  # somebody else sweeps
+            descriptor = -1
+        except OSError:
+            continue  # not ours to touch
+        try:
+            if descriptor >= 0:
+                if not _core.presence_lock(descriptor, True):
+                    continue
+                # What we have locked must still be what bears the name.
+                try:
+                    if not os.path.samestat(os.fstat(descriptor), os.lstat(anchor)):
+                        continue
+                except FileNotFoundError:
+                    continue
+            for number in numbers:
+                try:
+                    _unlink(region_id, number)
+                except (PermissionError, posix_ipc.PermissionsError):
+                    break
+            else:
+                yield f"semaphores of region {region_id:016x}"
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
