@@ -319,7 +319,7 @@ cdef class Mapping:
         if create is not None:
             return Mapping._create(path, access, create, permissions, name)
         return Mapping._open(path, access, 0, None, _os.O_NOFOLLOW | (_os.O_RDWR if access == "r+" else _os.O_RDONLY),
-                             "pass create=nbytes to make it")
+                             {_errno.ENOENT: "pass create=nbytes to make it"})
 
     @staticmethod
     def from_fd(fd, access="r", *, offset=0, nbytes=None, no_reserve=False):
@@ -349,10 +349,9 @@ cdef class Mapping:
         return self
 
     @staticmethod
-    cdef Mapping _open(str path, str access, offset, nbytes, int flags, str if_missing=None):
+    cdef Mapping _open(str path, str access, offset, nbytes, int flags, dict remedies=None):
         cdef Mapping self = Mapping.__new__(Mapping)
-        remedy = if_missing if if_missing is not None and not _os.path.lexists(path) else None
-        fd = open_file(path, flags, 0, f"open it for access {access!r}", remedy)
+        fd = open_file(path, flags, 0, f"open it for access {access!r}", remedies)
         try:
             self.path = path
             self._map_file(fd, repr(path), access, offset, nbytes, 0)
@@ -365,13 +364,17 @@ cdef class Mapping:
         cdef Mapping self = Mapping.__new__(Mapping)
         cdef uint64_t length = size_of(nbytes, "nbytes" if name is None else "create", 1)
         bits = _arguments.permissions(permissions)
-        # nobody else gets at it before its permissions are what was asked for
-        fd = open_file(path, _os.O_RDWR | _os.O_CREAT | _os.O_EXCL | _os.O_NOFOLLOW, 0o600, "create it")
+        # other users get at it, if at all, only when its room is reserved
+        fd = open_file(path, _os.O_RDWR | _os.O_CREAT | _os.O_EXCL | _os.O_NOFOLLOW, 0o600, "create it", {
+            _errno.ENOENT: "make its directory first",
+            _errno.EACCES: "choose a directory that this user may write",
+            _errno.EROFS: "choose a directory on another one",
+        })
         try:
             try:
-                _os.fchmod(fd, bits)
                 require_room(fd, length, path)
                 reserve_file(fd, 0, length, path)
+                _os.fchmod(fd, bits)
                 self.path = path
                 self._map_file(fd, repr(path), access, 0, length, 0)
             except BaseException:
@@ -806,7 +809,7 @@ cdef class Mapping:
         try:
             start = self._range(offset, nbytes, &length)
             self._require_whole_pages(start, length, "protect", False)
-            # counted from the first page; the address cannot change: resize waits for nobody but refuses
+            # counted from the first page, for resize may move it until the critical section below
             first = (start + self._hidden()) // PAGE_NBYTES * PAGE_NBYTES
             last = (start + length + self._hidden() + PAGE_NBYTES - 1) // PAGE_NBYTES * PAGE_NBYTES
         finally:
@@ -927,7 +930,8 @@ cdef class Mapping:
         return 0
 
     cdef int _reopen(self) except -1:
-        fd = open_file(self._full_path, _os.O_RDWR, 0, f"resize {self!r}", "it must still have the path it was opened by")
+        fd = open_file(self._full_path, _os.O_RDWR, 0, f"resize {self!r}",
+                       {_errno.ENOENT: "it must still have the path it was opened by"})
         found = _os.fstat(fd)
         if (found.st_dev, found.st_ino) != (self._device, self._inode):
             _os.close(fd)
