@@ -147,7 +147,7 @@ cdef class Mapping:
     cdef uint64_t _device, _inode       # ... and what it must find there
     cdef uint64_t _offset               # of the first byte in the file
     cdef uint64_t _uses                 # exported buffers + holds + calls under way
-    cdef tuple _protected               # ((start, stop, PROT_ bits), ...) by `protect`, from the first page; None: nothing
+    cdef tuple _protected               # ((start, stop, PROT_ bits), ...) from the first page; None: all as usual
     cdef int _protection                # PROT_ bits of all the rest
     cdef int _fd                        # a memfd's, which resize needs; else -1
     cdef int _creator                   # pid
@@ -815,7 +815,8 @@ cdef class Mapping:
         finally:
             self.let_go()
         if bits & PROT_WRITE and not self._protection & PROT_WRITE:
-            raise os_error(_errno.EACCES, f"protect {self!r} as {protection!r}", self.path, "map it with access 'r+' or 'c'")
+            raise os_error(_errno.EACCES, f"protect {self!r} as {protection!r}", self.path,
+                           "map it with access 'r+' or 'c'")
         if length == 0:
             return
         lowers = self._protection & ~bits != 0
@@ -871,7 +872,8 @@ cdef class Mapping:
                 raise unsupported(f"cannot resize {self!r}: {self._fixed_because}", self.path)
             if self._protected is not None:
                 raise unsupported(
-                    f"cannot resize {self!r}: it has pages with a protection of their own; protect('rw') all of it first",
+                    f"cannot resize {self!r}: it has pages with a protection of their own; "
+                    "protect('rw') all of it first",
                     self.path,
                 )
             with cython.critical_section(self):
@@ -935,11 +937,13 @@ cdef class Mapping:
         found = _os.fstat(fd)
         if (found.st_dev, found.st_ino) != (self._device, self._inode):
             _os.close(fd)
-            raise os_error(_errno.ENOENT, f"resize {self!r}", self.path, "another file has its name by now; map that one")
+            raise os_error(_errno.ENOENT, f"resize {self!r}", self.path,
+                           "another file has its name by now; map that one")
         return fd
 
     cdef object _busy(self):
-        return BufferError(f"cannot resize {self!r}: views of it are alive or calls under way; release them first (del the arrays)")
+        return BufferError(f"cannot resize {self!r}: views of it are alive or calls under way; "
+                           "release them first (del the arrays)")
 
     cdef uint64_t _hidden(self) noexcept:
         """Bytes between the start of the first page and the user's first byte."""
@@ -970,7 +974,8 @@ cdef class Mapping:
         length[0] = self.nbytes - start if nbytes is None else size_of(nbytes, "nbytes", 0)
         if length[0] > self.nbytes - start:
             raise ValueError(
-                f"nbytes must be at most {self.nbytes - start}, what the mapping has from offset {start}, got {nbytes!r}")
+                f"nbytes must be at most {self.nbytes - start}, what the mapping has from offset {start}, "
+                f"got {nbytes!r}")
         return start
 
     cdef int _require_whole_pages(self, uint64_t start, uint64_t nbytes, str doing, bint strict) except -1:
@@ -979,10 +984,12 @@ cdef class Mapping:
         cdef uint64_t last = first + nbytes
         if first % PAGE_NBYTES and (strict or start > 0):
             raise ValueError(
-                f"{doing} works on whole pages: offset {start} is {first % PAGE_NBYTES} bytes into one of {PAGE_NBYTES} bytes")
+                f"{doing} works on whole pages: offset {start} is {first % PAGE_NBYTES} bytes into one of "
+                f"{PAGE_NBYTES} bytes")
         if last % PAGE_NBYTES and (strict or start + nbytes < self.nbytes):
             raise ValueError(
-                f"{doing} works on whole pages: the range ends {last % PAGE_NBYTES} bytes into one of {PAGE_NBYTES} bytes")
+                f"{doing} works on whole pages: the range ends {last % PAGE_NBYTES} bytes into one of "
+                f"{PAGE_NBYTES} bytes")
         return 0
 
 
