@@ -319,6 +319,12 @@ def test_created_files_have_exactly_the_permissions_asked_for(tmp_path: Path, um
         os.umask(before)
 
 
+def test_create_in_a_missing_directory_says_what_to_make_first(tmp_path: Path) -> None:
+    """The advice fits the call: not to create what cannot be created yet."""
+    with pytest.raises(FileNotFoundError, match="make its directory first"):
+        Mapping.create(tmp_path / "none" / "new.bin", 1)
+
+
 def test_create_never_touches_what_is_there(data_file: Path) -> None:
     """An existing file is FileExistsError, with errno and path."""
     before = data_file.read_bytes()

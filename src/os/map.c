@@ -22,19 +22,16 @@ _Static_assert(sizeof(off_t) == 8, "offsets of 64 bits are needed: compile with 
 _Static_assert(MADV_POPULATE_WRITE == MEMLANE_MADV_POPULATE_WRITE, "map.h has the kernel's numbers");
 #endif
 
-uint64_t memlane_page_nbytes(void)
-{
+uint64_t memlane_page_nbytes(void) {
     return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static uint64_t bytes_before(const unsigned char *address)
-{
+static uint64_t bytes_before(const unsigned char *address) {
     return (uintptr_t)address & (memlane_page_nbytes() - 1);
 }
 
 int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags,
-                unsigned char **address)
-{
+                unsigned char **address) {
     uint64_t hidden = offset & (memlane_page_nbytes() - 1);
     void *base = mmap(NULL, nbytes + hidden, protection, flags, fd, (off_t)(offset - hidden));
     if (base == MAP_FAILED)
@@ -43,14 +40,12 @@ int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int fl
     return 0;
 }
 
-int memlane_unmap(unsigned char *address, uint64_t nbytes)
-{
+int memlane_unmap(unsigned char *address, uint64_t nbytes) {
     uint64_t hidden = bytes_before(address);
     return munmap(address - hidden, nbytes + hidden) ? -errno : 0;
 }
 
-int memlane_remap(unsigned char **address, uint64_t nbytes, uint64_t new_nbytes)
-{
+int memlane_remap(unsigned char **address, uint64_t nbytes, uint64_t new_nbytes) {
     uint64_t hidden = bytes_before(*address);
     void *base = mremap(*address - hidden, nbytes + hidden, new_nbytes + hidden, MREMAP_MAYMOVE);
     if (base == MAP_FAILED)
@@ -59,32 +54,27 @@ int memlane_remap(unsigned char **address, uint64_t nbytes, uint64_t new_nbytes)
     return 0;
 }
 
-int memlane_sync(unsigned char *address, uint64_t nbytes, int flags)
-{
+int memlane_sync(unsigned char *address, uint64_t nbytes, int flags) {
     uint64_t hidden = bytes_before(address);
     return msync(address - hidden, nbytes + hidden, flags) ? -errno : 0;
 }
 
-int memlane_advise(unsigned char *address, uint64_t nbytes, int advice)
-{
+int memlane_advise(unsigned char *address, uint64_t nbytes, int advice) {
     uint64_t hidden = bytes_before(address);
     return madvise(address - hidden, nbytes + hidden, advice) ? -errno : 0;
 }
 
-int memlane_protect(unsigned char *address, uint64_t nbytes, int protection)
-{
+int memlane_protect(unsigned char *address, uint64_t nbytes, int protection) {
     uint64_t hidden = bytes_before(address);
     return mprotect(address - hidden, nbytes + hidden, protection) ? -errno : 0;
 }
 
-static void shorten_step(uint64_t *step)
-{
+static void shorten_step(uint64_t *step) {
     if (*step > STEP_NBYTES_LEAST)
         *step /= 2;
 }
 
-int memlane_reserve(int fd, uint64_t offset, uint64_t nbytes)
-{
+int memlane_reserve(int fd, uint64_t offset, uint64_t nbytes) {
     uint64_t step = STEP_NBYTES;
     while (nbytes > 0) {
         uint64_t part = nbytes < step ? nbytes : step;
@@ -100,8 +90,7 @@ int memlane_reserve(int fd, uint64_t offset, uint64_t nbytes)
     return 0;
 }
 
-static void touch(unsigned char *address, uint64_t nbytes)
-{
+static void touch(unsigned char *address, uint64_t nbytes) {
     uint64_t page_nbytes = memlane_page_nbytes();
     for (uint64_t i = 0; i < nbytes; i += page_nbytes) {
         /* relaxed: nothing is ordered by it. Atomic: another process may be writing this very byte, and
@@ -110,8 +99,7 @@ static void touch(unsigned char *address, uint64_t nbytes)
     }
 }
 
-int memlane_populate(void *address, uint64_t nbytes)
-{
+int memlane_populate(void *address, uint64_t nbytes) {
     uint64_t hidden = bytes_before(address);
     unsigned char *next = (unsigned char *)address - hidden;
     uint64_t step = STEP_NBYTES;
@@ -134,7 +122,6 @@ int memlane_populate(void *address, uint64_t nbytes)
     return 0;
 }
 
-int memlane_block_device_nbytes(int fd, uint64_t *nbytes)
-{
+int memlane_block_device_nbytes(int fd, uint64_t *nbytes) {
     return ioctl(fd, BLKGETSIZE64, nbytes) ? -errno : 0;
 }

@@ -147,7 +147,7 @@ cdef class Mapping:
     cdef uint64_t _device, _inode       # ... and what it must find there
     cdef uint64_t _offset               # of the first byte in the file
     cdef uint64_t _uses                 # exported buffers + holds + calls under way
-    cdef tuple _protected               # ((start, stop, PROT_ bits), ...) by `protect`, from the first page; None: nothing
+    cdef tuple _protected               # ((start, stop, PROT_ bits), ...) from the first page; None: all as usual
     cdef int _protection                # PROT_ bits of all the rest
     cdef int _fd                        # a memfd's, which resize needs; else -1
     cdef int _creator                   # pid
@@ -319,7 +319,7 @@ cdef class Mapping:
         if create is not None:
             return Mapping._create(path, access, create, permissions, name)
         return Mapping._open(path, access, 0, None, _os.O_NOFOLLOW | (_os.O_RDWR if access == "r+" else _os.O_RDONLY),
-                             "pass create=nbytes to make it")
+                             {_errno.ENOENT: "pass create=nbytes to make it"})
 
     @staticmethod
     def from_fd(fd, access="r", *, offset=0, nbytes=None, no_reserve=False):
@@ -349,10 +349,9 @@ cdef class Mapping:
         return self
 
     @staticmethod
-    cdef Mapping _open(str path, str access, offset, nbytes, int flags, str if_missing=None):
+    cdef Mapping _open(str path, str access, offset, nbytes, int flags, dict remedies=None):
         cdef Mapping self = Mapping.__new__(Mapping)
-        remedy = if_missing if if_missing is not None and not _os.path.lexists(path) else None
-        fd = open_file(path, flags, 0, f"open it for access {access!r}", remedy)
+        fd = open_file(path, flags, 0, f"open it for access {access!r}", remedies)
         try:
             self.path = path
             self._map_file(fd, repr(path), access, offset, nbytes, 0)
@@ -365,13 +364,17 @@ cdef class Mapping:
         cdef Mapping self = Mapping.__new__(Mapping)
         cdef uint64_t length = size_of(nbytes, "nbytes" if name is None else "create", 1)
         bits = _arguments.permissions(permissions)
-        # nobody else gets at it before its permissions are what was asked for
-        fd = open_file(path, _os.O_RDWR | _os.O_CREAT | _os.O_EXCL | _os.O_NOFOLLOW, 0o600, "create it")
+        # other users get at it, if at all, only when its room is reserved
+        fd = open_file(path, _os.O_RDWR | _os.O_CREAT | _os.O_EXCL | _os.O_NOFOLLOW, 0o600, "create it", {
+            _errno.ENOENT: "make its directory first",
+            _errno.EACCES: "choose a directory that this user may write",
+            _errno.EROFS: "choose a directory on another one",
+        })
         try:
             try:
-                _os.fchmod(fd, bits)
                 require_room(fd, length, path)
                 reserve_file(fd, 0, length, path)
+                _os.fchmod(fd, bits)
                 self.path = path
                 self._map_file(fd, repr(path), access, 0, length, 0)
             except BaseException:
@@ -806,13 +809,14 @@ cdef class Mapping:
         try:
             start = self._range(offset, nbytes, &length)
             self._require_whole_pages(start, length, "protect", False)
-            # counted from the first page; the address cannot change: resize waits for nobody but refuses
+            # counted from the first page, for resize may move it until the critical section below
             first = (start + self._hidden()) // PAGE_NBYTES * PAGE_NBYTES
             last = (start + length + self._hidden() + PAGE_NBYTES - 1) // PAGE_NBYTES * PAGE_NBYTES
         finally:
             self.let_go()
         if bits & PROT_WRITE and not self._protection & PROT_WRITE:
-            raise os_error(_errno.EACCES, f"protect {self!r} as {protection!r}", self.path, "map it with access 'r+' or 'c'")
+            raise os_error(_errno.EACCES, f"protect {self!r} as {protection!r}", self.path,
+                           "map it with access 'r+' or 'c'")
         if length == 0:
             return
         lowers = self._protection & ~bits != 0
@@ -868,7 +872,8 @@ cdef class Mapping:
                 raise unsupported(f"cannot resize {self!r}: {self._fixed_because}", self.path)
             if self._protected is not None:
                 raise unsupported(
-                    f"cannot resize {self!r}: it has pages with a protection of their own; protect('rw') all of it first",
+                    f"cannot resize {self!r}: it has pages with a protection of their own; "
+                    "protect('rw') all of it first",
                     self.path,
                 )
             with cython.critical_section(self):
@@ -927,15 +932,18 @@ cdef class Mapping:
         return 0
 
     cdef int _reopen(self) except -1:
-        fd = open_file(self._full_path, _os.O_RDWR, 0, f"resize {self!r}", "it must still have the path it was opened by")
+        fd = open_file(self._full_path, _os.O_RDWR, 0, f"resize {self!r}",
+                       {_errno.ENOENT: "it must still have the path it was opened by"})
         found = _os.fstat(fd)
         if (found.st_dev, found.st_ino) != (self._device, self._inode):
             _os.close(fd)
-            raise os_error(_errno.ENOENT, f"resize {self!r}", self.path, "another file has its name by now; map that one")
+            raise os_error(_errno.ENOENT, f"resize {self!r}", self.path,
+                           "another file has its name by now; map that one")
         return fd
 
     cdef object _busy(self):
-        return BufferError(f"cannot resize {self!r}: views of it are alive or calls under way; release them first (del the arrays)")
+        return BufferError(f"cannot resize {self!r}: views of it are alive or calls under way; "
+                           "release them first (del the arrays)")
 
     cdef uint64_t _hidden(self) noexcept:
         """Bytes between the start of the first page and the user's first byte."""
@@ -966,7 +974,8 @@ cdef class Mapping:
         length[0] = self.nbytes - start if nbytes is None else size_of(nbytes, "nbytes", 0)
         if length[0] > self.nbytes - start:
             raise ValueError(
-                f"nbytes must be at most {self.nbytes - start}, what the mapping has from offset {start}, got {nbytes!r}")
+                f"nbytes must be at most {self.nbytes - start}, what the mapping has from offset {start}, "
+                f"got {nbytes!r}")
         return start
 
     cdef int _require_whole_pages(self, uint64_t start, uint64_t nbytes, str doing, bint strict) except -1:
@@ -975,10 +984,12 @@ cdef class Mapping:
         cdef uint64_t last = first + nbytes
         if first % PAGE_NBYTES and (strict or start > 0):
             raise ValueError(
-                f"{doing} works on whole pages: offset {start} is {first % PAGE_NBYTES} bytes into one of {PAGE_NBYTES} bytes")
+                f"{doing} works on whole pages: offset {start} is {first % PAGE_NBYTES} bytes into one of "
+                f"{PAGE_NBYTES} bytes")
         if last % PAGE_NBYTES and (strict or start + nbytes < self.nbytes):
             raise ValueError(
-                f"{doing} works on whole pages: the range ends {last % PAGE_NBYTES} bytes into one of {PAGE_NBYTES} bytes")
+                f"{doing} works on whole pages: the range ends {last % PAGE_NBYTES} bytes into one of "
+                f"{PAGE_NBYTES} bytes")
         return 0
 
 

@@ -129,12 +129,15 @@ cdef int require_room(int fd, uint64_t nbytes, object path) except -1:
     return 0
 
 
-cdef int open_file(object path, int flags, int mode, str doing, str remedy=None) except -1:
-    """os.open with what every mapping wants: no inheritance, no hanging on a FIFO, errors that help."""
+cdef int open_file(object path, int flags, int mode, str doing, dict remedies=None) except -1:
+    """
+    os.open with what every mapping wants: no inheritance, no hanging on a FIFO, errors that help;
+    *remedies* (errno: what to do) go before the usual ones.
+    """
     try:
         return _os.open(path, flags | _os.O_CLOEXEC | _os.O_NONBLOCK | _os.O_NOCTTY, mode)
     except OSError as failed:
-        raise os_error(failed.errno, doing, path, remedy) from None
+        raise os_error(failed.errno, doing, path, remedies and remedies.get(failed.errno)) from None
 
 
 cdef object remove_own(str path, int fd):
