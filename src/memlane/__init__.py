@@ -1,7 +1,57 @@
 # SPDX-License-Identifier: MIT
-"""Shared memory between Python processes on one Linux machine."""
+"""Rings, slots and mappings in shared memory for Python processes on one Linux machine."""
 
-from ._core import PAGE_SIZE, Mapping
-from .errors import ClosedError, MemlaneError, TruncatedError
+from memlane._core import PAGE_SIZE, Consumer, Mapping, Producer, Record, Room
+from memlane.counter import Counter
+from memlane.errors import (
+    ClosedError,
+    CorruptedError,
+    Empty,
+    Full,
+    Lapped,
+    LayoutError,
+    MemlaneError,
+    PeerGoneError,
+    RecordTooLargeError,
+    RegionExistsError,
+    RegionNotFoundError,
+    RoleTakenError,
+    ShutDown,
+    TruncatedError,
+)
+from memlane.region import Participant, Region, sweep
+from memlane.ring import Ring
+from memlane.slot import Slot, SlotTable
 
-__all__ = ["PAGE_SIZE", "ClosedError", "Mapping", "MemlaneError", "TruncatedError"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "PAGE_SIZE",
+    "ClosedError",
+    "Consumer",
+    "CorruptedError",
+    "Counter",
+    "Empty",
+    "Full",
+    "Lapped",
+    "LayoutError",
+    "Mapping",
+    "MemlaneError",
+    "Participant",
+    "PeerGoneError",
+    "Producer",
+    "Record",
+    "RecordTooLargeError",
+    "Region",
+    "RegionExistsError",
+    "RegionNotFoundError",
+    "Ring",
+    "RoleTakenError",
+    "Room",
+    "ShutDown",
+    "Slot",
+    "SlotTable",
+    "TruncatedError",
+    "__version__",
+    "sweep",
+]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +115,6 @@ class DoorbellSet:
         self._epoch = _core.fork_epoch()
         self._anchor: Anchor | None = None
         self._membership: Membership | None = membership
-        self._made_here = membership.is_native
 
     @property
     def is_named(self) -> bool:
@@ -134,9 +133,21 @@ class DoorbellSet:
             if alone:
                 self._anchor = Anchor(self._region_id, permissions=self._permissions)
 
-    @property
-    def has_anchor(self) -> bool:
-        return self._anchor is not None
+    def mend(self, entries: Iterable[tuple[str, int, int, int, tuple[int, ...], str]]) -> None:
+        """
+        Put a set in order, for one who is alone in the region: after a reboot, a sweep, or a removal that was
+        killed half way. What is missing is forgotten; what is made with an object is made anew.
+        """
+        if not self.is_named or not self._is_ours:
+            return
+        for _, kind, offset, _, geometry, _ in entries:
+            at_once, later = _core.doorbell_offsets(kind, offset, geometry)
+            for place in at_once + later:
+                bell = self.at(place, False)
+                if not bell.attached and bell.kind != _KIND_NONE:
+                    bell.forget()
+                if place in at_once:
+                    self.at(place, True)
 
     def adopt(self, anchor: Anchor) -> None:
         """Be present through the anchor that the creator of the region made."""

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static int lock(int descriptor, int command, int64_t byte, short type, short *found) {
@@ -30,4 +32,17 @@ int memlane_lockbyte_probe(int descriptor, int64_t byte, bool for_writing) {
     short found = F_UNLCK;
     int result = lock(descriptor, F_OFD_GETLK, byte, for_writing ? F_WRLCK : F_RDLCK, &found);
     return result < 0 ? result : found != F_UNLCK;
+}
+
+bool memlane_is_network_file(int descriptor) {
+    /* f_type of statfs(2): NFS, SMB, CIFS, SMB2, 9P, AFS, Ceph, Lustre, GPFS, BeeGFS, OCFS2, GFS2 */
+    static const uint32_t network[] = {0x6969,     0x517b,     0xff534d42, 0xfe534d42, 0x01021997, 0x5346414f,
+                                       0x00c36400, 0x0bd00bd0, 0x47504653, 0x19830326, 0x7461636f, 0x01161970};
+    struct statfs found;
+    if (fstatfs(descriptor, &found) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof network / sizeof *network; i++)
+        if ((uint32_t)found.f_type == network[i])
+            return true;
+    return false;
 }

@@ -89,6 +89,10 @@ cdef class RingBase(Sending):
         self.lead_to(state, wait)
         self.sending = state.sending
 
+    def _set_wait(self, wait):
+        """Wait in another way from now on."""
+        self.lead_to(self.state, wait)
+
     def _leave(self):
         """Refuse new work; give back what this handle was the last to use. Doing it twice does nothing."""
         self.leave_roles()

@@ -38,9 +38,6 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_ROWS_MAX
         MEMLANE_LAYOUT_VERSION
         MEMLANE_LAYOUT_DRAFT
-        MEMLANE_FEATURES
-        MEMLANE_CREATION_BYTE
-        MEMLANE_PRESENCE_BYTE
         MEMLANE_BACKING_ANONYMOUS
         MEMLANE_DOORBELL_NONE
         MEMLANE_DOORBELL_UNNAMED
@@ -59,6 +56,8 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_OLDER
         MEMLANE_NEWER
         MEMLANE_UNKNOWN_FEATURES
+    const uint64_t MEMLANE_MAGIC, MEMLANE_FEATURES
+    const int64_t MEMLANE_CREATION_BYTE, MEMLANE_PRESENCE_BYTE
     int64_t MEMLANE_ROW_BYTE(uint32_t row)
 
 cdef extern from "core/table.h" nogil:
@@ -91,6 +90,7 @@ cdef extern from "os/fork.h" nogil:
     void memlane_fork_close(int descriptor)
 
 cdef extern from "os/lockbytes.h" nogil:
+    bint memlane_is_network_file(int descriptor)
     int memlane_lockbyte_try(int descriptor, int64_t byte, bint for_writing)
     int memlane_lockbyte_release(int descriptor, int64_t byte)
     int memlane_lockbyte_probe(int descriptor, int64_t byte, bint for_writing)
@@ -106,6 +106,12 @@ cdef enum:
     ALIVE = 1
     DEAD = 0
     UNKNOWN = -1
+
+
+MAGIC = (<object>MEMLANE_MAGIC).to_bytes(8, _sys.byteorder)
+HEADER_NBYTES = sizeof(memlane_header)
+RESERVED_AT_CREATION_NBYTES = sizeof(memlane_header) + MEMLANE_ROWS_MAX * sizeof(memlane_row)
+SCHEMA_NBYTES = sizeof(((<memlane_entry *>NULL)[0]).schema)
 
 
 def fork_epoch():
@@ -125,6 +131,17 @@ def presence_lock(int descriptor, bint for_writing=False):
         OSError: the kernel or the file system has no such locks.
     """
     return lock_byte(descriptor, MEMLANE_PRESENCE_BYTE, for_writing)
+
+
+def is_network_file(int descriptor):
+    """Whether the file lies on a network file system, where locks of other machines prove nothing."""
+    return memlane_is_network_file(descriptor)
+
+
+def reserve(int descriptor, uint64_t offset, uint64_t nbytes, *, path=None):
+    """Have the kernel set room aside in a file; raises OSError (ENOSPC) with need, free and mount."""
+    require_room(descriptor, nbytes, path)
+    reserve_file(descriptor, offset, nbytes, path)
 
 
 cdef bint lock_byte(int descriptor, int64_t byte, bint for_writing) except -1:
@@ -184,8 +201,9 @@ cdef class Membership:
     cdef uint64_t _pins_epoch
     cdef bint _closing
     cdef readonly bint closed
+    cdef public int64_t handles       # Region objects of this process that lead here
     cdef public object doorbells      # finds the semaphores of this region: memlane.doorbell
-    cdef dict _joining
+    cdef dict _joining, _creating
     cdef readonly dict roles          # endpoints that all handles of this process share, by what they are
     cdef object __weakref__
 
@@ -214,6 +232,7 @@ cdef class Membership:
         self.readonly = readonly
         self.roles = {}
         self._joining = {}
+        self._creating = {}
         self._born = memlane_fork_epoch()
 
     def __del__(self):
@@ -421,6 +440,10 @@ cdef class Membership:
         memlane_creation_note(self.shared, getpid())
         return True
 
+    def creation_mutex(self):
+        """The lock that keeps threads of this process apart before the creation byte."""
+        return epoch_lock(self._creating)
+
     def unlock_creation(self):
         if memlane_fork_is(self._epoch):
             memlane_creation_note(self.shared, 0)
@@ -519,6 +542,13 @@ cdef class Membership:
 
     # ---- closing --------------------------------------------------------------------------------
 
+    def revive(self):
+        """Take new work again if closing still waits for a loan; False: it is gone."""
+        if self.closed:
+            return False
+        self._closing = False
+        return True
+
     cdef int _check_open(self) except -1:
         if self._closing:
             raise ClosedError(f"{self.name} is closed")
@@ -566,10 +596,11 @@ cdef class Membership:
             if self._is_base(self.base):
                 _os.close(self.base)
             self.base = -1
-        self.mapping.let_go()
-        self.mapping.close()
         if self.doorbells is not None:
             self.doorbells.close()
+        self.roles.clear()
+        self.mapping.let_go()
+        self.mapping.close()
 
 
 cdef int check_header(memlane_header *header, uint64_t file_nbytes, str name) except -1:

@@ -146,6 +146,22 @@ def ring_shape(uint64_t lanes, uint64_t capacity, uint64_t records):
     return shape.nbytes, shape.data_offset, shape.data_nbytes
 
 
+KIND_RING, KIND_SLOTS, KIND_COUNTER = MEMLANE_KIND_RING, MEMLANE_KIND_SLOTS, MEMLANE_KIND_COUNTER
+
+
+def doorbell_offsets(uint32_t kind, uint64_t offset, tuple geometry):
+    """Where in the region an object's doorbells are: those made with it, and those made by their first users."""
+    cdef memlane_ring_control *ring = NULL
+    cdef memlane_lane_control *lane = NULL
+    cdef memlane_watcher *watcher = NULL
+    if kind == MEMLANE_KIND_RING:
+        first = offset + sizeof(memlane_ring_control) + <uint64_t>&lane.doorbell
+        return [offset + <uint64_t>&ring.doorbell], [first + i * sizeof(memlane_lane_control) for i in range(geometry[0])]
+    if kind == MEMLANE_KIND_SLOTS:
+        return [], [offset + <uint64_t>&watcher.doorbell + i * sizeof(memlane_watcher) for i in range(geometry[3])]
+    return [], []
+
+
 cdef class Spinning:
     """How long to spin before sleeping: long while spins succeed, zero when they keep failing."""
 

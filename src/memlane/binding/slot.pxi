@@ -1,0 +1,559 @@
+# SPDX-License-Identifier: MIT
+"""
+Slots: the latest value, published by one writer, read by anyone.
+
+SlotsState   what this process knows of a slot or a table of slots; one for all its handles
+SlotBase     a handle of one slot, with the verbs
+"""
+
+from struct import error as _struct_error
+
+
+cdef extern from "core/layout.h" nogil:
+    struct memlane_slot_control:
+        uint32_t writer
+        uint64_t armed
+    struct memlane_watcher:
+        uint32_t owner
+        memlane_doorbell doorbell
+    enum:
+        MEMLANE_KIND_SLOTS
+
+cdef extern from "core/region.h" nogil:
+    struct memlane_slots_shape:
+        uint64_t slots, value_nbytes, copies, watchers, writers, slots_offset, copy_stride, slot_stride, nbytes
+    bint memlane_slots_lay_out(memlane_slots_shape *shape, uint64_t slots, uint64_t value_nbytes, uint64_t copies,
+                               uint64_t watchers, uint64_t writers)
+
+cdef extern from "core/slot.h" nogil:
+    struct memlane_slot:
+        memlane_slot_control *control
+        unsigned char *copies
+        uint64_t nbytes, stride, mask
+    struct memlane_stamp:
+        uint64_t version, published_ns, boot
+    uint64_t memlane_slot_version(const memlane_slot *slot)
+    uint64_t memlane_slot_publish(const memlane_slot *slot, const void *value, uint64_t published_ns, uint64_t boot)
+    memlane_status memlane_slot_read(const memlane_slot *slot, void *value, memlane_stamp *stamp)
+    bint memlane_writer_take(memlane_slot_control *control, uint32_t found, uint32_t tag)
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
+# A reader that was overtaken so often yields; arbitrary: with 4 copies one retry is rare already.
+cdef int READ_TRIES = 16
+# A publisher that found another one inside asks the kernel after so long whether that one lives.
+cdef uint64_t WRITER_PATIENCE_NS = 100000
+
+
+cdef uint64_t boot_hash() noexcept:
+    """What tells this boot of the machine from others; 0 if the kernel does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as boot_id:
+            return int(boot_id.read().replace(b"-", b"").strip()[:16], 16) or 1
+    except (OSError, ValueError):
+        return 0
+
+cdef uint64_t BOOT = boot_hash()
+
+
+def slots_shape(uint64_t slots, uint64_t value_nbytes, uint64_t copies, uint64_t watchers, uint64_t writers):
+    """Return the bytes of the object for *slots* slots."""
+    cdef memlane_slots_shape shape
+    if not memlane_slots_lay_out(&shape, slots, value_nbytes, copies, watchers, writers):
+        raise ValueError(f"{slots} slots of {value_nbytes} bytes with {copies} copies are out of range")
+    return shape.nbytes
+
+
+@cython.final
+cdef class SlotsState:
+    """What this process knows of a slot or a table of slots."""
+
+    cdef Membership membership
+    cdef memlane_slots_shape shape
+    cdef unsigned char *address
+    cdef str name
+    cdef memlane_mutex mutex          # keeps publishing threads of this process apart
+    cdef uint64_t mutex_epoch
+    cdef uint64_t *epochs             # for each slot: in which this process took the writer's role
+    cdef uint32_t tag
+    cdef dict preparing
+    cdef int64_t handles              # those that have published
+
+    @staticmethod
+    cdef SlotsState of(Membership membership, tuple entry):
+        key = ("slots", entry[2])
+        state = membership.roles.get(key)
+        if state is None:
+            state = membership.roles.setdefault(key, SlotsState._make(membership, entry))
+        return state
+
+    @staticmethod
+    cdef SlotsState _make(Membership membership, tuple entry):
+        cdef SlotsState state = SlotsState.__new__(SlotsState)
+        cdef uint64_t i
+        name, _, offset, nbytes, geometry, _ = entry
+        state.name = f"slot {name!r} of {membership.name}"
+        if (not memlane_slots_lay_out(&state.shape, geometry[0], geometry[1], geometry[2], geometry[3], geometry[4])
+                or state.shape.nbytes != nbytes):
+            raise CorruptedError(f"the geometry of {state.name} contradicts itself; unlink the region and create "
+                                 "it again", name=membership.name)
+        state.membership = membership
+        state.address = membership.mapping.address + <uint64_t>offset
+        state.preparing = {}
+        state.epochs = <uint64_t *>PyMem_Malloc(state.shape.slots * sizeof(uint64_t))
+        if state.epochs == NULL:
+            raise MemoryError()
+        for i in range(state.shape.slots):
+            state.epochs[i] = EPOCH_CLOSED
+        return state
+
+    def __dealloc__(self):
+        PyMem_Free(self.epochs)
+
+    cdef memlane_watcher *watcher(self, uint32_t index) noexcept nogil:
+        return <memlane_watcher *>self.address + index
+
+    cdef void slot_at(self, uint64_t index, memlane_slot *view) noexcept nogil:
+        cdef unsigned char *begin = self.address + self.shape.slots_offset + index * self.shape.slot_stride
+        view.control = <memlane_slot_control *>begin
+        view.copies = begin + sizeof(memlane_slot_control)
+        view.nbytes = self.shape.value_nbytes
+        view.stride = self.shape.copy_stride
+        view.mask = self.shape.copies - 1
+
+    cdef int become_writer(self, uint64_t index) except -1:
+        """Take the writer's role of one slot, in this epoch. Raises RoleTakenError naming the holder."""
+        cdef memlane_slot view
+        cdef uint32_t found
+        cdef int alive
+        self.slot_at(index, &view)
+        with epoch_lock(self.preparing):
+            if not memlane_fork_is(self.mutex_epoch):
+                memlane_mutex_reset(&self.mutex)
+                self.mutex_epoch = memlane_fork_epoch()
+            self.tag = self.membership.own_tag()
+            if self.shape.writers == 2 or memlane_fork_is(self.epochs[index]):
+                self.epochs[index] = memlane_fork_epoch()
+                return 0
+            while True:
+                found = memlane_role_owner(&view.control.writer)
+                if found != 0:
+                    alive = self.membership.verdict(found)
+                    if alive == UNKNOWN:
+                        raise ClosedError(f"this process was taken for dead in {self.name}: its descriptors had been "
+                                          "closed; open the region again")
+                    if alive == ALIVE:
+                        pid = self.membership.pid_of(found)
+                        raise RoleTakenError(f"{self.name} already has a writer (pid {pid}, alive); close it there first, or "
+                                             "create the slot with writers='many'", role="writer", pids=(pid,))
+                if memlane_writer_take(view.control, found, self.tag):
+                    break
+            self.epochs[index] = memlane_fork_epoch()
+        return 0
+
+    cdef void give_back(self) noexcept:
+        """The last handle that has published is closed: the roles are free for others."""
+        cdef memlane_slot view
+        cdef uint64_t index
+        if self.membership.closed:
+            return
+        for index in range(self.shape.slots):
+            if memlane_fork_is(self.epochs[index]):
+                self.epochs[index] = EPOCH_CLOSED
+                if self.shape.writers == 1:
+                    self.slot_at(index, &view)
+                    memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
+                    memlane_role_give(&view.control.writer, self.tag)
+                    memlane_mutex_unlock(&self.mutex)
+
+    cdef int wake(self, uint64_t armed) except -1:
+        cdef uint32_t index
+        for index in range(self.shape.watchers):
+            if armed >> index & 1:
+                doorbell_at(self.membership, &self.watcher(index).doorbell, False).ring(1)
+        return 0
+
+    cdef int lease_watcher(self) except -2:
+        """A doorbell of one's own to wait at; -1: none is free, or this process may not write: poll."""
+        cdef uint32_t index, found
+        cdef uint32_t tag
+        cdef int probes = 0
+        if self.membership.readonly:
+            return -1
+        tag = self.membership.own_tag()
+        for index in range(self.shape.watchers):
+            found = memlane_role_owner(&self.watcher(index).owner)
+            if found != 0 and found != tag and probes < PROBES_A_SLICE:
+                probes += 1
+                if self.membership.verdict(found) != DEAD:
+                    continue
+            elif found != 0:
+                continue
+            if memlane_role_take(&self.watcher(index).owner, found, tag):
+                return index
+        return -1
+
+
+cdef class SlotBase:
+    """What a slot does without going through Python."""
+
+    cdef SlotsState state
+    cdef memlane_slot slot
+    cdef uint64_t index
+    cdef bint _closed
+    cdef bint publishes               # counted among the handles of the state
+    cdef object _encode               # a value to a buffer; None: values are buffers
+    cdef bint _spreads                # ... called with the items of the value
+    cdef object _decode               # bytes to a value; None: values are bytes
+    cdef Spinning spinning
+
+    def __cinit__(self, *_args, **_keywords):
+        self._closed = True
+        self.spinning = Spinning()
+
+    def _lead_to(self, Membership membership not None, tuple entry, uint64_t index, encode, bint spreads, decode):
+        """Make this a handle of slot *index* of what *entry* of the directory describes."""
+        self.state = SlotsState.of(membership, entry)
+        if index >= self.state.shape.slots:
+            raise IndexError(f"{self.state.name} has {self.state.shape.slots} slots, got index {index}")
+        self.index = index
+        self.state.slot_at(index, &self.slot)
+        self._encode, self._spreads, self._decode = encode, spreads, decode
+        self._closed = False
+
+    def _leave(self):
+        """Refuse new work; give the writer's role back if this was the last handle that used it."""
+        if self._closed:
+            return
+        self._closed = True
+        if self.publishes:
+            self.publishes = False
+            self.state.handles -= 1
+            if self.state.handles == 0:
+                self.state.give_back()
+
+    cdef int check(self) except -1:
+        if self._closed or self.state.membership.closed:
+            raise ClosedError(f"this handle of {'a slot' if self.state is None else self.state.name} is closed")
+        return 0
+
+    @property
+    def closed(self):
+        """Whether this process has closed this handle."""
+        return self._closed
+
+    # ---- writing --------------------------------------------------------------------------------------
+
+    def publish(self, value, *, timeout=None):
+        """
+        Make *value* the latest one, whole, for all readers. Never waits for readers.
+
+        Takes the writer's role at first use. With writers="many" it waits while another writer is inside, which is
+        for the time of a copy; one that was stopped in there keeps other writers (never readers) waiting.
+
+        Args:
+            value: What the slot's layout says: items for a struct format, bytes of exactly that length, a
+                ctypes.Structure, something that numpy can turn into the dtype.
+            timeout: With writers="many": longest wait for another writer, in seconds.
+
+        Returns:
+            The new version, 1 for the first.
+
+        Raises:
+            ValueError, TypeError: *value* does not fit the layout; nothing is published.
+            RoleTakenError: a live process is the writer.
+            TimeoutError: another writer was inside for all of *timeout*.
+            PermissionError: the region is open read-only.
+            ClosedError: this process closed the handle.
+        """
+        cdef Py_buffer view
+        cdef object packed = value
+        if self._encode is not None:
+            if self._spreads:
+                try:
+                    packed = self._encode(*value)
+                except _struct_error as wrong:
+                    raise ValueError(f"{value!r} does not fit the layout of this slot: {wrong}") from None
+            else:
+                packed = self._encode(value)
+        if PyBytes_CheckExact(packed):
+            return self.publish_bytes(PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed), timeout)
+        PyObject_GetBuffer(packed, &view, PyBUF_SIMPLE)
+        try:
+            return self.publish_bytes(view.buf, view.len, timeout)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef object publish_bytes(self, const void *value, uint64_t nbytes, object timeout):
+        cdef SlotsState state = self.state
+        cdef uint64_t version, armed, now
+        cdef bint is_inside
+        self.check()
+        if nbytes != self.slot.nbytes:
+            raise ValueError(f"{state.name} holds values of {self.slot.nbytes} bytes, got {nbytes}")
+        while True:
+            if not self.publishes or not memlane_fork_is(state.epochs[self.index]):
+                state.become_writer(self.index)
+                if not self.publishes:
+                    self.publishes = True
+                    state.handles += 1
+            if state.shape.writers == 2:
+                self.enter(deadline_of(timeout))
+            now = memlane_boottime_ns()
+            version = 0
+            if nbytes < COPY_WITH_GIL_NBYTES and memlane_mutex_try(&state.mutex):
+                version = self.locked_publish(value, now)
+                memlane_mutex_unlock(&state.mutex)
+            else:
+                with nogil:
+                    memlane_mutex_lock(&state.mutex)
+                    version = self.locked_publish(value, now)
+                    memlane_mutex_unlock(&state.mutex)
+            if state.shape.writers == 2:
+                memlane_role_give(&self.slot.control.writer, state.tag)
+            if version:
+                break
+            if state.shape.writers == 1 and memlane_fork_is(state.epochs[self.index]):
+                raise ClosedError(f"this process was taken for dead in {state.name}: its descriptors had been closed; "
+                                  "open the region again")
+            self.check()
+        armed = memlane_armed_collect(&self.slot.control.armed)
+        if armed:
+            state.wake(armed)
+        return version
+
+    cdef uint64_t locked_publish(self, const void *value, uint64_t now) noexcept nogil:
+        if not memlane_fork_is(self.state.epochs[self.index]):
+            return 0
+        if not memlane_role_held(&self.slot.control.writer, self.state.tag):
+            return 0
+        return memlane_slot_publish(&self.slot, value, now, BOOT)
+
+    cdef int enter(self, uint64_t deadline) except -1:
+        """Be the one of many writers; the word of one that died inside is taken over."""
+        cdef memlane_slot_control *control = self.slot.control
+        cdef uint32_t found
+        cdef uint64_t began = 0, pinned
+        cdef Sleep sleep
+        if memlane_writer_take(control, MEMLANE_OWNER_NEVER, self.state.tag):
+            return 0
+        sleep = Sleep()
+        sleep.deadline = deadline
+        pinned = self.state.membership.pin()
+        try:
+            began = memlane_monotonic_ns()
+            while True:
+                found = memlane_role_owner(&control.writer)
+                if (found == 0 or (found != self.state.tag and memlane_monotonic_ns() - began > WRITER_PATIENCE_NS
+                                   and self.state.membership.verdict(found) == DEAD)):
+                    if memlane_writer_take(control, found, self.state.tag):
+                        return 0
+                if deadline == 0 or sleep.is_over():
+                    raise TimeoutError(f"process {self.state.membership.pid_of(found)} is inside a publish of "
+                                       f"{self.state.name}; wait longer, or see what holds it up")
+                with nogil:
+                    if memlane_monotonic_ns() - began < WRITER_PATIENCE_NS:
+                        sched_yield()
+                    else:
+                        sleep.doze(NULL)
+                PyErr_CheckSignals()
+                self.check()
+        finally:
+            self.state.membership.unpin(pinned)
+
+    # ---- reading --------------------------------------------------------------------------------------
+
+    cdef int copy_out(self, void *value, memlane_stamp *stamp, object timeout) except -1:
+        """One whole value; raises Empty before the first one."""
+        cdef memlane_status status = MEMLANE_BUSY
+        cdef uint64_t deadline = FOREVER, pinned
+        cdef int tries
+        if self._closed or self.state.membership.closed:
+            self.check()
+        if self.slot.nbytes < COPY_WITH_GIL_NBYTES:
+            for tries in range(READ_TRIES):
+                status = memlane_slot_read(&self.slot, value, stamp)
+                if status != MEMLANE_BUSY:
+                    break
+        if status == MEMLANE_BUSY:
+            deadline = deadline_of(timeout)
+            pinned = self.state.membership.pin()
+            try:
+                while True:
+                    with nogil:
+                        for tries in range(READ_TRIES):
+                            status = memlane_slot_read(&self.slot, value, stamp)
+                            if status != MEMLANE_BUSY:
+                                break
+                        if status == MEMLANE_BUSY:
+                            sched_yield()
+                    if status != MEMLANE_BUSY:
+                        break
+                    PyErr_CheckSignals()
+                    if deadline != FOREVER and memlane_monotonic_ns() >= deadline:
+                        raise TimeoutError(f"the writer of {self.state.name} overtook every reading; make the slot with "
+                                           "more copies")
+            finally:
+                self.state.membership.unpin(pinned)
+        if status == MEMLANE_EMPTY:
+            raise Empty(f"{self.state.name} was never published; wait with wait_newer(0)")
+        return 0
+
+    cdef object take(self, memlane_stamp *stamp, object timeout):
+        value = PyBytes_FromStringAndSize(NULL, self.slot.nbytes if not self._closed else 0)
+        self.copy_out(PyBytes_AS_STRING(value), stamp, timeout)
+        return value if self._decode is None else self._decode(value)
+
+    def read(self, *, timeout=None):
+        """
+        Copy the latest value out, whole. Needs no write access, and is never kept waiting by a writer that died or
+        was stopped; only one that publishes faster than the value can be copied makes it try again.
+
+        Args:
+            timeout: Longest time to try, in seconds.
+
+        Returns:
+            A new value as the slot's layout says: a tuple for a struct format, bytes, a ctypes.Structure, a numpy
+            array or scalar.
+
+        Raises:
+            Empty: nothing was ever published.
+            TimeoutError: overtaken by the writer for all of *timeout*.
+            ClosedError: this process closed the handle.
+        """
+        cdef memlane_stamp stamp
+        return self.take(&stamp, timeout)
+
+    def read_versioned(self, *, timeout=None):
+        """`read`, with the version of that very value: (value, version)."""
+        cdef memlane_stamp stamp
+        value = self.take(&stamp, timeout)
+        return value, stamp.version
+
+    def read_into(self, buffer, *, timeout=None):
+        """
+        Copy the bytes of the latest value into a writable contiguous *buffer* of at least that length.
+
+        Returns:
+            The version of the value.
+
+        Raises:
+            ValueError: the buffer is too small; it is unchanged.
+            As `read` otherwise; then the buffer holds rubbish.
+        """
+        cdef Py_buffer view
+        cdef memlane_stamp stamp
+        self.check()
+        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        try:
+            if <uint64_t>view.len < self.slot.nbytes:
+                raise ValueError(f"{self.state.name} holds values of {self.slot.nbytes} bytes, the buffer has {view.len}")
+            self.copy_out(view.buf, &stamp, timeout)
+            return stamp.version
+        finally:
+            PyBuffer_Release(&view)
+
+    @property
+    def version(self):
+        """How many values were published so far; 0: none."""
+        self.check()
+        return memlane_slot_version(&self.slot)
+
+    @property
+    def nbytes(self):
+        """Bytes of one value."""
+        self.check()
+        return self.slot.nbytes
+
+    @property
+    def age(self):
+        """Seconds since the latest value was published; None if there is none, or it is from before a reboot."""
+        cdef memlane_stamp stamp
+        cdef uint64_t now
+        scratch = PyBytes_FromStringAndSize(NULL, self.slot.nbytes if not self._closed else 0)
+        try:
+            self.copy_out(PyBytes_AS_STRING(scratch), &stamp, None)
+        except Empty:
+            return None
+        if stamp.boot != BOOT or BOOT == 0:
+            return None
+        now = memlane_boottime_ns()
+        return (now - stamp.published_ns) / 1e9 if now > stamp.published_ns else 0.0
+
+    def wait_newer(self, version, timeout=None):
+        """
+        Wait until something newer than *version* is published.
+
+        Sleeps at a doorbell of its own; a reader without write access, or when all doorbells are taken, polls with a
+        growing pause. Other threads run meanwhile; Ctrl-C interrupts it.
+
+        Args:
+            version: A version that the caller has seen; 0 for none.
+            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
+
+        Returns:
+            (value, version) of the latest value.
+
+        Raises:
+            TimeoutError: nothing newer within *timeout*.
+            ClosedError: this process closed the handle.
+        """
+        cdef SlotsState state = self.state
+        cdef uint64_t seen = size_of(version, "version", 0), deadline = deadline_of(timeout), pinned, began
+        cdef int watcher = -1
+        cdef Doorbell bell = None
+        cdef Sleep sleep = None
+        cdef bint found
+        cdef memlane_stamp stamp
+        self.check()
+        pinned = state.membership.pin()
+        try:
+            while memlane_slot_version(&self.slot) <= seen:
+                self.check()
+                if sleep is None:
+                    sleep = Sleep()
+                    sleep.deadline = deadline
+                if deadline == 0 or sleep.is_over():
+                    raise TimeoutError(f"nothing newer than version {seen} was published in {state.name}")
+                with nogil:
+                    found = self.spin(seen)
+                if not found:
+                    if bell is None:
+                        watcher = state.lease_watcher()
+                        if watcher >= 0:
+                            bell = doorbell_at(state.membership, &state.watcher(watcher).doorbell, True)
+                    if watcher < 0:
+                        with nogil:
+                            sleep.doze(NULL)
+                    else:
+                        memlane_armed_announce(&self.slot.control.armed, watcher)
+                        if memlane_slot_version(&self.slot) <= seen:
+                            began = memlane_monotonic_ns()
+                            with nogil:
+                                found = sleep.doze(bell.semaphore)
+                            self.spinning.learn_sleep(found, memlane_monotonic_ns() - began)
+                        memlane_armed_withdraw(&self.slot.control.armed, watcher)
+                PyErr_CheckSignals()
+            value = self.take(&stamp, None)
+            return value, stamp.version
+        finally:
+            if watcher >= 0 and memlane_fork_is(pinned):
+                memlane_role_give(&state.watcher(watcher).owner, state.membership.own_tag())
+            state.membership.unpin(pinned)
+
+    cdef bint spin(self, uint64_t seen) noexcept nogil:
+        cdef uint64_t limit = self.spinning.limit(WAIT_ADAPTIVE), end
+        cdef int looks
+        if limit == 0:
+            return False
+        end = memlane_monotonic_ns() + limit
+        while True:
+            for looks in range(32):
+                if memlane_slot_version(&self.slot) > seen:
+                    self.spinning.learn(True)
+                    return True
+                memlane_cpu_relax()
+            if memlane_monotonic_ns() >= end:
+                self.spinning.learn(False)
+                return False

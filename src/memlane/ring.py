@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+"""Ring: every record to exactly one consumer, in order per producer. The verbs are in the extension."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+from memlane import _arguments, _core
+from memlane._core import Consumer, Producer, RingBase
+from memlane.errors import LayoutError
+from memlane.region import Entry, Region, RegionObject, Wait
+
+_PRODUCERS = 16
+_OBJECT_NAME = "ring"
+
+
+class Ring(RingBase, RegionObject):
+    """
+    A ring of records between processes: bytes in, the same bytes out, in the order of each producer.
+
+    `Ring(...)` makes one without a name, to be passed to child processes; `create`, `open` and `open_or_create` use a
+    name; `region.ring(...)` puts it beside other objects. Each producer has a lane of its own, so that a slow, stopped
+    or dead one delays nobody else. `put` and `get` here use this process's default handle of each role; `producer()`
+    and `consumer()` make handles that can be closed one by one.
+
+    Args:
+        capacity: Bytes of records for each producer, in bytes or as text like "8 MiB"; rounded up to pages.
+        producers: How many there can be at a time, 1 to 1,000.
+        consumers: "one": one process at a time gets; another one takes over when it has left or died.
+        records: How many records a producer's lane holds at most, 1 to 2**24; capacity / 64 unless asked.
+        wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep" never spins.
+        anonymous: Use MAP_ANONYMOUS memory, which travels by fork only, in place of a memfd.
+
+    Raises:
+        OSError: no room (ENOSPC).
+        TypeError, ValueError: an argument is out of range.
+    """
+
+    _kind = _core.KIND_RING
+
+    def __init__(
+        self,
+        capacity: int | str = "1 MiB",
+        *,
+        producers: int = _PRODUCERS,
+        consumers: Literal["one"] = "one",
+        records: int | None = None,
+        wait: Wait = "adaptive",
+        anonymous: bool = False,
+    ) -> None:
+        geometry = _geometry(capacity, producers, consumers, records)
+        _check_wait(wait)
+        region = Region._create(None, _core.ring_shape(*geometry[:3])[0], 0o600, anonymous, _filled(geometry))
+        self._lead_to(region._member, self._only_entry(region), wait=wait)
+        self._settle(region, _OBJECT_NAME)
+        self._wait = wait
+        self._own()
+
+    _wait: str
+
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        capacity: int | str = "1 MiB",
+        producers: int = _PRODUCERS,
+        consumers: Literal["one"] = "one",
+        records: int | None = None,
+        permissions: int = 0o600,
+        wait: Wait = "adaptive",
+    ) -> Self:
+        """
+        Make a ring in a new region of its own. A str names POSIX shared memory, an os.PathLike a file.
+
+        Raises:
+            RegionExistsError: the name is taken.
+            As the class otherwise.
+        """
+        geometry = _geometry(capacity, producers, consumers, records)
+        _check_wait(wait)
+        region = Region._create(
+            name, _core.ring_shape(*geometry[:3])[0], permissions, fill=_filled(geometry)
+        )
+        return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region), wait))
+
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        timeout: float | None = 0,
+        owner: int | None = None,
+        wait: Wait = "adaptive",
+    ) -> Self:
+        """
+        Open a ring that has a region of its own, waiting up to *timeout* seconds for it to appear.
+
+        Raises:
+            RegionNotFoundError, LayoutError, TruncatedError, CorruptedError, PermissionError: as `Region.open`.
+        """
+        _check_wait(wait)
+        region = Region.open(name, timeout=timeout, owner=owner)
+        return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region), wait))
+
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        capacity: int | str = "1 MiB",
+        producers: int = _PRODUCERS,
+        consumers: Literal["one"] = "one",
+        records: int | None = None,
+        permissions: int = 0o600,
+        owner: int | None = None,
+        wait: Wait = "adaptive",
+    ) -> Self:
+        """
+        Open the ring of this name if there is one, and check its geometry; else make it.
+
+        Raises:
+            LayoutError: the ring there is has another geometry.
+            As `create` and `open` otherwise.
+        """
+        geometry = _geometry(capacity, producers, consumers, records)
+        _check_wait(wait)
+        region = Region._open_or_create(
+            name, _core.ring_shape(*geometry[:3])[0], permissions, owner, _filled(geometry)
+        )
+        return cls._alone(
+            region,
+            lambda region: cls._in(
+                region,
+                cls._only_entry(region)[0],
+                capacity=capacity,
+                producers=producers,
+                consumers=consumers,
+                records=records,
+                wait=wait,
+                timeout=0,
+            ),
+        )
+
+    @classmethod
+    def _in(
+        cls,
+        region: Region,
+        name: str,
+        *,
+        capacity: int | str | None,
+        producers: int | None,
+        consumers: Literal["one"] | None,
+        records: int | None,
+        wait: Wait,
+        timeout: float | None,
+    ) -> Self:
+        """Open or make a ring among the objects of a region."""
+        _check_wait(wait)
+        if capacity is None:
+            entry = cls._expect(region, name, region._find(name))
+            geometry = entry[4]
+        else:
+            geometry = _geometry(capacity, producers or _PRODUCERS, consumers or "one", records)
+            entry, added = _add(region, name, geometry, timeout)
+            entry = cls._expect(region, name, entry)
+            if added:
+                return cls._of(region, entry, wait)
+        asked = {
+            "capacity": None if capacity is None else geometry[1],
+            "producers": None if producers is None else producers,
+            "records": None if records is None else records,
+        }
+        found = {"producers": entry[4][0], "capacity": entry[4][1], "records": entry[4][2]}
+        for what, value in asked.items():
+            if value is not None and value != found[what]:
+                raise LayoutError(
+                    f"ring {name!r} of {region._member.name} has {what}={found[what]}, expected {value}; ask for what it has, "
+                    "or make it under another name",
+                    name=name,
+                    expected=value,
+                    found=found[what],
+                )
+        return cls._of(region, entry, wait)
+
+    @classmethod
+    def _of(cls, region: Region, entry: Entry, wait: str = "adaptive") -> Self:
+        ring = cls.__new__(cls)
+        ring._lead_to(region._check(), entry, wait=wait)
+        ring._settle(region, entry[0])
+        ring._wait = wait
+        return ring
+
+    def producer(self) -> Producer:
+        """
+        Make a handle of one producer, with a lane of its own that it takes at first use.
+
+        Raises:
+            ClosedError: this process closed the ring.
+        """
+        made = self._make_producer(Producer)
+        made.ring = self
+        return made
+
+    def consumer(self) -> Consumer:
+        """
+        Make a handle of the consumer; all such handles of this process share the role, which is taken at first use.
+
+        Raises:
+            ClosedError: this process closed the ring.
+        """
+        made = self._make_consumer(Consumer)
+        made.ring = self
+        return made
+
+    def _travels_with(self) -> dict[str, Any]:
+        return {"wait": self._wait}
+
+    def _arrive_with(self, kept: dict[str, Any]) -> None:
+        self._wait = kept["wait"]
+        self._set_wait(self._wait)
+
+
+def _add(
+    region: Region, name: str, geometry: tuple[int, ...], timeout: float | None
+) -> tuple[Entry, bool]:
+    nbytes, control_nbytes, _ = _core.ring_shape(*geometry[:3])
+    return region._find_or_add(name, _core.KIND_RING, geometry, nbytes, control_nbytes, "", timeout)
+
+
+def _filled(geometry: tuple[int, ...]) -> Callable[[Region], object]:
+    """What puts the ring into a new region of its own."""
+    return lambda region: _add(region, _OBJECT_NAME, geometry, None)
+
+
+def _check_wait(wait: str) -> None:
+    if wait not in ("adaptive", "spin", "sleep"):
+        raise ValueError(f"wait must be 'adaptive', 'spin' or 'sleep', got {wait!r}")
+
+
+def _geometry(
+    capacity: int | str, producers: int, consumers: str, records: int | None
+) -> tuple[int, int, int, int]:
+    """Check what a ring is asked to be; lanes, capacity, records, consumers."""
+    nbytes = _arguments.size(capacity, "capacity")
+    page = 4096
+    if not 1 <= nbytes <= 1 << 35:
+        raise ValueError(f"capacity must be from 1 byte to 32 GiB for each producer, got {capacity!r}")
+    nbytes = -(-nbytes // page) * page
+    lanes = _arguments.positive(producers, "producers", 1000)
+    if consumers != "one":
+        raise ValueError(f"consumers must be 'one', got {consumers!r}; several consumers come with a later version")
+    most = 1 << 24
+    count = min(nbytes // 64, most) if records is None else _arguments.positive(records, "records", most)
+    return lanes, nbytes, count, 1
+

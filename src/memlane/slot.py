@@ -1,0 +1,510 @@
+# SPDX-License-Identifier: MIT
+"""
+Slot and SlotTable: the latest value. The verbs are in the extension; here is what values look like.
+
+A layout is described by a text that the directory keeps, so that other programs can open a slot without naming it:
+
+    bytes:N          N bytes
+    struct:FORMAT    a format of the struct module; values are tuples
+    numpy:DESCR      a dtype, with its shape; values are arrays or scalars
+    ctypes:NAME      a ctypes.Structure; a program that opens it without the class gets bytes
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import os
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeAlias
+
+from memlane import _arguments, _core
+from memlane._core import SlotBase
+from memlane.errors import LayoutError
+from memlane.region import Entry, Region, RegionObject
+
+#: A struct format, a number of bytes, a ctypes.Structure class, or anything that numpy takes for a dtype.
+Layout: TypeAlias = Any
+
+_COPIES = 4
+_WATCHERS = 64
+_WRITERS = {"one": 1, "many": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """How values become bytes and back. None: they are bytes."""
+
+    schema: str
+    nbytes: int
+    encode: Callable[..., Any] | None = None
+    spreads: bool = False
+    decode: Callable[[bytes], Any] | None = None
+
+
+def _codec(layout: Layout) -> _Codec:
+    """What a layout given by the user means."""
+    if isinstance(layout, str):
+        try:
+            packed = struct.Struct(layout)
+        except struct.error as wrong:
+            raise ValueError(f"a str is a struct format, and {layout!r} is none: {wrong}") from None
+        return _Codec(f"struct:{layout}", packed.size, packed.pack, True, packed.unpack)
+    if isinstance(layout, type) and issubclass(layout, (ctypes.Structure, ctypes.Union, ctypes.Array)):
+        return _ctypes_codec(layout)
+    if hasattr(layout, "__index__") and not isinstance(layout, bool):
+        nbytes = _arguments.size(layout, "layout")
+        return _Codec(f"bytes:{nbytes}", nbytes)
+    return _numpy_codec(layout)
+
+
+def _ctypes_codec(layout: Any) -> _Codec:
+    def encode(value: Any) -> Any:
+        if not isinstance(value, layout):
+            raise TypeError(f"this slot holds {layout.__name__}, got {type(value).__name__}")
+        return memoryview(value).cast("B")
+
+    return _Codec(f"ctypes:{layout.__name__}:{ctypes.sizeof(layout)}", ctypes.sizeof(layout), encode, False, layout.from_buffer_copy)
+
+
+def _numpy_codec(layout: Any) -> _Codec:
+    try:
+        import numpy as np
+    except ImportError:
+        raise TypeError(
+            f"layout must be a struct format, a number of bytes or a ctypes.Structure, got {layout!r}; for dtypes install numpy"
+        ) from None
+    try:
+        dtype = np.dtype(layout)
+    except TypeError:
+        raise TypeError(
+            f"layout must be a struct format, a number of bytes, a ctypes.Structure or a dtype, got {layout!r}"
+        ) from None
+    if dtype.hasobject:
+        raise TypeError(f"a dtype with Python objects cannot be shared, got {dtype!r}")
+    base, shape = dtype.subdtype or (dtype, ())
+
+    def encode(value: Any) -> Any:
+        array = np.ascontiguousarray(value, dtype=base)
+        if array.shape != shape and not (shape == () and array.size == 1):
+            raise ValueError(f"this slot holds an array of shape {shape}, got {array.shape}")
+        return array.reshape(-1).view(np.uint8) if array.size else b""
+
+    def decode(data: bytes) -> Any:
+        found = np.frombuffer(data, dtype=base)
+        return found.reshape(shape) if dtype.subdtype else found[0]
+
+    described = (base.descr if base.names else base.str, shape)
+    return _Codec(f"numpy:{described!r}", dtype.itemsize, encode, False, decode)
+
+
+def _codec_of(schema: str, nbytes: int, name: str) -> _Codec:
+    """What the text of a directory means; it is not trusted."""
+    kind, _, described = schema.partition(":")
+    try:
+        if kind == "struct":
+            codec = _codec(described)
+        elif kind == "numpy":
+            base, shape = ast.literal_eval(described)
+            codec = _numpy_codec((base, shape) if shape else base)
+        elif kind in ("bytes", "ctypes"):
+            codec = _Codec(schema, nbytes)
+        else:
+            raise ValueError("unknown kind")
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as wrong:
+        raise LayoutError(
+            f"slot {name!r} has the layout {schema[:80]!r}, which this program cannot use: {wrong}",
+            name=name,
+            expected="a layout",
+            found=schema,
+        ) from None
+    if codec.nbytes != nbytes:
+        raise LayoutError(
+            f"slot {name!r} has values of {nbytes} bytes, its layout {schema[:80]!r} says {codec.nbytes}",
+            name=name,
+            expected=codec.nbytes,
+            found=nbytes,
+        )
+    return codec
+
+
+def _chosen(entry: Entry, layout: Layout | None) -> _Codec:
+    """The codec for an existing slot: the one its directory describes, which must be the one asked for."""
+    if layout is None:
+        return _codec_of(entry[5], entry[4][1], entry[0])
+    asked = _codec(layout)
+    if asked.schema != entry[5]:
+        raise LayoutError(
+            f"slot {entry[0]!r} has layout {entry[5]!r}, expected {asked.schema!r}; ask for what it has, or make it under "
+            "another name",
+            name=entry[0],
+            expected=asked.schema,
+            found=entry[5],
+        )
+    return asked
+
+
+class _Slots(RegionObject):
+    """What a slot and a table of slots have in common: they are made and found in the same way."""
+
+    _kind = _core.KIND_SLOTS
+    _object_name_alone: str
+
+    @classmethod
+    def _made(
+        cls,
+        name: str | os.PathLike[str] | None,
+        layout: Layout,
+        slots: int,
+        writers: str,
+        copies: int,
+        watchers: int,
+        permissions: int,
+    ) -> Self:
+        codec = _codec(layout)
+        geometry = _geometry(codec, slots, writers, copies, watchers)
+        region = Region._create(
+            name,
+            _core.slots_shape(*geometry),
+            permissions,
+            fill=lambda region: _add(region, cls._object_name_alone, codec, geometry, None),
+        )
+        return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region), codec))
+
+    @classmethod
+    def _opened(
+        cls,
+        name: str | os.PathLike[str],
+        layout: Layout | None,
+        timeout: float | None,
+        readonly: bool,
+        owner: int | None,
+    ) -> Self:
+        region = Region.open(name, timeout=timeout, readonly=readonly, owner=owner)
+
+        def open_it(region: Region) -> Self:
+            entry = cls._only_entry(region)
+            return cls._of(region, entry, _chosen(entry, layout))
+
+        return cls._alone(region, open_it)
+
+    @classmethod
+    def _opened_or_made(
+        cls,
+        name: str | os.PathLike[str],
+        layout: Layout,
+        slots: int,
+        writers: str,
+        copies: int,
+        watchers: int,
+        permissions: int,
+        owner: int | None,
+    ) -> Self:
+        codec = _codec(layout)
+        geometry = _geometry(codec, slots, writers, copies, watchers)
+        region = Region._open_or_create(
+            name,
+            _core.slots_shape(*geometry),
+            permissions,
+            owner,
+            lambda region: _add(region, cls._object_name_alone, codec, geometry, None),
+        )
+        return cls._alone(region, lambda region: cls._checked(region, cls._only_entry(region), layout, geometry))
+
+    @classmethod
+    def _checked(cls, region: Region, entry: Entry, layout: Layout, geometry: tuple[int | None, ...]) -> Self:
+        """A handle of an existing one, whose geometry must be what was asked for."""
+        codec = _chosen(entry, layout)
+        named = ("slots", "nbytes", "copies", "watchers", "writers")
+        for what, asked, found in zip(named, geometry, entry[4], strict=False):
+            if asked is not None and asked != found:
+                raise LayoutError(
+                    f"{cls.__name__.lower()} {entry[0]!r} of {region._member.name} has {what}={found}, expected {asked}; ask for "
+                    "what it has, or make it under another name",
+                    name=entry[0],
+                    expected=asked,
+                    found=found,
+                )
+        return cls._of(region, entry, codec)
+
+    @classmethod
+    def _in(
+        cls,
+        region: Region,
+        name: str,
+        layout: Layout | None,
+        slots: int | None,
+        *,
+        writers: str | None,
+        copies: int | None,
+        watchers: int | None,
+        timeout: float | None,
+    ) -> Self:
+        """Open or make one among the objects of a region."""
+        if layout is None:
+            entry = cls._expect(region, name, region._find(name))
+            return cls._of(region, entry, _chosen(entry, None))
+        codec = _codec(layout)
+        geometry = _geometry(
+            codec,
+            1 if slots is None else slots,
+            "one" if writers is None else writers,
+            _COPIES if copies is None else copies,
+            _WATCHERS if watchers is None else watchers,
+        )
+        entry, _ = _add(region, name, codec, geometry, timeout)
+        cls._expect(region, name, entry)
+        asked = (slots, codec.nbytes, copies, watchers, None if writers is None else _WRITERS[writers])
+        return cls._checked(region, entry, layout, asked)
+
+    @classmethod
+    def _of(cls, region: Region, entry: Entry, codec: _Codec | None = None) -> Self:
+        raise NotImplementedError
+
+
+class Slot(SlotBase, _Slots):
+    """
+    The latest value of something: published by one writer, read whole by anyone, whatever happens to the writer.
+
+    Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.slot(...)`.
+    """
+
+    _object_name_alone = "slot"
+
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        layout: Layout,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> Self:
+        """
+        Make a slot in a new region of its own.
+
+        Args:
+            name: A str names POSIX shared memory, an os.PathLike a file; None: unnamed, to be passed to children.
+            layout: A struct format (always, for a str; values are tuples), a number of bytes, a numpy dtype, or a
+                ctypes.Structure.
+            writers: "one" holds the role until it closes or dies; "many" take turns, publish by publish.
+            copies: How many versions lie in memory, a power of two from 2 to 256: more of them let slow readers of
+                large values keep up with a fast writer.
+            watchers: How many threads can sleep in `wait_newer` at once, 0 to 64; more of them poll.
+            permissions: File permission bits, whatever the umask.
+
+        Raises:
+            RegionExistsError: the name is taken.
+            OSError: no room.
+            TypeError, ValueError: an argument is out of range, or *layout* is none.
+        """
+        return cls._made(name, layout, 1, writers, copies, watchers, permissions)
+
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: Layout | None = None,
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> Self:
+        """
+        Open a slot that has a region of its own.
+
+        Args:
+            layout: If given, what it must have. A ctypes.Structure has to be given, else values are bytes.
+            timeout: How long to wait for the name to appear, in seconds; None waits for ever.
+            readonly: Without write access: one can read, and `wait_newer` polls.
+            owner: User id that must own it; by default one's own or root.
+
+        Raises:
+            RegionNotFoundError, LayoutError, TruncatedError, CorruptedError, PermissionError: as `Region.open`.
+        """
+        return cls._opened(name, layout, timeout, readonly, owner)
+
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        layout: Layout,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> Self:
+        """
+        Open the slot of this name if there is one, and check what it is; else make it.
+
+        Raises:
+            As `create` and `open`.
+        """
+        return cls._opened_or_made(name, layout, 1, writers, copies, watchers, permissions, owner)
+
+    @classmethod
+    def _is(cls, entry: Entry) -> bool:
+        return entry[4][0] == 1
+
+    @classmethod
+    def _of(cls, region: Region, entry: Entry, codec: _Codec | None = None) -> Self:
+        slot = cls.__new__(cls)
+        slot._layout = codec or _chosen(entry, None)
+        slot._lead_to(
+            region._check(), entry, 0, slot._layout.encode, slot._layout.spreads, slot._layout.decode
+        )
+        slot._settle(region, entry[0])
+        return slot
+
+    _layout: _Codec
+
+    def stats(self) -> dict[str, Any]:
+        """What it holds and how old that is, as a plain dict."""
+        return {"layout": self._layout.schema, "version": self.version, "age": self.age}
+
+
+class SlotTable(_Slots):
+    """
+    Many slots of one layout under one name: `table[i]` is a slot. Each slot has a writer of its own.
+
+    Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.table(...)`.
+    """
+
+    _object_name_alone = "table"
+    _layout: _Codec
+    _entry: Entry
+    _slots: list[SlotBase]
+    _closed = True
+
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        slots: int,
+        layout: Layout,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> Self:
+        """
+        Make a table of *slots* slots, 2 to 2**20, in a new region of its own. *watchers* is for all of them together.
+
+        Raises:
+            As `Slot.create`.
+        """
+        _arguments.positive(slots - 1, "slots - 1", 1 << 20)
+        return cls._made(name, layout, slots, writers, copies, watchers, permissions)
+
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: Layout | None = None,
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> Self:
+        """Open a table that has a region of its own. Arguments and errors as `Slot.open`."""
+        return cls._opened(name, layout, timeout, readonly, owner)
+
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        slots: int,
+        layout: Layout,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> Self:
+        """Open the table of this name if there is one, and check what it is; else make it. Errors as `Slot.create`."""
+        _arguments.positive(slots - 1, "slots - 1", 1 << 20)
+        return cls._opened_or_made(name, layout, slots, writers, copies, watchers, permissions, owner)
+
+    @classmethod
+    def _is(cls, entry: Entry) -> bool:
+        return entry[4][0] != 1
+
+    @classmethod
+    def _of(cls, region: Region, entry: Entry, codec: _Codec | None = None) -> Self:
+        table = cls.__new__(cls)
+        table._layout = codec or _chosen(entry, None)
+        table._entry = entry
+        table._slots = []
+        for index in range(entry[4][0]):
+            slot = SlotBase.__new__(SlotBase)
+            slot._lead_to(
+                region._check(), entry, index, table._layout.encode, table._layout.spreads, table._layout.decode
+            )
+            table._slots.append(slot)
+        table._closed = False
+        table._settle(region, entry[0])
+        return table
+
+    @property
+    def closed(self) -> bool:
+        """Whether this process has closed this handle."""
+        return self._closed
+
+    def __len__(self) -> int:
+        """How many slots there are."""
+        return len(self._slots)
+
+    def __getitem__(self, index: int) -> SlotBase:
+        """Slot *index*, with the verbs of Slot; IndexError if there is none. It belongs to the table."""
+        return self._slots[index]
+
+    def __iter__(self) -> Iterator[SlotBase]:
+        return iter(self._slots)
+
+    def read_all(self) -> list[Any]:
+        """
+        Read every slot: a list of the latest values, None for those that were never published. Each value is whole; the
+        list is not one moment.
+        """
+        return [slot.read() if slot.version else None for slot in self._slots]
+
+    def _leave(self) -> None:
+        self._closed = True
+        for slot in self._slots:
+            slot._leave()
+
+    def stats(self) -> dict[str, Any]:
+        """What it holds, as a plain dict."""
+        return {"layout": self._layout.schema, "slots": len(self), "versions": [slot.version for slot in self._slots]}
+
+
+def _add(
+    region: Region, name: str, codec: _Codec, geometry: tuple[int, ...], timeout: float | None
+) -> tuple[Entry, bool]:
+    nbytes = _core.slots_shape(*geometry)
+    return region._find_or_add(name, _core.KIND_SLOTS, geometry, nbytes, nbytes, codec.schema, timeout)
+
+
+def _geometry(
+    codec: _Codec, slots: int, writers: str, copies: int, watchers: int
+) -> tuple[int, int, int, int, int]:
+    """Check what slots are asked to be; slots, bytes of a value, copies, watchers, writers."""
+    count = _arguments.positive(slots, "slots", 1 << 20)
+    if writers not in _WRITERS:
+        raise ValueError(f"writers must be 'one' or 'many', got {writers!r}")
+    kept = _arguments.positive(copies, "copies", 256)
+    if kept < 2 or kept & (kept - 1):
+        raise ValueError(f"copies must be a power of two from 2 to 256, got {copies!r}")
+    if watchers:
+        _arguments.positive(watchers, "watchers", 64)
+    if codec.nbytes > 1 << 32:
+        raise ValueError(f"a value may have at most 4 GiB, got {codec.nbytes} bytes")
+    return count, codec.nbytes, kept, watchers, _WRITERS[writers]

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Real processes for tests: forked children, unrelated programs, and waiting for what they do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+#: Far more than anything here takes; reaching it means a hang.
+PATIENCE_S = 60.0
+
+
+def wait_until(condition: Callable[[], object], what: str = "the condition") -> None:
+    """Wait for a condition; a hang is an AssertionError that says for what."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, f"waited {PATIENCE_S} s for {what}"
+        time.sleep(0.001)
+
+
+class Child:
+    """
+    A forked child that runs *function* and exits: 0, or 1 after an exception. Killed and reaped at the end of `with`.
+    """
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self.status: int | None = None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                function(*args)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def stop(self) -> None:
+        """SIGSTOP, and wait until it has stopped."""
+        self.signal(signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(self.pid, os.WUNTRACED)[1])
+
+    def go_on(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until the process is gone."""
+        if self.status is None:
+            self.signal(signal.SIGKILL)
+            self.wait()
+
+    def wait(self) -> int:
+        """The exit code; minus the signal that ended it."""
+        if self.status is None:
+            end = time.monotonic() + PATIENCE_S
+            while True:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    break
+                assert time.monotonic() < end, f"child {self.pid} hangs"
+                time.sleep(0.001)
+            self.status = os.waitstatus_to_exitcode(status)
+        return self.status
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+
+
+def unrelated(code: str, *args: str, **options: Any) -> subprocess.Popen[str]:
+    """An unrelated program: a new interpreter that runs *code* with *args* in sys.argv[1:]."""
+    return subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", "-c", code, *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def output_of(program: subprocess.Popen[str]) -> str:
+    """What an unrelated program prints until it ends, which must be well."""
+    out, err = program.communicate(timeout=PATIENCE_S)
+    assert program.returncode == 0, f"exit code {program.returncode}\n{out}\n{err}"
+    return out
