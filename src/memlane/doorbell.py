@@ -79,18 +79,35 @@ class Anchor:
     The mapping keeps the lock in forked children that have closed every descriptor.
     """
 
-    def __init__(self, region_id: int, *, permissions: int | None) -> None:
-        """Make the anchor with *permissions*; or, with None, be present at an existing one (FileNotFoundError)."""
+    def __init__(self, region_id: int) -> None:
+        """Be present at an existing set; FileNotFoundError if there is none, or it is being removed."""
         self._mapping: _core.Mapping | None = None
-        if permissions is not None:
-            _make(region_id, 0, permissions)
-        descriptor = os.open(_file(region_id, 0), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        self._path = _file(region_id, 0)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            if not _is_semaphore(os.fstat(descriptor)) or not _core.presence_lock(descriptor):
+            self._found = os.fstat(descriptor)
+            if not _is_semaphore(self._found) or not _core.presence_lock(descriptor) or not self.still_stands():
                 raise FileNotFoundError(f"the semaphores of region {region_id:016x} are being removed")
             self._mapping = _core.Mapping.from_fd(descriptor, "r")
         finally:
             os.close(descriptor)
+
+    @classmethod
+    def make(cls, region_id: int, permissions: int) -> Anchor:
+        """Make one and be present at it; a sweep that comes between the two is outrun."""
+        while True:
+            _make(region_id, 0, permissions)
+            try:
+                return cls(region_id)
+            except FileNotFoundError:
+                pass
+
+    def still_stands(self) -> bool:
+        """Whether the set still has its name: semaphores made after its removal would never be removed."""
+        try:
+            return os.path.samestat(self._found, os.lstat(self._path))
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         if self._mapping is not None:
@@ -128,10 +145,17 @@ class DoorbellSet:
         if not self.is_named:
             return
         try:
-            self._anchor = Anchor(self._region_id, permissions=None)
-        except (FileNotFoundError, OSError):
+            self._anchor = Anchor(self._region_id)
+        except OSError:
             if alone:
-                self._anchor = Anchor(self._region_id, permissions=self._permissions)
+                try:
+                    self.make_anchor()
+                except (OSError, posix_ipc.Error):
+                    pass  # somebody else's, or no room: polls
+
+    def make_anchor(self) -> None:
+        """Begin the set of a region with a name. For its creator, before the region can be seen."""
+        self._anchor = Anchor.make(self._region_id, self._permissions)
 
     def mend(self, entries: Iterable[tuple[str, int, int, int, tuple[int, ...], str]]) -> None:
         """
@@ -184,13 +208,16 @@ class DoorbellSet:
             bell.attach_named(_name(self._region_id, number))
             _unlink(self._region_id, number)
             bell.note_named(*file)
-        else:
+        elif self._anchor is not None and self._anchor.still_stands():
             try:
                 file = _make(self._region_id, number, self._permissions)
                 bell.attach_named(_name(self._region_id, number))
             except (OSError, posix_ipc.Error):
                 return  # this one polls, and those who would have woken it find no doorbell
-            bell.note_named(*file)
+            if self._anchor.still_stands():
+                bell.note_named(*file)
+            else:
+                _unlink(self._region_id, number)  # the region was unlinked meanwhile; ours alone, it wakes nobody
 
     def _attach(self, bell: _core.Doorbell, offset: int) -> None:
         if bell.kind == _KIND_UNNAMED and self._backing == _BACKING_MEMFD:

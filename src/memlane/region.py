@@ -333,7 +333,7 @@ class Region:
             region = cls._of(member, name)
         try:
             if path is not None:
-                bells.adopt(doorbell.Anchor(region_id, permissions=permissions))
+                bells.make_anchor()
             if fill is not None:
                 fill(region)
             if path is not None:
@@ -407,31 +407,35 @@ class Region:
                         found="no regular file",
                     ) from None
                 raise
-            with _registry.lock():
-                try:
-                    found = _check_file(descriptor, path, called, owner)
+            owned = True
+            try:
+                found = _check_file(descriptor, path, called, owner)
+                alone = _be_present(descriptor, may_be_alone=not readonly, called=called)
+                # Between open and presence the name may have been swept or unlinked.
+                if not _still_leads_to(path, found):
+                    continue
+                with _registry.lock():
                     known = _registry.find(found.st_dev, found.st_ino, readonly)
                     if known is not None:
-                        os.close(descriptor)
                         return known
-                    alone = _be_present(descriptor, may_be_alone=not readonly, called=called)
-                    # Between open and presence the name may have been swept or unlinked.
-                    if not _still_leads_to(path, found):
-                        os.close(descriptor)
-                        continue
+                    owned = False
                     return cls._attach(descriptor, called, str(path), readonly, alone)
-                except BaseException:
-                    _close_quietly(descriptor)
-                    raise
+            finally:
+                if owned:
+                    os.close(descriptor)
 
     @classmethod
     def _attach(cls, descriptor: int, called: str, path: str | None, readonly: bool, alone: bool) -> Membership:
-        """Map a region whose presence is ours; the descriptor belongs to the membership from then on."""
-        mapping = Mapping.from_fd(descriptor, "r" if readonly else "r+")
+        """Map a region whose presence is ours. Takes the descriptor over, also when it fails."""
         try:
-            member = Membership(mapping, descriptor, name=called, path=path, readonly=readonly)
+            mapping = Mapping.from_fd(descriptor, "r" if readonly else "r+")
+            try:
+                member = Membership(mapping, descriptor, name=called, path=path, readonly=readonly)
+            except BaseException:
+                mapping.close()
+                raise
         except BaseException:
-            mapping.close()
+            os.close(descriptor)
             raise
         try:
             bells = doorbell.DoorbellSet(member)
@@ -873,13 +877,6 @@ def _seconds(timeout: float) -> float:
     return timeout
 
 
-def _close_quietly(descriptor: int) -> None:
-    try:
-        os.close(descriptor)
-    except OSError:
-        pass  # the membership had taken it over, and closed it
-
-
 def _region_id(descriptor: int) -> int:
     """The id in the header of the region behind a descriptor; 0 if it is none."""
     begin = os.pread(descriptor, 32, 0)
@@ -914,15 +911,16 @@ def _rebuild(
                     descriptor = os.open(source, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK)
                 except OSError:
                     continue
+                owned = True
                 try:
                     if not stat.S_ISREG(os.fstat(descriptor).st_mode) or _region_id(descriptor) != region_id:
-                        os.close(descriptor)
                         continue
                     alone = _be_present(descriptor, may_be_alone=path is not None and not readonly, called=called)
+                    owned = False
                     member = Region._attach(descriptor, called, None if path is None else str(path), readonly, alone)
-                except BaseException:
-                    _close_quietly(descriptor)
-                    raise
+                finally:
+                    if owned:
+                        os.close(descriptor)
                 return cls._of(member, name, warns=False)
     finally:
         if passed >= 0:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -56,9 +57,11 @@ class Ring(RingBase, RegionObject):
         self._lead_to(region._member, self._only_entry(region), wait=wait)
         self._settle(region, _OBJECT_NAME)
         self._wait = wait
+        self._handles = weakref.WeakSet()
         self._own()
 
     _wait: str
+    _handles: weakref.WeakSet[Producer | Consumer]
 
     @classmethod
     def create(
@@ -191,6 +194,7 @@ class Ring(RingBase, RegionObject):
         ring._lead_to(region._check(), entry, wait=wait)
         ring._settle(region, entry[0])
         ring._wait = wait
+        ring._handles = weakref.WeakSet()
         return ring
 
     def producer(self) -> Producer:
@@ -202,6 +206,7 @@ class Ring(RingBase, RegionObject):
         """
         made = self._make_producer(Producer)
         made.ring = self
+        self._handles.add(made)
         return made
 
     def consumer(self) -> Consumer:
@@ -213,7 +218,14 @@ class Ring(RingBase, RegionObject):
         """
         made = self._make_consumer(Consumer)
         made.ring = self
+        self._handles.add(made)
         return made
+
+    def _leave(self) -> None:
+        """Close this handle and those made from it: none may outlive the memory."""
+        for handle in list(self._handles):
+            handle.close()
+        RingBase._leave(self)
 
     def _travels_with(self) -> dict[str, Any]:
         return {"wait": self._wait}
