@@ -92,7 +92,7 @@ static inline void bench_check_payload(const unsigned char *bytes, size_t nbytes
 
 /* Put a record of `nbytes` with the bytes of `seed`. */
 static inline enum memlane_status bench_put(struct bench *bench, size_t nbytes, uint64_t seed) {
-    unsigned char *record = check_allocate(1 * sizeof(void *), nbytes);
+    unsigned char *record = check_allocate(8, nbytes);
     bench_fill(record, nbytes, seed);
     enum memlane_status status = memlane_producer_put(&bench->producer, record, nbytes);
     free(record);
