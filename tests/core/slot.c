@@ -4,6 +4,7 @@
  * valid, set by hand.
  */
 #include "check.h"
+#include "core/region.h"
 #include "core/words.h"
 
 /* What the writer does while a reader copies: runs after the words were loaded, before the second look. */
@@ -18,7 +19,9 @@ static void words_load_meanwhile(void *restrict to, const _Atomic uint64_t *from
 #undef memlane_words_load
 
 static struct memlane_slot slot_new(uint64_t nbytes, uint64_t copies) {
-    struct memlane_slot slot = {.nbytes = nbytes, .stride = memlane_copy_stride(nbytes), .mask = copies - 1};
+    struct memlane_slots_shape shape;
+    CHECK(memlane_slots_lay_out(&shape, 1, nbytes, copies, 0, 1));
+    struct memlane_slot slot = {.nbytes = nbytes, .stride = shape.copy_stride, .mask = copies - 1};
     slot.control = check_allocate(64, sizeof *slot.control);
     slot.copies = check_allocate(64, copies * slot.stride);
     return slot;

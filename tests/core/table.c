@@ -101,4 +101,28 @@ TEST(no_tag_of_one_who_joined_is_zero) {
         }
 }
 
+TEST(a_description_is_cut_to_40_bytes_and_always_ends) {
+    struct memlane_row row = {0};
+    uint32_t pid;
+    uint64_t start_time;
+    char name[41];
+    memlane_row_describe(&row, 4711, 99, "python worker.py");
+    memlane_row_description(&row, &pid, &start_time, name);
+    CHECK_EQUAL(4711, pid);
+    CHECK_EQUAL(99, start_time);
+    CHECK_BYTES("python worker.py", name, sizeof "python worker.py");
+
+    char *long_name = check_allocate(8, 42);
+    memset(long_name, 'x', 41);
+    memlane_row_describe(&row, 1, 2, long_name);
+    memlane_row_description(&row, &pid, &start_time, name);
+    CHECK_EQUAL(40, strlen(name));
+    CHECK_EQUAL(0, memlane_row_generation(&row)); /* nothing else of the row was touched */
+    free(long_name);
+
+    memset(row.name, 0xff, sizeof row.name); /* hostile: no NUL anywhere */
+    memlane_row_description(&row, &pid, &start_time, name);
+    CHECK_EQUAL(40, strlen(name));
+}
+
 MAIN

@@ -65,4 +65,12 @@ TEST(a_watcher_takes_back_its_own_bit_and_no_other) {
     CHECK_EQUAL(0, armed);
 }
 
+TEST(a_doorbell_has_a_kind_once_it_is_noted) {
+    struct memlane_doorbell doorbell;
+    memset(&doorbell, 0, sizeof doorbell);
+    CHECK_EQUAL(MEMLANE_DOORBELL_NONE, memlane_doorbell_kind(&doorbell));
+    memlane_doorbell_note(&doorbell, MEMLANE_DOORBELL_NAMED);
+    CHECK_EQUAL(MEMLANE_DOORBELL_NAMED, memlane_doorbell_kind(&doorbell));
+}
+
 MAIN
