@@ -638,6 +638,11 @@ TEST(a_waiter_asks_to_be_woken_for_a_quarter_of_the_records_or_of_the_bytes) {
     CHECK(!memlane_consumer_freed(&bench.consumer, 3, 0)); /* both counts began anew */
     bench_free(&bench);
 
+    bench = bench_new(4096, 5); /* 1 of 5 is less than a quarter, 2 are more */
+    CHECK(!memlane_consumer_freed(&bench.consumer, 1, 8));
+    CHECK(memlane_consumer_freed(&bench.consumer, 1, 8));
+    bench_free(&bench);
+
     for (uint64_t records = 1; records <= 4; records++) { /* a quarter is never no record at all */
         bench = bench_new(4096, records);
         CHECK(memlane_consumer_freed(&bench.consumer, 1, 8));
