@@ -5,12 +5,14 @@ Doorbells: the POSIX semaphores that wake sleepers. The only file that knows pos
 Where a region's semaphores are depends on how the region can be reached:
 
     memfd           unnamed ones inside the region: its handle may travel anywhere, nothing can leak
-    name, path      named ones, `/memlane.<region id>.<number>`, made, opened and unlinked by posix_ipc
+    name, path      named ones, `/memlane.<region id>.<number>`, made, opened and unlinked by
+                    posix_ipc
     MAP_ANONYMOUS   named ones, unlinked as soon as they are made: children inherit them
 
-The number of a doorbell is its place in the region in units of 64 bytes. Number 0 is the anchor of a set: made
-first, removed last, and read-locked by everyone present, so that `sweep` can tell a set in use from one left
-behind. A semaphore is never a lock. Who cannot open one polls: always right, only slower.
+The number of a doorbell is its place in the region in units of 64 bytes. Number 0 is the anchor of
+a set: made first, removed last, and read-locked by everyone present, so that `sweep` can tell a set
+in use from one left behind. A semaphore is never a lock. Who cannot open one polls: always right,
+only slower.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ def _file(region_id: int, number: int) -> Path:
 
 
 def _make(region_id: int, number: int, permissions: int) -> tuple[int, int]:
-    """Make one afresh; its (device, inode). What an earlier maker left under the name is replaced."""
+    """
+    Make one afresh; its (device, inode). What an earlier maker left under the name is replaced.
+    """
     name = _name(region_id, number)
     _unlink(region_id, number)
     posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=permissions, initial_value=0).close()
@@ -80,14 +84,22 @@ class Anchor:
     """
 
     def __init__(self, region_id: int) -> None:
-        """Be present at an existing set; FileNotFoundError if there is none, or it is being removed."""
+        """
+        Be present at an existing set; FileNotFoundError if there is none, or it is being removed.
+        """
         self._mapping: _core.Mapping | None = None
         self._path = _file(region_id, 0)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             self._found = os.fstat(descriptor)
-            if not _is_semaphore(self._found) or not _core.presence_lock(descriptor) or not self.still_stands():
-                raise FileNotFoundError(f"the semaphores of region {region_id:016x} are being removed")
+            if (
+                not _is_semaphore(self._found)
+                or not _core.presence_lock(descriptor)
+                or not self.still_stands()
+            ):
+                raise FileNotFoundError(
+                    f"the semaphores of region {region_id:016x} are being removed"
+                )
             self._mapping = _core.Mapping.from_fd(descriptor, "r")
         finally:
             os.close(descriptor)
@@ -103,7 +115,10 @@ class Anchor:
                 pass
 
     def still_stands(self) -> bool:
-        """Whether the set still has its name: semaphores made after its removal would never be removed."""
+        """
+        Whether the set still has its name: semaphores made after its removal would never be
+        removed.
+        """
         try:
             return os.path.samestat(self._found, os.lstat(self._path))
         except FileNotFoundError:
@@ -120,7 +135,10 @@ def _is_semaphore(found: os.stat_result) -> bool:
 
 
 class DoorbellSet:
-    """The doorbells of one region in this process: found when first needed, kept while the region is open."""
+    """
+    The doorbells of one region in this process: found when first needed, kept while the region is
+    open.
+    """
 
     def __init__(self, membership: Membership) -> None:
         self._region_id = membership.region_id
@@ -139,8 +157,8 @@ class DoorbellSet:
 
     def be_present(self, *, alone: bool) -> None:
         """
-        Take part in the set of a region with a name. One who is *alone* in the region makes a set that is
-        missing anew; for anyone else a missing set means that it polls.
+        Take part in the set of a region with a name. One who is *alone* in the region makes a set
+        that is missing anew; for anyone else a missing set means that it polls.
         """
         if not self.is_named:
             return
@@ -159,8 +177,9 @@ class DoorbellSet:
 
     def mend(self, entries: Iterable[tuple[str, int, int, int, tuple[int, ...], str]]) -> None:
         """
-        Put a set in order, for one who is alone in the region: after a reboot, a sweep, or a removal that was
-        killed half way. What is missing is forgotten; what is made with an object is made anew.
+        Put a set in order, for one who is alone in the region: after a reboot, a sweep, or a
+        removal that was killed half way. What is missing is forgotten; what is made with an object
+        is made anew.
         """
         if not self.is_named or not self._is_ours:
             return
@@ -217,7 +236,8 @@ class DoorbellSet:
             if self._anchor.still_stands():
                 bell.note_named(*file)
             else:
-                _unlink(self._region_id, number)  # the region was unlinked meanwhile; ours alone, it wakes nobody
+                # the region was unlinked meanwhile; ours alone, it wakes nobody
+                _unlink(self._region_id, number)
 
     def _attach(self, bell: _core.Doorbell, offset: int) -> None:
         if bell.kind == _KIND_UNNAMED and self._backing == _BACKING_MEMFD:
@@ -226,7 +246,8 @@ class DoorbellSet:
             number = offset // 64
             try:
                 found = os.lstat(_file(self._region_id, number))
-                # Never open what merely bears the name: opening an empty file kills the process at the first post.
+                # Never open what merely bears the name: opening an empty file kills the process at
+                # the first post.
                 if (
                     _is_semaphore(found)
                     and (found.st_dev, found.st_ino) == bell.file
@@ -254,7 +275,12 @@ def _sets() -> dict[int, list[int]]:
     with os.scandir(_DIRECTORY) as files:
         for file in files:
             parts = file.name.removeprefix(_PREFIX).split(".")
-            if file.name.startswith(_PREFIX) and len(parts) == 2 and len(parts[0]) == 16 and parts[1].isdigit():
+            if (
+                file.name.startswith(_PREFIX)
+                and len(parts) == 2
+                and len(parts[0]) == 16
+                and parts[1].isdigit()
+            ):
                 try:
                     found.setdefault(int(parts[0], 16), []).append(int(parts[1]))
                 except ValueError:
@@ -263,7 +289,10 @@ def _sets() -> dict[int, list[int]]:
 
 
 def remove_set(region_id: int) -> None:
-    """Remove the names of a region's semaphores, the anchor last. Those who have them open go on using them."""
+    """
+    Remove the names of a region's semaphores, the anchor last. Those who have them open go on using
+    them.
+    """
     for number in _sets().get(region_id, ()):
         _unlink(region_id, number)
 

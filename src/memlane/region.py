@@ -2,9 +2,9 @@
 """
 Region: one shared object that carries many; its creation, its names, its end.
 
-A region is a mapping with a header of ours in front (src/core/layout.h). Nobody ever sees a half-made one: it gets
-its name when it is complete and its creator is present. A name changes only under presence, the read lock that the
-kernel keeps for as long as a process has the region mapped.
+A region is a mapping with a header of ours in front (src/core/layout.h). Nobody ever sees a
+half-made one: it gets its name when it is complete and its creator is present. A name changes only
+under presence, the read lock that the kernel keeps for as long as a process has the region mapped.
 """
 
 from __future__ import annotations
@@ -50,13 +50,14 @@ ObjectT = TypeVar("ObjectT", bound="RegionObject")
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFIX = "memlane."
-#: Where O_TMPFILE is missing a new region bears such a name until it is complete; no user name starts with a dot.
+#: Where O_TMPFILE is missing a new region bears such a name until it is complete; no user name
+#: starts with a dot.
 NEW_PREFIX = ".memlane-new."
 BACKINGS = {1: "named", 2: "path", 3: "memfd", 4: "anonymous"}
 _NAMED, _PATH, _MEMFD, _ANONYMOUS = 1, 2, 3, 4
 
-#: How long open waits for one who holds presence for a moment, by opening or sweeping at the same time. Arbitrary,
-#: far above what either takes.
+#: How long open waits for one who holds presence for a moment, by opening or sweeping at the same
+#: time. Arbitrary, far above what either takes.
 _PRESENCE_PATIENCE_S = 5.0
 _F_ADD_SEALS, _SEALS = 1033, 0x0001 | 0x0002 | 0x0004  # SEAL, SHRINK, GROW of linux/fcntl.h
 
@@ -81,14 +82,16 @@ class Participant:
     alive: bool
 
 
-# ---- what this process has open --------------------------------------------------------------------
+# ---- what this process has open ------------------------------------------------------------------
 
 
 class _Registry:
     """One membership per region, process and access, however often the region is opened."""
 
     def __init__(self) -> None:
-        self._members: weakref.WeakValueDictionary[tuple[int, int, bool], Membership] = weakref.WeakValueDictionary()
+        self._members: weakref.WeakValueDictionary[tuple[int, int, bool], Membership] = (
+            weakref.WeakValueDictionary()
+        )
         self._lock = threading.Lock()
         self._epoch = _core.fork_epoch()
 
@@ -116,7 +119,7 @@ class _Registry:
 _registry = _Registry()
 
 
-# ---- files and names ---------------------------------------------------------------------------------
+# ---- files and names -----------------------------------------------------------------------------
 
 
 def _place(name: Name) -> tuple[Path | None, int, str]:
@@ -130,7 +133,10 @@ def _place(name: Name) -> tuple[Path | None, int, str]:
 
 
 def _new_file(directory: Path, permissions: int, region_id: int) -> tuple[int, Path | None]:
-    """A new file without a name in *directory*; where there are none, with a temporary one that sweep knows."""
+    """
+    A new file without a name in *directory*; where there are none, with a temporary one that sweep
+    knows.
+    """
     flags = os.O_RDWR | os.O_CLOEXEC
     try:
         return os.open(directory, flags | os.O_TMPFILE, permissions), None
@@ -145,12 +151,15 @@ def _link(descriptor: int, temporary: Path | None, path: Path, called: str) -> N
     """Give a complete region its name, which must be free."""
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # With a directory descriptor this is linkat with AT_SYMLINK_FOLLOW; a plain link would be EXDEV.
+        # With a directory descriptor this is linkat with AT_SYMLINK_FOLLOW; a plain link would be
+        # EXDEV.
         source = f"/proc/self/fd/{descriptor}" if temporary is None else str(temporary)
         os.link(source, path, src_dir_fd=directory, follow_symlinks=True)
     except FileExistsError:
         raise RegionExistsError(
-            f"{called} exists already; open it, or unlink it first", name=str(path), errno=errno.EEXIST
+            f"{called} exists already; open it, or unlink it first",
+            name=str(path),
+            errno=errno.EEXIST,
         ) from None
     finally:
         os.close(directory)
@@ -165,35 +174,46 @@ def _header(region_id: int, backing: int, nbytes: int, permissions: int) -> tupl
 
 
 def _check_file(descriptor: int, path: Path, called: str, owner: int | None) -> os.stat_result:
-    """Refuse whatever must not be joined: other kinds of files, other people's, network file systems, stumps."""
+    """
+    Refuse whatever must not be joined: other kinds of files, other people's, network file systems,
+    stumps.
+    """
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise LayoutError(
-            f"{called} is no regular file; check the name", name=str(path), expected="a region", found="no regular file"
+            f"{called} is no regular file; check the name",
+            name=str(path),
+            expected="a region",
+            found="no regular file",
         )
     allowed = {os.geteuid(), 0} if owner is None else {owner}
     if found.st_uid not in allowed:
         raise PermissionError(
             errno.EPERM,
-            f"{called} belongs to user {found.st_uid}, expected {' or '.join(map(str, sorted(allowed)))}; "
-            f"pass owner={found.st_uid} if you trust that user",
+            f"{called} belongs to user {found.st_uid}, expected "
+            f"{' or '.join(map(str, sorted(allowed)))}; pass owner={found.st_uid} if you trust "
+            "that user",
             str(path),
         )
     if _core.is_network_file(descriptor):
         raise OSError(
-            errno.EOPNOTSUPP, f"{called} is on a network file system, where locks prove nothing; use a local one", str(path)
+            errno.EOPNOTSUPP,
+            f"{called} is on a network file system, where locks prove nothing; use a local one",
+            str(path),
         )
     begin = os.pread(descriptor, 8, 0)
     if begin != _core.MAGIC and (begin or found.st_size):
         raise LayoutError(
-            f"{called} is no region of memlane: it does not begin with the magic number; check the name",
+            f"{called} is no region of memlane: it does not begin with the magic number; check the "
+            "name",
             name=str(path),
             expected="a region",
             found="other bytes",
         )
     if found.st_size < _core.HEADER_NBYTES:
         raise TruncatedError(
-            f"{called} has {found.st_size} bytes, a region has at least {_core.HEADER_NBYTES}; remove it",
+            f"{called} has {found.st_size} bytes, a region has at least {_core.HEADER_NBYTES}; "
+            "remove it",
             name=str(path),
             expected=_core.HEADER_NBYTES,
             found=found.st_size,
@@ -202,7 +222,10 @@ def _check_file(descriptor: int, path: Path, called: str, owner: int | None) -> 
 
 
 def _be_present(descriptor: int, *, may_be_alone: bool, called: str) -> bool:
-    """Take presence; True if nobody else has the region, who then is kept out until presence is shared again."""
+    """
+    Take presence; True if nobody else has the region, who then is kept out until presence is shared
+    again.
+    """
     end = time.monotonic() + _PRESENCE_PATIENCE_S
     while True:
         if may_be_alone and _core.presence_lock(descriptor, True):
@@ -210,7 +233,11 @@ def _be_present(descriptor: int, *, may_be_alone: bool, called: str) -> bool:
         if _core.presence_lock(descriptor):
             return False
         if time.monotonic() > end:
-            raise OSError(errno.EBUSY, f"{called} is being opened alone or swept by a process that does not go on; find it")
+            raise OSError(
+                errno.EBUSY,
+                f"{called} is being opened alone or swept by a process that does not go on; find "
+                "it",
+            )
         time.sleep(0.0005)
 
 
@@ -225,13 +252,16 @@ class Region:
     """
     A piece of shared memory with a directory of objects: rings, slots, counters.
 
-    Made by `create`, `open` or `open_or_create`. A context manager; leaving it closes, and never unlinks. However often
-    a process opens a region, it has it once. Pickles to child processes: a memfd, a named or a file-backed region under
-    every start method, one made with `anonymous=True` by fork only.
+    Made by `create`, `open` or `open_or_create`. A context manager; leaving it closes, and never
+    unlinks. However often a process opens a region, it has it once. Pickles to child processes: a
+    memfd, a named or a file-backed region under every start method, one made with `anonymous=True`
+    by fork only.
     """
 
     def __init__(self) -> None:
-        raise TypeError("a Region is made by Region.create, open or open_or_create, not by calling the class")
+        raise TypeError(
+            "a Region is made by Region.create, open or open_or_create, not by calling the class"
+        )
 
     _member: Membership
     _name: Name
@@ -252,7 +282,7 @@ class Region:
         region._closed = False
         return region
 
-    # ---- creating and opening ------------------------------------------------------------------------
+    # ---- creating and opening --------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -262,9 +292,10 @@ class Region:
         Make a new region, empty but for its header.
 
         Args:
-            name: A str names POSIX shared memory, an os.PathLike a file; None makes a memfd, which has no name and
-                leaves nothing behind.
-            nbytes: Room for objects, in bytes or as text like "64 MiB". Memory is reserved as objects are made.
+            name: A str names POSIX shared memory, an os.PathLike a file; None makes a memfd, which
+                has no name and leaves nothing behind.
+            nbytes: Room for objects, in bytes or as text like "64 MiB". Memory is reserved as
+                objects are made.
             permissions: File permission bits, whatever the umask.
             anonymous: With name None: MAP_ANONYMOUS memory, which travels by fork only.
 
@@ -303,24 +334,36 @@ class Region:
             if path is not None and _core.is_network_file(descriptor):
                 raise OSError(
                     errno.EOPNOTSUPP,
-                    f"{called} would be on a network file system, where locks prove nothing; use a local one",
+                    f"{called} would be on a network file system, where locks prove nothing; use a "
+                    "local one",
                     str(path),
                 )
             if not _core.presence_lock(descriptor):
-                raise OSError(errno.EAGAIN, f"the new file of {called} was locked by somebody else; try again")
+                raise OSError(
+                    errno.EAGAIN, f"the new file of {called} was locked by somebody else; try again"
+                )
             if backing == _ANONYMOUS:
                 os.ftruncate(descriptor, _core.PAGE_SIZE)  # a companion that only bears the locks
                 mapping = Mapping.anonymous(total, no_reserve=True)
             else:
                 os.ftruncate(descriptor, total)
                 os.fchmod(descriptor, permissions)
-                _core.reserve(descriptor, 0, _core.RESERVED_AT_CREATION_NBYTES, path=None if path is None else str(path))
+                _core.reserve(
+                    descriptor,
+                    0,
+                    _core.RESERVED_AT_CREATION_NBYTES,
+                    path=None if path is None else str(path),
+                )
                 if backing == _MEMFD:
                     fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
                 mapping = Mapping.from_fd(descriptor, "r+", nbytes=total)
             mapping[: len(header)] = header
             member = Membership(
-                mapping, descriptor, name=called, path=None if path is None else str(path), readonly=False
+                mapping,
+                descriptor,
+                name=called,
+                path=None if path is None else str(path),
+                readonly=False,
             )
         except BaseException:
             os.close(descriptor)
@@ -373,7 +416,9 @@ class Region:
         """
         path, _, called = _place(name)
         if path is None:
-            raise TypeError("open needs a name, got None; a region without a name travels by pickle or fork")
+            raise TypeError(
+                "open needs a name, got None; a region without a name travels by pickle or fork"
+            )
         end = None if timeout is None else time.monotonic() + _seconds(timeout)
         pause = 0.0005
         while True:
@@ -382,7 +427,8 @@ class Region:
                 return cls._of(member, name)
             if end is not None and time.monotonic() >= end:
                 raise RegionNotFoundError(
-                    f"{called} does not exist; create it, check the name, or wait for it with timeout=",
+                    f"{called} does not exist; create it, check the name, or wait for it with "
+                    "timeout=",
                     name=str(path),
                     errno=errno.ENOENT,
                 )
@@ -390,7 +436,9 @@ class Region:
             pause = min(2 * pause, 0.02)
 
     @classmethod
-    def _open_once(cls, path: Path, called: str, readonly: bool, owner: int | None) -> Membership | None:
+    def _open_once(
+        cls, path: Path, called: str, readonly: bool, owner: int | None
+    ) -> Membership | None:
         """One try; None: there is nothing under the name."""
         while True:
             try:
@@ -425,7 +473,9 @@ class Region:
                     os.close(descriptor)
 
     @classmethod
-    def _attach(cls, descriptor: int, called: str, path: str | None, readonly: bool, alone: bool) -> Membership:
+    def _attach(
+        cls, descriptor: int, called: str, path: str | None, readonly: bool, alone: bool
+    ) -> Membership:
         """Map a region whose presence is ours. Takes the descriptor over, also when it fails."""
         try:
             mapping = Mapping.from_fd(descriptor, "r" if readonly else "r+")
@@ -487,7 +537,7 @@ class Region:
             except RegionExistsError:
                 pass
 
-    # ---- facts -------------------------------------------------------------------------------------
+    # ---- facts -----------------------------------------------------------------------------------
 
     @property
     def name(self) -> Name:
@@ -515,12 +565,15 @@ class Region:
 
     def _check(self) -> Membership:
         if self._closed:
-            raise ClosedError(f"this handle of {self._member.name} is closed; open the region again")
+            raise ClosedError(
+                f"this handle of {self._member.name} is closed; open the region again"
+            )
         return self._member
 
     def participants(self) -> list[Participant]:
         """
-        Tell who is in the region with a row of the table: every process that takes roles or announces itself.
+        Tell who is in the region with a row of the table: every process that takes roles or
+        announces itself.
 
         Raises:
             ClosedError: this process closed the region.
@@ -531,14 +584,24 @@ class Region:
         ]
 
     def stats(self) -> dict[str, Any]:
-        """Tell what is going on, as plain dicts and lists: sizes, participants, and what each object says of itself."""
+        """
+        Tell what is going on, as plain dicts and lists: sizes, participants, and what each object
+        says of itself.
+        """
         member = self._check()
         entries = member.entries()
-        used = max((offset + nbytes for _, _, offset, nbytes, _, _ in entries), default=member.objects_offset)
+        used = max(
+            (offset + nbytes for _, _, offset, nbytes, _, _ in entries),
+            default=member.objects_offset,
+        )
         objects: dict[str, Any] = {}
         for entry in entries:
             with self._wrap(entry) as found:
-                objects[entry[0]] = {"kind": type(found).__name__.lower(), "nbytes": entry[3], **found.stats()}
+                objects[entry[0]] = {
+                    "kind": type(found).__name__.lower(),
+                    "nbytes": entry[3],
+                    **found.stats(),
+                }
         return {
             "name": None if self._name is None else os.fspath(self._name),
             "backing": self.backing,
@@ -550,7 +613,8 @@ class Region:
 
     def join(self) -> None:
         """
-        Take a row of the table now, not at first use: before dropping privileges or closing descriptors.
+        Take a row of the table now, not at first use: before dropping privileges or closing
+        descriptors.
 
         Raises:
             PermissionError: opened read-only, or the file may not be opened any more.
@@ -559,7 +623,7 @@ class Region:
         """
         self._check().join()
 
-    # ---- objects ------------------------------------------------------------------------------------
+    # ---- objects ---------------------------------------------------------------------------------
 
     def ring(
         self,
@@ -577,11 +641,13 @@ class Region:
 
         Args:
             name: 1 to 63 bytes of UTF-8.
-            capacity: Bytes of records for each producer, rounded up to pages; reserved when a producer comes.
+            capacity: Bytes of records for each producer, rounded up to pages; reserved when a
+                producer comes.
             producers: How many there can be at a time, 1 to 1,000; 16 unless asked.
             consumers: "one".
             records: How many records a producer's lane holds at most; capacity / 64 unless asked.
-            wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep" never spins.
+            wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep"
+                never spins.
             timeout: Longest wait for another process that is making an object, in seconds.
 
         Raises:
@@ -593,7 +659,14 @@ class Region:
         from memlane.ring import Ring
 
         return Ring._in(
-            self, name, capacity=capacity, producers=producers, consumers=consumers, records=records, wait=wait, timeout=timeout
+            self,
+            name,
+            capacity=capacity,
+            producers=producers,
+            consumers=consumers,
+            records=records,
+            wait=wait,
+            timeout=timeout,
         )
 
     def slot(
@@ -615,7 +688,14 @@ class Region:
         from memlane.slot import Slot
 
         return Slot._in(
-            self, name, layout, 1, writers=writers, copies=copies, watchers=watchers, timeout=timeout
+            self,
+            name,
+            layout,
+            1,
+            writers=writers,
+            copies=copies,
+            watchers=watchers,
+            timeout=timeout,
         )
 
     def table(
@@ -630,7 +710,8 @@ class Region:
         timeout: float | None = 10,
     ) -> SlotTable:
         """
-        Open the table of slots *name*, or make it if a layout is given and there is none. See `SlotTable.create`.
+        Open the table of slots *name*, or make it if a layout is given and there is none. See
+        `SlotTable.create`.
 
         Raises:
             KeyError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
@@ -638,7 +719,14 @@ class Region:
         from memlane.slot import SlotTable
 
         return SlotTable._in(
-            self, name, layout, slots, writers=writers, copies=copies, watchers=watchers, timeout=timeout
+            self,
+            name,
+            layout,
+            slots,
+            writers=writers,
+            copies=copies,
+            watchers=watchers,
+            timeout=timeout,
         )
 
     def counter(self, name: str, *, timeout: float | None = 10) -> Counter:
@@ -657,7 +745,8 @@ class Region:
             if entry[1] == kind._kind and kind._is(entry):
                 return kind._of(self, entry)
         raise LayoutError(
-            f"object {entry[0]!r} of {self._member.name} has kind {entry[1]}, which this library does not know",
+            f"object {entry[0]!r} of {self._member.name} has kind {entry[1]}, which this library "
+            "does not know",
             name=entry[0],
             expected=[kind._kind for kind in RegionObject._classes()],
             found=entry[1],
@@ -700,14 +789,20 @@ class Region:
             return found, False
         encoded = name.encode()
         if not 1 <= len(encoded) <= 63 or b"\0" in encoded:
-            raise ValueError(f"the name of an object must have 1 to 63 bytes of UTF-8 and no NUL, got {name!r}")
+            raise ValueError(
+                f"the name of an object must have 1 to 63 bytes of UTF-8 and no NUL, got {name!r}"
+            )
         described = schema.encode()
         if len(described) > _core.SCHEMA_NBYTES:
-            raise ValueError(f"the layout of {name!r} takes {len(described)} bytes to describe, at most {_core.SCHEMA_NBYTES} fit")
+            raise ValueError(
+                f"the layout of {name!r} takes {len(described)} bytes to describe, at most "
+                f"{_core.SCHEMA_NBYTES} fit"
+            )
         if member.backing == _ANONYMOUS and not member.is_native:
             raise RuntimeError(
-                f"cannot make {name!r} in {member.name} after the fork: the other processes could not find its "
-                "semaphores; make it before, or use a region with name None, which is a memfd"
+                f"cannot make {name!r} in {member.name} after the fork: the other processes could "
+                "not find its semaphores; make it before, or use a region with name None, which is "
+                "a memfd"
             )
         with self._creating(timeout):
             found = self._find(name)  # somebody may have been faster
@@ -715,13 +810,18 @@ class Region:
                 return found, False
 
             def initialise(offset: int) -> None:
-                """Doorbells that are made with the object; for MAP_ANONYMOUS all, since they cannot be made later."""
+                """
+                Doorbells that are made with the object; for MAP_ANONYMOUS all, since they cannot be
+                made later.
+                """
                 assert isinstance(member.doorbells, doorbell.DoorbellSet)
                 at_once, later = _core.doorbell_offsets(kind, offset, geometry)
                 for place in at_once + (later if member.backing == _ANONYMOUS else []):
                     member.doorbells.at(place, True)
 
-            member.add_entry(encoded, kind, nbytes, geometry, described, reserved_nbytes, initialise)
+            member.add_entry(
+                encoded, kind, nbytes, geometry, described, reserved_nbytes, initialise
+            )
         entry = self._find(name)
         assert entry is not None
         return entry, True
@@ -729,13 +829,14 @@ class Region:
     def _creating(self, timeout: float | None) -> _Creating:
         return _Creating(self._member, timeout)
 
-    # ---- the end ----------------------------------------------------------------------------------------
+    # ---- the end ---------------------------------------------------------------------------------
 
     def close(self) -> None:
         """
         Be done with the region in this process: with all objects that this handle gave out.
 
-        Calls under way and loans keep row, roles and memory until they are through. The name stays. Never fails.
+        Calls under way and loans keep row, roles and memory until they are through. The name stays.
+        Never fails.
         """
         if self._closed:
             return
@@ -749,10 +850,11 @@ class Region:
 
     def unlink(self) -> None:
         """
-        Take the name away, for everybody; who has the region open goes on using it. Works after `close`, too.
+        Take the name away, for everybody; who has the region open goes on using it. Works after
+        `close`, too.
 
-        A region without a name has nothing to unlink. A name that is gone already, or leads to another region by
-        now, is left alone.
+        A region without a name has nothing to unlink. A name that is gone already, or leads to
+        another region by now, is left alone.
 
         Raises:
             PermissionError: the name may not be removed.
@@ -761,7 +863,9 @@ class Region:
             return
         called = self._member.name
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(
+                self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            )
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP):
                 doorbell.remove_set(self._member.region_id)
@@ -769,7 +873,9 @@ class Region:
             raise
         try:
             _be_present(descriptor, may_be_alone=False, called=called)
-            if _region_id(descriptor) == self._member.region_id and _still_leads_to(self._path, os.fstat(descriptor)):
+            if _region_id(descriptor) == self._member.region_id and _still_leads_to(
+                self._path, os.fstat(descriptor)
+            ):
                 os.unlink(self._path)
             doorbell.remove_set(self._member.region_id)
         finally:
@@ -786,14 +892,19 @@ class Region:
         if getattr(self, "_closed", True) or sys.is_finalizing():
             return
         if self._warns and self._member.is_native:
-            warnings.warn(f"{self._member.name} was never closed; use it in a with, or close it", ResourceWarning, 2, self)
+            warnings.warn(
+                f"{self._member.name} was never closed; use it in a with, or close it",
+                ResourceWarning,
+                2,
+                self,
+            )
         self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.nbytes} bytes, {self.backing}"
         return f"<memlane.{type(self).__name__} {self._name!r}, {state}>"
 
-    # ---- travelling -------------------------------------------------------------------------------------
+    # ---- travelling ------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
         member = self._check()
@@ -802,23 +913,43 @@ class Region:
         if member.backing == _ANONYMOUS:
             if spawning:
                 raise MemlaneError(
-                    f"{member.name} is MAP_ANONYMOUS memory, which travels by fork only; make it with name None and "
-                    "without anonymous=True, then it is a memfd and travels under every start method"
+                    f"{member.name} is MAP_ANONYMOUS memory, which travels by fork only; make it "
+                    "with name None and without anonymous=True, then it is a memfd and travels "
+                    "under every start method"
                 )
         elif spawning:
             handed_over = reduction.DupFd(member.base)
-        name = None if self._name is None else self._name if isinstance(self._name, str) else Path(self._name)
-        return _rebuild, (type(self), member.region_id, name, member.readonly, os.getpid(), member.base, handed_over)
+        name = (
+            None
+            if self._name is None
+            else self._name
+            if isinstance(self._name, str)
+            else Path(self._name)
+        )
+        return _rebuild, (
+            type(self),
+            member.region_id,
+            name,
+            member.readonly,
+            os.getpid(),
+            member.base,
+            handed_over,
+        )
 
-    # ---- all names -----------------------------------------------------------------------------------------
+    # ---- all names -------------------------------------------------------------------------------
 
     @staticmethod
     def names() -> list[str]:
-        """The names of all regions in POSIX shared memory that this user may look at, in use or not, sorted."""
+        """
+        The names of all regions in POSIX shared memory that this user may look at, in use or not,
+        sorted.
+        """
         found = []
         for path in SHARED_MEMORY.glob(PREFIX + "*"):
             try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+                descriptor = os.open(
+                    path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+                )
             except OSError:
                 continue
             try:
@@ -831,10 +962,11 @@ class Region:
 
 class _Creating:
     """
-    To be the one who adds an object: the kernel's lock on the creation byte, polled with a deadline.
+    To be the one who adds an object: the kernel's lock on the creation byte, polled with a
+    deadline.
 
-    It goes with a process that dies, and its holder is named to those who wait. Threads of one process share the
-    lock description, so a lock of the process stands before it.
+    It goes with a process that dies, and its holder is named to those who wait. Threads of one
+    process share the lock description, so a lock of the process stands before it.
     """
 
     def __init__(self, member: Membership, timeout: float | None) -> None:
@@ -845,15 +977,19 @@ class _Creating:
     def __enter__(self) -> None:
         left = -1 if self._end is None else max(0.0, self._end - time.monotonic())
         if not self._lock.acquire(timeout=left):
-            raise TimeoutError(f"another thread of this process has not finished making an object in {self._member.name}")
+            raise TimeoutError(
+                "another thread of this process has not finished making an object in "
+                f"{self._member.name}"
+            )
         try:
             pause = 0.0005
             while not self._member.try_lock_creation():
                 if self._end is not None and time.monotonic() >= self._end:
                     holder = self._member.creation_holder
                     raise TimeoutError(
-                        f"process {holder} has not finished making an object in {self._member.name}; wait longer, or see "
-                        "what holds it up: everything else goes on"
+                        f"process {holder} has not finished making an object in "
+                        f"{self._member.name}; wait longer, or see what holds it up: everything "
+                        "else goes on"
                     )
                 time.sleep(pause)
                 pause = min(2 * pause, 0.02)
@@ -894,7 +1030,10 @@ def _rebuild(
     base: int,
     handed_over: Any,
 ) -> Region:
-    """Unpickle: the region this process has, the descriptor handed over while spawning, or the sender's."""
+    """
+    Unpickle: the region this process has, the descriptor handed over while spawning, or the
+    sender's.
+    """
     passed = -1 if handed_over is None else handed_over.detach()
     try:
         with _registry.lock():
@@ -908,16 +1047,26 @@ def _rebuild(
             for source in sources:
                 try:
                     # A description of our own: the sender's locks and ours must not be the same.
-                    descriptor = os.open(source, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK)
+                    descriptor = os.open(
+                        source,
+                        (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK,
+                    )
                 except OSError:
                     continue
                 owned = True
                 try:
-                    if not stat.S_ISREG(os.fstat(descriptor).st_mode) or _region_id(descriptor) != region_id:
+                    if (
+                        not stat.S_ISREG(os.fstat(descriptor).st_mode)
+                        or _region_id(descriptor) != region_id
+                    ):
                         continue
-                    alone = _be_present(descriptor, may_be_alone=path is not None and not readonly, called=called)
+                    alone = _be_present(
+                        descriptor, may_be_alone=path is not None and not readonly, called=called
+                    )
                     owned = False
-                    member = Region._attach(descriptor, called, None if path is None else str(path), readonly, alone)
+                    member = Region._attach(
+                        descriptor, called, None if path is None else str(path), readonly, alone
+                    )
                 finally:
                     if owned:
                         os.close(descriptor)
@@ -926,27 +1075,30 @@ def _rebuild(
         if passed >= 0:
             os.close(passed)
     raise RegionNotFoundError(
-        f"the region {name!r} with id {region_id:016x} is not to be had from process {pid}: it has gone, closed it, or is "
-        "out of reach; pass it while the child is started, keep it open in the sender, or use a name",
+        f"the region {name!r} with id {region_id:016x} is not to be had from process {pid}: it has "
+        "gone, closed it, or is out of reach; pass it while the child is started, keep it open in "
+        "the sender, or use a name",
         name=name,
         errno=errno.ENOENT,
     )
 
 
-# ---- sweeping -------------------------------------------------------------------------------------------
+# ---- sweeping ------------------------------------------------------------------------------------
 
 
 def sweep() -> list[str]:
     """
-    Remove every named region, and every set of semaphores, that nobody has open. Returns what was removed.
+    Remove every named region, and every set of semaphores, that nobody has open. Returns what was
+    removed.
 
-    What is in use is never touched, also across pid namespaces: the kernel's locks decide. Files of other users are left
-    alone, unless root sweeps. Never waits.
+    What is in use is never touched, also across pid namespaces: the kernel's locks decide. Files of
+    other users are left alone, unless root sweeps. Never waits.
     """
     removed = []
     for path in [*SHARED_MEMORY.glob(PREFIX + "*"), *SHARED_MEMORY.glob(NEW_PREFIX + "*")]:
         try:
-            # Always a description of our own: through one that we have the region open with we would be alone.
+            # Always a description of our own: through one that we have the region open with we
+            # would be alone.
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             continue
@@ -967,11 +1119,14 @@ def sweep() -> list[str]:
     return removed + list(doorbell.sweep_sets())
 
 
-# ---- what the objects of a region have in common ------------------------------------------------------------
+# ---- what the objects of a region have in common -------------------------------------------------
 
 
 class RegionObject:
-    """An object in a region: a ring, a slot, a table of slots, a counter. It may have the region to itself."""
+    """
+    An object in a region: a ring, a slot, a table of slots, a counter. It may have the region to
+    itself.
+    """
 
     _kind: ClassVar[int]
     _region: Region
@@ -1006,11 +1161,14 @@ class RegionObject:
     def _expect(cls, region: Region, name: str, entry: Entry | None) -> Entry:
         """What `region.ring(name)` and its like have found, or the error that says otherwise."""
         if entry is None:
-            raise KeyError(f"{region._member.name} has no object {name!r}; give its geometry to make it")
+            raise KeyError(
+                f"{region._member.name} has no object {name!r}; give its geometry to make it"
+            )
         if entry[1] != cls._kind or not cls._is(entry):
             found = type(region._wrap(entry)).__name__
             raise LayoutError(
-                f"object {name!r} of {region._member.name} is a {found}, expected a {cls.__name__}; open it as that",
+                f"object {name!r} of {region._member.name} is a {found}, expected a "
+                f"{cls.__name__}; open it as that",
                 name=name,
                 expected=cls.__name__,
                 found=found,
@@ -1037,7 +1195,8 @@ class RegionObject:
         entries = region._check().entries()
         if len(entries) != 1:
             raise LayoutError(
-                f"{region._member.name} carries {len(entries)} objects, expected one; use Region.open and the object's name",
+                f"{region._member.name} carries {len(entries)} objects, expected one; use "
+                "Region.open and the object's name",
                 name=str(region.name),
                 expected=1,
                 found=len(entries),
@@ -1063,7 +1222,8 @@ class RegionObject:
 
     def close(self) -> None:
         """
-        Be done with it in this process. Calls under way and loans are not disturbed. The name stays. Never fails.
+        Be done with it in this process. Calls under way and loans are not disturbed. The name
+        stays. Never fails.
         """
         self._leave()
         if self._owns:
@@ -1071,13 +1231,16 @@ class RegionObject:
 
     def unlink(self) -> None:
         """
-        Take the name away, for everybody; who has it open goes on using it. Works after `close`, too.
+        Take the name away, for everybody; who has it open goes on using it. Works after `close`,
+        too.
 
         Raises:
             ValueError: it shares its region with other objects; unlink the region.
         """
         if not self._owns:
-            raise ValueError(f"{self._object_name!r} shares its region with other objects; unlink the region")
+            raise ValueError(
+                f"{self._object_name!r} shares its region with other objects; unlink the region"
+            )
         self._region.unlink()
 
     def __enter__(self) -> Self:
@@ -1099,7 +1262,13 @@ class RegionObject:
         return f"<memlane.{type(self).__name__} {self.name!r} in {self._region!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_object, (type(self), self._region, self._object_name, self._owns, self._travels_with())
+        return _rebuild_object, (
+            type(self),
+            self._region,
+            self._object_name,
+            self._owns,
+            self._travels_with(),
+        )
 
     def _travels_with(self) -> dict[str, Any]:
         """What a handle keeps when it is pickled, beside its region."""
@@ -1109,7 +1278,9 @@ class RegionObject:
         """What it does with that."""
 
 
-def _rebuild_object(cls: type[ObjectT], region: Region, name: str, owns: bool, kept: dict[str, Any]) -> ObjectT:
+def _rebuild_object(
+    cls: type[ObjectT], region: Region, name: str, owns: bool, kept: dict[str, Any]
+) -> ObjectT:
     made = cls._of(region, cls._expect(region, name, region._find(name)))
     made._arrive_with(kept)
     if owns:
