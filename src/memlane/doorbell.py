@@ -17,12 +17,13 @@ only slower.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import posix_ipc
 
@@ -37,6 +38,10 @@ _PREFIX = "sem.memlane."
 _FILE_NBYTES = 32
 _KIND_NONE, _KIND_UNNAMED, _KIND_NAMED = 0, 1, 2
 _BACKING_NAMED, _BACKING_PATH, _BACKING_MEMFD, _BACKING_ANONYMOUS = 1, 2, 3, 4
+#: How many sweeps are outrun; a file that goes away that often is not swept by accident.
+_SWEEPS_OUTRUN = 100
+
+_T = TypeVar("_T")
 
 
 def libc() -> bytes:
@@ -76,6 +81,16 @@ def _unlink(region_id: int, number: int) -> None:
         pass
 
 
+def _outrunning_sweeps(begin: Callable[[], _T]) -> _T:
+    """Do what begins a set again for as long as a sweep removes the file before anybody can be present at it."""
+    for _ in range(_SWEEPS_OUTRUN):
+        try:
+            return begin()
+        except FileNotFoundError:
+            pass
+    raise OSError(errno.EAGAIN, f"new semaphores in {_DIRECTORY} were removed {_SWEEPS_OUTRUN} times; find who does that")
+
+
 class Anchor:
     """
     Presence in a set of named semaphores: number 0, open, mapped and read-locked.
@@ -106,13 +121,13 @@ class Anchor:
 
     @classmethod
     def make(cls, region_id: int, permissions: int) -> Anchor:
-        """Make one and be present at it; a sweep that comes between the two is outrun."""
-        while True:
+        """Make one and be present at it."""
+
+        def begin() -> Anchor:
             _make(region_id, 0, permissions)
-            try:
-                return cls(region_id)
-            except FileNotFoundError:
-                pass
+            return cls(region_id)
+
+        return _outrunning_sweeps(begin)
 
     def still_stands(self) -> bool:
         """
@@ -223,8 +238,13 @@ class DoorbellSet:
         if self._backing == _BACKING_MEMFD:
             bell.make_unnamed()
         elif self._backing == _BACKING_ANONYMOUS:
-            file = _make(self._region_id, number, self._permissions)
-            bell.attach_named(_name(self._region_id, number))
+
+            def begin() -> tuple[int, int]:
+                file = _make(self._region_id, number, self._permissions)
+                bell.attach_named(_name(self._region_id, number))
+                return file
+
+            file = _outrunning_sweeps(begin)
             _unlink(self._region_id, number)
             bell.note_named(*file)
         elif self._anchor is not None and self._anchor.still_stands():
