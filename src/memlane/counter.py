@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from memlane import _core
 from memlane._core import CounterBase
-from memlane.region import Entry, Region, RegionObject
+from memlane.region import Region
+from memlane.region_object import Entry, RegionObject
 
 _OBJECT_NAME = "counter"
 _NBYTES = 64

@@ -88,7 +88,10 @@ def _outrunning_sweeps(begin: Callable[[], _T]) -> _T:
             return begin()
         except FileNotFoundError:
             pass
-    raise OSError(errno.EAGAIN, f"new semaphores in {_DIRECTORY} were removed {_SWEEPS_OUTRUN} times; find who does that")
+    raise OSError(
+        errno.EAGAIN,
+        f"new semaphores in {_DIRECTORY} were removed {_SWEEPS_OUTRUN} times; find who does that",
+    )
 
 
 class Anchor:

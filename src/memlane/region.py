@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import reduction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from memlane import _arguments, _core, doorbell
+from memlane import _arguments, _core, doorbell, names
 from memlane._core import Mapping, Membership
 from memlane.errors import (
     ClosedError,
@@ -34,31 +34,18 @@ from memlane.errors import (
     MemlaneError,
     RegionExistsError,
     RegionNotFoundError,
-    TruncatedError,
 )
+from memlane.names import Name
+from memlane.region_object import Entry, RegionObject
 
 if TYPE_CHECKING:
     from memlane.counter import Counter
     from memlane.ring import Ring
     from memlane.slot import Layout, Slot, SlotTable
 
-Name = str | os.PathLike[str] | None
 Wait = Literal["adaptive", "spin", "sleep"]
-#: An entry of the directory: name, kind, offset, nbytes, geometry, schema.
-Entry = tuple[str, int, int, int, tuple[int, ...], str]
-ObjectT = TypeVar("ObjectT", bound="RegionObject")
-
-SHARED_MEMORY = Path("/dev/shm")
-PREFIX = "memlane."
-#: Where O_TMPFILE is missing a new region bears such a name until it is complete; no user name
-#: starts with a dot.
-NEW_PREFIX = ".memlane-new."
 BACKINGS = {1: "named", 2: "path", 3: "memfd", 4: "anonymous"}
-_NAMED, _PATH, _MEMFD, _ANONYMOUS = 1, 2, 3, 4
-
-#: How long open waits for one who holds presence for a moment, by opening or sweeping at the same
-#: time. Arbitrary, far above what either takes.
-_PRESENCE_PATIENCE_S = 5.0
+_MEMFD, _ANONYMOUS = 3, 4
 _F_ADD_SEALS, _SEALS = 1033, 0x0001 | 0x0002 | 0x0004  # SEAL, SHRINK, GROW of linux/fcntl.h
 
 
@@ -119,135 +106,6 @@ class _Registry:
 _registry = _Registry()
 
 
-# ---- files and names -----------------------------------------------------------------------------
-
-
-def _place(name: Name) -> tuple[Path | None, int, str]:
-    """Where a region of this name is: path, backing, and how to call it in an error text."""
-    if name is None:
-        return None, _MEMFD, "unnamed region"
-    if isinstance(name, os.PathLike):
-        path = Path(os.path.abspath(os.fsdecode(name)))
-        return path, _PATH, f"region {str(name)!r}"
-    return SHARED_MEMORY / (PREFIX + _arguments.name(name)), _NAMED, f"region {name!r}"
-
-
-def _new_file(directory: Path, permissions: int, region_id: int) -> tuple[int, Path | None]:
-    """
-    A new file without a name in *directory*; where there are none, with a temporary one that sweep
-    knows.
-    """
-    flags = os.O_RDWR | os.O_CLOEXEC
-    try:
-        return os.open(directory, flags | os.O_TMPFILE, permissions), None
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-            raise
-    path = directory / f"{NEW_PREFIX}{region_id:016x}"
-    return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, permissions), path
-
-
-def _link(descriptor: int, temporary: Path | None, path: Path, called: str) -> None:
-    """Give a complete region its name, which must be free."""
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # With a directory descriptor this is linkat with AT_SYMLINK_FOLLOW; a plain link would be
-        # EXDEV.
-        source = f"/proc/self/fd/{descriptor}" if temporary is None else str(temporary)
-        os.link(source, path, src_dir_fd=directory, follow_symlinks=True)
-    except FileExistsError:
-        raise RegionExistsError(
-            f"{called} exists already; open it, or unlink it first",
-            name=str(path),
-            errno=errno.EEXIST,
-        ) from None
-    finally:
-        os.close(directory)
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _header(region_id: int, backing: int, nbytes: int, permissions: int) -> tuple[bytes, int]:
-    return _core.header_bytes(
-        nbytes, region_id=region_id, backing=backing, permissions=permissions, libc=doorbell.libc()
-    )
-
-
-def _check_file(descriptor: int, path: Path, called: str, owner: int | None) -> os.stat_result:
-    """
-    Refuse whatever must not be joined: other kinds of files, other people's, network file systems,
-    stumps.
-    """
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        raise LayoutError(
-            f"{called} is no regular file; check the name",
-            name=str(path),
-            expected="a region",
-            found="no regular file",
-        )
-    allowed = {os.geteuid(), 0} if owner is None else {owner}
-    if found.st_uid not in allowed:
-        raise PermissionError(
-            errno.EPERM,
-            f"{called} belongs to user {found.st_uid}, expected "
-            f"{' or '.join(map(str, sorted(allowed)))}; pass owner={found.st_uid} if you trust "
-            "that user",
-            str(path),
-        )
-    if _core.is_network_file(descriptor):
-        raise OSError(
-            errno.EOPNOTSUPP,
-            f"{called} is on a network file system, where locks prove nothing; use a local one",
-            str(path),
-        )
-    begin = os.pread(descriptor, 8, 0)
-    if begin != _core.MAGIC and (begin or found.st_size):
-        raise LayoutError(
-            f"{called} is no region of memlane: it does not begin with the magic number; check the "
-            "name",
-            name=str(path),
-            expected="a region",
-            found="other bytes",
-        )
-    if found.st_size < _core.HEADER_NBYTES:
-        raise TruncatedError(
-            f"{called} has {found.st_size} bytes, a region has at least {_core.HEADER_NBYTES}; "
-            "remove it",
-            name=str(path),
-            expected=_core.HEADER_NBYTES,
-            found=found.st_size,
-        )
-    return found
-
-
-def _be_present(descriptor: int, *, may_be_alone: bool, called: str) -> bool:
-    """
-    Take presence; True if nobody else has the region, who then is kept out until presence is shared
-    again.
-    """
-    end = time.monotonic() + _PRESENCE_PATIENCE_S
-    while True:
-        if may_be_alone and _core.presence_lock(descriptor, True):
-            return True
-        if _core.presence_lock(descriptor):
-            return False
-        if time.monotonic() > end:
-            raise OSError(
-                errno.EBUSY,
-                f"{called} is being opened alone or swept by a process that does not go on; find "
-                "it",
-            )
-        time.sleep(0.0005)
-
-
-def _still_leads_to(path: Path, found: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.lstat(path), found)
-    except FileNotFoundError:
-        return False
-
-
 class Region:
     """
     A piece of shared memory with a directory of objects: rings, slots, counters.
@@ -276,7 +134,7 @@ class Region:
         member.handles += 1
         region._member = member
         region._name = name
-        region._path = _place(name)[0]
+        region._path = names.place(name)[0]
         region._objects = weakref.WeakSet()
         region._warns = warns
         region._closed = False
@@ -316,7 +174,7 @@ class Region:
         fill: Callable[[Self], object] | None = None,
     ) -> Self:
         """Create, with what *fill* puts in before anybody else can see the region."""
-        path, backing, called = _place(name)
+        path, backing, called = names.place(name)
         wanted = _arguments.size(nbytes, "nbytes")
         permissions = _arguments.permissions(permissions)
         if anonymous:
@@ -329,7 +187,7 @@ class Region:
         if path is None:
             descriptor = os.memfd_create("memlane", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         else:
-            descriptor, temporary = _new_file(path.parent, permissions, region_id)
+            descriptor, temporary = names.new_file(path.parent, permissions, region_id)
         try:
             if path is not None and _core.is_network_file(descriptor):
                 raise OSError(
@@ -380,7 +238,7 @@ class Region:
             if fill is not None:
                 fill(region)
             if path is not None:
-                _link(descriptor, temporary, path, called)
+                names.link(descriptor, temporary, path, called)
         except BaseException:
             region.close()
             if temporary is not None:
@@ -414,7 +272,7 @@ class Region:
             TruncatedError, CorruptedError: its bytes are not those of a sound region.
             PermissionError: not readable or writable, or owned by somebody else.
         """
-        path, _, called = _place(name)
+        path, _, called = names.place(name)
         if path is None:
             raise TypeError(
                 "open needs a name, got None; a region without a name travels by pickle or fork"
@@ -457,10 +315,10 @@ class Region:
                 raise
             owned = True
             try:
-                found = _check_file(descriptor, path, called, owner)
-                alone = _be_present(descriptor, may_be_alone=not readonly, called=called)
+                found = names.check_file(descriptor, path, called, owner)
+                alone = names.be_present(descriptor, may_be_alone=not readonly, called=called)
                 # Between open and presence the name may have been swept or unlinked.
-                if not _still_leads_to(path, found):
+                if not names.still_leads_to(path, found):
                     continue
                 with _registry.lock():
                     known = _registry.find(found.st_dev, found.st_ino, readonly)
@@ -872,8 +730,8 @@ class Region:
                 return
             raise
         try:
-            _be_present(descriptor, may_be_alone=False, called=called)
-            if _region_id(descriptor) == self._member.region_id and _still_leads_to(
+            names.be_present(descriptor, may_be_alone=False, called=called)
+            if names.region_id_of(descriptor) == self._member.region_id and names.still_leads_to(
                 self._path, os.fstat(descriptor)
             ):
                 os.unlink(self._path)
@@ -936,28 +794,18 @@ class Region:
             handed_over,
         )
 
-    # ---- all names -------------------------------------------------------------------------------
+    # ---- all names -----------------------------------------------------------------------------
 
     @staticmethod
     def names() -> list[str]:
-        """
-        The names of all regions in POSIX shared memory that this user may look at, in use or not,
-        sorted.
-        """
-        found = []
-        for path in SHARED_MEMORY.glob(PREFIX + "*"):
-            try:
-                descriptor = os.open(
-                    path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-                )
-            except OSError:
-                continue
-            try:
-                if stat.S_ISREG(os.fstat(descriptor).st_mode) and _region_id(descriptor):
-                    found.append(path.name.removeprefix(PREFIX))
-            finally:
-                os.close(descriptor)
-        return sorted(found)
+        """The names of all regions in POSIX shared memory that this user may look at, sorted."""
+        return names.all_names()
+
+
+def _header(region_id: int, backing: int, nbytes: int, permissions: int) -> tuple[bytes, int]:
+    return _core.header_bytes(
+        nbytes, region_id=region_id, backing=backing, permissions=permissions, libc=doorbell.libc()
+    )
 
 
 class _Creating:
@@ -1013,14 +861,6 @@ def _seconds(timeout: float) -> float:
     return timeout
 
 
-def _region_id(descriptor: int) -> int:
-    """The id in the header of the region behind a descriptor; 0 if it is none."""
-    begin = os.pread(descriptor, 32, 0)
-    if len(begin) < 32 or begin[:8] != _core.MAGIC:
-        return 0
-    return int.from_bytes(begin[24:32], sys.byteorder)
-
-
 def _rebuild(
     cls: type[Region],
     region_id: int,
@@ -1040,7 +880,7 @@ def _rebuild(
             known = _registry.find_id(region_id, readonly)
             if known is not None:
                 return cls._of(known, name, warns=False)
-            path, _, called = _place(name)
+            path, _, called = names.place(name)
             sources = [f"/proc/self/fd/{passed}" if passed >= 0 else f"/proc/{pid}/fd/{base}"]
             if path is not None:
                 sources.append(str(path))
@@ -1057,10 +897,10 @@ def _rebuild(
                 try:
                     if (
                         not stat.S_ISREG(os.fstat(descriptor).st_mode)
-                        or _region_id(descriptor) != region_id
+                        or names.region_id_of(descriptor) != region_id
                     ):
                         continue
-                    alone = _be_present(
+                    alone = names.be_present(
                         descriptor, may_be_alone=path is not None and not readonly, called=called
                     )
                     owned = False
@@ -1081,208 +921,3 @@ def _rebuild(
         name=name,
         errno=errno.ENOENT,
     )
-
-
-# ---- sweeping ------------------------------------------------------------------------------------
-
-
-def sweep() -> list[str]:
-    """
-    Remove every named region, and every set of semaphores, that nobody has open. Returns what was
-    removed.
-
-    What is in use is never touched, also across pid namespaces: the kernel's locks decide. Files of
-    other users are left alone, unless root sweeps. Never waits.
-    """
-    removed = []
-    for path in [*SHARED_MEMORY.glob(PREFIX + "*"), *SHARED_MEMORY.glob(NEW_PREFIX + "*")]:
-        try:
-            # Always a description of our own: through one that we have the region open with we
-            # would be alone.
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            continue
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or os.geteuid() not in (0, found.st_uid):
-                continue
-            is_new = path.name.startswith(NEW_PREFIX)
-            if not is_new and not _region_id(descriptor):
-                continue
-            if _core.presence_lock(descriptor, True) and _still_leads_to(path, found):
-                os.unlink(path)
-                removed.append(path.name if is_new else path.name.removeprefix(PREFIX))
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
-    return removed + list(doorbell.sweep_sets())
-
-
-# ---- what the objects of a region have in common -------------------------------------------------
-
-
-class RegionObject:
-    """
-    An object in a region: a ring, a slot, a table of slots, a counter. It may have the region to
-    itself.
-    """
-
-    _kind: ClassVar[int]
-    _region: Region
-    _object_name: str
-    _owns: bool
-
-    @classmethod
-    def _is(cls, _entry: Entry) -> bool:
-        """Whether an entry of this kind is one of this class."""
-        return True
-
-    @staticmethod
-    def _classes() -> list[type[RegionObject]]:
-        from memlane.counter import Counter
-        from memlane.ring import Ring
-        from memlane.slot import Slot, SlotTable
-
-        return [Ring, Slot, SlotTable, Counter]
-
-    @classmethod
-    def _of(cls, region: Region, entry: Entry) -> Self:
-        raise NotImplementedError
-
-    def _settle(self, region: Region, name: str) -> None:
-        """Belong to a region that carries other objects, too."""
-        self._region = region
-        self._object_name = name
-        self._owns = False
-        region._objects.add(self)
-
-    @classmethod
-    def _expect(cls, region: Region, name: str, entry: Entry | None) -> Entry:
-        """What `region.ring(name)` and its like have found, or the error that says otherwise."""
-        if entry is None:
-            raise KeyError(
-                f"{region._member.name} has no object {name!r}; give its geometry to make it"
-            )
-        if entry[1] != cls._kind or not cls._is(entry):
-            found = type(region._wrap(entry)).__name__
-            raise LayoutError(
-                f"object {name!r} of {region._member.name} is a {found}, expected a "
-                f"{cls.__name__}; open it as that",
-                name=name,
-                expected=cls.__name__,
-                found=found,
-            )
-        return entry
-
-    @classmethod
-    def _alone(cls, region: Region, open_it: Callable[[Region], Self]) -> Self:
-        """An object that has this region to itself: closing one closes the other."""
-        try:
-            made = open_it(region)
-        except BaseException:
-            region.close()
-            raise
-        made._own()
-        return made
-
-    def _own(self) -> None:
-        self._owns = True
-
-    @classmethod
-    def _only_entry(cls, region: Region) -> Entry:
-        """The entry of the object that a region was made for."""
-        entries = region._check().entries()
-        if len(entries) != 1:
-            raise LayoutError(
-                f"{region._member.name} carries {len(entries)} objects, expected one; use "
-                "Region.open and the object's name",
-                name=str(region.name),
-                expected=1,
-                found=len(entries),
-            )
-        return cls._expect(region, entries[0][0], entries[0])
-
-    @property
-    def name(self) -> Name:
-        """The name of the object; of one that has a region to itself, that of the region."""
-        return self._region.name if self._owns else self._object_name
-
-    @property
-    def region(self) -> Region:
-        """The region it lives in."""
-        return self._region
-
-    def stats(self) -> dict[str, Any]:
-        """Tell what is going on, as plain dicts and lists."""
-        raise NotImplementedError
-
-    def _leave(self) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """
-        Be done with it in this process. Calls under way and loans are not disturbed. The name
-        stays. Never fails.
-        """
-        self._leave()
-        if self._owns:
-            self._region.close()
-
-    def unlink(self) -> None:
-        """
-        Take the name away, for everybody; who has it open goes on using it. Works after `close`,
-        too.
-
-        Raises:
-            ValueError: it shares its region with other objects; unlink the region.
-        """
-        if not self._owns:
-            raise ValueError(
-                f"{self._object_name!r} shares its region with other objects; unlink the region"
-            )
-        self._region.unlink()
-
-    def __enter__(self) -> Self:
-        self._region._check()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __del__(self) -> None:
-        # One that owns its region is warned of by the region.
-        if hasattr(self, "_region") and not sys.is_finalizing():
-            self._leave()
-
-    def __repr__(self) -> str:
-        return f"<memlane.{type(self).__name__} {self.name!r} in {self._region!r}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_object, (
-            type(self),
-            self._region,
-            self._object_name,
-            self._owns,
-            self._travels_with(),
-        )
-
-    def _travels_with(self) -> dict[str, Any]:
-        """What a handle keeps when it is pickled, beside its region."""
-        return {}
-
-    def _arrive_with(self, _kept: dict[str, Any]) -> None:
-        """What it does with that."""
-
-
-def _rebuild_object(
-    cls: type[ObjectT], region: Region, name: str, owns: bool, kept: dict[str, Any]
-) -> ObjectT:
-    made = cls._of(region, cls._expect(region, name, region._find(name)))
-    made._arrive_with(kept)
-    if owns:
-        made._own()
-    return made

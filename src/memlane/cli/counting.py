@@ -64,6 +64,8 @@ def differences(found: Totals, expected: Totals) -> list[str]:
     """What differs between two counts, one sentence each."""
     return [
         f"the pipeline counted {ours:,} {what}, a plain count says {plain:,}"
-        for what, ours, plain in zip(("files", "lines", "words", "bytes"), found, expected, strict=True)
+        for what, ours, plain in zip(
+            ("files", "lines", "words", "bytes"), found, expected, strict=True
+        )
         if ours != plain
     ]

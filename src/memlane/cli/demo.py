@@ -39,7 +39,9 @@ def demo(paths: Sequence[str], *, workers: int = 1, as_json: bool = False) -> in
     return 1 if wrong else 0
 
 
-def _print_text(outcome: Outcome, plain: Totals, plain_seconds: float, wrong: list[str], workers: int) -> None:
+def _print_text(
+    outcome: Outcome, plain: Totals, plain_seconds: float, wrong: list[str], workers: int
+) -> None:
     for path, why in outcome.skipped:
         print(f"skipped {path!r}: {why}", file=sys.stderr)
     found = outcome.total()
@@ -47,7 +49,9 @@ def _print_text(outcome: Outcome, plain: Totals, plain_seconds: float, wrong: li
     print(f"lines  {found.lines:>15,}")
     print(f"words  {found.words:>15,}")
     print(f"bytes  {found.nbytes:>15,}")
-    print(f"speed  {_speed(found, outcome.seconds):>15,.1f} MB/s through 1 reader and {workers} worker{'s' * (workers > 1)}")
+    print(
+        f"speed  {_speed(found, outcome.seconds):>15,.1f} MB/s through 1 reader and {workers} worker{'s' * (workers > 1)}"
+    )
     print(f"plain  {_speed(plain, plain_seconds):>15,.1f} MB/s counted in one process, to compare")
     for difference in wrong:
         print(f"WRONG: {difference}")
@@ -55,7 +59,9 @@ def _print_text(outcome: Outcome, plain: Totals, plain_seconds: float, wrong: li
         print("the totals are those of the plain count")
 
 
-def _print_json(outcome: Outcome, plain: Totals, plain_seconds: float, wrong: list[str], workers: int) -> None:
+def _print_json(
+    outcome: Outcome, plain: Totals, plain_seconds: float, wrong: list[str], workers: int
+) -> None:
     found = outcome.total()
     facts = {
         **found._asdict(),
