@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import pytest
 
 import memlane
 import memlane.region as region_module
-from memlane import _core, LayoutError, Region, RegionExistsError, RegionNotFoundError, Ring
+from memlane import LayoutError, Region, RegionExistsError, RegionNotFoundError, Ring, _core
 from processes import Child, output_of, unrelated
 from region_files import SHARED_MEMORY, field, file_of, semaphores
 
 OTHER_USER = 54321
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of other users")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root, to make files of other users"
+)
 
 
 def path_of(name: str) -> Path:
@@ -35,7 +38,7 @@ def is_used(path: Path) -> bool:
         os.close(descriptor)
 
 
-# ---- coming -------------------------------------------------------------------------------------------
+# ---- coming --------------------------------------------------------------------------------------
 
 
 def test_a_region_is_complete_before_it_has_a_name(
@@ -66,7 +69,9 @@ def test_a_region_is_complete_before_it_has_a_name(
 def test_a_region_is_complete_before_it_has_a_name_where_files_cannot_be_made_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without O_TMPFILE a hidden name serves until the region is complete; it does not stay. (trap 19)"""
+    """
+    Without O_TMPFILE a hidden name serves until the region is complete; it does not stay. (trap 19)
+    """
     monkeypatch.setattr(os, "open", _without_nameless_files(os.open))
     seen: list[list[str]] = []
     link = region_module._link
@@ -101,7 +106,9 @@ def _without_nameless_files(real: Any) -> Any:
 def test_sweep_finds_what_a_creator_left_that_was_killed_before_the_name(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before the link: no name appeared, and the hidden file and the semaphores are swept."""
+    """
+    Killed before the link: no name appeared, and the hidden file and the semaphores are swept.
+    """
     monkeypatch.setattr(os, "open", _without_nameless_files(os.open))
     monkeypatch.setattr(region_module, "_link", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with Child(Ring.create, name) as creator:
@@ -164,10 +171,10 @@ def test_a_sweep_between_any_two_steps_of_creation_takes_nothing_away(
     assert 0 == numbers[0]
 
 
-# ---- who may bear the name -----------------------------------------------------------------------------
+# ---- who may bear the name -----------------------------------------------------------------------
 
 
-SQUATTERS = {
+SQUATTERS: dict[str, Callable[[Path], object]] = {
     "a FIFO": lambda path: os.mkfifo(path, 0o666),
     "a directory": lambda path: path.mkdir(),
     "a symlink to nothing": lambda path: path.symlink_to(path.with_name("nothing")),
@@ -180,7 +187,9 @@ SQUATTERS = {
 @pytest.mark.parametrize("kind", SQUATTERS)
 @pytest.mark.parametrize("readonly", [False, True])
 def test_what_is_no_region_is_refused_at_once(kind: str, readonly: bool, tmp_path: Path) -> None:
-    """Whatever bears the name, open says that it is no region; it never hangs or follows. (trap 65)"""
+    """
+    Whatever bears the name, open says that it is no region; it never hangs or follows. (trap 65)
+    """
     path = tmp_path / "squatted"
     with Region.create(tmp_path / "memlane.other", 4096) as other:
         SQUATTERS[kind](path)
@@ -270,7 +279,7 @@ def test_the_longest_name_works() -> None:
     assert longest in names
 
 
-# ---- going ---------------------------------------------------------------------------------------------
+# ---- going ---------------------------------------------------------------------------------------
 
 
 def test_names_tells_regions_and_nothing_else(name: str) -> None:
@@ -328,7 +337,10 @@ def test_unlink_leaves_a_newer_region_of_the_same_name_alone(name: str) -> None:
 
 def test_an_object_beside_others_cannot_be_unlinked() -> None:
     """Only a region has a name to lose."""
-    with Region.create(None, "1 MiB") as region, pytest.raises(ValueError, match="unlink the region"):
+    with (
+        Region.create(None, "1 MiB") as region,
+        pytest.raises(ValueError, match="unlink the region"),
+    ):
         region.counter("hits").unlink()
 
 
@@ -371,7 +383,9 @@ def test_a_process_that_sweeps_keeps_what_it_has_open_itself(name: str, readonly
 def test_a_sweep_that_was_stopped_before_it_removes_keeps_the_name_from_being_made_again(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sweep decides and removes under presence, and so does unlink: neither gets in between. (trap 21)"""
+    """
+    Sweep decides and removes under presence, and so does unlink: neither gets in between. (trap 21)
+    """
 
     def stop_before(path: Any, **options: Any) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -402,7 +416,10 @@ def test_a_sweep_that_was_stopped_before_it_removes_keeps_the_name_from_being_ma
 def test_a_sweep_that_looked_at_an_old_region_does_not_remove_its_successor(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped between its look and its lock, with the name unlinked and made again meanwhile. (trap 21)"""
+    """
+    Stopped between its look and its lock, with the name unlinked and made again meanwhile. (trap
+    21)
+    """
 
     def stop_before(descriptor: int, for_writing: bool = False) -> bool:
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -420,7 +437,7 @@ def test_a_sweep_that_looked_at_an_old_region_does_not_remove_its_successor(
         # Each further file and set of semaphores stops the sweeper once more.
         sweeper.go_on()
         while True:
-            pid, status = os.waitpid(sweeper.pid, os.WUNTRACED)
+            _, status = os.waitpid(sweeper.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 sweeper.status = os.waitstatus_to_exitcode(status)
                 break
@@ -436,7 +453,9 @@ def test_a_sweep_that_looked_at_an_old_region_does_not_remove_its_successor(
 def test_an_opener_that_found_a_name_just_swept_looks_again(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It opened the file, then the name was swept and made again: it gets the new region. (trap 21)"""
+    """
+    It opened the file, then the name was swept and made again: it gets the new region. (trap 21)
+    """
     check = region_module._check_file
     swept: list[list[str]] = []
     new: list[Region] = []

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from memlane import _core
 from memlane._core import CounterBase
-from memlane.region import Entry, Region, RegionObject
+from memlane.objects import Entry, RegionObject
+from memlane.region import Region
 
 _OBJECT_NAME = "counter"
 _NBYTES = 64

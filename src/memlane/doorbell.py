@@ -82,13 +82,19 @@ def _unlink(region_id: int, number: int) -> None:
 
 
 def _outrunning_sweeps(begin: Callable[[], _T]) -> _T:
-    """Do what begins a set again for as long as a sweep removes the file before anybody can be present at it."""
+    """
+    Do what begins a set again for as long as a sweep removes the file before anybody can be present
+    at it.
+    """
     for _ in range(_SWEEPS_OUTRUN):
         try:
             return begin()
         except FileNotFoundError:
             pass
-    raise OSError(errno.EAGAIN, f"new semaphores in {_DIRECTORY} were removed {_SWEEPS_OUTRUN} times; find who does that")
+    raise OSError(
+        errno.EAGAIN,
+        f"new semaphores in {_DIRECTORY} were removed {_SWEEPS_OUTRUN} times; find who does that",
+    )
 
 
 class Anchor:

@@ -13,7 +13,8 @@ from typing import Any, Literal, Self
 from memlane import _arguments, _core
 from memlane._core import Consumer, Producer, RingBase
 from memlane.errors import LayoutError
-from memlane.region import Entry, Region, RegionObject, Wait
+from memlane.objects import Entry, RegionObject
+from memlane.region import Region, Wait
 
 _PRODUCERS = 16
 _OBJECT_NAME = "ring"

@@ -24,7 +24,8 @@ from typing import Any, Literal, Self, TypeAlias
 from memlane import _arguments, _core
 from memlane._core import SlotBase
 from memlane.errors import LayoutError
-from memlane.region import Entry, Region, RegionObject
+from memlane.objects import Entry, RegionObject
+from memlane.region import Region
 
 #: A struct format, a number of bytes, a ctypes.Structure class, or anything that numpy takes for a
 #: dtype.

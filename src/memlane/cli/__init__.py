@@ -20,11 +20,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run one command, by default that of the program's own arguments.
 
     Returns:
-        The exit code: 0; 1 after a failure, or where the demo found a difference; 2 for arguments that lead to
+        The exit code: 0; 1 after a failure, or where the demo found a difference; 2 for arguments
+            that lead to
         nothing; 130 after Ctrl-C.
 
     Raises:
-        SystemExit: with 2 for arguments that cannot be parsed, with 0 after `--help` and `--version`.
+        SystemExit: with 2 for arguments that cannot be parsed, with 0 after `--help` and
+            `--version`.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -38,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="memlane", description="Look after shared memory of memlane, and see it work.")
+    parser = argparse.ArgumentParser(
+        prog="memlane", description="Look after shared memory of memlane, and see it work."
+    )
     parser.add_argument("--version", action="version", version=f"memlane {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -48,9 +52,20 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=command)
         return made
 
-    demo = add("demo", _demo, "count the words of real files through a pipeline of processes, and check the result")
-    demo.add_argument("paths", nargs="*", metavar="PATH", help="files or directories; else the standard library's .py files")
-    demo.add_argument("--workers", type=_workers, default=1, metavar="N", help="how many programs count, 1 to 64")
+    demo = add(
+        "demo",
+        _demo,
+        "count the words of real files through a pipeline of processes, and check the result",
+    )
+    demo.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="files or directories; else the standard library's .py files",
+    )
+    demo.add_argument(
+        "--workers", type=_workers, default=1, metavar="N", help="how many programs count, 1 to 64"
+    )
     add("ls", _ls, "list the named regions of shared memory that there are")
     add("sweep", _sweep, "remove the named regions and semaphores that nobody has open")
     return parser
@@ -75,7 +90,10 @@ def _ls(arguments: argparse.Namespace) -> int:
         return 0
     width = max([len(facts["name"]) for facts in regions], default=0)
     for facts in regions:
-        what = facts.get("error") or f"{facts['used']:>14,} of {facts['nbytes']:>14,} bytes  {', '.join(facts['objects'])}"
+        what = facts.get("error")
+        if what is None:
+            size = f"{facts['used']:>14,} of {facts['nbytes']:>14,} bytes"
+            what = f"{size}  {', '.join(facts['objects'])}"
         print(f"{facts['name']:{width}}  {what}")
     return 0
 
@@ -85,7 +103,12 @@ def _facts(name: str) -> dict[str, Any] | None:
     try:
         with Region.open(name, readonly=True) as region:
             stats = region.stats()
-            return {"name": name, "nbytes": stats["nbytes"], "used": stats["used"], "objects": list(region)}
+            return {
+                "name": name,
+                "nbytes": stats["nbytes"],
+                "used": stats["used"],
+                "objects": list(region),
+            }
     except RegionNotFoundError:
         return None  # it went away in the meantime
     except (MemlaneError, OSError) as error:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The demo's pipeline, seen from the parent: start the processes, watch them, and leave nothing behind.
+The demo's pipeline, seen from the parent: start the processes, watch them, and leave nothing
+behind.
 
     parent --fork--> reader --batches--> worker (a program of its own, one or more)
       ^ ^---progress (slot)---'             |
@@ -28,7 +29,8 @@ from memlane.cli.watching import Show
 
 RING_NBYTES = 4 << 20
 REGION_NBYTES = 16 << 20  # for each worker, and for the rest; reserved only as far as it is used
-#: How long processes that were asked to end may take before they are killed: far more than a batch takes.
+#: How long processes that were asked to end may take before they are killed: far more than a batch
+#: takes.
 END_PATIENCE_S = 3.0
 
 
@@ -56,7 +58,8 @@ def stream(paths: Sequence[str], workers: int, show: Show) -> Outcome:
     However it ends, no process and no name is left.
     """
     name = f"demo-{os.getpid()}-{secrets.token_hex(4)}"
-    # Ctrl-C comes in while there is something to wait for, not between making a thing and noting that it must go.
+    # Ctrl-C comes in while there is something to wait for, not between making a thing and noting
+    # that it must go.
     with _ctrl_c(signal.SIG_BLOCK), ExitStack() as ending:
         region = ending.enter_context(Region.create(name, (workers + 1) * REGION_NBYTES))
         ending.callback(region.unlink)
@@ -81,7 +84,8 @@ class _Pipeline:
     def __init__(self, region: Region, name: str, paths: Sequence[str], workers: int) -> None:
         self.region_name = name
         self.batches = [
-            region.ring(BATCHES.format(number), capacity=RING_NBYTES, producers=1) for number in range(workers)
+            region.ring(BATCHES.format(number), capacity=RING_NBYTES, producers=1)
+            for number in range(workers)
         ]
         self.reports = region.ring(REPORTS, capacity="64 KiB", producers=1 + workers)
         self.progress = region.slot(PROGRESS, PROGRESS_LAYOUT)
@@ -95,7 +99,15 @@ class _Pipeline:
     def start_workers(self) -> None:
         for number in range(len(self.batches)):
             # -P: no module of the current directory gets in the way.
-            command = [sys.executable, "-P", "-m", "memlane.cli.worker", self.region_name, str(number), str(os.getpid())]
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "memlane.cli.worker",
+                self.region_name,
+                str(number),
+                str(os.getpid()),
+            ]
             self.workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
 
     def run(self, show: Show) -> Outcome:
@@ -109,7 +121,9 @@ class _Pipeline:
             self._check()
             self._take_reports(0)
             try:
-                (files, nbytes, all_read), version = self.progress.wait_newer(version, timeout=SLICE_S)
+                (files, nbytes, all_read), version = self.progress.wait_newer(
+                    version, timeout=SLICE_S
+                )
             except TimeoutError:
                 continue
             show(files, nbytes)
@@ -145,11 +159,16 @@ class _Pipeline:
         """Whether all have ended, and well; PeerGoneError if one has ended badly."""
         # The reader first: a worker ends badly, too, when the reader has died.
         codes = [("reader", self.reader.pid, self.reader.exitcode)]
-        codes += [(f"worker {number}", worker.pid, worker.poll()) for number, worker in enumerate(self.workers)]
+        codes += [
+            (f"worker {number}", worker.pid, worker.poll())
+            for number, worker in enumerate(self.workers)
+        ]
         for who, pid, code in codes:
             if code:
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-                raise PeerGoneError(f"the demo's {who} (process {pid}) ended with {how} before its work was done")
+                raise PeerGoneError(
+                    f"the demo's {who} (process {pid}) ended with {how} before its work was done"
+                )
         return all(code == 0 for _, _, code in codes)
 
     def end(self) -> None:

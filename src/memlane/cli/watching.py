@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How the demo shows its progress on stderr: a bar where rich is there and a terminal, else plain lines."""
+"""
+How the demo shows its progress on stderr: a bar where rich is there and a terminal, else plain
+lines.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,18 @@ def shown(files: int) -> Iterator[Show]:
     if not console.is_terminal:
         yield plain_lines(files)
         return
-    columns = TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TextColumn("files, {task.fields[megabytes]:.1f} MB")
+    columns = (
+        TextColumn("reading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files, {task.fields[megabytes]:.1f} MB"),
+    )
     # Refreshed by who has news: no thread.
     with Progress(*columns, console=console, auto_refresh=False) as progress:
         bar = progress.add_task("", total=files, megabytes=0.0)
-        yield lambda done, nbytes: progress.update(bar, completed=done, megabytes=nbytes / 1e6, refresh=True)
+        yield lambda done, nbytes: progress.update(
+            bar, completed=done, megabytes=nbytes / 1e6, refresh=True
+        )
 
 
 def plain_lines(files: int) -> Show:
@@ -40,7 +50,11 @@ def plain_lines(files: int) -> Show:
     def show(done: int, nbytes: int) -> None:
         nonlocal due
         if time.monotonic() >= due:
-            print(f"read {done:,} of {files:,} files, {nbytes / 1e6:.1f} MB", file=sys.stderr, flush=True)
+            print(
+                f"read {done:,} of {files:,} files, {nbytes / 1e6:.1f} MB",
+                file=sys.stderr,
+                flush=True,
+            )
             due = time.monotonic() + PLAIN_LINES_PAUSE_S
 
     return show
