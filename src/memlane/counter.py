@@ -77,7 +77,12 @@ class Counter(CounterBase, RegionObject):
         return counter
 
     def stats(self) -> dict[str, Any]:
-        """The value, as a plain dict."""
+        """
+        Tell its value, as a plain dict.
+
+        Raises:
+            ClosedError: this process closed the handle.
+        """
         return {"value": self.value}
 
 

@@ -555,6 +555,7 @@ class Region:
 
     @property
     def readonly(self) -> bool:
+        """Whether it was opened without write access."""
         return self._member.readonly
 
     @property
@@ -586,6 +587,11 @@ class Region:
         """
         Tell what is going on, as plain dicts and lists: sizes, participants, and what each object
         says of itself.
+
+        Raises:
+            CorruptedError: an object or the directory is spoiled.
+            LayoutError: a newer library put an object in that this one does not know.
+            ClosedError: this process closed the region.
         """
         member = self._check()
         entries = member.entries()
