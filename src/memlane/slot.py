@@ -24,8 +24,8 @@ from typing import Any, Literal, Self, TypeAlias
 from memlane import _arguments, _core
 from memlane._core import SlotBase
 from memlane.errors import LayoutError
+from memlane.objects import Entry, RegionObject
 from memlane.region import Region
-from memlane.region_object import Entry, RegionObject
 
 #: A struct format, a number of bytes, a ctypes.Structure class, or anything that numpy takes for a
 #: dtype.
@@ -401,7 +401,12 @@ class Slot(SlotBase, _Slots):
     _layout: _Codec
 
     def stats(self) -> dict[str, Any]:
-        """What it holds and how old that is, as a plain dict."""
+        """
+        Tell what it holds and how old that is, as a plain dict.
+
+        Raises:
+            ClosedError: this process closed the handle.
+        """
         return {"layout": self._layout.schema, "version": self.version, "age": self.age}
 
 
@@ -523,6 +528,9 @@ class SlotTable(_Slots):
         """
         Read every slot: a list of the latest values, None for those that were never published. Each
         value is whole; the list is not one moment.
+
+        Raises:
+            TimeoutError, ClosedError: as `Slot.read`.
         """
         return [slot.read() if slot.version else None for slot in self._slots]
 
@@ -532,7 +540,12 @@ class SlotTable(_Slots):
             slot._leave()
 
     def stats(self) -> dict[str, Any]:
-        """What it holds, as a plain dict."""
+        """
+        Tell what it holds, as a plain dict.
+
+        Raises:
+            ClosedError: this process closed the handle.
+        """
         return {
             "layout": self._layout.schema,
             "slots": len(self),

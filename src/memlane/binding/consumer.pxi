@@ -513,7 +513,7 @@ cdef class Record:
             return bytes(found) if isinstance(found, memoryview) else found
 
     def release(self):
-        """Give the record back, now or when its last view dies. Doing it twice does nothing."""
+        """Give the record back, now or when its last view dies. Never fails; doing it twice does nothing."""
         self.is_open = False
         if self.exports == 0:
             self.end()

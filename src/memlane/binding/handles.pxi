@@ -235,6 +235,9 @@ cdef class RingBase(Sending):
         """
         Tell what is going on: capacity, records waiting, and for each lane in use its producer and how many records
         were put and got. A snapshot, as plain dicts and lists.
+
+        Raises:
+            ClosedError: this process closed the handle.
         """
         return self.state_of().stats()
 
@@ -246,6 +249,9 @@ cdef class Producer(Sending):
 
     Its threads may share it. Pickled, it becomes a handle without a lane. Given back by `close`, or as a context
     manager; what was put stays.
+
+    Attributes:
+        ring: The ring that it belongs to.
     """
 
     cdef object __weakref__
@@ -276,6 +282,9 @@ cdef class Consumer(Endpoint):
 
     The role is taken at first use, and given back when the last handle that used it is closed. Pickled, it becomes a
     handle without the role. The verbs are those of Ring.
+
+    Attributes:
+        ring: The ring that it belongs to.
     """
 
     cdef object __weakref__

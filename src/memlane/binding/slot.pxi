@@ -426,7 +426,7 @@ cdef class SlotBase:
         return self.take(&stamp, timeout)
 
     def read_versioned(self, *, timeout=None):
-        """`read`, with the version of that very value: (value, version)."""
+        """As `read`, with the version of that very value: (value, version)."""
         cdef memlane_stamp stamp
         value = self.take(&stamp, timeout)
         return value, stamp.version

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The demo's pipeline, seen from the parent: start the processes, watch them, and leave nothing behind.
+The demo's pipeline, seen from the parent: start the processes, watch them, and leave nothing
+behind.
 
     parent --fork--> reader --batches--> worker (a program of its own, one or more)
       ^ ^---progress (slot)---'             |
@@ -28,7 +29,8 @@ from memlane.cli.watching import Show
 
 RING_NBYTES = 4 << 20
 REGION_NBYTES = 16 << 20  # for each worker, and for the rest; reserved only as far as it is used
-#: How long processes that were asked to end may take before they are killed: far more than a batch takes.
+#: How long processes that were asked to end may take before they are killed: far more than a batch
+#: takes.
 END_PATIENCE_S = 3.0
 
 
@@ -56,7 +58,8 @@ def stream(paths: Sequence[str], workers: int, show: Show) -> Outcome:
     However it ends, no process and no name is left.
     """
     name = f"demo-{os.getpid()}-{secrets.token_hex(4)}"
-    # Ctrl-C comes in while there is something to wait for, not between making a thing and noting that it must go.
+    # Ctrl-C comes in while there is something to wait for, not between making a thing and noting
+    # that it must go.
     with _ctrl_c(signal.SIG_BLOCK), ExitStack() as ending:
         region = ending.enter_context(Region.create(name, (workers + 1) * REGION_NBYTES))
         ending.callback(region.unlink)

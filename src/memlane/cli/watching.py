@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How the demo shows its progress on stderr: a bar where rich is there and a terminal, else plain lines."""
+"""
+How the demo shows its progress on stderr: a bar where rich is there and a terminal, else plain
+lines.
+"""
 
 from __future__ import annotations
 
