@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with 2 for arguments that cannot be parsed, with 0 after `--help` and `--version`.
     """
-    arguments = _parser().parse_args(argv)
     try:
+        arguments = _parser().parse_args(argv)
         return int(arguments.command(arguments))
     except KeyboardInterrupt:
         print("memlane: interrupted", file=sys.stderr)

@@ -40,6 +40,7 @@ def read(region: Region, paths: Sequence[str], workers: int, parent: int) -> Non
                 _put(ring, piece, parent)
                 nbytes += len(piece)
                 if time.monotonic() >= due:
+                    _require(parent)
                     progress.publish((files, nbytes, False))
                     due = time.monotonic() + PROGRESS_PAUSE_S
             _put(ring, b"", parent)
@@ -83,7 +84,11 @@ def _put(ring: Ring, record: bytes | memoryview, parent: int) -> None:
         try:
             ring.put(record, timeout=SLICE_S)
         except Full:
-            if os.getppid() != parent:
-                sys.exit("memlane demo: the reader ends, its parent is gone")
+            _require(parent)
         else:
             return
+
+
+def _require(parent: int) -> None:
+    if os.getppid() != parent:
+        sys.exit("memlane demo: the reader ends, its parent is gone")
