@@ -4,9 +4,10 @@ A region in a file is still there when all programs that used it have ended.
 
     python examples/file_backed.py [PATH]
 
-Each of three programs, one after the other, opens the same file, adds to a counter, and leaves a note in a slot for the
-next one. Between them nobody has the region open: its bytes are in the file. Without PATH it is a temporary file, which
-is removed at the end; with one it stays, and the next run goes on from there.
+Each of three programs, one after the other, opens the same file, adds to a counter, and leaves a
+note in a slot for the next one. Between them nobody has the region open: its bytes are in the file.
+Without PATH it is a temporary file, which is removed at the end; with one it stays, and the next
+run goes on from there.
 """
 
 import os
@@ -34,18 +35,21 @@ def run_all(path: Path) -> None:
     for name in ("anna", "bert", "cleo"):
         subprocess.run([sys.executable, __file__, os.fspath(path), name], check=True)
     with memlane.Region.open(path) as region:
-        print(f"all have ended, the file is there and says: {region.counter('visits').value} visits")
+        print(
+            f"all have ended, the file is there and says: {region.counter('visits').value} visits"
+        )
 
 
 def main() -> None:
     match sys.argv[1:]:
-        case [path, name]:
-            visit(Path(path), name)
-        case [path]:
-            run_all(Path(path))
+        case [given, name]:
+            visit(Path(given), name)
+        case [given]:
+            run_all(Path(given))
         case _:
             with tempfile.TemporaryDirectory() as directory:
-                run_all(path := Path(directory, "visits.lane"))
+                path = Path(directory, "visits.lane")
+                run_all(path)
                 with memlane.Region.open(path) as region:
                     region.unlink()  # the file, and the semaphores that belong to it
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """
-A sensor publishes readings into a slot; several processes read the latest one, each at its own pace.
+A sensor publishes readings into a slot; several processes read the latest one at their own pace.
 
     python examples/latest_sensor_value.py
 
-A slot keeps one value, whole: publishing never waits for readers, a reader never sees half of an old and half of a new
-value, and one that is slow misses readings instead of holding anybody up. Here every reading says the same thing three
-times, so a torn one would show.
+A slot keeps one value, whole: publishing never waits for readers, a reader never sees half of an
+old and half of a new value, and one that is slow misses readings instead of holding anybody up.
+Here every reading says the same thing three times, so a torn one would show.
 """
 
 import multiprocessing

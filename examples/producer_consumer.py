@@ -4,8 +4,8 @@ A producer hands records to a consumer over a ring; the two are a parent and its
 
     python examples/producer_consumer.py
 
-The ring is smaller than what goes through it, so the producer waits now and then, and nothing is lost. `shutdown` says
-that no more will come: the consumer's loop ends when it has had everything.
+The ring is smaller than what goes through it, so the producer waits now and then, and nothing is
+lost. `shutdown` says that no more will come: the consumer's loop ends when it has had everything.
 """
 
 import multiprocessing

@@ -4,8 +4,9 @@ A parent and its child share one integer through an anonymous mapping.
 
     python examples/share_an_int.py
 
-The mapping is shared memory without a file or a name: a forked child has it, nobody else can get at it, and it is gone
-with the last process. The child writes 42; the parent waits for the child to end, then reads. Nothing is sent.
+The mapping is shared memory without a file or a name: a forked child has it, nobody else can get at
+it, and it is gone with the last process. The child writes 42; the parent waits for the child to
+end, then reads. Nothing is sent.
 """
 
 import os

@@ -4,9 +4,9 @@ A parent and its child write strings in turn, into an anonymous mapping and into
 
     python examples/take_turns.py
 
-Both kinds give memory that only a forked child shares: /dev/zero is how one asked for it before MAP_ANONYMOUS. Whose
-turn it is must be agreed on beside the memory; two small rings do that here, since a record that arrives is also the
-proof that what was written before it can be read.
+Both kinds give memory that only a forked child shares: /dev/zero is how one asked for it before
+MAP_ANONYMOUS. Whose turn it is must be agreed on beside the memory; two small rings do that here,
+since a record that arrives is also the proof that what was written before it can be read.
 """
 
 import os
@@ -24,7 +24,9 @@ def read(mapping: memlane.Mapping) -> str:
     return mapping[: mapping.find(b"\0")].decode()
 
 
-def child(mappings: dict[str, memlane.Mapping], to_child: memlane.Ring, to_parent: memlane.Ring) -> None:
+def child(
+    mappings: dict[str, memlane.Mapping], to_child: memlane.Ring, to_parent: memlane.Ring
+) -> None:
     for what, mapping in mappings.items():
         to_child.get(timeout=60)
         print(f"child  reads {read(mapping)!r} from {what}", flush=True)

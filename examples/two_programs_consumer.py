@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The other of two unrelated programs: it waits for the ring to appear, and prints what comes out of it.
+The other of two unrelated programs: it waits for the ring to appear and prints what comes out.
 
     python examples/two_programs_consumer.py &
     python examples/two_programs_producer.py

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """
-One of two unrelated programs that meet at a ring by its name: this one makes it and puts lines of text.
+One of two unrelated programs that meet at a ring by its name: it makes the ring and puts lines in.
 
     python examples/two_programs_consumer.py &
     python examples/two_programs_producer.py
 
-It does not matter which one starts first, nor which one ends first: what was put and not yet got stays in the ring as
-long as the name is there. The consumer takes the name away when it has had everything. Pass another name to both as an
-argument if this one is taken.
+It does not matter which one starts first, nor which one ends first: what was put and not yet got
+stays in the ring as long as the name is there. The consumer takes the name away when it has had
+everything. Pass another name to both as an argument if this one is taken.
 """
 
 import sys

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE_S
 
 import memlane
 from memlane.cli import main
+from processes import PATIENCE_S
 
 
 def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
@@ -20,7 +20,9 @@ def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
     return {facts["name"]: facts for facts in json.loads(capsys.readouterr().out)}
 
 
-def test_ls_tells_name_sizes_and_objects_of_a_region(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ls_tells_name_sizes_and_objects_of_a_region(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What a region was made for is seen without opening it for writing."""
     with memlane.Region.create(name, "1 MiB") as region:
         region.counter("hits")
@@ -55,7 +57,9 @@ def test_ls_says_why_a_region_cannot_be_opened_and_lists_the_others(
 
 
 @pytest.mark.sweeps
-def test_sweep_tells_what_it_removed_and_leaves_what_is_in_use(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_tells_what_it_removed_and_leaves_what_is_in_use(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Only what nobody has open goes."""
     with memlane.Region.create(name, "1 MiB") as used:
         memlane.Region.create(f"{name}-left", "1 MiB").close()
@@ -70,11 +74,17 @@ def test_sweep_tells_what_it_removed_and_leaves_what_is_in_use(name: str, capsys
 def test_python_m_memlane_is_the_command(name: str) -> None:
     """Both ways in lead to the same commands and pass the exit code on."""
     for command in ([sys.executable, "-m", "memlane"], [Path(sys.executable).parent / "memlane"]):
-        shown = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=PATIENCE_S)
+        shown = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, timeout=PATIENCE_S
+        )
         assert (0, f"memlane {memlane.__version__}\n") == (shown.returncode, shown.stdout)
-        refused = subprocess.run([*command, "no-such"], capture_output=True, text=True, timeout=PATIENCE_S)
+        refused = subprocess.run(
+            [*command, "no-such"], capture_output=True, text=True, timeout=PATIENCE_S
+        )
         assert 2 == refused.returncode
-        failed = subprocess.run([*command, "demo", f"/{name}"], capture_output=True, text=True, timeout=PATIENCE_S)
+        failed = subprocess.run(
+            [*command, "demo", f"/{name}"], capture_output=True, text=True, timeout=PATIENCE_S
+        )
         assert 2 == failed.returncode
 
 

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE_S, wait_until
 
 import memlane
 from memlane.cli import main
@@ -26,6 +25,7 @@ from memlane.cli.reader import mapped_pieces
 from memlane.cli.stages import Totals
 from memlane.cli.watching import shown
 from memlane.cli.worker import count
+from processes import PATIENCE_S, wait_until
 
 BATCH = 64 * 1024
 #: What makes counting in pieces go wrong, if anything does.
@@ -49,7 +49,7 @@ AWKWARD = {
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A directory of awkward files, two levels deep, among them one that cannot be read and a pipe."""
+    """Awkward files on two levels, beside them one that cannot be read, and a pipe."""
     (tmp_path / "below").mkdir()
     for number, (what, content) in enumerate(AWKWARD.items()):
         (tmp_path / ("below" if number % 2 else ".") / what.replace(" ", "-")).write_bytes(content)
@@ -59,7 +59,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def expected_totals(contents: list[bytes]) -> Totals:
-    """A third way to count: of whole contents, with other means than the two ways that are tested."""
+    """A third way to count: of whole contents, unlike the two that are tested."""
     return Totals(
         files=len(contents),
         lines=sum(len(content.removesuffix(b"\n").split(b"\n")) for content in contents if content),
@@ -68,11 +68,13 @@ def expected_totals(contents: list[bytes]) -> Totals:
     )
 
 
-# ---- counting --------------------------------------------------------------------------------------
+# ---- counting ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", AWKWARD)
-def test_pieces_of_a_file_put_together_are_the_file_and_count_as_it(what: str, tmp_path: Path) -> None:
+def test_pieces_of_a_file_put_together_are_the_file_and_count_as_it(
+    what: str, tmp_path: Path
+) -> None:
     """However a file is cut, no byte, line or word is lost or counted twice."""
     path = tmp_path / "file"
     path.write_bytes(AWKWARD[what])
@@ -83,7 +85,9 @@ def test_pieces_of_a_file_put_together_are_the_file_and_count_as_it(what: str, t
     assert expected_totals([AWKWARD[what]]) == count_plainly([os.fspath(path)])
 
 
-def test_pieces_are_cut_behind_newlines_where_lines_are_shorter_than_a_batch(tmp_path: Path) -> None:
+def test_pieces_are_cut_behind_newlines_where_lines_are_shorter_than_a_batch(
+    tmp_path: Path,
+) -> None:
     """A worker gets whole lines, unless a line is longer than a batch."""
     path = tmp_path / "file"
     path.write_bytes(b"a line of text\n" * BATCH)
@@ -115,14 +119,14 @@ def test_standard_library_is_the_input_where_no_path_is_given() -> None:
     assert [] == [path for path in found if "site-packages" in path]
 
 
-# ---- the whole demo --------------------------------------------------------------------------------
+# ---- the whole demo ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_demo_counts_awkward_files_right_with_any_number_of_workers(
     workers: int, tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Totals are those of all files that can be read; what cannot is reported; the exit code is 0."""
+    """Totals are those of what can be read; the rest is reported; the exit code is 0."""
     assert 0 == main(["demo", "--json", "--workers", str(workers), os.fspath(tree)])
     facts = json.loads(capsys.readouterr().out)
     expected = expected_totals(list(AWKWARD.values()))
@@ -133,7 +137,9 @@ def test_demo_counts_awkward_files_right_with_any_number_of_workers(
     assert [os.fspath(tree / "dangling")] == [skipped["path"] for skipped in facts["skipped"]]
 
 
-def test_demo_prints_what_it_counted_and_that_it_is_right(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_prints_what_it_counted_and_that_it_is_right(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A person reads files, lines, words and speed, and what was skipped."""
     assert 0 == main(["demo", os.fspath(tree)])
     printed = capsys.readouterr()
@@ -150,7 +156,9 @@ def test_demo_prints_what_it_counted_and_that_it_is_right(tree: Path, capsys: py
     assert f"skipped {os.fspath(tree / 'dangling')!r}: " in printed.err
 
 
-def test_demo_of_no_files_at_all_counts_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_of_no_files_at_all_counts_zero(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Rings that nobody ever put into come to their end, too."""
     assert 0 == main(["demo", "--json", os.fspath(tmp_path)])
     assert 0 == json.loads(capsys.readouterr().out)["files"]
@@ -175,14 +183,18 @@ def test_demo_ends_with_1_and_says_why_where_a_file_grew_before_it_was_checked(
     assert "the totals are those" not in out
 
 
-def test_path_that_leads_to_nothing_ends_the_demo_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_path_that_leads_to_nothing_ends_the_demo_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A mistyped path is an error, not an input of no files."""
     assert 2 == main(["demo", os.fspath(tmp_path / "nothing")])
     assert "No such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", ["0", "65", "x", "-1"])
-def test_impossible_number_of_workers_is_refused(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_impossible_number_of_workers_is_refused(
+    number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The text says what would do."""
     with pytest.raises(SystemExit) as caught:
         main(["demo", f"--workers={number}"])
@@ -190,7 +202,7 @@ def test_impossible_number_of_workers_is_refused(number: str, capsys: pytest.Cap
     assert f"expected a number from 1 to 64, got '{number}'" in capsys.readouterr().err
 
 
-# ---- ends that nobody wanted -----------------------------------------------------------------------
+# ---- ends that nobody wanted ---------------------------------------------------------------------
 
 
 def children(pid: int) -> list[int]:
@@ -205,7 +217,7 @@ def is_worker(pid: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; one whose parent was killed may stay a zombie where nobody reaps it."""
+    """Whether a process has ended; as a zombie, where nobody reaps what the parent left."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
@@ -245,9 +257,11 @@ def regions_of(program: subprocess.Popen[str]) -> list[str]:
     return [name for name in memlane.Region.names() if name.startswith(f"demo-{program.pid}-")]
 
 
-@pytest.mark.parametrize("everybody", [True, False], ids=["to all its processes", "to the parent only"])
+@pytest.mark.parametrize(
+    "everybody", [True, False], ids=["to all its processes", "to the parent only"]
+)
 def test_ctrl_c_ends_the_demo_with_130_and_leaves_nothing(everybody: bool, tmp_path: Path) -> None:
-    """Whether a terminal sends it to the group or somebody to the parent: no process, no name, no traceback."""
+    """Sent by a terminal to the group, or to the parent: no process, no name, no traceback."""
     with running_demo(tmp_path) as (program, _, _):
         assert 1 == len(regions_of(program))
         (os.killpg if everybody else os.kill)(program.pid, signal.SIGINT)
@@ -268,7 +282,9 @@ def test_ctrl_c_also_ends_a_worker_that_does_not_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("victim", ["reader", "worker"])
-def test_killed_process_of_the_pipeline_ends_the_demo_with_1_and_leaves_nothing(victim: str, tmp_path: Path) -> None:
+def test_killed_process_of_the_pipeline_ends_the_demo_with_1_and_leaves_nothing(
+    victim: str, tmp_path: Path
+) -> None:
     """The others do not wait for the dead one; the text names it and the signal."""
     with running_demo(tmp_path) as (program, reader, worker):
         pid = {"reader": reader, "worker": worker}[victim]
@@ -292,7 +308,7 @@ def test_reader_and_worker_end_by_themselves_when_the_parent_is_killed(tmp_path:
     assert [] == regions_of(program)
 
 
-# ---- progress --------------------------------------------------------------------------------------
+# ---- progress ------------------------------------------------------------------------------------
 
 
 def test_progress_is_plain_lines_where_rich_is_missing(
@@ -319,6 +335,9 @@ def test_progress_on_a_terminal_ends_with_all_files_read(tree: Path) -> None:
         )
         os.close(its_other_end)
         shown_bytes = screen.read(1 << 16)
-    assert (0, b"the totals are those of the plain count") == (program.returncode, program.stdout.splitlines()[-1])
+    assert (0, b"the totals are those of the plain count") == (
+        program.returncode,
+        program.stdout.splitlines()[-1],
+    )
     text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown_bytes)
     assert f"{len(AWKWARD)}/{len(AWKWARD) + 1} files".encode() in text  # one of them was skipped

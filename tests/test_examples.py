@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE_S
 
 import memlane
+from processes import PATIENCE_S
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 #: What each prints when it is run alone. The two programs have a test of their own.
@@ -75,7 +75,7 @@ def test_every_example_is_run_by_a_test() -> None:
 
 
 def test_two_unrelated_programs_meet_at_a_name_when_the_consumer_is_first(name: str) -> None:
-    """A consumer that was started before the ring exists waits for it, and gets all records in order."""
+    """A consumer that is started first waits for the ring, and gets all records in order."""
     consumer = started("two_programs_consumer.py", name)
     assert [f"put 4 lines into {name!r}"] == printed(started("two_programs_producer.py", name))
     assert CONSUMED == printed(consumer)
@@ -90,7 +90,9 @@ def test_two_unrelated_programs_meet_at_a_name_when_the_producer_has_ended(name:
     assert name not in memlane.Region.names()
 
 
-def test_file_given_to_the_file_backed_example_goes_on_where_the_last_run_ended(tmp_path: Path) -> None:
+def test_file_given_to_the_file_backed_example_goes_on_where_the_last_run_ended(
+    tmp_path: Path,
+) -> None:
     """Nothing but the file carries the visits from one run to the next."""
     path = tmp_path / "visits.lane"
     assert OUTPUTS["file_backed.py"] == printed(started("file_backed.py", str(path)))

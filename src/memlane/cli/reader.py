@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The demo's reader: a forked process that maps files and deals them out to the workers, batch by batch."""
+"""The demo's reader: a forked process that maps files and deals them out in batches."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def read(region: Region, paths: Sequence[str], workers: int, parent: int) -> Non
     """
     Read all *paths*, then shut the rings of batches down: that is how workers know the end.
 
-    A file goes to one worker, the one that has the least to do. What cannot be read is reported and skipped. Ends early
-    when the parent shuts the rings down, or when process *parent* is gone.
+    A file goes to one worker, the one that has the least to do. What cannot be read is reported and
+    skipped. Ends early when the parent shuts the rings down, or when process *parent* is gone.
     """
     rings = [region.ring(BATCHES.format(number)) for number in range(workers)]
     reports, progress = region.ring(REPORTS), region.slot(PROGRESS)
@@ -54,7 +54,7 @@ def read(region: Region, paths: Sequence[str], workers: int, parent: int) -> Non
 
 def mapped_pieces(path: str, nbytes: int = BATCH_NBYTES) -> Iterator[memoryview]:
     """
-    Map a file and cut it into views of about *nbytes*, behind a newline; a line longer than that is cut anywhere.
+    Map a file and cut it into views of about *nbytes*, behind newlines unless a line is too long.
 
     Raises:
         OSError: it cannot be read. Nothing is raised later.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How the demo shows its progress on stderr: a bar where rich is there and a terminal, else plain lines."""
+"""The demo's progress on stderr: a bar on a terminal where rich is installed, else plain lines."""
 
 from __future__ import annotations
 
@@ -47,11 +47,8 @@ def plain_lines(files: int) -> Show:
     def show(done: int, nbytes: int) -> None:
         nonlocal due
         if time.monotonic() >= due:
-            print(
-                f"read {done:,} of {files:,} files, {nbytes / 1e6:.1f} MB",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"read {done:,} of {files:,} files, {nbytes / 1e6:.1f} MB"
+            print(line, file=sys.stderr, flush=True)
             due = time.monotonic() + PLAIN_LINES_PAUSE_S
 
     return show
