@@ -319,7 +319,10 @@ def test_progress_is_plain_lines_where_rich_is_missing(
     with shown(1000) as show:
         show(10, 2_500_000)
         show(11, 2_600_000)  # too soon for another line
-    assert "read 10 of 1,000 files, 2.5 MB\n" == capsys.readouterr().err
+        show(1000, 3_000_000)
+    assert (
+        "read 10 of 1,000 files, 2.5 MB\nread 1,000 of 1,000 files, 3.0 MB\n"
+    ) == capsys.readouterr().err
 
 
 def test_progress_on_a_terminal_ends_with_all_files_read(tree: Path) -> None:

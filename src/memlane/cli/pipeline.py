@@ -28,7 +28,7 @@ from memlane.cli.watching import Show
 
 RING_NBYTES = 4 << 20
 REGION_NBYTES = 16 << 20  # for each worker, and for the rest; reserved only as far as it is used
-#: How long processes that were asked to end may take before they are killed; a batch takes far less.
+#: How long processes may take to end when asked before they are killed; a batch takes far less.
 END_PATIENCE_S = 3.0
 
 

@@ -41,12 +41,12 @@ def shown(files: int) -> Iterator[Show]:
 
 
 def plain_lines(files: int) -> Show:
-    """Show by printing a line now and then."""
+    """Show by printing a line now and then, and at the end."""
     due = 0.0
 
     def show(done: int, nbytes: int) -> None:
         nonlocal due
-        if time.monotonic() >= due:
+        if time.monotonic() >= due or done == files:
             line = f"read {done:,} of {files:,} files, {nbytes / 1e6:.1f} MB"
             print(line, file=sys.stderr, flush=True)
             due = time.monotonic() + PLAIN_LINES_PAUSE_S
