@@ -430,6 +430,7 @@ class Region:
 
     @property
     def readonly(self) -> bool:
+        """Whether it was opened without write access."""
         return self._member.readonly
 
     @property
@@ -461,6 +462,10 @@ class Region:
         """
         Tell what is going on, as plain dicts and lists: sizes, participants, and what each object
         says of itself.
+
+        Raises:
+            ClosedError: this process closed the region.
+            CorruptedError, LayoutError: an object in it cannot be made out.
         """
         member = self._check()
         entries = member.entries()

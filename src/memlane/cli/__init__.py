@@ -21,15 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 after a failure, or where the demo found a difference; 2 for arguments
-            that lead to
-        nothing; 130 after Ctrl-C.
+        that lead to nothing; 130 after Ctrl-C.
 
     Raises:
         SystemExit: with 2 for arguments that cannot be parsed, with 0 after `--help` and
-            `--version`.
+        `--version`.
     """
-    arguments = _parser().parse_args(argv)
     try:
+        arguments = _parser().parse_args(argv)
         return int(arguments.command(arguments))
     except KeyboardInterrupt:
         print("memlane: interrupted", file=sys.stderr)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The demo's pipeline, seen from the parent: start the processes, watch them, and leave nothing
-behind.
+The demo's pipeline, seen from its parent: start processes, watch them, leave nothing behind.
 
     parent --fork--> reader --batches--> worker (a program of its own, one or more)
       ^ ^---progress (slot)---'             |
@@ -29,8 +28,7 @@ from memlane.cli.watching import Show
 
 RING_NBYTES = 4 << 20
 REGION_NBYTES = 16 << 20  # for each worker, and for the rest; reserved only as far as it is used
-#: How long processes that were asked to end may take before they are killed: far more than a batch
-#: takes.
+#: How long processes may take to end when asked before they are killed; a batch takes far less.
 END_PATIENCE_S = 3.0
 
 
@@ -99,16 +97,9 @@ class _Pipeline:
     def start_workers(self) -> None:
         for number in range(len(self.batches)):
             # -P: no module of the current directory gets in the way.
-            command = [
-                sys.executable,
-                "-P",
-                "-m",
-                "memlane.cli.worker",
-                self.region_name,
-                str(number),
-                str(os.getpid()),
-            ]
-            self.workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+            python = [sys.executable, "-P", "-m"]
+            worker = ["memlane.cli.worker", self.region_name, str(number), str(os.getpid())]
+            self.workers.append(subprocess.Popen([*python, *worker], stdin=subprocess.DEVNULL))
 
     def run(self, show: Show) -> Outcome:
         while self.ready < len(self.workers):
@@ -121,11 +112,10 @@ class _Pipeline:
             self._check()
             self._take_reports(0)
             try:
-                (files, nbytes, all_read), version = self.progress.wait_newer(
-                    version, timeout=SLICE_S
-                )
+                news, version = self.progress.wait_newer(version, timeout=SLICE_S)
             except TimeoutError:
                 continue
+            files, nbytes, all_read = news
             show(files, nbytes)
         while len(self.outcome.totals) < len(self.workers):
             self._wait_for_reports()

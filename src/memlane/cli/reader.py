@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""
-The demo's reader: a forked process that maps files and deals them out to the workers, batch by
-batch.
-"""
+"""The demo's reader: a forked process that maps files and deals them out in batches."""
 
 from __future__ import annotations
 
@@ -43,6 +40,7 @@ def read(region: Region, paths: Sequence[str], workers: int, parent: int) -> Non
                 _put(ring, piece, parent)
                 nbytes += len(piece)
                 if time.monotonic() >= due:
+                    _require(parent)
                     progress.publish((files, nbytes, False))
                     due = time.monotonic() + PROGRESS_PAUSE_S
             _put(ring, b"", parent)
@@ -56,8 +54,7 @@ def read(region: Region, paths: Sequence[str], workers: int, parent: int) -> Non
 
 def mapped_pieces(path: str, nbytes: int = BATCH_NBYTES) -> Iterator[memoryview]:
     """
-    Map a file and cut it into views of about *nbytes*, behind a newline; a line longer than that is
-    cut anywhere.
+    Map a file and cut it into views of about *nbytes*, behind newlines unless a line is too long.
 
     Raises:
         OSError: it cannot be read. Nothing is raised later.
@@ -87,7 +84,11 @@ def _put(ring: Ring, record: bytes | memoryview, parent: int) -> None:
         try:
             ring.put(record, timeout=SLICE_S)
         except Full:
-            if os.getppid() != parent:
-                sys.exit("memlane demo: the reader ends, its parent is gone")
+            _require(parent)
         else:
             return
+
+
+def _require(parent: int) -> None:
+    if os.getppid() != parent:
+        sys.exit("memlane demo: the reader ends, its parent is gone")

@@ -22,10 +22,7 @@ SLICE_S = 0.2
 
 
 class Totals(NamedTuple):
-    """
-    What is counted. Lines end with a newline or with their file, words are what `bytes.split()`
-    says.
-    """
+    """What is counted. A line ends with a newline or its file; words are those of `bytes.split`."""
 
     files: int
     lines: int
