@@ -5,27 +5,30 @@ The crash harness: SIGKILL under load, over and over, and a successor that must 
     python tests/crash.py --victim producer --rounds 1000
     python tests/crash.py --victim all --kind all --json
 
-A round lets real processes work for a random while, kills the victim wherever it happens to be, starts a
-successor and waits until that one gets somewhere. One ring (or slot) lives through all rounds, so each successor
-takes over what a line of dead processes has left.
+A round lets real processes work for a random while, kills the victim wherever it happens to be,
+starts a successor and waits until that one gets somewhere. One ring (or slot) lives through all
+rounds, so each successor takes over what a line of dead processes has left.
 
-What is checked. Each process writes down what it is about to do and what it has done, in words of shared memory
+Each process writes down what it is about to do and what it has done, in words of shared memory
 outside the ring, which outlive it:
 
-    begun[p], returned[p]   producer p: records it has begun to put; records whose put has returned
-    got[p]                  consumers: the next record to come from producer p; raised after a record was checked
-    promised                consumers: how many records all in all may have left the ring once this copying get is over
-    loans                   consumers: which borrowed records may be unreleased, noted before got and until released
+    begun[p]      producer p: how many records it has begun to put
+    returned[p]   producer p: how many of them the put has returned for
+    got[p]        consumers: the next record to come from p; raised when a record was checked
+    promised      consumers: how many records in all may have left the ring after this copying get
+    loans         consumers: the borrowed records; noted before got is raised, until released
+
+What is checked:
 
 - **Hang**: the successor, or the survivor, gets nowhere within `--patience` seconds.
-- **Torn**: a record is not, byte for byte, what the producer of that number put. All bytes follow from producer
-  and number, so nothing has to be trusted; the header has a checksum too.
-- **Lost**: returned[p] records must come, all those begun may, nothing else may; each producer's in order. Only the
-  copying verbs of a killed consumer excuse a gap, directly where its successor starts and at most as long as that
-  one call could take (get: 1, get_many(n): n): get had handed those out and the consumer died before it noted them.
-  A record lost by `borrow` is never excused.
-- **Twice**: a record that was noted as got comes again although it was no loan of a killed consumer, or that had
-  been released.
+- **Torn**: a record is not, byte for byte, what the producer of that number put. All bytes follow
+  from producer and number; the header has a checksum too.
+- **Lost**: returned[p] records must come, all begun ones may, nothing else may; each producer's in
+  order. Only a copying verb of a killed consumer excuses a gap: right where its successor starts,
+  and no longer than that one call could take (get: 1, get_many(n): n), for get had handed those
+  records out when the consumer died before it noted them. A borrowed record is never excused.
+- **Twice**: a record that was noted as got comes again, and it was no loan of a killed consumer
+  that could be unreleased.
 - **Left**: after unlink something of the region is in /dev/shm.
 """
 
@@ -55,7 +58,7 @@ CAPACITY, RECORDS = 64 << 10, 192
 BATCH, LOANS = 32, 4
 
 _random = random.Random(1)
-#: Sizes spread evenly over the orders of magnitude, so that both the number of records and the bytes run out.
+#: Spread evenly over the orders of magnitude: both the number of records and the bytes run out.
 SIZES = [int(SIZE_MIN * (SIZE_MAX / SIZE_MIN) ** _random.random()) for _ in range(4096)]
 SIZES[:2] = [SIZE_MIN, SIZE_MAX]
 PATTERN = _random.randbytes((64 << 10) + SIZE_MAX)
@@ -102,7 +105,7 @@ def complain(text: str) -> None:
     print(f"crash.py: {text}", file=sys.stderr, flush=True)
 
 
-# ---- the producer ---------------------------------------------------------------------------------
+# ---- the producer -----------------------------------------------------------------------------
 
 
 def produce(ring: memlane.Ring, words: Words, producer: int) -> None:
@@ -147,7 +150,7 @@ def produce(ring: memlane.Ring, words: Words, producer: int) -> None:
             at[returned] = number
 
 
-# ---- the consumer ---------------------------------------------------------------------------------
+# ---- the consumer -----------------------------------------------------------------------------
 
 
 class Checker:
@@ -168,7 +171,7 @@ class Checker:
         complain(f"consumer {self.generation}: {text}")
 
     def take(self, record: bytes, loan: int | None = None) -> None:
-        """Check one record, then note it. *loan*: it is borrowed, and its key is to be noted there."""
+        """Check one record, then note it; a borrowed one is noted among the loans first."""
         at, words = self.at, self.words
         fields = int.from_bytes(record[:HEADER_NBYTES], "little")
         producer, nbytes = fields >> 24 & 0xFFFF, fields >> 40 & 0xFFFF
@@ -212,7 +215,7 @@ class Checker:
         at[words.current] = producer
 
     def _explain_gap(self, producer: int, number: int, expected: int) -> None:
-        """The first fresh record may have a gap before it, which reaches back to the producers before this one."""
+        """Before the first fresh record may be a gap; it may begin with an earlier producer."""
         at, words = self.at, self.words
         for earlier in range(at[words.current], producer):
             missing = max(0, at[words.returned + earlier] - at[words.got + earlier])
@@ -227,7 +230,7 @@ class Checker:
         if missing > self.excused:
             self.violation(
                 words.lost,
-                f"records {expected} to {number - 1} of producer {producer}, {self.excused} excused",
+                f"lost {expected} to {number - 1} of producer {producer}, {self.excused} excused",
             )
         self.excused = 0
 
@@ -288,7 +291,7 @@ def borrow(
             at[checker.loans + i] = 0
 
 
-# ---- rounds ---------------------------------------------------------------------------------------
+# ---- rounds -----------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -430,7 +433,8 @@ class Progress:
         now = time.monotonic()
         if sys.stderr.isatty() and (end or now - self.shown > 0.1):
             self.shown = now
-            text = f"{self.summary.victim} / {self.summary.kind}: {self.summary.rounds} of {self.rounds} rounds"
+            run = self.summary
+            text = f"{run.victim} / {run.kind}: {run.rounds} of {self.rounds} rounds"
             print(f"\r{text}", end="\n" if end else "", file=sys.stderr, flush=True)
 
 
@@ -467,8 +471,8 @@ def crash_ring(
     """Kill producers, consumers or both of one ring, round after round."""
     summary = Summary(victim, kind)
     name = f"crash-{uuid.uuid4().hex[:12]}"
-    options = {"capacity": CAPACITY, "producers": producers, "records": RECORDS}
-    ring = memlane.Ring.create(name, **options) if kind == "named" else memlane.Ring(**options)
+    make = partial(memlane.Ring.create, name) if kind == "named" else memlane.Ring
+    ring = make(capacity=CAPACITY, producers=producers, records=RECORDS)
     words = Words(rounds, producers)
     at = words.at
     choose = random.Random(seed)
@@ -476,7 +480,7 @@ def crash_ring(
     progress = Progress(summary, rounds)
 
     def as_child(work: Callable[[memlane.Ring, Words, int], None], life: int) -> Callable[[], None]:
-        # Every other process of a named ring opens it by name, as a program that was not forked would.
+        # Every other process of a named ring opens it by name, as an unrelated program would.
         if kind == "named" and life % 2:
             return lambda: work(memlane.Ring.open(name), words, life)
         return partial(work, ring, words, life)
@@ -554,7 +558,7 @@ def check_producer(summary: Summary, words: Words, producer: int) -> None:
         complain(f"producer {producer} had begun {begun} records, {got} came")
 
 
-# ---- slots ----------------------------------------------------------------------------------------
+# ---- slots ------------------------------------------------------------------------------------
 
 VALUE_NBYTES = 4096
 READERS = 2
@@ -651,7 +655,7 @@ def crash_slot(
     return summary
 
 
-# ---- the program ----------------------------------------------------------------------------------
+# ---- the program ------------------------------------------------------------------------------
 
 
 def show(summaries: list[Summary]) -> None:
@@ -723,9 +727,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     if not 1 <= arguments.rounds <= 60000:
-        parser.error(
-            f"--rounds must be 1 to 60000, got {arguments.rounds}: a record names its producer in 16 bits"
-        )
+        parser.error(f"--rounds must be 1 to 60000, a producer has 16 bits, got {arguments.rounds}")
     seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
 
     summaries = []

@@ -19,7 +19,7 @@ ROUNDS = 25
 def test_successors_of_a_killed_process_go_on_with_nothing_lost_torn_or_left_behind(
     victim: str, kind: str
 ) -> None:
-    """Promises 1, 2 and 4: no hang, no torn record, nothing lost once committed, nothing left in /dev/shm."""
+    """Promises 1, 2 and 4: nobody hangs, and no record is torn, lost once committed, or left."""
     run = subprocess.run(
         [
             sys.executable,

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import Child
 
 import memlane
+from processes import Child
 
 #: What an allocator may keep; ten thousand times the smallest thing that could leak is more.
 GROWTH_NBYTES = 1 << 20
@@ -31,7 +31,7 @@ def descriptors() -> list[str]:
 
 
 def mappings() -> list[str]:
-    """What is mapped, without memory of the allocators, whose ranges come, go and split as they please."""
+    """What is mapped, but for the allocators' memory, whose ranges come and go as they please."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     return sorted(
         path for path in (line[73:] for line in lines) if path and not path.startswith("[")
@@ -103,7 +103,7 @@ def mapping() -> None:
 def test_what_was_made_and_closed_leaves_nothing_in_the_process(
     cycle: Callable[[], None], cycles: int
 ) -> None:
-    """Closing gives back every descriptor and mapping, and memory does not grow with the number of cycles."""
+    """Closing gives back every descriptor and mapping; memory does not grow with the cycles."""
     assert_nothing_stays(cycle, cycles)
 
 
@@ -131,16 +131,19 @@ def test_a_named_ring_made_opened_and_unlinked_leaves_nothing_in_the_process_or_
 def test_objects_dropped_without_a_close_leave_nothing_in_the_process() -> None:
     """The destructor does what close does, and says so with a ResourceWarning."""
 
+    def drop() -> None:
+        use(memlane.Ring(capacity=4096))
+        gc.collect(0)
+
     def cycle() -> None:
         with pytest.warns(ResourceWarning):
-            use(memlane.Ring(capacity=4096))
-            gc.collect(0)
+            drop()
 
     assert_nothing_stays(cycle, 200)
 
 
 def test_a_parent_keeps_nothing_of_the_children_it_forks() -> None:
-    """Fork and work in the child, over and over: the parent's descriptors and mappings stay what they are."""
+    """Fork and work in the child, over and over: the parent's descriptors and mappings stay."""
     with memlane.Ring(capacity=1 << 16) as ring:
         use(ring)
 
@@ -153,8 +156,7 @@ def test_a_parent_keeps_nothing_of_the_children_it_forks() -> None:
 
 
 def test_children_of_children_do_not_gather_descriptors() -> None:
-    """Each generation closes what it inherited and cannot use: the tenth has as many as the first."""
-    counts: list[int] = []
+    """Each generation closes what it inherited and cannot use: the tenth has what the first has."""
     with memlane.Ring(capacity=1 << 16, producers=16) as ring:
 
         def generation(left: int) -> None:
