@@ -89,6 +89,8 @@ def _numpy_codec(layout: Any) -> _Codec:
             f"{layout!r}; for dtypes install numpy"
         ) from None
     try:
+        if layout is None:
+            raise TypeError  # which numpy takes for a double
         dtype = np.dtype(layout)
     except TypeError:
         raise TypeError(
@@ -113,6 +115,14 @@ def _numpy_codec(layout: Any) -> _Codec:
     return _Codec(f"numpy:{described!r}", dtype.itemsize, encode, False, decode)
 
 
+def _dtype_of(described: Any, shape: tuple[int, ...]) -> Any:
+    """The dtype that a directory describes; np.dtype would make fields of the gaps of an aligned one."""
+    from numpy.lib import format as numpy_format
+
+    base = numpy_format.descr_to_dtype(described)
+    return (base, shape) if shape else base
+
+
 def _codec_of(schema: str, nbytes: int, name: str) -> _Codec:
     """What the text of a directory means; it is not trusted."""
     kind, _, described = schema.partition(":")
@@ -120,13 +130,12 @@ def _codec_of(schema: str, nbytes: int, name: str) -> _Codec:
         if kind == "struct":
             codec = _codec(described)
         elif kind == "numpy":
-            base, shape = ast.literal_eval(described)
-            codec = _numpy_codec((base, shape) if shape else base)
+            codec = _numpy_codec(_dtype_of(*ast.literal_eval(described)))
         elif kind in ("bytes", "ctypes"):
             codec = _Codec(schema, nbytes)
         else:
             raise ValueError("unknown kind")
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as wrong:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, ImportError) as wrong:
         raise LayoutError(
             f"slot {name!r} has the layout {schema[:80]!r}, which this program cannot use: {wrong}",
             name=name,

@@ -346,6 +346,7 @@ cdef object get_many(Endpoint handle, object most, object timeout, bint require_
     cdef Py_ssize_t count = _arguments.positive(most, "most", 1 << 30)
     cdef ConsumerRole role = handle.state_of().receiving
     cdef list found
+    check_timeout(timeout)
     if handle.receives and memlane_fork_is(role.epoch):
         found = role.take_many(count)
         if found:
@@ -356,7 +357,7 @@ cdef object get_many(Endpoint handle, object most, object timeout, bint require_
 cdef object get_into(Endpoint handle, object buffer, object timeout, bint require_peer):
     cdef Py_buffer view
     cdef ConsumerRole role = handle.state_of().receiving
-    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    contiguous(buffer, &view, PyBUF_WRITABLE)
     try:
         return role.extract(handle, TAKE_INTO, 1, &view, deadline_of(timeout), require_peer)
     finally:
