@@ -238,7 +238,7 @@ def test_living_parent_is_not_taken_for_dead_by_its_child(region: Region, fork: 
         for take in (lambda: ring.get(), lambda: slot.publish(b"87654321")):
             with pytest.raises(RoleTakenError) as caught:
                 take()
-            assert (os.getppid(),) == caught.value.pids
+            assert (os.getppid(),) == caught.value.pids  # type: ignore[attr-defined]
         ring.put(b"child")
         region.close()
 
@@ -908,7 +908,7 @@ def put_pid_and_wait(ring: Ring, barrier: Any) -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes_of_multiprocessing_take_roles_of_their_own(method: str) -> None:
     """Under every start method each child that lives has a row and a lane, and its death is seen"""
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     with Ring(capacity=4096, producers=3) as ring:
         ring.put(str(os.getpid()).encode())
         barrier = context.Barrier(3)
