@@ -30,7 +30,7 @@ __all__ = ["line"]
 
 Lines = Callable[[], Line]
 
-#: More than is copied with the GIL, so that other threads run meanwhile; long enough to meet a fork.
+#: More than is copied with the GIL, so that other threads run meanwhile; long enough for a fork.
 LARGE_NBYTES = 4 << 20
 
 
