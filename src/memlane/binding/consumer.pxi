@@ -459,7 +459,7 @@ cdef class Record:
 
     cdef void begin(self, ConsumerRole role, uint32_t lane, uint64_t s, const memlane_extent *extent) noexcept:
         self.role, self.lane, self.s, self.extent = role, lane, s, extent[0]
-        self.pinned = role.ring.membership.pin()
+        self.pinned = role.ring.membership.pin_loan()
         self.is_open = self.is_held = True
 
     def __del__(self):
@@ -484,7 +484,7 @@ cdef class Record:
                 last = role.loans == 0 and role.departing
             if last:
                 role.depart()
-        role.ring.membership.unpin(self.pinned)
+        role.ring.membership.unpin_loan(self.pinned)
         return 0
 
     cdef int check(self) except -1:

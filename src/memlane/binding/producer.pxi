@@ -394,7 +394,7 @@ cdef class Room:
         return &self.offset
 
     cdef void begin(self) noexcept:
-        self.pinned = self.role.ring.membership.pin()
+        self.pinned = self.role.ring.membership.pin_loan()
         self.is_open = self.is_claimed = True
 
     def __del__(self):
@@ -416,7 +416,7 @@ cdef class Room:
                 role.depart()
             elif memlane_waiters_any_fenced(&role.producer.lane.control.waiters):
                 role.wake_own()
-        role.ring.membership.unpin(self.pinned)
+        role.ring.membership.unpin_loan(self.pinned)
         return 0
 
     cdef int check(self) except -1:

@@ -287,6 +287,7 @@ cdef class RingState:
         cdef memlane_lane view
         cdef uint64_t total = 0
         cdef uint32_t lane
+        self.membership.notice_fork()
         for lane in range(memlane_ring_leased(self.control, self.shape.lanes)):
             self.lane_at(lane, &view)
             total += memlane_lane_length(&view)
