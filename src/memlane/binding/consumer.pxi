@@ -137,7 +137,7 @@ cdef class ConsumerRole:
         return -1
 
     cdef memlane_status copy_out(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
-                                 PyObject **to, char *into) except *:
+                                 PyObject **to, char *into) except? MEMLANE_CORRUPTED:
         """
         Copy `count` records that were seen from s on, and free them, in one step under the mutex.
         MEMLANE_BUSY: another thread took them meanwhile.
