@@ -22,6 +22,7 @@ from memlane.errors import (
 from memlane.region import Participant, Region, sweep
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
+from memlane.walk import windows
 
 __version__ = "0.1.0"
 
@@ -54,4 +55,5 @@ __all__ = [
     "TruncatedError",
     "__version__",
     "sweep",
+    "windows",
 ]

@@ -18,6 +18,7 @@ from cpython.buffer cimport (
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.number cimport PyNumber_AsSsize_t, PyNumber_Index
 from cpython.slice cimport PySlice_AdjustIndices, PySlice_Unpack
@@ -36,6 +37,7 @@ from memlane import _arguments
 from memlane.errors import ClosedError
 
 include "binding/system.pxi"
+include "binding/pages.pxi"
 include "binding/mapping.pxi"
 include "binding/membership.pxi"
 include "binding/doorbell.pxi"
