@@ -17,8 +17,8 @@ import pytest
 from memlane import _core
 
 SHARED_MEMORY = Path("/dev/shm")
-#: Tests that sweep take it for writing, all others for reading: a sweep removes whatever nobody has open, also what
-#: a test in another process has just left behind on purpose.
+#: Tests that sweep take it for writing, all others for reading: a sweep removes whatever nobody has
+#: open, also what a test in another process has just left behind on purpose.
 SWEEP_LOCK = Path(tempfile.gettempdir()) / f"memlane-tests-{os.getuid()}.lock"
 
 
@@ -27,12 +27,16 @@ def ours() -> set[str]:
     return {
         name
         for name in os.listdir(SHARED_MEMORY)
-        if name.startswith(("memlane.", ".memlane", "sem.memlane.", "sem.")) and not name.startswith("sem.mp-")
+        if name.startswith(("memlane.", ".memlane", "sem.memlane.", "sem."))
+        and not name.startswith("sem.mp-")
     }
 
 
 def in_use(name: str) -> bool:
-    """Whether somebody is present at a file of ours: then it belongs to a test that is running elsewhere."""
+    """
+    Whether somebody is present at a file of ours: then it belongs to a test that is running
+    elsewhere.
+    """
     try:
         descriptor = os.open(SHARED_MEMORY / name, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:

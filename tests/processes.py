@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 #: Far more than anything here takes; reaching it means a hang.
 PATIENCE_S = 60.0
@@ -27,7 +27,8 @@ def wait_until(condition: Callable[[], object], what: str = "the condition") -> 
 
 class Child:
     """
-    A forked child that runs *function* and exits: 0, or 1 after an exception. Killed and reaped at the end of `with`.
+    A forked child that runs *function* and exits: 0, or 1 after an exception. Killed and reaped at
+    the end of `with`.
     """
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
@@ -76,11 +77,14 @@ class Child:
             self.status = os.waitstatus_to_exitcode(status)
         return self.status
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
     ) -> None:
         self.kill()
 

@@ -330,7 +330,7 @@ static inline void memlane_lane_void(const struct memlane_lane *lane, uint64_t f
  * Callers:  the producer. Nothing of the caller's may fail any more.
  * Progress: wait-free.
  * Ordering: as memlane_producer_commit.
- * Returns:  MEMLANE_OK, *done > 0 records are in; MEMLANE_FULL, MEMLANE_TOO_LARGE (the first record),
+ * Returns:  MEMLANE_OK, *done records are in, at least one of count > 0; MEMLANE_FULL, MEMLANE_TOO_LARGE (the first record),
  *           MEMLANE_CLOSED, MEMLANE_CORRUPTED: none is.
  * If the producer dies inside: none is in; the staged ones are voided by memlane_producer_adopt. */
 static inline enum memlane_status memlane_producer_put_many(struct memlane_producer *producer,
@@ -568,18 +568,27 @@ static inline size_t memlane_consumer_peek_many(const struct memlane_consumer *c
     return count;
 }
 
+/* The first record from `s` on that was not released by a consumer before us.
+ * Callers: the consumer, before anything in front of `s` is marked: `head` cannot pass it then, so no producer
+ * reuses a descriptor that is looked at here. Progress: bounded by the number of descriptors.
+ * Ordering: acquire. Returns: s to s + N. */
+static inline uint64_t memlane_consumer_behind_free(const struct memlane_lane *lane, uint64_t s) {
+    for (uint64_t steps = 0; steps <= lane->mask; steps++, s++)
+        /* sync: descriptor.state (free). acquire: as in memlane_consumer_peek */
+        if (atomic_load_explicit(&memlane_descriptor_of(lane, s)->state, memory_order_acquire) !=
+            memlane_state(s, MEMLANE_STATE_FREE))
+            break;
+    return s;
+}
+
 /* Pass records that a consumer before us released out of order.
  * Callers: the consumer. Progress: bounded by the number of descriptors. Ordering: acquire.
  * Returns: nothing. */
 static inline void memlane_consumer_skip(struct memlane_consumer *consumer) {
     const struct memlane_lane *lane = &consumer->lane;
     uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
-    for (uint64_t steps = 0; steps <= lane->mask; steps++, next++)
-        /* sync: descriptor.state (free). acquire: as in memlane_consumer_peek */
-        if (atomic_load_explicit(&memlane_descriptor_of(lane, next)->state, memory_order_acquire) !=
-            memlane_state(next, MEMLANE_STATE_FREE))
-            break;
-    atomic_store_explicit(&consumer->next, next, memory_order_relaxed); /* relaxed: see the field */
+    /* relaxed: see the field */
+    atomic_store_explicit(&consumer->next, memlane_consumer_behind_free(lane, next), memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst); /* as memlane_consumer_advance asks of its callers */
     memlane_consumer_advance(lane);
 }
@@ -620,18 +629,21 @@ static inline bool memlane_consumer_finish(struct memlane_consumer *consumer, ui
                                            uint64_t nbytes) {
     const struct memlane_lane *lane = &consumer->lane;
     uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
-    uint64_t end = next + records;
+    uint64_t end = next + records, after = end;
     /* sync: consumer.loans. acquire: pairs with the release in memlane_consumer_release; at 0 head is `next` */
     if (atomic_load_explicit(&consumer->loans, memory_order_acquire) == 0)
         /* sync: lane.head. release: pairs with memlane_producer_refresh. Without it the oldest record
          * could change while it is being copied out. */
         atomic_store_explicit(&lane->control->head, end, memory_order_release);
     else {
+        /* before the marks: with them `head` may pass what a consumer before us released behind `end`, and a
+         * `next` that is left there would wait for a number that has gone by */
+        after = memlane_consumer_behind_free(lane, end);
         for (uint64_t s = next; s != end; s++)
             memlane_consumer_mark(lane, s);
         memlane_consumer_advance(lane);
     }
-    atomic_store_explicit(&consumer->next, end, memory_order_relaxed); /* relaxed: see the field */
+    atomic_store_explicit(&consumer->next, after, memory_order_relaxed); /* relaxed: see the field */
     return memlane_consumer_freed(consumer, records, nbytes);
 }
 
@@ -641,7 +653,10 @@ static inline bool memlane_consumer_finish(struct memlane_consumer *consumer, ui
 static inline void memlane_consumer_borrow(struct memlane_consumer *consumer) {
     /* relaxed: the lock orders it before the next finish; releases only lower it */
     atomic_fetch_add_explicit(&consumer->loans, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&consumer->next, 1, memory_order_relaxed); /* relaxed: see the field */
+    uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
+    /* behind what a consumer before us released, as in memlane_consumer_finish; relaxed: see the field */
+    atomic_store_explicit(&consumer->next, memlane_consumer_behind_free(&consumer->lane, next + 1),
+                          memory_order_relaxed);
 }
 
 /* Give a borrowed record back, in any order, from any thread, without a lock.
@@ -654,8 +669,8 @@ static inline void memlane_consumer_borrow(struct memlane_consumer *consumer) {
 static inline void memlane_consumer_release(struct memlane_consumer *consumer, uint64_t s) {
     memlane_consumer_mark(&consumer->lane, s);
     memlane_consumer_advance(&consumer->lane);
-    /* sync: consumer.loans. release: only now may a get store head without looking; pairs with
-     * memlane_consumer_finish. Earlier, its plain store could be overtaken by our CAS. */
+    /* sync: consumer.loans. release: our reads of the payload come before a get that finds no loans and stores
+     * head past the record, which frees its room; pairs with memlane_consumer_finish. */
     atomic_fetch_sub_explicit(&consumer->loans, 1, memory_order_release);
 }
 

@@ -61,7 +61,7 @@ static inline uint64_t memlane_slot_version(const struct memlane_slot *slot) {
  *
  * Callers:  the writer.
  * Progress: wait-free.
- * Ordering: full fence at the end; the caller may look at slot.armed next.
+ * Ordering: seq_cst store at the end; the caller may look at slot.armed next.
  * Returns:  the new version.
  * If the writer dies inside: readers keep the version before. */
 static inline uint64_t memlane_slot_publish(const struct memlane_slot *slot, const void *value,
@@ -122,7 +122,7 @@ static inline enum memlane_status memlane_slot_read(const struct memlane_slot *s
  * Callers: anyone. Progress: wait-free. Ordering: acquire, then a full fence: the heir's words come after all of
  * the dead one's. Returns: true: ours. */
 static inline bool memlane_writer_take(struct memlane_slot_control *control, uint32_t found, uint32_t tag) {
-    /* sync: slot.writer. acq_rel: pairs with memlane_role_give in lane.h by the writer before; failure relaxed:
+    /* sync: role.owner. acq_rel: pairs with memlane_role_give in lane.h by the writer before; failure relaxed:
      * nothing was taken */
     bool taken = atomic_compare_exchange_strong_explicit(&control->writer, &found, tag, memory_order_acq_rel,
                                                          memory_order_relaxed);

@@ -80,8 +80,8 @@ static inline void memlane_armed_withdraw(_Atomic uint64_t *armed, uint32_t inde
  * Callers: the writer of a slot. Progress: wait-free. Ordering: seq_cst.
  * Returns: the bits; 0 in the common case, for one load. */
 static inline uint64_t memlane_armed_collect(_Atomic uint64_t *armed) {
-    /* sync: slot.armed. seq_cst: after the fence of the caller that follows its last store of the
-     * sequence; pairs with memlane_armed_announce. */
+    /* sync: slot.armed. seq_cst: after the caller's last store of the sequence in the total order; pairs with
+     * memlane_armed_announce. */
     if (atomic_load_explicit(armed, memory_order_seq_cst) == 0)
         return 0;
     /* relaxed: each bit goes to exactly one ringer by the exchange itself */

@@ -19,7 +19,8 @@ from memlane.errors import (
     ShutDown,
     TruncatedError,
 )
-from memlane.region import Participant, Region, sweep
+from memlane.names import sweep
+from memlane.region import Participant, Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
 from memlane.walk import windows

@@ -26,8 +26,15 @@ def size(value: int | str, what: str) -> int:
         matched = _SIZE.fullmatch(value)
         if matched is None or matched[2] not in _UNITS:
             unit = matched[2] if matched else ""
-            hint = f"; write {matched[1]} {_DECIMAL_UNITS[unit]}" if matched and unit in _DECIMAL_UNITS else ""
-            raise ValueError(f"{what} must be bytes or text like '64 MiB' (B, KiB, MiB, GiB, TiB), got {value!r}{hint}")
+            hint = (
+                f"; write {matched[1]} {_DECIMAL_UNITS[unit]}"
+                if matched and unit in _DECIMAL_UNITS
+                else ""
+            )
+            raise ValueError(
+                f"{what} must be bytes or text like '64 MiB' (B, KiB, MiB, GiB, TiB), got "
+                f"{value!r}{hint}"
+            )
         nbytes = int(matched[1]) * _UNITS[matched[2]]
     elif isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{what} must be an int of bytes or text like '64 MiB', got {value!r}")
@@ -48,14 +55,22 @@ def positive(value: int, what: str, most: int) -> int:
 
 
 def name(value: str, what: str = "name") -> str:
-    """Check the name of a region: 1 to 200 bytes of UTF-8, no '/', no NUL, not starting with a dot."""
+    """
+    Check the name of a region: 1 to 200 bytes of UTF-8, no '/', no NUL, not starting with a dot.
+    """
     if not isinstance(value, str):
-        raise TypeError(f"{what} must be a str (POSIX shared memory) or an os.PathLike (a file), got {value!r}")
+        raise TypeError(
+            f"{what} must be a str (POSIX shared memory) or an os.PathLike (a file), got {value!r}"
+        )
     if not value or "/" in value or "\0" in value or value.startswith("."):
         hint = "; for a file pass a pathlib.Path" if "/" in value else ""
-        raise ValueError(f"{what} must not be empty, start with '.' or contain '/' or NUL, got {value!r}{hint}")
+        raise ValueError(
+            f"{what} must not be empty, start with '.' or contain '/' or NUL, got {value!r}{hint}"
+        )
     if len(os.fsencode(value)) > NAME_NBYTES_MAX:
-        raise ValueError(f"{what} must have at most {NAME_NBYTES_MAX} bytes, got {len(os.fsencode(value))}")
+        raise ValueError(
+            f"{what} must have at most {NAME_NBYTES_MAX} bytes, got {len(os.fsencode(value))}"
+        )
     return value
 
 

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from memlane import _core
 from memlane._core import CounterBase
-from memlane.region import Entry, Region, RegionObject
+from memlane.region import Region
+from memlane.region_object import Entry, RegionObject
 
 _OBJECT_NAME = "counter"
 _NBYTES = 64
@@ -16,10 +17,11 @@ _NBYTES = 64
 
 class Counter(CounterBase, RegionObject):
     """
-    A signed 64-bit number in shared memory; `add`, `exchange` and `value` are single steps, by any process.
+    A signed 64-bit number in shared memory; `add`, `exchange` and `value` are single steps, by any
+    process.
 
-    Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.counter(...)`. `create(None)` makes
-    one without a name, to be passed to child processes.
+    Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.counter(...)`.
+    `create(None)` makes one without a name, to be passed to child processes.
     """
 
     _kind = _core.KIND_COUNTER
@@ -48,7 +50,8 @@ class Counter(CounterBase, RegionObject):
         Open a counter that has a region of its own.
 
         Raises:
-            RegionNotFoundError, LayoutError, TruncatedError, CorruptedError, PermissionError: as `Region.open`.
+            RegionNotFoundError, LayoutError, TruncatedError, CorruptedError, PermissionError: as
+                `Region.open`.
         """
         region = Region.open(name, timeout=timeout, readonly=readonly, owner=owner)
         return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region)))

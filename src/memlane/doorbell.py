@@ -5,22 +5,25 @@ Doorbells: the POSIX semaphores that wake sleepers. The only file that knows pos
 Where a region's semaphores are depends on how the region can be reached:
 
     memfd           unnamed ones inside the region: its handle may travel anywhere, nothing can leak
-    name, path      named ones, `/memlane.<region id>.<number>`, made, opened and unlinked by posix_ipc
+    name, path      named ones, `/memlane.<region id>.<number>`, made, opened and unlinked by
+                    posix_ipc
     MAP_ANONYMOUS   named ones, unlinked as soon as they are made: children inherit them
 
-The number of a doorbell is its place in the region in units of 64 bytes. Number 0 is the anchor of a set: made
-first, removed last, and read-locked by everyone present, so that `sweep` can tell a set in use from one left
-behind. A semaphore is never a lock. Who cannot open one polls: always right, only slower.
+The number of a doorbell is its place in the region in units of 64 bytes. Number 0 is the anchor of
+a set: made first, removed last, and read-locked by everyone present, so that `sweep` can tell a set
+in use from one left behind. A semaphore is never a lock. Who cannot open one polls: always right,
+only slower.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import posix_ipc
 
@@ -35,6 +38,10 @@ _PREFIX = "sem.memlane."
 _FILE_NBYTES = 32
 _KIND_NONE, _KIND_UNNAMED, _KIND_NAMED = 0, 1, 2
 _BACKING_NAMED, _BACKING_PATH, _BACKING_MEMFD, _BACKING_ANONYMOUS = 1, 2, 3, 4
+#: How many sweeps are outrun; a file that goes away that often is not swept by accident.
+_SWEEPS_OUTRUN = 100
+
+_T = TypeVar("_T")
 
 
 def libc() -> bytes:
@@ -55,7 +62,9 @@ def _file(region_id: int, number: int) -> Path:
 
 
 def _make(region_id: int, number: int, permissions: int) -> tuple[int, int]:
-    """Make one afresh; its (device, inode). What an earlier maker left under the name is replaced."""
+    """
+    Make one afresh; its (device, inode). What an earlier maker left under the name is replaced.
+    """
     name = _name(region_id, number)
     _unlink(region_id, number)
     posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=permissions, initial_value=0).close()
@@ -72,6 +81,19 @@ def _unlink(region_id: int, number: int) -> None:
         pass
 
 
+def _outrunning_sweeps(begin: Callable[[], _T]) -> _T:
+    """Do what begins a set again for as long as a sweep removes the file before anybody can be present at it."""
+    for _ in range(_SWEEPS_OUTRUN):
+        try:
+            return begin()
+        except FileNotFoundError:
+            pass
+    raise OSError(
+        errno.EAGAIN,
+        f"new semaphores in {_DIRECTORY} were removed {_SWEEPS_OUTRUN} times; find who does that",
+    )
+
+
 class Anchor:
     """
     Presence in a set of named semaphores: number 0, open, mapped and read-locked.
@@ -80,30 +102,41 @@ class Anchor:
     """
 
     def __init__(self, region_id: int) -> None:
-        """Be present at an existing set; FileNotFoundError if there is none, or it is being removed."""
+        """
+        Be present at an existing set; FileNotFoundError if there is none, or it is being removed.
+        """
         self._mapping: _core.Mapping | None = None
         self._path = _file(region_id, 0)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             self._found = os.fstat(descriptor)
-            if not _is_semaphore(self._found) or not _core.presence_lock(descriptor) or not self.still_stands():
-                raise FileNotFoundError(f"the semaphores of region {region_id:016x} are being removed")
+            if (
+                not _is_semaphore(self._found)
+                or not _core.presence_lock(descriptor)
+                or not self.still_stands()
+            ):
+                raise FileNotFoundError(
+                    f"the semaphores of region {region_id:016x} are being removed"
+                )
             self._mapping = _core.Mapping.from_fd(descriptor, "r")
         finally:
             os.close(descriptor)
 
     @classmethod
     def make(cls, region_id: int, permissions: int) -> Anchor:
-        """Make one and be present at it; a sweep that comes between the two is outrun."""
-        while True:
+        """Make one and be present at it."""
+
+        def begin() -> Anchor:
             _make(region_id, 0, permissions)
-            try:
-                return cls(region_id)
-            except FileNotFoundError:
-                pass
+            return cls(region_id)
+
+        return _outrunning_sweeps(begin)
 
     def still_stands(self) -> bool:
-        """Whether the set still has its name: semaphores made after its removal would never be removed."""
+        """
+        Whether the set still has its name: semaphores made after its removal would never be
+        removed.
+        """
         try:
             return os.path.samestat(self._found, os.lstat(self._path))
         except FileNotFoundError:
@@ -120,7 +153,10 @@ def _is_semaphore(found: os.stat_result) -> bool:
 
 
 class DoorbellSet:
-    """The doorbells of one region in this process: found when first needed, kept while the region is open."""
+    """
+    The doorbells of one region in this process: found when first needed, kept while the region is
+    open.
+    """
 
     def __init__(self, membership: Membership) -> None:
         self._region_id = membership.region_id
@@ -139,8 +175,8 @@ class DoorbellSet:
 
     def be_present(self, *, alone: bool) -> None:
         """
-        Take part in the set of a region with a name. One who is *alone* in the region makes a set that is
-        missing anew; for anyone else a missing set means that it polls.
+        Take part in the set of a region with a name. One who is *alone* in the region makes a set
+        that is missing anew; for anyone else a missing set means that it polls.
         """
         if not self.is_named:
             return
@@ -159,8 +195,9 @@ class DoorbellSet:
 
     def mend(self, entries: Iterable[tuple[str, int, int, int, tuple[int, ...], str]]) -> None:
         """
-        Put a set in order, for one who is alone in the region: after a reboot, a sweep, or a removal that was
-        killed half way. What is missing is forgotten; what is made with an object is made anew.
+        Put a set in order, for one who is alone in the region: after a reboot, a sweep, or a
+        removal that was killed half way. What is missing is forgotten; what is made with an object
+        is made anew.
         """
         if not self.is_named or not self._is_ours:
             return
@@ -204,8 +241,13 @@ class DoorbellSet:
         if self._backing == _BACKING_MEMFD:
             bell.make_unnamed()
         elif self._backing == _BACKING_ANONYMOUS:
-            file = _make(self._region_id, number, self._permissions)
-            bell.attach_named(_name(self._region_id, number))
+
+            def begin() -> tuple[int, int]:
+                file = _make(self._region_id, number, self._permissions)
+                bell.attach_named(_name(self._region_id, number))
+                return file
+
+            file = _outrunning_sweeps(begin)
             _unlink(self._region_id, number)
             bell.note_named(*file)
         elif self._anchor is not None and self._anchor.still_stands():
@@ -217,7 +259,8 @@ class DoorbellSet:
             if self._anchor.still_stands():
                 bell.note_named(*file)
             else:
-                _unlink(self._region_id, number)  # the region was unlinked meanwhile; ours alone, it wakes nobody
+                # the region was unlinked meanwhile; ours alone, it wakes nobody
+                _unlink(self._region_id, number)
 
     def _attach(self, bell: _core.Doorbell, offset: int) -> None:
         if bell.kind == _KIND_UNNAMED and self._backing == _BACKING_MEMFD:
@@ -226,7 +269,8 @@ class DoorbellSet:
             number = offset // 64
             try:
                 found = os.lstat(_file(self._region_id, number))
-                # Never open what merely bears the name: opening an empty file kills the process at the first post.
+                # Never open what merely bears the name: opening an empty file kills the process at
+                # the first post.
                 if (
                     _is_semaphore(found)
                     and (found.st_dev, found.st_ino) == bell.file
@@ -254,7 +298,12 @@ def _sets() -> dict[int, list[int]]:
     with os.scandir(_DIRECTORY) as files:
         for file in files:
             parts = file.name.removeprefix(_PREFIX).split(".")
-            if file.name.startswith(_PREFIX) and len(parts) == 2 and len(parts[0]) == 16 and parts[1].isdigit():
+            if (
+                file.name.startswith(_PREFIX)
+                and len(parts) == 2
+                and len(parts[0]) == 16
+                and parts[1].isdigit()
+            ):
                 try:
                     found.setdefault(int(parts[0], 16), []).append(int(parts[1]))
                 except ValueError:
@@ -263,7 +312,10 @@ def _sets() -> dict[int, list[int]]:
 
 
 def remove_set(region_id: int) -> None:
-    """Remove the names of a region's semaphores, the anchor last. Those who have them open go on using them."""
+    """
+    Remove the names of a region's semaphores, the anchor last. Those who have them open go on using
+    them.
+    """
     for number in _sets().get(region_id, ()):
         _unlink(region_id, number)
 

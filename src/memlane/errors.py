@@ -3,8 +3,9 @@
 Every error of memlane, on one screen.
 
 One base, `MemlaneError`; a parent from the standard library where a caller would catch that one
-anyway. Facts travel as attributes and survive pickling. `Full`, `Empty`, `Lapped` and `ShutDown` are
-normal outcomes, not failures. Failures of the operating system stay `OSError` with errno and path.
+anyway. Facts travel as attributes and survive pickling. `Full`, `Empty`, `Lapped` and `ShutDown`
+are normal outcomes, not failures. Failures of the operating system stay `OSError` with errno and
+path.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class RegionNotFoundError(MemlaneError, FileNotFoundError):
 
 class LayoutError(MemlaneError, ValueError):
     """
-    Sound bytes that do not fit: no region of ours, another layout version, another geometry, another
-    kind of object. Facts: `name`, `found`, `expected`.
+    Sound bytes that do not fit: no region of ours, another layout version, another geometry,
+    another kind of object. Facts: `name`, `found`, `expected`.
     """
 
 
@@ -56,11 +57,15 @@ class CorruptedError(MemlaneError, ValueError):
 
 
 class TruncatedError(MemlaneError, OSError):
-    """The file below a mapping is shorter than it must be. Facts: `name`, `expected`, `found` (bytes)."""
+    """
+    The file below a mapping is shorter than it must be. Facts: `name`, `expected`, `found` (bytes).
+    """
 
 
 class ClosedError(MemlaneError, ValueError):
-    """*This process* closed the object (or was taken for dead because its descriptors were closed)."""
+    """
+    *This process* closed the object (or was taken for dead because its descriptors were closed).
+    """
 
 
 class RoleTakenError(MemlaneError):
@@ -71,14 +76,17 @@ class RoleTakenError(MemlaneError):
 
 
 class PeerGoneError(MemlaneError, ConnectionError):
-    """Asked for by `require_peer=True`: the producers there were have died or left, nothing is left to get."""
+    """
+    Asked for by `require_peer=True`: the producers there were have died or left, nothing is left to
+    get.
+    """
 
 
 class RecordTooLargeError(MemlaneError, ValueError):
     """The record can never fit, however long one waits. Facts: `nbytes`, `max_record`."""
 
 
-class ShutDown(MemlaneError):  # noqa: N818
+class ShutDown(MemlaneError):
     """The ring was shut down: for `put` at once, for `get` when everything has been drained."""
 
 
@@ -91,4 +99,6 @@ class Empty(MemlaneError, queue.Empty):
 
 
 class Lapped(MemlaneError):
-    """A subscriber was too slow; reading goes on behind the gap. Facts: `lost`, the exact number."""
+    """
+    A subscriber was too slow; reading goes on behind the gap. Facts: `lost`, the exact number.
+    """

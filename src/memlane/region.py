@@ -2,9 +2,9 @@
 """
 Region: one shared object that carries many; its creation, its names, its end.
 
-A region is a mapping with a header of ours in front (src/core/layout.h). Nobody ever sees a half-made one: it gets
-its name when it is complete and its creator is present. A name changes only under presence, the read lock that the
-kernel keeps for as long as a process has the region mapped.
+A region is a mapping with a header of ours in front (src/core/layout.h). Nobody ever sees a
+half-made one: it gets its name when it is complete and its creator is present. A name changes only
+under presence, the read lock that the kernel keeps for as long as a process has the region mapped.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import reduction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from memlane import _arguments, _core, doorbell
+from memlane import _arguments, _core, doorbell, names
 from memlane._core import Mapping, Membership
 from memlane.errors import (
     ClosedError,
@@ -34,30 +34,18 @@ from memlane.errors import (
     MemlaneError,
     RegionExistsError,
     RegionNotFoundError,
-    TruncatedError,
 )
+from memlane.names import Name
+from memlane.region_object import Entry, RegionObject
 
 if TYPE_CHECKING:
     from memlane.counter import Counter
     from memlane.ring import Ring
     from memlane.slot import Layout, Slot, SlotTable
 
-Name = str | os.PathLike[str] | None
 Wait = Literal["adaptive", "spin", "sleep"]
-#: An entry of the directory: name, kind, offset, nbytes, geometry, schema.
-Entry = tuple[str, int, int, int, tuple[int, ...], str]
-ObjectT = TypeVar("ObjectT", bound="RegionObject")
-
-SHARED_MEMORY = Path("/dev/shm")
-PREFIX = "memlane."
-#: Where O_TMPFILE is missing a new region bears such a name until it is complete; no user name starts with a dot.
-NEW_PREFIX = ".memlane-new."
 BACKINGS = {1: "named", 2: "path", 3: "memfd", 4: "anonymous"}
-_NAMED, _PATH, _MEMFD, _ANONYMOUS = 1, 2, 3, 4
-
-#: How long open waits for one who holds presence for a moment, by opening or sweeping at the same time. Arbitrary,
-#: far above what either takes.
-_PRESENCE_PATIENCE_S = 5.0
+_MEMFD, _ANONYMOUS = 3, 4
 _F_ADD_SEALS, _SEALS = 1033, 0x0001 | 0x0002 | 0x0004  # SEAL, SHRINK, GROW of linux/fcntl.h
 
 
@@ -81,14 +69,16 @@ class Participant:
     alive: bool
 
 
-# ---- what this process has open --------------------------------------------------------------------
+# ---- what this process has open ------------------------------------------------------------------
 
 
 class _Registry:
     """One membership per region, process and access, however often the region is opened."""
 
     def __init__(self) -> None:
-        self._members: weakref.WeakValueDictionary[tuple[int, int, bool], Membership] = weakref.WeakValueDictionary()
+        self._members: weakref.WeakValueDictionary[tuple[int, int, bool], Membership] = (
+            weakref.WeakValueDictionary()
+        )
         self._lock = threading.Lock()
         self._epoch = _core.fork_epoch()
 
@@ -116,122 +106,20 @@ class _Registry:
 _registry = _Registry()
 
 
-# ---- files and names ---------------------------------------------------------------------------------
-
-
-def _place(name: Name) -> tuple[Path | None, int, str]:
-    """Where a region of this name is: path, backing, and how to call it in an error text."""
-    if name is None:
-        return None, _MEMFD, "unnamed region"
-    if isinstance(name, os.PathLike):
-        path = Path(os.path.abspath(os.fsdecode(name)))
-        return path, _PATH, f"region {str(name)!r}"
-    return SHARED_MEMORY / (PREFIX + _arguments.name(name)), _NAMED, f"region {name!r}"
-
-
-def _new_file(directory: Path, permissions: int, region_id: int) -> tuple[int, Path | None]:
-    """A new file without a name in *directory*; where there are none, with a temporary one that sweep knows."""
-    flags = os.O_RDWR | os.O_CLOEXEC
-    try:
-        return os.open(directory, flags | os.O_TMPFILE, permissions), None
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-            raise
-    path = directory / f"{NEW_PREFIX}{region_id:016x}"
-    return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, permissions), path
-
-
-def _link(descriptor: int, temporary: Path | None, path: Path, called: str) -> None:
-    """Give a complete region its name, which must be free."""
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # With a directory descriptor this is linkat with AT_SYMLINK_FOLLOW; a plain link would be EXDEV.
-        source = f"/proc/self/fd/{descriptor}" if temporary is None else str(temporary)
-        os.link(source, path, src_dir_fd=directory, follow_symlinks=True)
-    except FileExistsError:
-        raise RegionExistsError(
-            f"{called} exists already; open it, or unlink it first", name=str(path), errno=errno.EEXIST
-        ) from None
-    finally:
-        os.close(directory)
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _header(region_id: int, backing: int, nbytes: int, permissions: int) -> tuple[bytes, int]:
-    return _core.header_bytes(
-        nbytes, region_id=region_id, backing=backing, permissions=permissions, libc=doorbell.libc()
-    )
-
-
-def _check_file(descriptor: int, path: Path, called: str, owner: int | None) -> os.stat_result:
-    """Refuse whatever must not be joined: other kinds of files, other people's, network file systems, stumps."""
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        raise LayoutError(
-            f"{called} is no regular file; check the name", name=str(path), expected="a region", found="no regular file"
-        )
-    allowed = {os.geteuid(), 0} if owner is None else {owner}
-    if found.st_uid not in allowed:
-        raise PermissionError(
-            errno.EPERM,
-            f"{called} belongs to user {found.st_uid}, expected {' or '.join(map(str, sorted(allowed)))}; "
-            f"pass owner={found.st_uid} if you trust that user",
-            str(path),
-        )
-    if _core.is_network_file(descriptor):
-        raise OSError(
-            errno.EOPNOTSUPP, f"{called} is on a network file system, where locks prove nothing; use a local one", str(path)
-        )
-    begin = os.pread(descriptor, 8, 0)
-    if begin != _core.MAGIC and (begin or found.st_size):
-        raise LayoutError(
-            f"{called} is no region of memlane: it does not begin with the magic number; check the name",
-            name=str(path),
-            expected="a region",
-            found="other bytes",
-        )
-    if found.st_size < _core.HEADER_NBYTES:
-        raise TruncatedError(
-            f"{called} has {found.st_size} bytes, a region has at least {_core.HEADER_NBYTES}; remove it",
-            name=str(path),
-            expected=_core.HEADER_NBYTES,
-            found=found.st_size,
-        )
-    return found
-
-
-def _be_present(descriptor: int, *, may_be_alone: bool, called: str) -> bool:
-    """Take presence; True if nobody else has the region, who then is kept out until presence is shared again."""
-    end = time.monotonic() + _PRESENCE_PATIENCE_S
-    while True:
-        if may_be_alone and _core.presence_lock(descriptor, True):
-            return True
-        if _core.presence_lock(descriptor):
-            return False
-        if time.monotonic() > end:
-            raise OSError(errno.EBUSY, f"{called} is being opened alone or swept by a process that does not go on; find it")
-        time.sleep(0.0005)
-
-
-def _still_leads_to(path: Path, found: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.lstat(path), found)
-    except FileNotFoundError:
-        return False
-
-
 class Region:
     """
     A piece of shared memory with a directory of objects: rings, slots, counters.
 
-    Made by `create`, `open` or `open_or_create`. A context manager; leaving it closes, and never unlinks. However often
-    a process opens a region, it has it once. Pickles to child processes: a memfd, a named or a file-backed region under
-    every start method, one made with `anonymous=True` by fork only.
+    Made by `create`, `open` or `open_or_create`. A context manager; leaving it closes, and never
+    unlinks. However often a process opens a region, it has it once. Pickles to child processes: a
+    memfd, a named or a file-backed region under every start method, one made with `anonymous=True`
+    by fork only.
     """
 
     def __init__(self) -> None:
-        raise TypeError("a Region is made by Region.create, open or open_or_create, not by calling the class")
+        raise TypeError(
+            "a Region is made by Region.create, open or open_or_create, not by calling the class"
+        )
 
     _member: Membership
     _name: Name
@@ -246,13 +134,13 @@ class Region:
         member.handles += 1
         region._member = member
         region._name = name
-        region._path = _place(name)[0]
+        region._path = names.place(name)[0]
         region._objects = weakref.WeakSet()
         region._warns = warns
         region._closed = False
         return region
 
-    # ---- creating and opening ------------------------------------------------------------------------
+    # ---- creating and opening --------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -262,9 +150,10 @@ class Region:
         Make a new region, empty but for its header.
 
         Args:
-            name: A str names POSIX shared memory, an os.PathLike a file; None makes a memfd, which has no name and
-                leaves nothing behind.
-            nbytes: Room for objects, in bytes or as text like "64 MiB". Memory is reserved as objects are made.
+            name: A str names POSIX shared memory, an os.PathLike a file; None makes a memfd, which
+                has no name and leaves nothing behind.
+            nbytes: Room for objects, in bytes or as text like "64 MiB". Memory is reserved as
+                objects are made.
             permissions: File permission bits, whatever the umask.
             anonymous: With name None: MAP_ANONYMOUS memory, which travels by fork only.
 
@@ -285,7 +174,7 @@ class Region:
         fill: Callable[[Self], object] | None = None,
     ) -> Self:
         """Create, with what *fill* puts in before anybody else can see the region."""
-        path, backing, called = _place(name)
+        path, backing, called = names.place(name)
         wanted = _arguments.size(nbytes, "nbytes")
         permissions = _arguments.permissions(permissions)
         if anonymous:
@@ -298,29 +187,41 @@ class Region:
         if path is None:
             descriptor = os.memfd_create("memlane", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         else:
-            descriptor, temporary = _new_file(path.parent, permissions, region_id)
+            descriptor, temporary = names.new_file(path.parent, permissions, region_id)
         try:
             if path is not None and _core.is_network_file(descriptor):
                 raise OSError(
                     errno.EOPNOTSUPP,
-                    f"{called} would be on a network file system, where locks prove nothing; use a local one",
+                    f"{called} would be on a network file system, where locks prove nothing; use a "
+                    "local one",
                     str(path),
                 )
             if not _core.presence_lock(descriptor):
-                raise OSError(errno.EAGAIN, f"the new file of {called} was locked by somebody else; try again")
+                raise OSError(
+                    errno.EAGAIN, f"the new file of {called} was locked by somebody else; try again"
+                )
             if backing == _ANONYMOUS:
                 os.ftruncate(descriptor, _core.PAGE_SIZE)  # a companion that only bears the locks
                 mapping = Mapping.anonymous(total, no_reserve=True)
             else:
                 os.ftruncate(descriptor, total)
                 os.fchmod(descriptor, permissions)
-                _core.reserve(descriptor, 0, _core.RESERVED_AT_CREATION_NBYTES, path=None if path is None else str(path))
+                _core.reserve(
+                    descriptor,
+                    0,
+                    _core.RESERVED_AT_CREATION_NBYTES,
+                    path=None if path is None else str(path),
+                )
                 if backing == _MEMFD:
                     fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
                 mapping = Mapping.from_fd(descriptor, "r+", nbytes=total)
             mapping[: len(header)] = header
             member = Membership(
-                mapping, descriptor, name=called, path=None if path is None else str(path), readonly=False
+                mapping,
+                descriptor,
+                name=called,
+                path=None if path is None else str(path),
+                readonly=False,
             )
         except BaseException:
             os.close(descriptor)
@@ -337,7 +238,7 @@ class Region:
             if fill is not None:
                 fill(region)
             if path is not None:
-                _link(descriptor, temporary, path, called)
+                names.link(descriptor, temporary, path, called)
         except BaseException:
             region.close()
             if temporary is not None:
@@ -371,9 +272,11 @@ class Region:
             TruncatedError, CorruptedError: its bytes are not those of a sound region.
             PermissionError: not readable or writable, or owned by somebody else.
         """
-        path, _, called = _place(name)
+        path, _, called = names.place(name)
         if path is None:
-            raise TypeError("open needs a name, got None; a region without a name travels by pickle or fork")
+            raise TypeError(
+                "open needs a name, got None; a region without a name travels by pickle or fork"
+            )
         end = None if timeout is None else time.monotonic() + _seconds(timeout)
         pause = 0.0005
         while True:
@@ -382,7 +285,8 @@ class Region:
                 return cls._of(member, name)
             if end is not None and time.monotonic() >= end:
                 raise RegionNotFoundError(
-                    f"{called} does not exist; create it, check the name, or wait for it with timeout=",
+                    f"{called} does not exist; create it, check the name, or wait for it with "
+                    "timeout=",
                     name=str(path),
                     errno=errno.ENOENT,
                 )
@@ -390,7 +294,9 @@ class Region:
             pause = min(2 * pause, 0.02)
 
     @classmethod
-    def _open_once(cls, path: Path, called: str, readonly: bool, owner: int | None) -> Membership | None:
+    def _open_once(
+        cls, path: Path, called: str, readonly: bool, owner: int | None
+    ) -> Membership | None:
         """One try; None: there is nothing under the name."""
         while True:
             try:
@@ -409,10 +315,10 @@ class Region:
                 raise
             owned = True
             try:
-                found = _check_file(descriptor, path, called, owner)
-                alone = _be_present(descriptor, may_be_alone=not readonly, called=called)
+                found = names.check_file(descriptor, path, called, owner)
+                alone = names.be_present(descriptor, may_be_alone=not readonly, called=called)
                 # Between open and presence the name may have been swept or unlinked.
-                if not _still_leads_to(path, found):
+                if not names.still_leads_to(path, found):
                     continue
                 with _registry.lock():
                     known = _registry.find(found.st_dev, found.st_ino, readonly)
@@ -425,7 +331,9 @@ class Region:
                     os.close(descriptor)
 
     @classmethod
-    def _attach(cls, descriptor: int, called: str, path: str | None, readonly: bool, alone: bool) -> Membership:
+    def _attach(
+        cls, descriptor: int, called: str, path: str | None, readonly: bool, alone: bool
+    ) -> Membership:
         """Map a region whose presence is ours. Takes the descriptor over, also when it fails."""
         try:
             mapping = Mapping.from_fd(descriptor, "r" if readonly else "r+")
@@ -487,7 +395,7 @@ class Region:
             except RegionExistsError:
                 pass
 
-    # ---- facts -------------------------------------------------------------------------------------
+    # ---- facts -----------------------------------------------------------------------------------
 
     @property
     def name(self) -> Name:
@@ -515,12 +423,15 @@ class Region:
 
     def _check(self) -> Membership:
         if self._closed:
-            raise ClosedError(f"this handle of {self._member.name} is closed; open the region again")
+            raise ClosedError(
+                f"this handle of {self._member.name} is closed; open the region again"
+            )
         return self._member
 
     def participants(self) -> list[Participant]:
         """
-        Tell who is in the region with a row of the table: every process that takes roles or announces itself.
+        Tell who is in the region with a row of the table: every process that takes roles or
+        announces itself.
 
         Raises:
             ClosedError: this process closed the region.
@@ -531,14 +442,24 @@ class Region:
         ]
 
     def stats(self) -> dict[str, Any]:
-        """Tell what is going on, as plain dicts and lists: sizes, participants, and what each object says of itself."""
+        """
+        Tell what is going on, as plain dicts and lists: sizes, participants, and what each object
+        says of itself.
+        """
         member = self._check()
         entries = member.entries()
-        used = max((offset + nbytes for _, _, offset, nbytes, _, _ in entries), default=member.objects_offset)
+        used = max(
+            (offset + nbytes for _, _, offset, nbytes, _, _ in entries),
+            default=member.objects_offset,
+        )
         objects: dict[str, Any] = {}
         for entry in entries:
             with self._wrap(entry) as found:
-                objects[entry[0]] = {"kind": type(found).__name__.lower(), "nbytes": entry[3], **found.stats()}
+                objects[entry[0]] = {
+                    "kind": type(found).__name__.lower(),
+                    "nbytes": entry[3],
+                    **found.stats(),
+                }
         return {
             "name": None if self._name is None else os.fspath(self._name),
             "backing": self.backing,
@@ -550,7 +471,8 @@ class Region:
 
     def join(self) -> None:
         """
-        Take a row of the table now, not at first use: before dropping privileges or closing descriptors.
+        Take a row of the table now, not at first use: before dropping privileges or closing
+        descriptors.
 
         Raises:
             PermissionError: opened read-only, or the file may not be opened any more.
@@ -559,7 +481,7 @@ class Region:
         """
         self._check().join()
 
-    # ---- objects ------------------------------------------------------------------------------------
+    # ---- objects ---------------------------------------------------------------------------------
 
     def ring(
         self,
@@ -577,11 +499,13 @@ class Region:
 
         Args:
             name: 1 to 63 bytes of UTF-8.
-            capacity: Bytes of records for each producer, rounded up to pages; reserved when a producer comes.
+            capacity: Bytes of records for each producer, rounded up to pages; reserved when a
+                producer comes.
             producers: How many there can be at a time, 1 to 1,000; 16 unless asked.
             consumers: "one".
             records: How many records a producer's lane holds at most; capacity / 64 unless asked.
-            wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep" never spins.
+            wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep"
+                never spins.
             timeout: Longest wait for another process that is making an object, in seconds.
 
         Raises:
@@ -593,7 +517,14 @@ class Region:
         from memlane.ring import Ring
 
         return Ring._in(
-            self, name, capacity=capacity, producers=producers, consumers=consumers, records=records, wait=wait, timeout=timeout
+            self,
+            name,
+            capacity=capacity,
+            producers=producers,
+            consumers=consumers,
+            records=records,
+            wait=wait,
+            timeout=timeout,
         )
 
     def slot(
@@ -615,7 +546,14 @@ class Region:
         from memlane.slot import Slot
 
         return Slot._in(
-            self, name, layout, 1, writers=writers, copies=copies, watchers=watchers, timeout=timeout
+            self,
+            name,
+            layout,
+            1,
+            writers=writers,
+            copies=copies,
+            watchers=watchers,
+            timeout=timeout,
         )
 
     def table(
@@ -630,7 +568,8 @@ class Region:
         timeout: float | None = 10,
     ) -> SlotTable:
         """
-        Open the table of slots *name*, or make it if a layout is given and there is none. See `SlotTable.create`.
+        Open the table of slots *name*, or make it if a layout is given and there is none. See
+        `SlotTable.create`.
 
         Raises:
             KeyError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
@@ -638,7 +577,14 @@ class Region:
         from memlane.slot import SlotTable
 
         return SlotTable._in(
-            self, name, layout, slots, writers=writers, copies=copies, watchers=watchers, timeout=timeout
+            self,
+            name,
+            layout,
+            slots,
+            writers=writers,
+            copies=copies,
+            watchers=watchers,
+            timeout=timeout,
         )
 
     def counter(self, name: str, *, timeout: float | None = 10) -> Counter:
@@ -657,7 +603,8 @@ class Region:
             if entry[1] == kind._kind and kind._is(entry):
                 return kind._of(self, entry)
         raise LayoutError(
-            f"object {entry[0]!r} of {self._member.name} has kind {entry[1]}, which this library does not know",
+            f"object {entry[0]!r} of {self._member.name} has kind {entry[1]}, which this library "
+            "does not know",
             name=entry[0],
             expected=[kind._kind for kind in RegionObject._classes()],
             found=entry[1],
@@ -700,14 +647,20 @@ class Region:
             return found, False
         encoded = name.encode()
         if not 1 <= len(encoded) <= 63 or b"\0" in encoded:
-            raise ValueError(f"the name of an object must have 1 to 63 bytes of UTF-8 and no NUL, got {name!r}")
+            raise ValueError(
+                f"the name of an object must have 1 to 63 bytes of UTF-8 and no NUL, got {name!r}"
+            )
         described = schema.encode()
         if len(described) > _core.SCHEMA_NBYTES:
-            raise ValueError(f"the layout of {name!r} takes {len(described)} bytes to describe, at most {_core.SCHEMA_NBYTES} fit")
+            raise ValueError(
+                f"the layout of {name!r} takes {len(described)} bytes to describe, at most "
+                f"{_core.SCHEMA_NBYTES} fit"
+            )
         if member.backing == _ANONYMOUS and not member.is_native:
             raise RuntimeError(
-                f"cannot make {name!r} in {member.name} after the fork: the other processes could not find its "
-                "semaphores; make it before, or use a region with name None, which is a memfd"
+                f"cannot make {name!r} in {member.name} after the fork: the other processes could "
+                "not find its semaphores; make it before, or use a region with name None, which is "
+                "a memfd"
             )
         with self._creating(timeout):
             found = self._find(name)  # somebody may have been faster
@@ -715,13 +668,18 @@ class Region:
                 return found, False
 
             def initialise(offset: int) -> None:
-                """Doorbells that are made with the object; for MAP_ANONYMOUS all, since they cannot be made later."""
+                """
+                Doorbells that are made with the object; for MAP_ANONYMOUS all, since they cannot be
+                made later.
+                """
                 assert isinstance(member.doorbells, doorbell.DoorbellSet)
                 at_once, later = _core.doorbell_offsets(kind, offset, geometry)
                 for place in at_once + (later if member.backing == _ANONYMOUS else []):
                     member.doorbells.at(place, True)
 
-            member.add_entry(encoded, kind, nbytes, geometry, described, reserved_nbytes, initialise)
+            member.add_entry(
+                encoded, kind, nbytes, geometry, described, reserved_nbytes, initialise
+            )
         entry = self._find(name)
         assert entry is not None
         return entry, True
@@ -729,13 +687,14 @@ class Region:
     def _creating(self, timeout: float | None) -> _Creating:
         return _Creating(self._member, timeout)
 
-    # ---- the end ----------------------------------------------------------------------------------------
+    # ---- the end ---------------------------------------------------------------------------------
 
     def close(self) -> None:
         """
         Be done with the region in this process: with all objects that this handle gave out.
 
-        Calls under way and loans keep row, roles and memory until they are through. The name stays. Never fails.
+        Calls under way and loans keep row, roles and memory until they are through. The name stays.
+        Never fails.
         """
         if self._closed:
             return
@@ -749,10 +708,11 @@ class Region:
 
     def unlink(self) -> None:
         """
-        Take the name away, for everybody; who has the region open goes on using it. Works after `close`, too.
+        Take the name away, for everybody; who has the region open goes on using it. Works after
+        `close`, too.
 
-        A region without a name has nothing to unlink. A name that is gone already, or leads to another region by
-        now, is left alone.
+        A region without a name has nothing to unlink. A name that is gone already, or leads to
+        another region by now, is left alone.
 
         Raises:
             PermissionError: the name may not be removed.
@@ -761,15 +721,19 @@ class Region:
             return
         called = self._member.name
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(
+                self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            )
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP):
                 doorbell.remove_set(self._member.region_id)
                 return
             raise
         try:
-            _be_present(descriptor, may_be_alone=False, called=called)
-            if _region_id(descriptor) == self._member.region_id and _still_leads_to(self._path, os.fstat(descriptor)):
+            names.be_present(descriptor, may_be_alone=False, called=called)
+            if names.region_id_of(descriptor) == self._member.region_id and names.still_leads_to(
+                self._path, os.fstat(descriptor)
+            ):
                 os.unlink(self._path)
             doorbell.remove_set(self._member.region_id)
         finally:
@@ -786,14 +750,19 @@ class Region:
         if getattr(self, "_closed", True) or sys.is_finalizing():
             return
         if self._warns and self._member.is_native:
-            warnings.warn(f"{self._member.name} was never closed; use it in a with, or close it", ResourceWarning, 2, self)
+            warnings.warn(
+                f"{self._member.name} was never closed; use it in a with, or close it",
+                ResourceWarning,
+                2,
+                self,
+            )
         self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.nbytes} bytes, {self.backing}"
         return f"<memlane.{type(self).__name__} {self._name!r}, {state}>"
 
-    # ---- travelling -------------------------------------------------------------------------------------
+    # ---- travelling ------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
         member = self._check()
@@ -802,39 +771,50 @@ class Region:
         if member.backing == _ANONYMOUS:
             if spawning:
                 raise MemlaneError(
-                    f"{member.name} is MAP_ANONYMOUS memory, which travels by fork only; make it with name None and "
-                    "without anonymous=True, then it is a memfd and travels under every start method"
+                    f"{member.name} is MAP_ANONYMOUS memory, which travels by fork only; make it "
+                    "with name None and without anonymous=True, then it is a memfd and travels "
+                    "under every start method"
                 )
         elif spawning:
             handed_over = reduction.DupFd(member.base)
-        name = None if self._name is None else self._name if isinstance(self._name, str) else Path(self._name)
-        return _rebuild, (type(self), member.region_id, name, member.readonly, os.getpid(), member.base, handed_over)
+        name = (
+            None
+            if self._name is None
+            else self._name
+            if isinstance(self._name, str)
+            else Path(self._name)
+        )
+        return _rebuild, (
+            type(self),
+            member.region_id,
+            name,
+            member.readonly,
+            os.getpid(),
+            member.base,
+            handed_over,
+        )
 
-    # ---- all names -----------------------------------------------------------------------------------------
+    # ---- all names -----------------------------------------------------------------------------
 
     @staticmethod
     def names() -> list[str]:
-        """The names of all regions in POSIX shared memory that this user may look at, in use or not, sorted."""
-        found = []
-        for path in SHARED_MEMORY.glob(PREFIX + "*"):
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            except OSError:
-                continue
-            try:
-                if stat.S_ISREG(os.fstat(descriptor).st_mode) and _region_id(descriptor):
-                    found.append(path.name.removeprefix(PREFIX))
-            finally:
-                os.close(descriptor)
-        return sorted(found)
+        """The names of all regions in POSIX shared memory that this user may look at, sorted."""
+        return names.all_names()
+
+
+def _header(region_id: int, backing: int, nbytes: int, permissions: int) -> tuple[bytes, int]:
+    return _core.header_bytes(
+        nbytes, region_id=region_id, backing=backing, permissions=permissions, libc=doorbell.libc()
+    )
 
 
 class _Creating:
     """
-    To be the one who adds an object: the kernel's lock on the creation byte, polled with a deadline.
+    To be the one who adds an object: the kernel's lock on the creation byte, polled with a
+    deadline.
 
-    It goes with a process that dies, and its holder is named to those who wait. Threads of one process share the
-    lock description, so a lock of the process stands before it.
+    It goes with a process that dies, and its holder is named to those who wait. Threads of one
+    process share the lock description, so a lock of the process stands before it.
     """
 
     def __init__(self, member: Membership, timeout: float | None) -> None:
@@ -845,15 +825,19 @@ class _Creating:
     def __enter__(self) -> None:
         left = -1 if self._end is None else max(0.0, self._end - time.monotonic())
         if not self._lock.acquire(timeout=left):
-            raise TimeoutError(f"another thread of this process has not finished making an object in {self._member.name}")
+            raise TimeoutError(
+                "another thread of this process has not finished making an object in "
+                f"{self._member.name}"
+            )
         try:
             pause = 0.0005
             while not self._member.try_lock_creation():
                 if self._end is not None and time.monotonic() >= self._end:
                     holder = self._member.creation_holder
                     raise TimeoutError(
-                        f"process {holder} has not finished making an object in {self._member.name}; wait longer, or see "
-                        "what holds it up: everything else goes on"
+                        f"process {holder} has not finished making an object in "
+                        f"{self._member.name}; wait longer, or see what holds it up: everything "
+                        "else goes on"
                     )
                 time.sleep(pause)
                 pause = min(2 * pause, 0.02)
@@ -877,14 +861,6 @@ def _seconds(timeout: float) -> float:
     return timeout
 
 
-def _region_id(descriptor: int) -> int:
-    """The id in the header of the region behind a descriptor; 0 if it is none."""
-    begin = os.pread(descriptor, 32, 0)
-    if len(begin) < 32 or begin[:8] != _core.MAGIC:
-        return 0
-    return int.from_bytes(begin[24:32], sys.byteorder)
-
-
 def _rebuild(
     cls: type[Region],
     region_id: int,
@@ -894,30 +870,43 @@ def _rebuild(
     base: int,
     handed_over: Any,
 ) -> Region:
-    """Unpickle: the region this process has, the descriptor handed over while spawning, or the sender's."""
+    """
+    Unpickle: the region this process has, the descriptor handed over while spawning, or the
+    sender's.
+    """
     passed = -1 if handed_over is None else handed_over.detach()
     try:
         with _registry.lock():
             known = _registry.find_id(region_id, readonly)
             if known is not None:
                 return cls._of(known, name, warns=False)
-            path, _, called = _place(name)
+            path, _, called = names.place(name)
             sources = [f"/proc/self/fd/{passed}" if passed >= 0 else f"/proc/{pid}/fd/{base}"]
             if path is not None:
                 sources.append(str(path))
             for source in sources:
                 try:
                     # A description of our own: the sender's locks and ours must not be the same.
-                    descriptor = os.open(source, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK)
+                    descriptor = os.open(
+                        source,
+                        (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK,
+                    )
                 except OSError:
                     continue
                 owned = True
                 try:
-                    if not stat.S_ISREG(os.fstat(descriptor).st_mode) or _region_id(descriptor) != region_id:
+                    if (
+                        not stat.S_ISREG(os.fstat(descriptor).st_mode)
+                        or names.region_id_of(descriptor) != region_id
+                    ):
                         continue
-                    alone = _be_present(descriptor, may_be_alone=path is not None and not readonly, called=called)
+                    alone = names.be_present(
+                        descriptor, may_be_alone=path is not None and not readonly, called=called
+                    )
                     owned = False
-                    member = Region._attach(descriptor, called, None if path is None else str(path), readonly, alone)
+                    member = Region._attach(
+                        descriptor, called, None if path is None else str(path), readonly, alone
+                    )
                 finally:
                     if owned:
                         os.close(descriptor)
@@ -926,192 +915,9 @@ def _rebuild(
         if passed >= 0:
             os.close(passed)
     raise RegionNotFoundError(
-        f"the region {name!r} with id {region_id:016x} is not to be had from process {pid}: it has gone, closed it, or is "
-        "out of reach; pass it while the child is started, keep it open in the sender, or use a name",
+        f"the region {name!r} with id {region_id:016x} is not to be had from process {pid}: it has "
+        "gone, closed it, or is out of reach; pass it while the child is started, keep it open in "
+        "the sender, or use a name",
         name=name,
         errno=errno.ENOENT,
     )
-
-
-# ---- sweeping -------------------------------------------------------------------------------------------
-
-
-def sweep() -> list[str]:
-    """
-    Remove every named region, and every set of semaphores, that nobody has open. Returns what was removed.
-
-    What is in use is never touched, also across pid namespaces: the kernel's locks decide. Files of other users are left
-    alone, unless root sweeps. Never waits.
-    """
-    removed = []
-    for path in [*SHARED_MEMORY.glob(PREFIX + "*"), *SHARED_MEMORY.glob(NEW_PREFIX + "*")]:
-        try:
-            # Always a description of our own: through one that we have the region open with we would be alone.
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            continue
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or os.geteuid() not in (0, found.st_uid):
-                continue
-            is_new = path.name.startswith(NEW_PREFIX)
-            if not is_new and not _region_id(descriptor):
-                continue
-            if _core.presence_lock(descriptor, True) and _still_leads_to(path, found):
-                os.unlink(path)
-                removed.append(path.name if is_new else path.name.removeprefix(PREFIX))
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
-    return removed + list(doorbell.sweep_sets())
-
-
-# ---- what the objects of a region have in common ------------------------------------------------------------
-
-
-class RegionObject:
-    """An object in a region: a ring, a slot, a table of slots, a counter. It may have the region to itself."""
-
-    _kind: ClassVar[int]
-    _region: Region
-    _object_name: str
-    _owns: bool
-
-    @classmethod
-    def _is(cls, _entry: Entry) -> bool:
-        """Whether an entry of this kind is one of this class."""
-        return True
-
-    @staticmethod
-    def _classes() -> list[type[RegionObject]]:
-        from memlane.counter import Counter
-        from memlane.ring import Ring
-        from memlane.slot import Slot, SlotTable
-
-        return [Ring, Slot, SlotTable, Counter]
-
-    @classmethod
-    def _of(cls, region: Region, entry: Entry) -> Self:
-        raise NotImplementedError
-
-    def _settle(self, region: Region, name: str) -> None:
-        """Belong to a region that carries other objects, too."""
-        self._region = region
-        self._object_name = name
-        self._owns = False
-        region._objects.add(self)
-
-    @classmethod
-    def _expect(cls, region: Region, name: str, entry: Entry | None) -> Entry:
-        """What `region.ring(name)` and its like have found, or the error that says otherwise."""
-        if entry is None:
-            raise KeyError(f"{region._member.name} has no object {name!r}; give its geometry to make it")
-        if entry[1] != cls._kind or not cls._is(entry):
-            found = type(region._wrap(entry)).__name__
-            raise LayoutError(
-                f"object {name!r} of {region._member.name} is a {found}, expected a {cls.__name__}; open it as that",
-                name=name,
-                expected=cls.__name__,
-                found=found,
-            )
-        return entry
-
-    @classmethod
-    def _alone(cls, region: Region, open_it: Callable[[Region], Self]) -> Self:
-        """An object that has this region to itself: closing one closes the other."""
-        try:
-            made = open_it(region)
-        except BaseException:
-            region.close()
-            raise
-        made._own()
-        return made
-
-    def _own(self) -> None:
-        self._owns = True
-
-    @classmethod
-    def _only_entry(cls, region: Region) -> Entry:
-        """The entry of the object that a region was made for."""
-        entries = region._check().entries()
-        if len(entries) != 1:
-            raise LayoutError(
-                f"{region._member.name} carries {len(entries)} objects, expected one; use Region.open and the object's name",
-                name=str(region.name),
-                expected=1,
-                found=len(entries),
-            )
-        return cls._expect(region, entries[0][0], entries[0])
-
-    @property
-    def name(self) -> Name:
-        """The name of the object; of one that has a region to itself, that of the region."""
-        return self._region.name if self._owns else self._object_name
-
-    @property
-    def region(self) -> Region:
-        """The region it lives in."""
-        return self._region
-
-    def stats(self) -> dict[str, Any]:
-        """Tell what is going on, as plain dicts and lists."""
-        raise NotImplementedError
-
-    def _leave(self) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """
-        Be done with it in this process. Calls under way and loans are not disturbed. The name stays. Never fails.
-        """
-        self._leave()
-        if self._owns:
-            self._region.close()
-
-    def unlink(self) -> None:
-        """
-        Take the name away, for everybody; who has it open goes on using it. Works after `close`, too.
-
-        Raises:
-            ValueError: it shares its region with other objects; unlink the region.
-        """
-        if not self._owns:
-            raise ValueError(f"{self._object_name!r} shares its region with other objects; unlink the region")
-        self._region.unlink()
-
-    def __enter__(self) -> Self:
-        self._region._check()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __del__(self) -> None:
-        # One that owns its region is warned of by the region.
-        if hasattr(self, "_region") and not sys.is_finalizing():
-            self._leave()
-
-    def __repr__(self) -> str:
-        return f"<memlane.{type(self).__name__} {self.name!r} in {self._region!r}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_object, (type(self), self._region, self._object_name, self._owns, self._travels_with())
-
-    def _travels_with(self) -> dict[str, Any]:
-        """What a handle keeps when it is pickled, beside its region."""
-        return {}
-
-    def _arrive_with(self, _kept: dict[str, Any]) -> None:
-        """What it does with that."""
-
-
-def _rebuild_object(cls: type[ObjectT], region: Region, name: str, owns: bool, kept: dict[str, Any]) -> ObjectT:
-    made = cls._of(region, cls._expect(region, name, region._find(name)))
-    made._arrive_with(kept)
-    if owns:
-        made._own()
-    return made

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Ring: every record to exactly one consumer, in order per producer. The verbs are in the extension."""
+"""
+Ring: every record to exactly one consumer, in order per producer. The verbs are in the extension.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from typing import Any, Literal, Self
 from memlane import _arguments, _core
 from memlane._core import Consumer, Producer, RingBase
 from memlane.errors import LayoutError
-from memlane.region import Entry, Region, RegionObject, Wait
+from memlane.region import Region, Wait
+from memlane.region_object import Entry, RegionObject
 
 _PRODUCERS = 16
 _OBJECT_NAME = "ring"
@@ -19,19 +22,25 @@ _OBJECT_NAME = "ring"
 
 class Ring(RingBase, RegionObject):
     """
-    A ring of records between processes: bytes in, the same bytes out, in the order of each producer.
+    A ring of records between processes: bytes in, the same bytes out, in the order of each
+    producer.
 
-    `Ring(...)` makes one without a name, to be passed to child processes; `create`, `open` and `open_or_create` use a
-    name; `region.ring(...)` puts it beside other objects. Each producer has a lane of its own, so that a slow, stopped
-    or dead one delays nobody else. `put` and `get` here use this process's default handle of each role; `producer()`
-    and `consumer()` make handles that can be closed one by one.
+    `Ring(...)` makes one without a name, to be passed to child processes; `create`, `open` and
+    `open_or_create` use a name; `region.ring(...)` puts it beside other objects. Each producer has
+    a lane of its own, so that a slow, stopped or dead one delays nobody else. `put` and `get` here
+    use this process's default handle of each role; `producer()` and `consumer()` make handles that
+    can be closed one by one.
 
     Args:
-        capacity: Bytes of records for each producer, in bytes or as text like "8 MiB"; rounded up to pages.
+        capacity: Bytes of records for each producer, in bytes or as text like "8 MiB"; rounded up
+            to pages.
         producers: How many there can be at a time, 1 to 1,000.
-        consumers: "one": one process at a time gets; another one takes over when it has left or died.
-        records: How many records a producer's lane holds at most, 1 to 2**24; capacity / 64 unless asked.
-        wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep" never spins.
+        consumers: "one": one process at a time gets; another one takes over when it has left or
+            died.
+        records: How many records a producer's lane holds at most, 1 to 2**24; capacity / 64 unless
+            asked.
+        wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep" never
+            spins.
         anonymous: Use MAP_ANONYMOUS memory, which travels by fork only, in place of a memfd.
 
     Raises:
@@ -53,7 +62,9 @@ class Ring(RingBase, RegionObject):
     ) -> None:
         geometry = _geometry(capacity, producers, consumers, records)
         _check_wait(wait)
-        region = Region._create(None, _core.ring_shape(*geometry[:3])[0], 0o600, anonymous, _filled(geometry))
+        region = Region._create(
+            None, _core.ring_shape(*geometry[:3])[0], 0o600, anonymous, _filled(geometry)
+        )
         self._lead_to(region._member, self._only_entry(region), wait=wait)
         self._settle(region, _OBJECT_NAME)
         self._wait = wait
@@ -76,7 +87,8 @@ class Ring(RingBase, RegionObject):
         wait: Wait = "adaptive",
     ) -> Self:
         """
-        Make a ring in a new region of its own. A str names POSIX shared memory, an os.PathLike a file.
+        Make a ring in a new region of its own. A str names POSIX shared memory, an os.PathLike a
+        file.
 
         Raises:
             RegionExistsError: the name is taken.
@@ -102,7 +114,8 @@ class Ring(RingBase, RegionObject):
         Open a ring that has a region of its own, waiting up to *timeout* seconds for it to appear.
 
         Raises:
-            RegionNotFoundError, LayoutError, TruncatedError, CorruptedError, PermissionError: as `Region.open`.
+            RegionNotFoundError, LayoutError, TruncatedError, CorruptedError, PermissionError: as
+                `Region.open`.
         """
         _check_wait(wait)
         region = Region.open(name, timeout=timeout, owner=owner)
@@ -180,8 +193,8 @@ class Ring(RingBase, RegionObject):
         for what, value in asked.items():
             if value is not None and value != found[what]:
                 raise LayoutError(
-                    f"ring {name!r} of {region._member.name} has {what}={found[what]}, expected {value}; ask for what it has, "
-                    "or make it under another name",
+                    f"ring {name!r} of {region._member.name} has {what}={found[what]}, expected "
+                    f"{value}; ask for what it has, or make it under another name",
                     name=name,
                     expected=value,
                     found=found[what],
@@ -211,7 +224,8 @@ class Ring(RingBase, RegionObject):
 
     def consumer(self) -> Consumer:
         """
-        Make a handle of the consumer; all such handles of this process share the role, which is taken at first use.
+        Make a handle of the consumer; all such handles of this process share the role, which is
+        taken at first use.
 
         Raises:
             ClosedError: this process closed the ring.
@@ -259,12 +273,20 @@ def _geometry(
     nbytes = _arguments.size(capacity, "capacity")
     page = 4096
     if not 1 <= nbytes <= 1 << 35:
-        raise ValueError(f"capacity must be from 1 byte to 32 GiB for each producer, got {capacity!r}")
+        raise ValueError(
+            f"capacity must be from 1 byte to 32 GiB for each producer, got {capacity!r}"
+        )
     nbytes = -(-nbytes // page) * page
     lanes = _arguments.positive(producers, "producers", 1000)
     if consumers != "one":
-        raise ValueError(f"consumers must be 'one', got {consumers!r}; several consumers come with a later version")
+        raise ValueError(
+            f"consumers must be 'one', got {consumers!r}; several consumers come with a later "
+            "version"
+        )
     most = 1 << 24
-    count = min(nbytes // 64, most) if records is None else _arguments.positive(records, "records", most)
+    count = (
+        min(nbytes // 64, most)
+        if records is None
+        else _arguments.positive(records, "records", most)
+    )
     return lanes, nbytes, count, 1
-

@@ -2,7 +2,8 @@
 """
 Slot and SlotTable: the latest value. The verbs are in the extension; here is what values look like.
 
-A layout is described by a text that the directory keeps, so that other programs can open a slot without naming it:
+A layout is described by a text that the directory keeps, so that other programs can open a slot
+without naming it:
 
     bytes:N          N bytes
     struct:FORMAT    a format of the struct module; values are tuples
@@ -23,9 +24,11 @@ from typing import Any, Literal, Self, TypeAlias
 from memlane import _arguments, _core
 from memlane._core import SlotBase
 from memlane.errors import LayoutError
-from memlane.region import Entry, Region, RegionObject
+from memlane.region import Region
+from memlane.region_object import Entry, RegionObject
 
-#: A struct format, a number of bytes, a ctypes.Structure class, or anything that numpy takes for a dtype.
+#: A struct format, a number of bytes, a ctypes.Structure class, or anything that numpy takes for a
+#: dtype.
 Layout: TypeAlias = Any
 
 _COPIES = 4
@@ -52,7 +55,9 @@ def _codec(layout: Layout) -> _Codec:
         except struct.error as wrong:
             raise ValueError(f"a str is a struct format, and {layout!r} is none: {wrong}") from None
         return _Codec(f"struct:{layout}", packed.size, packed.pack, True, packed.unpack)
-    if isinstance(layout, type) and issubclass(layout, (ctypes.Structure, ctypes.Union, ctypes.Array)):
+    if isinstance(layout, type) and issubclass(
+        layout, (ctypes.Structure, ctypes.Union, ctypes.Array)
+    ):
         return _ctypes_codec(layout)
     if hasattr(layout, "__index__") and not isinstance(layout, bool):
         nbytes = _arguments.size(layout, "layout")
@@ -66,7 +71,13 @@ def _ctypes_codec(layout: Any) -> _Codec:
             raise TypeError(f"this slot holds {layout.__name__}, got {type(value).__name__}")
         return memoryview(value).cast("B")
 
-    return _Codec(f"ctypes:{layout.__name__}:{ctypes.sizeof(layout)}", ctypes.sizeof(layout), encode, False, layout.from_buffer_copy)
+    return _Codec(
+        f"ctypes:{layout.__name__}:{ctypes.sizeof(layout)}",
+        ctypes.sizeof(layout),
+        encode,
+        False,
+        layout.from_buffer_copy,
+    )
 
 
 def _numpy_codec(layout: Any) -> _Codec:
@@ -74,13 +85,15 @@ def _numpy_codec(layout: Any) -> _Codec:
         import numpy as np
     except ImportError:
         raise TypeError(
-            f"layout must be a struct format, a number of bytes or a ctypes.Structure, got {layout!r}; for dtypes install numpy"
+            "layout must be a struct format, a number of bytes or a ctypes.Structure, got "
+            f"{layout!r}; for dtypes install numpy"
         ) from None
     try:
         dtype = np.dtype(layout)
     except TypeError:
         raise TypeError(
-            f"layout must be a struct format, a number of bytes, a ctypes.Structure or a dtype, got {layout!r}"
+            "layout must be a struct format, a number of bytes, a ctypes.Structure or a dtype, "
+            f"got {layout!r}"
         ) from None
     if dtype.hasobject:
         raise TypeError(f"a dtype with Python objects cannot be shared, got {dtype!r}")
@@ -122,7 +135,8 @@ def _codec_of(schema: str, nbytes: int, name: str) -> _Codec:
         ) from None
     if codec.nbytes != nbytes:
         raise LayoutError(
-            f"slot {name!r} has values of {nbytes} bytes, its layout {schema[:80]!r} says {codec.nbytes}",
+            f"slot {name!r} has values of {nbytes} bytes, its layout {schema[:80]!r} says "
+            f"{codec.nbytes}",
             name=name,
             expected=codec.nbytes,
             found=nbytes,
@@ -131,14 +145,17 @@ def _codec_of(schema: str, nbytes: int, name: str) -> _Codec:
 
 
 def _chosen(entry: Entry, layout: Layout | None) -> _Codec:
-    """The codec for an existing slot: the one its directory describes, which must be the one asked for."""
+    """
+    The codec for an existing slot: the one its directory describes, which must be the one asked
+    for.
+    """
     if layout is None:
         return _codec_of(entry[5], entry[4][1], entry[0])
     asked = _codec(layout)
     if asked.schema != entry[5]:
         raise LayoutError(
-            f"slot {entry[0]!r} has layout {entry[5]!r}, expected {asked.schema!r}; ask for what it has, or make it under "
-            "another name",
+            f"slot {entry[0]!r} has layout {entry[5]!r}, expected {asked.schema!r}; ask for what "
+            "it has, or make it under another name",
             name=entry[0],
             expected=asked.schema,
             found=entry[5],
@@ -183,12 +200,9 @@ class _Slots(RegionObject):
         owner: int | None,
     ) -> Self:
         region = Region.open(name, timeout=timeout, readonly=readonly, owner=owner)
-
-        def open_it(region: Region) -> Self:
-            entry = cls._only_entry(region)
-            return cls._of(region, entry, _chosen(entry, layout))
-
-        return cls._alone(region, open_it)
+        return cls._alone(
+            region, lambda region: cls._checked(region, cls._only_entry(region), layout, ())
+        )
 
     @classmethod
     def _opened_or_made(
@@ -211,18 +225,23 @@ class _Slots(RegionObject):
             owner,
             lambda region: _add(region, cls._object_name_alone, codec, geometry, None),
         )
-        return cls._alone(region, lambda region: cls._checked(region, cls._only_entry(region), layout, geometry))
+        return cls._alone(
+            region, lambda region: cls._checked(region, cls._only_entry(region), layout, geometry)
+        )
 
     @classmethod
-    def _checked(cls, region: Region, entry: Entry, layout: Layout, geometry: tuple[int | None, ...]) -> Self:
+    def _checked(
+        cls, region: Region, entry: Entry, layout: Layout | None, geometry: tuple[int | None, ...]
+    ) -> Self:
         """A handle of an existing one, whose geometry must be what was asked for."""
         codec = _chosen(entry, layout)
         named = ("slots", "nbytes", "copies", "watchers", "writers")
         for what, asked, found in zip(named, geometry, entry[4], strict=False):
             if asked is not None and asked != found:
                 raise LayoutError(
-                    f"{cls.__name__.lower()} {entry[0]!r} of {region._member.name} has {what}={found}, expected {asked}; ask for "
-                    "what it has, or make it under another name",
+                    f"{cls.__name__.lower()} {entry[0]!r} of {region._member.name} has "
+                    f"{what}={found}, expected {asked}; ask for what it has, or make it under "
+                    "another name",
                     name=entry[0],
                     expected=asked,
                     found=found,
@@ -256,7 +275,13 @@ class _Slots(RegionObject):
         )
         entry, _ = _add(region, name, codec, geometry, timeout)
         cls._expect(region, name, entry)
-        asked = (slots, codec.nbytes, copies, watchers, None if writers is None else _WRITERS[writers])
+        asked = (
+            slots,
+            codec.nbytes,
+            copies,
+            watchers,
+            None if writers is None else _WRITERS[writers],
+        )
         return cls._checked(region, entry, layout, asked)
 
     @classmethod
@@ -266,7 +291,8 @@ class _Slots(RegionObject):
 
 class Slot(SlotBase, _Slots):
     """
-    The latest value of something: published by one writer, read whole by anyone, whatever happens to the writer.
+    The latest value of something: published by one writer, read whole by anyone, whatever happens
+    to the writer.
 
     Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.slot(...)`.
     """
@@ -288,13 +314,16 @@ class Slot(SlotBase, _Slots):
         Make a slot in a new region of its own.
 
         Args:
-            name: A str names POSIX shared memory, an os.PathLike a file; None: unnamed, to be passed to children.
-            layout: A struct format (always, for a str; values are tuples), a number of bytes, a numpy dtype, or a
-                ctypes.Structure.
-            writers: "one" holds the role until it closes or dies; "many" take turns, publish by publish.
-            copies: How many versions lie in memory, a power of two from 2 to 256: more of them let slow readers of
-                large values keep up with a fast writer.
-            watchers: How many threads can sleep in `wait_newer` at once, 0 to 64; more of them poll.
+            name: A str names POSIX shared memory, an os.PathLike a file; None: unnamed, to be
+                passed to children.
+            layout: A struct format (always, for a str; values are tuples), a number of bytes, a
+                numpy dtype, or a ctypes.Structure.
+            writers: "one" holds the role until it closes or dies; "many" take turns, publish by
+                publish.
+            copies: How many versions lie in memory, a power of two from 2 to 256: more of them let
+                slow readers of large values keep up with a fast writer.
+            watchers: How many threads can sleep in `wait_newer` at once, 0 to 64; more of them
+                poll.
             permissions: File permission bits, whatever the umask.
 
         Raises:
@@ -318,13 +347,15 @@ class Slot(SlotBase, _Slots):
         Open a slot that has a region of its own.
 
         Args:
-            layout: If given, what it must have. A ctypes.Structure has to be given, else values are bytes.
+            layout: If given, what it must have. A ctypes.Structure has to be given, else values are
+                bytes.
             timeout: How long to wait for the name to appear, in seconds; None waits for ever.
             readonly: Without write access: one can read, and `wait_newer` polls.
             owner: User id that must own it; by default one's own or root.
 
         Raises:
-            RegionNotFoundError, LayoutError, TruncatedError, CorruptedError, PermissionError: as `Region.open`.
+            RegionNotFoundError, LayoutError, TruncatedError, CorruptedError, PermissionError: as
+                `Region.open`.
         """
         return cls._opened(name, layout, timeout, readonly, owner)
 
@@ -357,7 +388,12 @@ class Slot(SlotBase, _Slots):
         slot = cls.__new__(cls)
         slot._layout = codec or _chosen(entry, None)
         slot._lead_to(
-            region._check(), entry, 0, slot._layout.encode, slot._layout.spreads, slot._layout.decode
+            region._check(),
+            entry,
+            0,
+            slot._layout.encode,
+            slot._layout.spreads,
+            slot._layout.decode,
         )
         slot._settle(region, entry[0])
         return slot
@@ -371,7 +407,8 @@ class Slot(SlotBase, _Slots):
 
 class SlotTable(_Slots):
     """
-    Many slots of one layout under one name: `table[i]` is a slot. Each slot has a writer of its own.
+    Many slots of one layout under one name: `table[i]` is a slot. Each slot has a writer of its
+    own.
 
     Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.table(...)`.
     """
@@ -395,7 +432,8 @@ class SlotTable(_Slots):
         permissions: int = 0o600,
     ) -> Self:
         """
-        Make a table of *slots* slots, 2 to 2**20, in a new region of its own. *watchers* is for all of them together.
+        Make a table of *slots* slots, 2 to 2**20, in a new region of its own. *watchers* is for all
+        of them together.
 
         Raises:
             As `Slot.create`.
@@ -429,9 +467,14 @@ class SlotTable(_Slots):
         permissions: int = 0o600,
         owner: int | None = None,
     ) -> Self:
-        """Open the table of this name if there is one, and check what it is; else make it. Errors as `Slot.create`."""
+        """
+        Open the table of this name if there is one, and check what it is; else make it. Errors as
+        `Slot.create`.
+        """
         _arguments.positive(slots - 1, "slots - 1", 1 << 20)
-        return cls._opened_or_made(name, layout, slots, writers, copies, watchers, permissions, owner)
+        return cls._opened_or_made(
+            name, layout, slots, writers, copies, watchers, permissions, owner
+        )
 
     @classmethod
     def _is(cls, entry: Entry) -> bool:
@@ -446,7 +489,12 @@ class SlotTable(_Slots):
         for index in range(entry[4][0]):
             slot = SlotBase.__new__(SlotBase)
             slot._lead_to(
-                region._check(), entry, index, table._layout.encode, table._layout.spreads, table._layout.decode
+                region._check(),
+                entry,
+                index,
+                table._layout.encode,
+                table._layout.spreads,
+                table._layout.decode,
             )
             table._slots.append(slot)
         table._closed = False
@@ -463,7 +511,9 @@ class SlotTable(_Slots):
         return len(self._slots)
 
     def __getitem__(self, index: int) -> SlotBase:
-        """Slot *index*, with the verbs of Slot; IndexError if there is none. It belongs to the table."""
+        """
+        Slot *index*, with the verbs of Slot; IndexError if there is none. It belongs to the table.
+        """
         return self._slots[index]
 
     def __iter__(self) -> Iterator[SlotBase]:
@@ -471,8 +521,8 @@ class SlotTable(_Slots):
 
     def read_all(self) -> list[Any]:
         """
-        Read every slot: a list of the latest values, None for those that were never published. Each value is whole; the
-        list is not one moment.
+        Read every slot: a list of the latest values, None for those that were never published. Each
+        value is whole; the list is not one moment.
         """
         return [slot.read() if slot.version else None for slot in self._slots]
 
@@ -483,14 +533,20 @@ class SlotTable(_Slots):
 
     def stats(self) -> dict[str, Any]:
         """What it holds, as a plain dict."""
-        return {"layout": self._layout.schema, "slots": len(self), "versions": [slot.version for slot in self._slots]}
+        return {
+            "layout": self._layout.schema,
+            "slots": len(self),
+            "versions": [slot.version for slot in self._slots],
+        }
 
 
 def _add(
     region: Region, name: str, codec: _Codec, geometry: tuple[int, ...], timeout: float | None
 ) -> tuple[Entry, bool]:
     nbytes = _core.slots_shape(*geometry)
-    return region._find_or_add(name, _core.KIND_SLOTS, geometry, nbytes, nbytes, codec.schema, timeout)
+    return region._find_or_add(
+        name, _core.KIND_SLOTS, geometry, nbytes, nbytes, codec.schema, timeout
+    )
 
 
 def _geometry(

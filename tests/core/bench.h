@@ -9,6 +9,9 @@
 #include "check.h"
 #include "core/lane.h"
 
+/* Out of line: a test file calls these a hundred times. */
+#define BENCH __attribute__((noinline, unused)) static
+
 struct bench {
     struct memlane_ring_control *ring;
     struct memlane_lane lane;
@@ -16,7 +19,7 @@ struct bench {
     struct memlane_consumer consumer;
 };
 
-static inline void bench_free(struct bench *bench) {
+BENCH void bench_free(struct bench *bench) {
     free(bench->ring);
     free(bench->lane.control);
     free(bench->lane.descriptors);
@@ -24,7 +27,7 @@ static inline void bench_free(struct bench *bench) {
 }
 
 /* A lane whose first record will be number `s`, adopted by its producer and started by its consumer. */
-static inline struct bench bench_new_at(uint64_t capacity, uint64_t records, uint64_t s) {
+BENCH struct bench bench_new_at(uint64_t capacity, uint64_t records, uint64_t s) {
     struct bench bench;
     uint64_t descriptors = 1;
     while (descriptors < records)
@@ -47,52 +50,52 @@ static inline struct bench bench_new_at(uint64_t capacity, uint64_t records, uin
     return bench;
 }
 
-static inline struct bench bench_new(uint64_t capacity, uint64_t records) {
+BENCH struct bench bench_new(uint64_t capacity, uint64_t records) {
     return bench_new_at(capacity, records, 0);
 }
 
 /* A process died: its private state is gone, and a new one starts from the shared bytes alone. */
-static inline enum memlane_status bench_new_producer(struct bench *bench) {
+BENCH enum memlane_status bench_new_producer(struct bench *bench) {
     memset(&bench->producer, 0xa5, sizeof bench->producer);
     bench->producer.lane = bench->lane;
     bench->producer.ring = bench->ring;
     return memlane_producer_adopt(&bench->producer);
 }
 
-static inline void bench_new_consumer(struct bench *bench) {
+BENCH void bench_new_consumer(struct bench *bench) {
     memset(&bench->consumer, 0xa5, sizeof bench->consumer);
     bench->consumer.lane = bench->lane;
     memlane_consumer_start(&bench->consumer);
 }
 
-static inline uint64_t bench_head(const struct bench *bench) { return atomic_load(&bench->lane.control->head); }
+BENCH uint64_t bench_head(const struct bench *bench) { return atomic_load(&bench->lane.control->head); }
 
-static inline uint64_t bench_state(const struct bench *bench, uint64_t s) {
+BENCH uint64_t bench_state(const struct bench *bench, uint64_t s) {
     return atomic_load(&memlane_descriptor_of(&bench->lane, s)->state);
 }
 
-static inline void bench_set_state(struct bench *bench, uint64_t s, enum memlane_state kind) {
+BENCH void bench_set_state(struct bench *bench, uint64_t s, enum memlane_state kind) {
     atomic_store(&memlane_descriptor_of(&bench->lane, s)->state, memlane_state(s, kind));
 }
 
-static inline void bench_set_extent(struct bench *bench, uint64_t s, uint64_t offset, uint64_t nbytes) {
+BENCH void bench_set_extent(struct bench *bench, uint64_t s, uint64_t offset, uint64_t nbytes) {
     atomic_store(&memlane_descriptor_of(&bench->lane, s)->extent, memlane_extent_word(offset, nbytes));
 }
 
 /* The bytes of the record with this seed: each depends on where it stands. */
-static inline void bench_fill(unsigned char *bytes, size_t nbytes, uint64_t seed) {
+BENCH void bench_fill(unsigned char *bytes, size_t nbytes, uint64_t seed) {
     for (size_t i = 0; i < nbytes; i++)
         bytes[i] = (unsigned char)(seed * 131 + i * 29 + (seed >> 8) + 7);
 }
 
-static inline void bench_check_payload(const unsigned char *bytes, size_t nbytes, uint64_t seed) {
+BENCH void bench_check_payload(const unsigned char *bytes, size_t nbytes, uint64_t seed) {
     for (size_t i = 0; i < nbytes; i++)
         CHECK_EQUAL((unsigned char)(seed * 131 + i * 29 + (seed >> 8) + 7), bytes[i]);
 }
 
 /* Put a record of `nbytes` with the bytes of `seed`. */
-static inline enum memlane_status bench_put(struct bench *bench, size_t nbytes, uint64_t seed) {
-    unsigned char *record = check_allocate(1 * sizeof(void *), nbytes);
+BENCH enum memlane_status bench_put(struct bench *bench, size_t nbytes, uint64_t seed) {
+    unsigned char *record = check_allocate(8, nbytes);
     bench_fill(record, nbytes, seed);
     enum memlane_status status = memlane_producer_put(&bench->producer, record, nbytes);
     free(record);
@@ -100,7 +103,7 @@ static inline enum memlane_status bench_put(struct bench *bench, size_t nbytes, 
 }
 
 /* Peek, passing what a consumer before released; on MEMLANE_OK the payload is checked. */
-static inline enum memlane_status bench_peek(struct bench *bench, size_t nbytes, uint64_t seed, uint64_t *s,
+BENCH enum memlane_status bench_peek(struct bench *bench, size_t nbytes, uint64_t seed, uint64_t *s,
                                              struct memlane_extent *extent) {
     enum memlane_status status = memlane_consumer_peek(&bench->consumer, s, extent);
     if (status == MEMLANE_BUSY) {
@@ -115,7 +118,7 @@ static inline enum memlane_status bench_peek(struct bench *bench, size_t nbytes,
 }
 
 /* Get the next record and check that it is the one of `nbytes` and `seed`. */
-static inline enum memlane_status bench_get(struct bench *bench, size_t nbytes, uint64_t seed) {
+BENCH enum memlane_status bench_get(struct bench *bench, size_t nbytes, uint64_t seed) {
     uint64_t s;
     struct memlane_extent extent;
     enum memlane_status status = bench_peek(bench, nbytes, seed, &s, &extent);
@@ -125,7 +128,7 @@ static inline enum memlane_status bench_get(struct bench *bench, size_t nbytes, 
 }
 
 /* Borrow the next record; its number. */
-static inline uint64_t bench_borrow(struct bench *bench, size_t nbytes, uint64_t seed) {
+BENCH uint64_t bench_borrow(struct bench *bench, size_t nbytes, uint64_t seed) {
     uint64_t s;
     struct memlane_extent extent;
     CHECK_EQUAL(MEMLANE_OK, bench_peek(bench, nbytes, seed, &s, &extent));
@@ -133,7 +136,7 @@ static inline uint64_t bench_borrow(struct bench *bench, size_t nbytes, uint64_t
     return s;
 }
 
-static inline enum memlane_status bench_look(struct bench *bench) {
+BENCH enum memlane_status bench_look(struct bench *bench) {
     uint64_t s;
     struct memlane_extent extent;
     return memlane_consumer_peek(&bench->consumer, &s, &extent);

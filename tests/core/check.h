@@ -38,23 +38,29 @@ static size_t check_count;
 #define CHECK_BYTES(expected, actual, nbytes)                                                           \
     check_bytes(expected, actual, nbytes, #actual, __FILE__, __LINE__)
 
-static inline void check_equal(uint64_t expected, uint64_t actual, const char *what, const char *file,
-                               int line) {
-    if (expected == actual)
-        return;
+/* Out of line, or every check of a file would carry it. */
+__attribute__((noinline, noreturn, unused)) static void check_failed(uint64_t expected, uint64_t actual,
+                                                                     const char *what, const char *file,
+                                                                     int line) {
     fprintf(stderr, "%s:%d: expected %" PRIu64 " (0x%" PRIx64 "), found %" PRIu64 " (0x%" PRIx64 ") in %s\n",
             file, line, expected, expected, actual, actual, what);
     abort();
 }
 
-static inline void check_bytes(const void *expected, const void *actual, size_t nbytes, const char *what,
-                               const char *file, int line) {
+static inline void check_equal(uint64_t expected, uint64_t actual, const char *what, const char *file,
+                               int line) {
+    if (expected != actual)
+        check_failed(expected, actual, what, file, line);
+}
+
+__attribute__((noinline, unused)) static void check_bytes(const void *expected, const void *actual,
+                                                          size_t nbytes, const char *what, const char *file,
+                                                          int line) {
     const unsigned char *left = expected, *right = actual;
     for (size_t i = 0; i < nbytes; i++)
         if (left[i] != right[i]) {
-            fprintf(stderr, "%s:%d: expected 0x%02x, found 0x%02x at byte %zu of %zu in %s\n", file, line,
-                    left[i], right[i], i, nbytes, what);
-            abort();
+            fprintf(stderr, "byte %zu of %zu: ", i, nbytes);
+            check_failed(left[i], right[i], what, file, line);
         }
 }
 

@@ -246,6 +246,31 @@ TEST(a_batch_is_limited_by_records_too_and_an_entry_too_large_ends_it) {
     bench_free(&bench);
 }
 
+TEST(many_are_looked_at_only_as_far_as_they_are_ready_and_sound) {
+    struct bench bench = bench_new_at(256, 8, 5);
+    struct memlane_extent extents[8];
+    enum memlane_status status;
+    uint64_t s;
+    CHECK_EQUAL(0, memlane_consumer_peek_many(&bench.consumer, 8, &s, extents, &status));
+    CHECK_EQUAL(MEMLANE_EMPTY, status);
+    for (uint64_t i = 5; i < 11; i++)
+        CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, i, i));
+    CHECK_EQUAL(1, memlane_consumer_peek_many(&bench.consumer, 1, &s, extents, &status));
+    CHECK_EQUAL(6, memlane_consumer_peek_many(&bench.consumer, 8, &s, extents, &status));
+    CHECK_EQUAL(5, s);
+    for (uint64_t i = 0; i < 6; i++) {
+        CHECK_EQUAL(5 + i, extents[i].nbytes);
+        bench_check_payload(bench.lane.bytes + extents[i].offset, 5 + i, 5 + i);
+    }
+    bench_set_state(&bench, 12, MEMLANE_STATE_READY); /* staged behind 11, which is not committed */
+    CHECK_EQUAL(6, memlane_consumer_peek_many(&bench.consumer, 8, &s, extents, &status));
+    bench_set_extent(&bench, 9, 0, 257);
+    CHECK_EQUAL(4, memlane_consumer_peek_many(&bench.consumer, 8, &s, extents, &status));
+    bench_set_state(&bench, 7, MEMLANE_STATE_FREE); /* a consumer before released it */
+    CHECK_EQUAL(2, memlane_consumer_peek_many(&bench.consumer, 8, &s, extents, &status));
+    bench_free(&bench);
+}
+
 TEST(a_batch_may_wrap_inside_itself) {
     struct bench bench = bench_new(64, 16);
     size_t done = 99;
@@ -611,6 +636,11 @@ TEST(a_waiter_asks_to_be_woken_for_a_quarter_of_the_records_or_of_the_bytes) {
     CHECK(!memlane_consumer_freed(&bench.consumer, 1, 1023 - 16));
     CHECK(memlane_consumer_freed(&bench.consumer, 1, 17));
     CHECK(!memlane_consumer_freed(&bench.consumer, 3, 0)); /* both counts began anew */
+    bench_free(&bench);
+
+    bench = bench_new(4096, 5); /* 1 of 5 is less than a quarter, 2 are more */
+    CHECK(!memlane_consumer_freed(&bench.consumer, 1, 8));
+    CHECK(memlane_consumer_freed(&bench.consumer, 1, 8));
     bench_free(&bench);
 
     for (uint64_t records = 1; records <= 4; records++) { /* a quarter is never no record at all */

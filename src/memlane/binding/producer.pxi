@@ -256,7 +256,8 @@ cdef class ProducerRole:
                 if status == MEMLANE_BUSY:
                     if self.claim_thread == _get_ident():
                         raise RuntimeError(
-                            f"this thread has a claim open on its lane of {self.ring.name}; commit or abort it first")
+                            f"this thread has a claim open on its lane of {self.ring.name}, or a view of an aborted one "
+                            "is alive; commit or abort it, or del the view, first")
                 elif status != MEMLANE_FULL:
                     if done:
                         return done

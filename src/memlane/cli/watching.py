@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""How the demo shows its progress on stderr: a bar where rich is there and a terminal, else plain lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+#: Takes files and bytes read so far.
+Show = Callable[[int, int], None]
+PLAIN_LINES_PAUSE_S = 1.0
+
+
+@contextmanager
+def shown(files: int) -> Iterator[Show]:
+    """Give a function that shows how many of *files* have been read."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    except ImportError:
+        yield plain_lines(files)
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield plain_lines(files)
+        return
+    columns = (
+        TextColumn("reading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files, {task.fields[megabytes]:.1f} MB"),
+    )
+    # Refreshed by who has news: no thread.
+    with Progress(*columns, console=console, auto_refresh=False) as progress:
+        bar = progress.add_task("", total=files, megabytes=0.0)
+        yield lambda done, nbytes: progress.update(
+            bar, completed=done, megabytes=nbytes / 1e6, refresh=True
+        )
+
+
+def plain_lines(files: int) -> Show:
+    """Show by printing a line now and then."""
+    due = 0.0
+
+    def show(done: int, nbytes: int) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            print(
+                f"read {done:,} of {files:,} files, {nbytes / 1e6:.1f} MB",
+                file=sys.stderr,
+                flush=True,
+            )
+            due = time.monotonic() + PLAIN_LINES_PAUSE_S
+
+    return show

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: MIT
+"""
+Names: where regions are, how they get their names, who may be joined, and what a sweep removes.
+
+A name changes only under presence, the read lock that the kernel keeps for as long as a process has
+the region mapped.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+
+from memlane import _arguments, _core, doorbell
+from memlane.errors import LayoutError, RegionExistsError, TruncatedError
+
+Name = str | os.PathLike[str] | None
+
+SHARED_MEMORY = Path("/dev/shm")
+PREFIX = "memlane."
+#: Where O_TMPFILE is missing a new region bears such a name until it is complete; no user name
+#: starts with a dot.
+NEW_PREFIX = ".memlane-new."
+NAMED, PATH, MEMFD = 1, 2, 3
+
+#: How long open waits for one who holds presence for a moment, by opening or sweeping at the same
+#: time. Arbitrary, far above what either takes.
+_PRESENCE_PATIENCE_S = 5.0
+
+
+def place(name: Name) -> tuple[Path | None, int, str]:
+    """Where a region of this name is: path, backing, and how to call it in an error text."""
+    if name is None:
+        return None, MEMFD, "unnamed region"
+    if isinstance(name, os.PathLike):
+        path = Path(os.path.abspath(os.fsdecode(name)))
+        return path, PATH, f"region {str(name)!r}"
+    return SHARED_MEMORY / (PREFIX + _arguments.name(name)), NAMED, f"region {name!r}"
+
+
+def new_file(directory: Path, permissions: int, region_id: int) -> tuple[int, Path | None]:
+    """
+    A new file without a name in *directory*; where there are none, with a temporary one that sweep
+    knows.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        return os.open(directory, flags | os.O_TMPFILE, permissions), None
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    path = directory / f"{NEW_PREFIX}{region_id:016x}"
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, permissions), path
+
+
+def link(descriptor: int, temporary: Path | None, path: Path, called: str) -> None:
+    """Give a complete region its name, which must be free."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # With a directory descriptor this is linkat with AT_SYMLINK_FOLLOW; a plain link would be
+        # EXDEV.
+        source = f"/proc/self/fd/{descriptor}" if temporary is None else str(temporary)
+        os.link(source, path, src_dir_fd=directory, follow_symlinks=True)
+    except FileExistsError:
+        raise RegionExistsError(
+            f"{called} exists already; open it, or unlink it first",
+            name=str(path),
+            errno=errno.EEXIST,
+        ) from None
+    finally:
+        os.close(directory)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def check_file(descriptor: int, path: Path, called: str, owner: int | None) -> os.stat_result:
+    """
+    Refuse whatever must not be joined: other kinds of files, other people's, network file systems,
+    stumps.
+    """
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise LayoutError(
+            f"{called} is no regular file; check the name",
+            name=str(path),
+            expected="a region",
+            found="no regular file",
+        )
+    allowed = {os.geteuid(), 0} if owner is None else {owner}
+    if found.st_uid not in allowed:
+        raise PermissionError(
+            errno.EPERM,
+            f"{called} belongs to user {found.st_uid}, expected "
+            f"{' or '.join(map(str, sorted(allowed)))}; pass owner={found.st_uid} if you trust "
+            "that user",
+            str(path),
+        )
+    if _core.is_network_file(descriptor):
+        raise OSError(
+            errno.EOPNOTSUPP,
+            f"{called} is on a network file system, where locks prove nothing; use a local one",
+            str(path),
+        )
+    begin = os.pread(descriptor, 8, 0)
+    if begin != _core.MAGIC and (begin or found.st_size):
+        raise LayoutError(
+            f"{called} is no region of memlane: it does not begin with the magic number; check the "
+            "name",
+            name=str(path),
+            expected="a region",
+            found="other bytes",
+        )
+    if found.st_size < _core.HEADER_NBYTES:
+        raise TruncatedError(
+            f"{called} has {found.st_size} bytes, a region has at least {_core.HEADER_NBYTES}; "
+            "remove it",
+            name=str(path),
+            expected=_core.HEADER_NBYTES,
+            found=found.st_size,
+        )
+    return found
+
+
+def be_present(descriptor: int, *, may_be_alone: bool, called: str) -> bool:
+    """
+    Take presence; True if nobody else has the region, who then is kept out until presence is shared
+    again.
+    """
+    end = time.monotonic() + _PRESENCE_PATIENCE_S
+    while True:
+        if may_be_alone and _core.presence_lock(descriptor, True):
+            return True
+        if _core.presence_lock(descriptor):
+            return False
+        if time.monotonic() > end:
+            raise OSError(
+                errno.EBUSY,
+                f"{called} is being opened alone or swept by a process that does not go on; find "
+                "it",
+            )
+        time.sleep(0.0005)
+
+
+def still_leads_to(path: Path, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), found)
+    except FileNotFoundError:
+        return False
+
+
+def region_id_of(descriptor: int) -> int:
+    """The id in the header of the region behind a descriptor; 0 if it is none."""
+    begin = os.pread(descriptor, 32, 0)
+    if len(begin) < 32 or begin[:8] != _core.MAGIC:
+        return 0
+    return int.from_bytes(begin[24:32], sys.byteorder)
+
+
+def all_names() -> list[str]:
+    """The names of all regions in shared memory that this user may look at, sorted."""
+    found = []
+    for path in SHARED_MEMORY.glob(PREFIX + "*"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode) and region_id_of(descriptor):
+                found.append(path.name.removeprefix(PREFIX))
+        finally:
+            os.close(descriptor)
+    return sorted(found)
+
+
+def sweep() -> list[str]:
+    """
+    Remove every named region, and every set of semaphores, that nobody has open. Returns what was
+    removed.
+
+    What is in use is never touched, also across pid namespaces: the kernel's locks decide. Files of
+    other users are left alone, unless root sweeps. Never waits.
+    """
+    removed = []
+    for path in [*SHARED_MEMORY.glob(PREFIX + "*"), *SHARED_MEMORY.glob(NEW_PREFIX + "*")]:
+        try:
+            # Always a description of our own: through one that we have the region open with we
+            # would be alone.
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or os.geteuid() not in (0, found.st_uid):
+                continue
+            is_new = path.name.startswith(NEW_PREFIX)
+            if not is_new and not region_id_of(descriptor):
+                continue
+            if _core.presence_lock(descriptor, True) and still_leads_to(path, found):
+                os.unlink(path)
+                removed.append(path.name if is_new else path.name.removeprefix(PREFIX))
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+    return removed + list(doorbell.sweep_sets())

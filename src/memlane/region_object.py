@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""What the objects of a region have in common: how they are found, close and travel."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from memlane.errors import LayoutError
+from memlane.names import Name
+
+if TYPE_CHECKING:
+    from memlane.region import Region
+
+#: An entry of the directory: name, kind, offset, nbytes, geometry, schema.
+Entry = tuple[str, int, int, int, tuple[int, ...], str]
+ObjectT = TypeVar("ObjectT", bound="RegionObject")
+
+
+class RegionObject:
+    """
+    An object in a region: a ring, a slot, a table of slots, a counter. It may have the region to
+    itself.
+    """
+
+    _kind: ClassVar[int]
+    _region: Region
+    _object_name: str
+    _owns: bool
+
+    @classmethod
+    def _is(cls, _entry: Entry) -> bool:
+        """Whether an entry of this kind is one of this class."""
+        return True
+
+    @staticmethod
+    def _classes() -> list[type[RegionObject]]:
+        from memlane.counter import Counter
+        from memlane.ring import Ring
+        from memlane.slot import Slot, SlotTable
+
+        return [Ring, Slot, SlotTable, Counter]
+
+    @classmethod
+    def _of(cls, region: Region, entry: Entry) -> Self:
+        raise NotImplementedError
+
+    def _settle(self, region: Region, name: str) -> None:
+        """Belong to a region that carries other objects, too."""
+        self._region = region
+        self._object_name = name
+        self._owns = False
+        region._objects.add(self)
+
+    @classmethod
+    def _expect(cls, region: Region, name: str, entry: Entry | None) -> Entry:
+        """What `region.ring(name)` and its like have found, or the error that says otherwise."""
+        if entry is None:
+            raise KeyError(
+                f"{region._member.name} has no object {name!r}; give its geometry to make it"
+            )
+        if entry[1] != cls._kind or not cls._is(entry):
+            found = type(region._wrap(entry)).__name__
+            raise LayoutError(
+                f"object {name!r} of {region._member.name} is a {found}, expected a "
+                f"{cls.__name__}; open it as that",
+                name=name,
+                expected=cls.__name__,
+                found=found,
+            )
+        return entry
+
+    @classmethod
+    def _alone(cls, region: Region, open_it: Callable[[Region], Self]) -> Self:
+        """An object that has this region to itself: closing one closes the other."""
+        try:
+            made = open_it(region)
+        except BaseException:
+            region.close()
+            raise
+        made._own()
+        return made
+
+    def _own(self) -> None:
+        self._owns = True
+
+    @classmethod
+    def _only_entry(cls, region: Region) -> Entry:
+        """The entry of the object that a region was made for."""
+        entries = region._check().entries()
+        if len(entries) != 1:
+            raise LayoutError(
+                f"{region._member.name} carries {len(entries)} objects, expected one; use "
+                "Region.open and the object's name",
+                name=str(region.name),
+                expected=1,
+                found=len(entries),
+            )
+        return cls._expect(region, entries[0][0], entries[0])
+
+    @property
+    def name(self) -> Name:
+        """The name of the object; of one that has a region to itself, that of the region."""
+        return self._region.name if self._owns else self._object_name
+
+    @property
+    def region(self) -> Region:
+        """The region it lives in."""
+        return self._region
+
+    def stats(self) -> dict[str, Any]:
+        """Tell what is going on, as plain dicts and lists."""
+        raise NotImplementedError
+
+    def _leave(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """
+        Be done with it in this process. Calls under way and loans are not disturbed. The name
+        stays. Never fails.
+        """
+        self._leave()
+        if self._owns:
+            self._region.close()
+
+    def unlink(self) -> None:
+        """
+        Take the name away, for everybody; who has it open goes on using it. Works after `close`,
+        too.
+
+        Raises:
+            ValueError: it shares its region with other objects; unlink the region.
+        """
+        if not self._owns:
+            raise ValueError(
+                f"{self._object_name!r} shares its region with other objects; unlink the region"
+            )
+        self._region.unlink()
+
+    def __enter__(self) -> Self:
+        self._region._check()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __del__(self) -> None:
+        # One that owns its region is warned of by the region.
+        if hasattr(self, "_region") and not sys.is_finalizing():
+            self._leave()
+
+    def __repr__(self) -> str:
+        return f"<memlane.{type(self).__name__} {self.name!r} in {self._region!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_object, (
+            type(self),
+            self._region,
+            self._object_name,
+            self._owns,
+            self._travels_with(),
+        )
+
+    def _travels_with(self) -> dict[str, Any]:
+        """What a handle keeps when it is pickled, beside its region."""
+        return {}
+
+    def _arrive_with(self, _kept: dict[str, Any]) -> None:
+        """What it does with that."""
+
+
+def _rebuild_object(
+    cls: type[ObjectT], region: Region, name: str, owns: bool, kept: dict[str, Any]
+) -> ObjectT:
+    made = cls._of(region, cls._expect(region, name, region._find(name)))
+    made._arrive_with(kept)
+    if owns:
+        made._own()
+    return made

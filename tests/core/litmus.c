@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Duels: two threads start one step each at the same moment, thousands of times with varying delays. What
+ * may come out stands above each duel; it goes on until both orders were seen, or it would prove nothing.
+ */
+#include <pthread.h>
+#include <sched.h>
+
+#include "bench.h"
+#include "core/slot.h"
+
+#define ROUNDS 6000
+
+static _Atomic uint64_t round_now, round_done;
+static uint64_t (*other)(void);
+static uint64_t others_outcome;
+static uint64_t left_first, right_first; /* which orders have been seen */
+static struct bench bench;
+static uint64_t offset; /* of a claim that was opened before the round */
+
+static uint64_t wait_until(_Atomic uint64_t *word, uint64_t value) {
+    uint64_t found;
+    for (int tries = 1; (found = atomic_load_explicit(word, memory_order_acquire)) < value; tries++)
+        if (tries % 256 == 0)
+            sched_yield();
+        else
+            memlane_cpu_relax();
+    return found;
+}
+
+/* Each side in turn is the later one, by nothing up to much, so that both orders come about anywhere. */
+static void hesitate(uint64_t *random) {
+    uint64_t most = UINT64_C(1) << check_below(random, 11);
+    for (uint64_t delay = check_below(random, most); delay > 0; delay--)
+        memlane_cpu_relax();
+    if (most == 1)
+        sched_yield(); /* on one processor nothing else lets the other go first */
+}
+
+#define THE_END UINT64_MAX
+
+static void *duel_thread(void *unused) {
+    uint64_t random = 23;
+    for (uint64_t round = 1;; round++) {
+        if (wait_until(&round_now, round) == THE_END)
+            return unused;
+        if (round % 2)
+            hesitate(&random);
+        others_outcome = other();
+        atomic_store_explicit(&round_done, round, memory_order_release);
+    }
+}
+
+/* Set the stage, let both act, judge; ROUNDS times, and on until both orders were seen. */
+static void duel(void (*prepare)(void), uint64_t (*left)(void), uint64_t (*right)(void),
+                 void (*judge)(uint64_t left, uint64_t right)) {
+    pthread_t thread;
+    uint64_t random = 11;
+    left_first = right_first = 0;
+    other = right;
+    atomic_store(&round_now, 0);
+    atomic_store(&round_done, 0);
+    CHECK_EQUAL(0, pthread_create(&thread, NULL, duel_thread, NULL));
+    for (uint64_t round = 1; round <= ROUNDS || left_first == 0 || right_first == 0; round++) {
+        prepare();
+        atomic_store_explicit(&round_now, round, memory_order_release);
+        if (round % 2 == 0)
+            hesitate(&random);
+        uint64_t outcome = left();
+        wait_until(&round_done, round);
+        judge(outcome, others_outcome);
+    }
+    atomic_store_explicit(&round_now, THE_END, memory_order_release);
+    CHECK_EQUAL(0, pthread_join(thread, NULL));
+}
+
+/* ---- a commit against a close -------------------------------------------------------------------- */
+
+static void claim_one(void) {
+    uint64_t next = bench.producer.next + 1; /* whatever the round before did to `next` is behind us */
+    for (uint64_t i = 0; i <= bench.lane.mask; i++)
+        atomic_store(&bench.lane.descriptors[i].state, 0);
+    atomic_store(&bench.lane.control->head, next);
+    atomic_store(&bench.lane.control->tail, next);
+    CHECK_EQUAL(MEMLANE_OK, bench_new_producer(&bench));
+    bench_new_consumer(&bench);
+    CHECK_EQUAL(MEMLANE_OK, memlane_producer_claim(&bench.producer, 8, &offset));
+}
+
+static uint64_t commit_one(void) { return memlane_producer_commit(&bench.producer, offset, 8); }
+
+static uint64_t close_lane(void) { return memlane_consumer_close(&bench.consumer); }
+
+/*  commit   close    what it means
+ *  OK       BUSY     the record is in, and the closer takes it
+ *  CLOSED   CLOSED   nobody will see the record */
+static void judge_commit_and_close(uint64_t commit, uint64_t close) {
+    if (commit == MEMLANE_OK) {
+        CHECK_EQUAL(MEMLANE_BUSY, close);
+        CHECK_EQUAL(MEMLANE_OK, bench_look(&bench));
+        left_first++;
+    } else {
+        CHECK_EQUAL(MEMLANE_CLOSED, commit);
+        CHECK_EQUAL(MEMLANE_CLOSED, close);
+        CHECK_EQUAL(MEMLANE_CLOSED, bench_look(&bench));
+        right_first++;
+    }
+}
+
+TEST(of_a_commit_and_a_close_exactly_one_wins) {
+    bench = bench_new(64, 4);
+    duel(claim_one, commit_one, close_lane, judge_commit_and_close);
+    bench_free(&bench);
+}
+
+/* ---- a first lease against a close --------------------------------------------------------------- */
+
+static void unlease(void) { atomic_store(&bench.lane.control->owner, MEMLANE_OWNER_NEVER); }
+
+static uint64_t lease_lane(void) {
+    return memlane_lane_lease(bench.lane.control, MEMLANE_OWNER_NEVER, 1u << MEMLANE_TAG_ROW_BITS);
+}
+
+static uint64_t close_unleased(void) { return memlane_lane_close_unleased(bench.lane.control); }
+
+static void judge_lease_and_close(uint64_t leased, uint64_t close) {
+    CHECK_EQUAL(leased ? MEMLANE_BUSY : MEMLANE_CLOSED, close);
+    if (leased)
+        left_first++;
+    else
+        right_first++;
+}
+
+TEST(of_a_first_lease_and_a_close_exactly_one_wins) {
+    bench = bench_new(64, 4);
+    duel(unlease, lease_lane, close_unleased, judge_lease_and_close);
+    bench_free(&bench);
+}
+
+/* ---- store buffering: a sleeper and a ringer ----------------------------------------------------- */
+
+static void claim_one_nobody_waits(void) {
+    claim_one();
+    atomic_store(&bench.ring->waiters, 0);
+    atomic_store(&bench.lane.control->waiters, 0);
+}
+
+static uint64_t announce_and_look(void) {
+    memlane_waiters_announce(&bench.ring->waiters);
+    return memlane_consumer_any(&bench.consumer);
+}
+
+static uint64_t commit_and_look(void) {
+    CHECK_EQUAL(MEMLANE_OK, memlane_producer_commit(&bench.producer, offset, 8));
+    return memlane_waiters_any(&bench.ring->waiters);
+}
+
+/*  sees a record   sees a sleeper   what it means
+ *  yes             any              does not sleep
+ *  no              yes              sleeps and is woken
+ *  no              no               FORBIDDEN: sleeps on a ring that is not empty */
+static void judge_looks(uint64_t sees_change, uint64_t sees_sleeper) {
+    CHECK(sees_change || sees_sleeper);
+    left_first += !sees_change;
+    right_first += !sees_sleeper;
+}
+
+TEST(a_consumer_about_to_sleep_and_a_commit_never_miss_each_other) {
+    bench = bench_new(64, 4);
+    duel(claim_one_nobody_waits, announce_and_look, commit_and_look, judge_looks);
+    bench_free(&bench);
+}
+
+static void fill_nobody_waits(void) {
+    claim_one_nobody_waits();
+    while (memlane_producer_put(&bench.producer, "12345678", 8) == MEMLANE_OK) {
+    }
+}
+
+static uint64_t announce_and_look_for_room(void) {
+    memlane_waiters_announce(&bench.lane.control->waiters);
+    return memlane_producer_any(&bench.producer);
+}
+
+static uint64_t free_and_look(void) {
+    CHECK_EQUAL(MEMLANE_OK, bench_look(&bench));
+    memlane_consumer_finish(&bench.consumer, 1, 8);
+    return memlane_waiters_any_fenced(&bench.lane.control->waiters);
+}
+
+TEST(a_producer_about_to_sleep_and_a_record_freed_by_a_plain_store_of_head_never_miss_each_other) {
+    bench = bench_new(64, 4);
+    duel(fill_nobody_waits, announce_and_look_for_room, free_and_look, judge_looks);
+    bench_free(&bench);
+}
+
+/* ---- the same for a slot and its watcher --------------------------------------------------------- */
+
+static struct memlane_slot_control slot_control;
+static _Atomic uint64_t slot_copies[2 * 8];
+static struct memlane_slot slot;
+static uint64_t known; /* the version that the watcher has seen */
+
+static void nobody_armed(void) {
+    known = memlane_slot_version(&slot);
+    atomic_store(&slot_control.armed, 0);
+}
+
+static uint64_t arm_and_look(void) {
+    memlane_armed_announce(&slot_control.armed, 63);
+    return memlane_slot_version(&slot) != known;
+}
+
+static uint64_t publish_and_collect(void) {
+    memlane_slot_publish(&slot, &known, 0, 0);
+    return memlane_armed_collect(&slot_control.armed) != 0;
+}
+
+TEST(a_watcher_about_to_sleep_and_a_publish_never_miss_each_other) {
+    slot = (struct memlane_slot){&slot_control, (unsigned char *)slot_copies, 8, 64, 1};
+    duel(nobody_armed, arm_and_look, publish_and_collect, judge_looks);
+}
+
+/* ---- two releases of neighbours ------------------------------------------------------------------ */
+
+static void borrow_two(void) {
+    claim_one();
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQUAL(MEMLANE_OK, memlane_producer_put(&bench.producer, "12345678", 8));
+        CHECK_EQUAL(MEMLANE_OK, bench_look(&bench));
+        memlane_consumer_borrow(&bench.consumer);
+    }
+}
+
+static uint64_t release_first(void) {
+    memlane_consumer_release(&bench.consumer, bench.producer.next - 2);
+    return bench_head(&bench) == bench.producer.next;
+}
+
+static uint64_t release_second(void) {
+    memlane_consumer_release(&bench.consumer, bench.producer.next - 1);
+    return bench_head(&bench) == bench.producer.next;
+}
+
+/* Whoever is later moves head over both; if neither did, it would stop between them for good. */
+static void judge_releases(uint64_t first_was_last, uint64_t second_was_last) {
+    CHECK_EQUAL(bench.producer.next, bench_head(&bench));
+    CHECK(first_was_last || second_was_last);
+    left_first += !first_was_last;
+    right_first += !second_was_last;
+}
+
+TEST(two_releases_of_neighbours_at_the_same_moment_leave_head_behind_both) {
+    bench = bench_new(64, 4);
+    duel(borrow_two, release_first, release_second, judge_releases);
+    bench_free(&bench);
+}
+
+MAIN

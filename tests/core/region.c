@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Headers, entries and shapes from hostile bytes: each single word that is wrong gets its own answer.
+ */
+#include "check.h"
+#include "core/region.h"
+
+static struct memlane_header header_new(void) {
+    struct memlane_header header;
+    memset(&header, 0, sizeof header);
+    memlane_header_lay_out(&header, 10000);
+    header.backing = MEMLANE_BACKING_MEMFD;
+    return header;
+}
+
+TEST(a_header_as_it_is_laid_out_is_accepted_for_a_file_of_exactly_its_length) {
+    struct memlane_header header = header_new();
+    CHECK_EQUAL(4096, header.table_offset);
+    CHECK_EQUAL(0, header.objects_offset % MEMLANE_ALIGNMENT);
+    CHECK_EQUAL(header.objects_offset + 3 * MEMLANE_ALIGNMENT, header.nbytes);
+    CHECK_EQUAL(MEMLANE_OK, memlane_header_check(&header, header.nbytes));
+    CHECK_EQUAL(MEMLANE_TRUNCATED, memlane_header_check(&header, header.nbytes - 1));
+    CHECK_EQUAL(MEMLANE_TRUNCATED, memlane_header_check(&header, 0));
+    CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_header_check(&header, header.nbytes + 1));
+}
+
+#define CHECK_SPOILED(expected, field, value)                                                           \
+    do {                                                                                                \
+        struct memlane_header header = header_new();                                                    \
+        uint64_t file_nbytes = header.nbytes;                                                           \
+        header.field = (value);                                                                         \
+        CHECK_EQUAL(expected, memlane_header_check(&header, file_nbytes));                              \
+    } while (0)
+
+TEST(each_word_of_a_header_that_is_wrong_has_its_answer) {
+    CHECK_SPOILED(MEMLANE_FOREIGN, magic, 0);
+    CHECK_SPOILED(MEMLANE_FOREIGN, magic, UINT64_C(0x4d454d4c414e450a)); /* the other byte order */
+    CHECK_SPOILED(MEMLANE_NEWER, layout_version, MEMLANE_LAYOUT_VERSION + 1);
+    CHECK_SPOILED(MEMLANE_NEWER, layout_draft, MEMLANE_LAYOUT_DRAFT + 1);
+    CHECK_SPOILED(MEMLANE_OLDER, layout_draft, MEMLANE_LAYOUT_DRAFT - 1);
+    for (int bit = 0; bit < 64; bit++)
+        CHECK_SPOILED(MEMLANE_UNKNOWN_FEATURES, features, UINT64_C(1) << bit);
+    CHECK_SPOILED(MEMLANE_TRUNCATED, nbytes, UINT64_MAX);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, nbytes, 0);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, rows, 0);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, rows, UINT32_MAX);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, rows, MEMLANE_ROWS_MAX - 1); /* then the directory lies elsewhere */
+    CHECK_SPOILED(MEMLANE_CORRUPTED, row_nbytes, 0);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, row_nbytes, 128);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, table_offset, 0);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, entries, 0);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, entries, UINT32_MAX);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, entry_nbytes, 512);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, directory_offset, UINT64_MAX);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, objects_offset, 0);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, objects_offset, UINT64_MAX - 4095);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, backing, 0);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, backing, MEMLANE_BACKING_ANONYMOUS + 1);
+}
+
+TEST(a_header_of_random_words_is_never_accepted_with_a_section_outside_the_file) {
+    uint64_t random = 4711;
+    for (int round = 0; round < 200000; round++) {
+        struct memlane_header header = header_new();
+        uint64_t file_nbytes = header.nbytes;
+        unsigned char *bytes = (unsigned char *)&header;
+        for (uint64_t flips = 1 + check_below(&random, 3); flips > 0; flips--)
+            bytes[8 + check_below(&random, 76)] ^= (unsigned char)(1 << check_below(&random, 8));
+        if (memlane_header_check(&header, file_nbytes) != MEMLANE_OK)
+            continue;
+        CHECK_EQUAL(file_nbytes, header.nbytes);
+        CHECK(memlane_range_fits(header.table_offset, (uint64_t)header.rows * header.row_nbytes, file_nbytes));
+        CHECK(memlane_range_fits(header.directory_offset, (uint64_t)header.entries * header.entry_nbytes,
+                                 header.objects_offset));
+        CHECK(header.objects_offset <= file_nbytes);
+    }
+}
+
+TEST(an_entry_is_believed_only_with_a_name_that_ends_and_an_object_inside_the_region) {
+    struct memlane_header geometry = header_new();
+    struct memlane_entry sound, entry;
+    memset(&sound, 0, sizeof sound);
+    strcpy(sound.name, "prices");
+    sound.offset = geometry.objects_offset;
+    sound.nbytes = geometry.nbytes - geometry.objects_offset;
+    sound.schema_nbytes = sizeof sound.schema;
+    CHECK_EQUAL(MEMLANE_OK, memlane_entry_check(&geometry, &sound));
+
+    entry = sound, entry.name[0] = '\0';
+    CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
+    entry = sound, memset(entry.name, 'x', sizeof entry.name);
+    CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
+    entry = sound, entry.nbytes += 1;
+    CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
+    entry = sound, entry.nbytes = UINT64_MAX;
+    CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
+    entry = sound, entry.offset += 8;
+    CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
+    entry = sound, entry.offset = 0; /* over the header */
+    CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
+    entry = sound, entry.offset = UINT64_MAX - 4095;
+    CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
+    entry = sound, entry.schema_nbytes = sizeof entry.schema + 1;
+    CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
+}
+
+TEST(an_entry_is_counted_after_it_is_written_and_a_hostile_count_ends_at_the_table) {
+    struct memlane_header geometry = header_new();
+    unsigned char *region = check_allocate(MEMLANE_ALIGNMENT, geometry.objects_offset);
+    struct memlane_header *shared = (struct memlane_header *)(void *)region;
+    memcpy(shared, &geometry, sizeof geometry);
+    struct memlane_entry entry;
+    memset(&entry, 7, sizeof entry);
+    CHECK_EQUAL(0, memlane_directory_count(shared, geometry.entries));
+    memlane_directory_add(shared, &geometry, 0, &entry);
+    memlane_directory_add(shared, &geometry, 1, &entry);
+    CHECK_EQUAL(2, memlane_directory_count(shared, geometry.entries));
+    CHECK_BYTES(&entry, region + geometry.directory_offset + sizeof entry, sizeof entry);
+    memlane_directory_add(shared, &geometry, geometry.entries - 1, &entry); /* the last one ends the table */
+    atomic_store(&shared->count, UINT64_MAX);
+    CHECK_EQUAL(geometry.entries, memlane_directory_count(shared, geometry.entries));
+    free(region);
+}
+
+TEST(who_holds_the_creation_byte_is_noted_and_wiped) {
+    struct memlane_header header = header_new();
+    CHECK_EQUAL(0, memlane_creation_holder(&header));
+    memlane_creation_note(&header, 4711);
+    CHECK_EQUAL(4711, memlane_creation_holder(&header));
+    memlane_creation_note(&header, 0);
+    CHECK_EQUAL(0, memlane_creation_holder(&header));
+}
+
+TEST(the_parts_of_a_ring_follow_each_other_without_overlap_up_to_the_largest) {
+    static const uint64_t shapes[][3] = {
+        {1, 4096, 1}, {3, 8192, 5}, {1000, UINT64_C(1) << 35, 1 << 24}, {7, 12288, 256}, {1, 4096, 257},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct memlane_ring_shape shape;
+        CHECK(memlane_ring_lay_out(&shape, shapes[i][0], shapes[i][1], shapes[i][2]));
+        CHECK(shape.descriptors >= shape.records && shape.descriptors / 2 < shape.records);
+        CHECK_EQUAL(0, shape.descriptors & (shape.descriptors - 1));
+        CHECK(shape.data_offset >= 256 + 512 * shape.lanes);
+        CHECK_EQUAL(0, shape.data_offset % MEMLANE_ALIGNMENT);
+        CHECK(shape.bytes_offset >= 16 * shape.descriptors);
+        CHECK_EQUAL(0, shape.bytes_offset % MEMLANE_ALIGNMENT);
+        CHECK_EQUAL(shape.bytes_offset + shape.capacity, shape.data_nbytes);
+        CHECK_EQUAL(shape.data_offset + shape.lanes * shape.data_nbytes, shape.nbytes);
+    }
+}
+
+TEST(a_ring_or_a_table_of_slots_out_of_range_is_refused) {
+    struct memlane_ring_shape ring;
+    CHECK(!memlane_ring_lay_out(&ring, 0, 4096, 1));
+    CHECK(!memlane_ring_lay_out(&ring, 1001, 4096, 1));
+    CHECK(!memlane_ring_lay_out(&ring, 1, 0, 1));
+    CHECK(!memlane_ring_lay_out(&ring, 1, 4095, 1));
+    CHECK(!memlane_ring_lay_out(&ring, 1, (UINT64_C(1) << 35) + 4096, 1));
+    CHECK(!memlane_ring_lay_out(&ring, 1, UINT64_MAX - 4095, 1));
+    CHECK(!memlane_ring_lay_out(&ring, 1, 4096, 0));
+    CHECK(!memlane_ring_lay_out(&ring, 1, 4096, (1 << 24) + 1));
+    CHECK(!memlane_ring_lay_out(&ring, UINT64_MAX, UINT64_MAX, UINT64_MAX));
+
+    struct memlane_slots_shape slots;
+    CHECK(memlane_slots_lay_out(&slots, 1 << 20, UINT64_C(1) << 32, 256, 64, 2));
+    CHECK(slots.nbytes < UINT64_C(1) << 63);
+    CHECK(!memlane_slots_lay_out(&slots, 0, 8, 4, 64, 1));
+    CHECK(!memlane_slots_lay_out(&slots, 1, UINT64_MAX, 4, 64, 1));
+    CHECK(!memlane_slots_lay_out(&slots, 1, 8, 1, 64, 1));
+    CHECK(!memlane_slots_lay_out(&slots, 1, 8, 3, 64, 1));
+    CHECK(!memlane_slots_lay_out(&slots, 1, 8, 512, 64, 1));
+    CHECK(!memlane_slots_lay_out(&slots, 1, 8, 4, 65, 1));
+    CHECK(!memlane_slots_lay_out(&slots, 1, 8, 4, 64, 0));
+    CHECK(!memlane_slots_lay_out(&slots, 1, 8, 4, 64, 3));
+}
+
+TEST(the_copies_of_a_slot_have_lines_of_their_own_and_room_for_the_last_word) {
+    for (uint64_t nbytes = 0; nbytes < 200; nbytes++) {
+        struct memlane_slots_shape slots;
+        CHECK(memlane_slots_lay_out(&slots, 3, nbytes, 4, 2, 1));
+        CHECK_EQUAL(0, slots.copy_stride % 64);
+        CHECK_EQUAL(0, slots.slots_offset % 64);
+        CHECK(slots.copy_stride >= sizeof(struct memlane_copy_stamp) + ((nbytes + 7) & ~UINT64_C(7)));
+        CHECK_EQUAL(64 + 4 * slots.copy_stride, slots.slot_stride);
+        CHECK_EQUAL(slots.slots_offset + 3 * slots.slot_stride, slots.nbytes);
+    }
+}
+
+MAIN
