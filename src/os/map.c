@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* How much is reserved at once. Some kernels undo an interrupted fallocate whole, so a long one would
@@ -62,6 +63,7 @@ int memlane_look_at(int fd, struct memlane_file *file) {
     file->device = found.st_dev;
     file->inode = found.st_ino;
     file->page_nbytes = memlane_page_nbytes();
+    file->is_zero_device = S_ISCHR(found.st_mode) && found.st_rdev == makedev(1, 5);
     if (S_ISREG(found.st_mode) && found.st_blksize >= BLOCK_NBYTES_SUSPECT && fstatfs(fd, &system) == 0 &&
         (unsigned long)system.f_type == (unsigned long)KERNEL_HUGETLBFS_MAGIC)
         file->page_nbytes = (uint64_t)found.st_blksize;

@@ -31,6 +31,8 @@ struct memlane_file {
     uint64_t page_nbytes; /* what it is made of: huge pages on hugetlbfs */
     uint64_t device, inode;
     mode_t mode;          /* file type */
+    int is_zero_device;   /* /dev/zero: a shared mapping of it is memory that begins at offset 0, and behind
+                           * its length every touch is a SIGBUS, so no offset but 0 may be mapped */
 };
 
 /* Look at a descriptor. A block device, whose fstat says 0, is asked for its length. */

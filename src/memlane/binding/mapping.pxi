@@ -431,7 +431,7 @@ cdef class Mapping:
         self.access = access
         self._is_device = found.mode == S_IFCHR
         self._offset = start
-        self._map(fd, start, length, flags | (MAP_PRIVATE if access == "c" else MAP_SHARED), options)
+        self._map(fd, start % PAGE_NBYTES if found.is_zero_device else start, length, flags | (MAP_PRIVATE if access == "c" else MAP_SHARED), options)
         return 0
 
     cdef int _map(self, int fd, uint64_t offset, uint64_t nbytes, int flags, Options options) except -1:

@@ -18,6 +18,7 @@ cdef extern from "os/map.h" nogil:
         uint64_t device
         uint64_t inode
         unsigned int mode
+        int is_zero_device
     struct memlane_place:
         uint64_t page_nbytes
         uint64_t guard_nbytes
