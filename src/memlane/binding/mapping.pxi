@@ -100,7 +100,8 @@ cdef class Mapping:
     cdef uint64_t _page_nbytes
     cdef uint64_t _guard_nbytes         # before the first page, and again behind the last
     cdef bint _is_device
-    cdef str _what                      # for people: "memfd 'scratch'"
+    cdef str _what                      # for people: "memfd 'scratch'"; None: see _source
+    cdef int _source_fd
     cdef str _fixed_because             # why it cannot be resized; None if it can
     cdef str _full_path                 # where resize finds the file again, wherever the process went
     cdef uint64_t _device, _inode       # ... and what it must find there
@@ -109,7 +110,7 @@ cdef class Mapping:
     cdef tuple _protected               # ((start, stop, PROT_ bits), ...) from the first page; None: all as usual
     cdef int _protection                # PROT_ bits of all the rest
     cdef int _fd                        # a memfd's, which resize needs; else -1
-    cdef int _creator                   # pid
+    cdef uint64_t _born                 # fork epoch of who made it
     cdef bint _closed
     cdef bint _owns_last_page           # no file goes on behind the last byte
     cdef bint _kept_from_children       # by advise("dontfork")
@@ -119,7 +120,6 @@ cdef class Mapping:
         self._fd = -1
         self._page_nbytes = PAGE_NBYTES
         self._closed = True  # until something is mapped
-        self._what = "nothing"
         self._fixed_because = "nothing is mapped"
 
     def __init__(self, *args, **kwargs):
@@ -391,22 +391,22 @@ cdef class Mapping:
         cdef memlane_file found
         cdef bint regular
         cdef int error
-        self._what = f"descriptor {fd}" if self.path is None else f"'{self.path}'"
+        self._source_fd = fd
         with nogil:
             error = memlane_look_at(fd, &found)
         if error:
-            raise os_error(-error, f"map {self._what}", self.path)
+            raise os_error(-error, f"map {self._source()}", self.path)
         regular = found.mode == S_IFREG
         if regular:
             if found.nbytes == 0:
                 raise unsupported("cannot map an empty file: give it a length first, or make it with Mapping.create",
                                   self.path)
         elif found.mode == S_IFDIR:
-            raise os_error(_errno.EISDIR, f"map {self._what}", self.path)
+            raise os_error(_errno.EISDIR, f"map {self._source()}", self.path)
         elif found.mode != S_IFCHR and found.mode != S_IFBLK:
-            raise os_error(_errno.ENODEV, f"map {self._what}", self.path)
+            raise os_error(_errno.ENODEV, f"map {self._source()}", self.path)
         elif nbytes is None and found.mode == S_IFCHR:
-            raise ValueError(f"{self._what} is a device without an end: say how much to map with nbytes")
+            raise ValueError(f"{self._source()} is a device without an end: say how much to map with nbytes")
         if found.mode != S_IFCHR:
             if nbytes is None:
                 length = found.nbytes - start if start < found.nbytes else 1
@@ -439,12 +439,12 @@ cdef class Mapping:
         cdef int protection = protection_of(self.access)
         cdef int error
         if options is None:
-            with nogil:
-                error = memlane_map(fd, offset, nbytes, protection, flags, NULL, &address)
+            # with the GIL: nothing is read or written yet, and giving it away would cost as much as the call
+            error = memlane_map(fd, offset, nbytes, protection, flags, NULL, &address)
         else:
             error = self._map_placed(fd, offset, nbytes, protection, flags, options, &address)
         if error:
-            doing = f"map {nbytes} bytes of {self._what} for access {self.access!r}"
+            doing = f"map {nbytes} bytes of {self._source()} for access {self.access!r}"
             if error == -_EEXIST:
                 raise OSError(_errno.EEXIST, f"cannot {doing}: something is mapped at {options.address:#x} already; "
                               "choose another address, or drop fixed=True")
@@ -457,7 +457,7 @@ cdef class Mapping:
         self.address = address
         self.nbytes = nbytes
         self._protection = protection
-        self._creator = getpid()
+        self._born = memlane_fork_epoch()
         self._closed = False
         if self.huge_pages_kind is not None and self._page_nbytes != PAGE_NBYTES:
             self._fixed_because = "the kernel cannot lengthen mappings of huge pages; map it anew"
@@ -490,7 +490,7 @@ cdef class Mapping:
                 f"offset is, got {options.address:#x}")
         if options.name is not None:
             self.name = options.name
-            self._what += f" named {options.name!r}"
+            self._what = f"{self._source()} named {options.name!r}"
         if options.populate and self._is_device:
             flags |= MAP_POPULATE  # what a device does not allow to be populated is left out without a word
         if options.huge and flags & MAP_ANONYMOUS:
@@ -537,18 +537,24 @@ cdef class Mapping:
     cdef bint _is_private_memory(self) noexcept:
         return self._owns_last_page and self._fd < 0 and self._fixed_because is None
 
+    cdef str _source(self):
+        """For people: what is mapped. Put together only when somebody wants to read it."""
+        if self._what is not None:
+            return self._what
+        return f"descriptor {self._source_fd}" if self.path is None else f"'{self.path}'"
+
     # ---- living and dying -------------------------------------------------------------------------
 
     cdef int hold(self) except -1:
         """Keep the memory mapped until let_go. The caller also keeps a reference to the mapping."""
         cdef bint refused
         with cython.critical_section(self):
-            refused = self._closed or (self._kept_from_children and self._creator != getpid())
+            refused = self._closed or (self._kept_from_children and not memlane_fork_is(self._born))
             if not refused:
                 self._uses += 1
         if refused:
-            raise ClosedError(f"this mapping of {self._what} is closed; map it again" if self._closed else
-                              f"this mapping of {self._what} was kept from forked children by advise('dontfork')")
+            raise ClosedError(f"this mapping of {self._source()} is closed; map it again" if self._closed else
+                              f"this mapping of {self._source()} was kept from forked children by advise('dontfork')")
         return 0
 
     cdef void let_go(self) noexcept:
@@ -563,10 +569,13 @@ cdef class Mapping:
         """Give memory and descriptor back. Only the last user comes here, and only once."""
         cdef unsigned char *address = self.address
         self.address = NULL
-        if address != NULL and not (self._kept_from_children and self._creator != getpid()):
+        if address != NULL and not (self._kept_from_children and not memlane_fork_is(self._born)):
             # (a child has nothing at these addresses, or something else)
-            with nogil:
+            if self.nbytes < LONG_COPY_NBYTES:
                 memlane_unmap(address, self.nbytes, self._page_nbytes, self._guard_nbytes)
+            else:
+                with nogil:
+                    memlane_unmap(address, self.nbytes, self._page_nbytes, self._guard_nbytes)
         if self._fd >= 0:
             close_descriptor(self._fd)
             self._fd = -1
@@ -635,14 +644,14 @@ cdef class Mapping:
 
     def __del__(self):
         # not for a child of fork, who did not open it, and not when everything goes anyway
-        if not self._closed and self._creator == getpid() and not finalizing():
+        if not self._closed and memlane_fork_is(self._born) and not finalizing():
             PyErr_ResourceWarning(self, 1, "%R was never closed; close it or use 'with'", <void *>self)
 
     def __dealloc__(self):
         self._unmap()
 
     def __repr__(self):
-        state = f"{self.nbytes} bytes of {self._what}"
+        state = f"{self.nbytes} bytes of {self._source()}"
         if self._offset:
             state += f" from offset {self._offset}"
         if self._guard_nbytes:
