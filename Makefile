@@ -44,6 +44,13 @@ contract-tests: build
 other-pythons: build
 	sh tests/other_pythons.sh $(BIN)/python $(BUILD)
 
+# Minutes, not seconds: thousands of processes killed under load.
+stress: build
+	$(BIN)/python tests/crash.py --rounds 1000 --victim all --kind all
+
+bench: build
+	$(BIN)/python benchmarks/bench.py
+
 format: $(VENV)/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

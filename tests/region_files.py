@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from memlane import Region
-from memlane.region import RegionObject
+from memlane.objects import RegionObject
 
 SHARED_MEMORY = Path("/dev/shm")
 PAGE = 4096
@@ -43,8 +43,8 @@ HEADER = {
     "count": (512, "Q"),
     "creation_pid": (576, "I"),
 }
-#: In a ring: the word that counts waiting consumers, and the consumers' doorbell; in lane 0: owner, the
-#: word that counts waiting puts, and their doorbell.
+#: In a ring: the word that counts waiting consumers, and the consumers' doorbell; in lane 0: owner,
+#: the word that counts waiting puts, and their doorbell.
 RING_WAITERS, RING_DOORBELL = 8, 128
 LANE_OWNER, LANE_WAITERS, LANE_DOORBELL = 256, 260, 256 + 384
 LANE_NBYTES = 512
@@ -133,7 +133,7 @@ def semaphores(region_id: int) -> dict[int, Path]:
     }
 
 
-# ---- mounts of one's own ---------------------------------------------------------------------------
+# ---- mounts of one's own -------------------------------------------------------------------------
 
 _CLONE_NEWNS, _MS_PRIVATE_REC = 0x00020000, 1 << 18 | 1 << 14
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -184,4 +184,5 @@ def fill_up(path: Path, leave: int = 0) -> None:
             if nbytes > 0:
                 os.posix_fallocate(file.fileno(), 0, nbytes)
         except OSError as error:
-            assert error.errno == errno.ENOSPC, error
+            if error.errno != errno.ENOSPC:
+                raise

@@ -7,19 +7,29 @@ import errno
 import os
 import signal
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import memlane
-import memlane.region as region_module
-from memlane import _core, LayoutError, Region, RegionExistsError, RegionNotFoundError, Ring
+from memlane import (
+    LayoutError,
+    Region,
+    RegionExistsError,
+    RegionNotFoundError,
+    Ring,
+    _core,
+    names,
+)
 from processes import Child, output_of, unrelated
 from region_files import SHARED_MEMORY, field, file_of, semaphores
 
 OTHER_USER = 54321
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of other users")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root, to make files of other users"
+)
 
 
 def path_of(name: str) -> Path:
@@ -35,7 +45,7 @@ def is_used(path: Path) -> bool:
         os.close(descriptor)
 
 
-# ---- coming -------------------------------------------------------------------------------------------
+# ---- coming --------------------------------------------------------------------------------------
 
 
 def test_a_region_is_complete_before_it_has_a_name(
@@ -43,7 +53,7 @@ def test_a_region_is_complete_before_it_has_a_name(
 ) -> None:
     """Whoever finds the name finds the header, the object and its semaphores. (trap 19)"""
     seen: list[Any] = []
-    link = region_module._link
+    link = names.link
 
     def look_before(descriptor: int, *rest: Any) -> None:
         file = Path(f"/proc/self/fd/{descriptor}")
@@ -53,7 +63,7 @@ def test_a_region_is_complete_before_it_has_a_name(
         seen.append(sorted(semaphores(field(file, "region_id")))[0])
         link(descriptor, *rest)
 
-    monkeypatch.setattr(region_module, "_link", look_before)
+    monkeypatch.setattr(names, "link", look_before)
     with Ring.create(name) as ring, Ring.open(name) as again:
         again.put(b"whole")
         received = ring.get()
@@ -66,16 +76,18 @@ def test_a_region_is_complete_before_it_has_a_name(
 def test_a_region_is_complete_before_it_has_a_name_where_files_cannot_be_made_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without O_TMPFILE a hidden name serves until the region is complete; it does not stay. (trap 19)"""
+    """
+    Without O_TMPFILE a hidden name serves until the region is complete; it does not stay. (trap 19)
+    """
     monkeypatch.setattr(os, "open", _without_nameless_files(os.open))
     seen: list[list[str]] = []
-    link = region_module._link
+    link = names.link
 
     def look_before(*arguments: Any) -> None:
         seen.append(sorted(os.listdir(tmp_path)))
         link(*arguments)
 
-    monkeypatch.setattr(region_module, "_link", look_before)
+    monkeypatch.setattr(names, "link", look_before)
     path = tmp_path / "here"
     with Region.create(path, 4096) as region, Region.open(path):
         with pytest.raises(RegionExistsError):
@@ -101,9 +113,11 @@ def _without_nameless_files(real: Any) -> Any:
 def test_sweep_finds_what_a_creator_left_that_was_killed_before_the_name(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before the link: no name appeared, and the hidden file and the semaphores are swept."""
+    """
+    Killed before the link: no name appeared, and the hidden file and the semaphores are swept.
+    """
     monkeypatch.setattr(os, "open", _without_nameless_files(os.open))
-    monkeypatch.setattr(region_module, "_link", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(names, "link", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with Child(Ring.create, name) as creator:
         assert -signal.SIGKILL == creator.wait()
     hidden = [path.name for path in SHARED_MEMORY.glob(".memlane-new.*")]
@@ -121,7 +135,7 @@ def test_a_creator_is_present_before_its_region_has_a_name(
 ) -> None:
     """A sweep that comes right after the name leaves the new region alone. (trap 20)"""
     seen: list[Any] = []
-    link = region_module._link
+    link = names.link
 
     def sweep_around(descriptor: int, *rest: Any) -> None:
         seen.append(is_used(Path(f"/proc/self/fd/{descriptor}")))
@@ -129,7 +143,7 @@ def test_a_creator_is_present_before_its_region_has_a_name(
         link(descriptor, *rest)
         seen.append(memlane.sweep())
 
-    monkeypatch.setattr(region_module, "_link", sweep_around)
+    monkeypatch.setattr(names, "link", sweep_around)
     with Ring.create(name) as ring:
         kept = sorted(semaphores(ring.region._member.region_id))
         ring.unlink()
@@ -164,10 +178,10 @@ def test_a_sweep_between_any_two_steps_of_creation_takes_nothing_away(
     assert 0 == numbers[0]
 
 
-# ---- who may bear the name -----------------------------------------------------------------------------
+# ---- who may bear the name -----------------------------------------------------------------------
 
 
-SQUATTERS = {
+SQUATTERS: dict[str, Callable[[Path], object]] = {
     "a FIFO": lambda path: os.mkfifo(path, 0o666),
     "a directory": lambda path: path.mkdir(),
     "a symlink to nothing": lambda path: path.symlink_to(path.with_name("nothing")),
@@ -180,7 +194,9 @@ SQUATTERS = {
 @pytest.mark.parametrize("kind", SQUATTERS)
 @pytest.mark.parametrize("readonly", [False, True])
 def test_what_is_no_region_is_refused_at_once(kind: str, readonly: bool, tmp_path: Path) -> None:
-    """Whatever bears the name, open says that it is no region; it never hangs or follows. (trap 65)"""
+    """
+    Whatever bears the name, open says that it is no region; it never hangs or follows. (trap 65)
+    """
     path = tmp_path / "squatted"
     with Region.create(tmp_path / "memlane.other", 4096) as other:
         SQUATTERS[kind](path)
@@ -270,7 +286,7 @@ def test_the_longest_name_works() -> None:
     assert longest in names
 
 
-# ---- going ---------------------------------------------------------------------------------------------
+# ---- going ---------------------------------------------------------------------------------------
 
 
 def test_names_tells_regions_and_nothing_else(name: str) -> None:
@@ -328,7 +344,10 @@ def test_unlink_leaves_a_newer_region_of_the_same_name_alone(name: str) -> None:
 
 def test_an_object_beside_others_cannot_be_unlinked() -> None:
     """Only a region has a name to lose."""
-    with Region.create(None, "1 MiB") as region, pytest.raises(ValueError, match="unlink the region"):
+    with (
+        Region.create(None, "1 MiB") as region,
+        pytest.raises(ValueError, match="unlink the region"),
+    ):
         region.counter("hits").unlink()
 
 
@@ -371,7 +390,9 @@ def test_a_process_that_sweeps_keeps_what_it_has_open_itself(name: str, readonly
 def test_a_sweep_that_was_stopped_before_it_removes_keeps_the_name_from_being_made_again(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sweep decides and removes under presence, and so does unlink: neither gets in between. (trap 21)"""
+    """
+    Sweep decides and removes under presence, and so does unlink: neither gets in between. (trap 21)
+    """
 
     def stop_before(path: Any, **options: Any) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -384,7 +405,7 @@ def test_a_sweep_that_was_stopped_before_it_removes_keeps_the_name_from_being_ma
     with Child(memlane.sweep) as sweeper:
         monkeypatch.setattr(os, "unlink", remove)
         assert os.WIFSTOPPED(os.waitpid(sweeper.pid, os.WUNTRACED)[1])
-        monkeypatch.setattr(region_module, "_PRESENCE_PATIENCE_S", 0.05)
+        monkeypatch.setattr(names, "_PRESENCE_PATIENCE_S", 0.05)
 
         with pytest.raises(OSError, match="swept by a process that does not go on") as caught:
             old.unlink()
@@ -402,7 +423,10 @@ def test_a_sweep_that_was_stopped_before_it_removes_keeps_the_name_from_being_ma
 def test_a_sweep_that_looked_at_an_old_region_does_not_remove_its_successor(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped between its look and its lock, with the name unlinked and made again meanwhile. (trap 21)"""
+    """
+    Stopped between its look and its lock, with the name unlinked and made again meanwhile. (trap
+    21)
+    """
 
     def stop_before(descriptor: int, for_writing: bool = False) -> bool:
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -420,7 +444,7 @@ def test_a_sweep_that_looked_at_an_old_region_does_not_remove_its_successor(
         # Each further file and set of semaphores stops the sweeper once more.
         sweeper.go_on()
         while True:
-            pid, status = os.waitpid(sweeper.pid, os.WUNTRACED)
+            _, status = os.waitpid(sweeper.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 sweeper.status = os.waitstatus_to_exitcode(status)
                 break
@@ -436,8 +460,10 @@ def test_a_sweep_that_looked_at_an_old_region_does_not_remove_its_successor(
 def test_an_opener_that_found_a_name_just_swept_looks_again(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It opened the file, then the name was swept and made again: it gets the new region. (trap 21)"""
-    check = region_module._check_file
+    """
+    It opened the file, then the name was swept and made again: it gets the new region. (trap 21)
+    """
+    check = names.check_file
     swept: list[list[str]] = []
     new: list[Region] = []
 
@@ -449,7 +475,7 @@ def test_an_opener_that_found_a_name_just_swept_looks_again(
         return found
 
     Region.create(name, 4096).close()
-    monkeypatch.setattr(region_module, "_check_file", sweep_after)
+    monkeypatch.setattr(names, "check_file", sweep_after)
     with Region.open(name) as region:
         nbytes = region.nbytes
         region.unlink()

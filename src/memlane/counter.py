@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from memlane import _core
 from memlane._core import CounterBase
+from memlane.objects import Entry, RegionObject
 from memlane.region import Region
-from memlane.region_object import Entry, RegionObject
 
 _OBJECT_NAME = "counter"
 _NBYTES = 64
@@ -77,7 +77,12 @@ class Counter(CounterBase, RegionObject):
         return counter
 
     def stats(self) -> dict[str, Any]:
-        """The value, as a plain dict."""
+        """
+        Tell its value, as a plain dict.
+
+        Raises:
+            ClosedError: this process closed the handle.
+        """
         return {"value": self.value}
 
 

@@ -82,7 +82,10 @@ def _unlink(region_id: int, number: int) -> None:
 
 
 def _outrunning_sweeps(begin: Callable[[], _T]) -> _T:
-    """Do what begins a set again for as long as a sweep removes the file before anybody can be present at it."""
+    """
+    Do what begins a set again for as long as a sweep removes the file before anybody can be present
+    at it.
+    """
     for _ in range(_SWEEPS_OUTRUN):
         try:
             return begin()
@@ -164,8 +167,7 @@ class DoorbellSet:
         self._backing = membership.backing
         self._is_ours = membership.libc == libc()
         self._known: dict[int, _core.Doorbell] = {}
-        self._lock = threading.Lock()
-        self._epoch = _core.fork_epoch()
+        self._locks: dict[int, threading.RLock] = {}
         self._anchor: Anchor | None = None
         self._membership: Membership | None = membership
 
@@ -226,9 +228,9 @@ class DoorbellSet:
                 raise ValueError("the region is closed")
             bell = self._known.setdefault(offset, _core.Doorbell(self._membership, offset))
         if not bell.attached:
-            if self._epoch != _core.fork_epoch():
-                self._epoch, self._lock = _core.fork_epoch(), threading.Lock()
-            with self._lock:
+            # One for each epoch, since a fork may leave one locked. A thread may take it twice: the
+            # collector ends forgotten loans, which ring, at any moment.
+            with self._locks.setdefault(_core.fork_epoch(), threading.RLock()):
                 if not bell.attached and self._is_ours:
                     if make and bell.kind == _KIND_NONE:
                         self._make(bell, offset)

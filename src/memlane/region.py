@@ -36,7 +36,7 @@ from memlane.errors import (
     RegionNotFoundError,
 )
 from memlane.names import Name
-from memlane.region_object import Entry, RegionObject
+from memlane.objects import Entry, RegionObject
 
 if TYPE_CHECKING:
     from memlane.counter import Counter
@@ -73,34 +73,51 @@ class Participant:
 
 
 class _Registry:
-    """One membership per region, process and access, however often the region is opened."""
+    """
+    One membership per region, process and access, however often the region is opened. What it
+    gives out is counted as one more handle, in the same step: another thread's last close must not
+    fall between.
+    """
 
     def __init__(self) -> None:
         self._members: weakref.WeakValueDictionary[tuple[int, int, bool], Membership] = (
             weakref.WeakValueDictionary()
         )
-        self._lock = threading.Lock()
-        self._epoch = _core.fork_epoch()
+        self._locks: dict[int, threading.RLock] = {}
 
-    def lock(self) -> threading.Lock:
-        """The lock of this epoch; one that a fork left locked belongs to the parent."""
-        if self._epoch != _core.fork_epoch():
-            self._epoch, self._lock = _core.fork_epoch(), threading.Lock()
-        return self._lock
+    def lock(self) -> threading.RLock:
+        """
+        The lock of this epoch; one that a fork left locked belongs to the parent. One thread may
+        take it twice: the collector closes forgotten regions at any moment, also under it.
+        """
+        return self._locks.setdefault(_core.fork_epoch(), threading.RLock())
+
+    def _count(self, member: Membership) -> bool:
+        """One more handle, unless the membership is gone."""
+        member.handles += 1
+        if member.revive():
+            return True
+        member.handles -= 1
+        return False
 
     def find(self, device: int, inode: int, readonly: bool) -> Membership | None:
         member = self._members.get((device, inode, readonly))
-        return member if member is not None and member.revive() else None
+        return member if member is not None and self._count(member) else None
 
     def find_id(self, region_id: int, readonly: bool) -> Membership | None:
         for member in list(self._members.values()):
-            if member.region_id == region_id and member.readonly == readonly and member.revive():
+            if (
+                member.region_id == region_id
+                and member.readonly == readonly
+                and self._count(member)
+            ):
                 return member
         return None
 
     def add(self, member: Membership) -> None:
         found = os.fstat(member.base)
         self._members[found.st_dev, found.st_ino, member.readonly] = member
+        member.handles += 1
 
 
 _registry = _Registry()
@@ -131,7 +148,6 @@ class Region:
     @classmethod
     def _of(cls, member: Membership, name: Name, *, warns: bool = True) -> Self:
         region = object.__new__(cls)
-        member.handles += 1
         region._member = member
         region._name = name
         region._path = names.place(name)[0]
@@ -414,6 +430,7 @@ class Region:
 
     @property
     def readonly(self) -> bool:
+        """Whether it was opened without write access."""
         return self._member.readonly
 
     @property
@@ -433,8 +450,10 @@ class Region:
         Tell who is in the region with a row of the table: every process that takes roles or
         announces itself.
 
+        The dead are not listed, but to one who has the region open read-only and so cannot free their rows.
+
         Raises:
-            ClosedError: this process closed the region.
+            ClosedError: this process closed the region, or a descriptor of it, without which nobody's life is proven.
         """
         return [
             Participant(row=row, pid=pid, name=name, start_time=start_time, alive=alive)
@@ -445,6 +464,10 @@ class Region:
         """
         Tell what is going on, as plain dicts and lists: sizes, participants, and what each object
         says of itself.
+
+        Raises:
+            ClosedError: this process closed the region.
+            CorruptedError, LayoutError: an object in it cannot be made out.
         """
         member = self._check()
         entries = member.entries()

@@ -13,8 +13,8 @@ from typing import Any, Literal, Self
 from memlane import _arguments, _core
 from memlane._core import Consumer, Producer, RingBase
 from memlane.errors import LayoutError
+from memlane.objects import Entry, RegionObject
 from memlane.region import Region, Wait
-from memlane.region_object import Entry, RegionObject
 
 _PRODUCERS = 16
 _OBJECT_NAME = "ring"

@@ -24,8 +24,8 @@ from typing import Any, Literal, Self, TypeAlias
 from memlane import _arguments, _core
 from memlane._core import SlotBase
 from memlane.errors import LayoutError
+from memlane.objects import Entry, RegionObject
 from memlane.region import Region
-from memlane.region_object import Entry, RegionObject
 
 #: A struct format, a number of bytes, a ctypes.Structure class, or anything that numpy takes for a
 #: dtype.
@@ -89,6 +89,8 @@ def _numpy_codec(layout: Any) -> _Codec:
             f"{layout!r}; for dtypes install numpy"
         ) from None
     try:
+        if layout is None:
+            raise TypeError  # which numpy takes for a double
         dtype = np.dtype(layout)
     except TypeError:
         raise TypeError(
@@ -113,6 +115,14 @@ def _numpy_codec(layout: Any) -> _Codec:
     return _Codec(f"numpy:{described!r}", dtype.itemsize, encode, False, decode)
 
 
+def _dtype_of(described: Any, shape: tuple[int, ...]) -> Any:
+    """The dtype that a directory describes; np.dtype would make fields of the gaps of an aligned one."""
+    from numpy.lib import format as numpy_format
+
+    base = numpy_format.descr_to_dtype(described)
+    return (base, shape) if shape else base
+
+
 def _codec_of(schema: str, nbytes: int, name: str) -> _Codec:
     """What the text of a directory means; it is not trusted."""
     kind, _, described = schema.partition(":")
@@ -120,13 +130,12 @@ def _codec_of(schema: str, nbytes: int, name: str) -> _Codec:
         if kind == "struct":
             codec = _codec(described)
         elif kind == "numpy":
-            base, shape = ast.literal_eval(described)
-            codec = _numpy_codec((base, shape) if shape else base)
+            codec = _numpy_codec(_dtype_of(*ast.literal_eval(described)))
         elif kind in ("bytes", "ctypes"):
             codec = _Codec(schema, nbytes)
         else:
             raise ValueError("unknown kind")
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as wrong:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, ImportError) as wrong:
         raise LayoutError(
             f"slot {name!r} has the layout {schema[:80]!r}, which this program cannot use: {wrong}",
             name=name,
@@ -401,7 +410,12 @@ class Slot(SlotBase, _Slots):
     _layout: _Codec
 
     def stats(self) -> dict[str, Any]:
-        """What it holds and how old that is, as a plain dict."""
+        """
+        Tell what it holds and how old that is, as a plain dict.
+
+        Raises:
+            ClosedError: this process closed the handle.
+        """
         return {"layout": self._layout.schema, "version": self.version, "age": self.age}
 
 
@@ -523,6 +537,9 @@ class SlotTable(_Slots):
         """
         Read every slot: a list of the latest values, None for those that were never published. Each
         value is whole; the list is not one moment.
+
+        Raises:
+            TimeoutError, ClosedError: as `Slot.read`.
         """
         return [slot.read() if slot.version else None for slot in self._slots]
 
@@ -532,7 +549,12 @@ class SlotTable(_Slots):
             slot._leave()
 
     def stats(self) -> dict[str, Any]:
-        """What it holds, as a plain dict."""
+        """
+        Tell what it holds, as a plain dict.
+
+        Raises:
+            ClosedError: this process closed the handle.
+        """
         return {
             "layout": self._layout.schema,
             "slots": len(self),

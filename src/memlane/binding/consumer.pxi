@@ -112,8 +112,12 @@ cdef class ConsumerRole:
         cdef uint32_t leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
         cdef uint32_t lane = self.current, turn
         cdef memlane_status status
-        if memlane_ring_shutdown(self.ring.control) == MEMLANE_SHUTDOWN_DROP:
+        cdef uint32_t shutdown = memlane_ring_shutdown(self.ring.control)
+        if shutdown == MEMLANE_SHUTDOWN_DROP:
             return -1
+        if shutdown:
+            # At the end all lanes count: a `leased` that is too small must not hide what close_lanes waits for.
+            leased = self.ring.shape.lanes
         for turn in range(leased):
             if lane >= leased:
                 lane = 0
@@ -288,6 +292,7 @@ cdef class ConsumerRole:
 
     cdef object get(self, Endpoint handle, object timeout, bint require_peer):
         if handle.receives and memlane_fork_is(self.epoch):
+            check_timeout(timeout)
             record = self.take()
             if record is not None:
                 return record
@@ -316,6 +321,7 @@ cdef class ConsumerRole:
                 if memlane_ring_shutdown(ring.control):
                     if self.close_lanes():
                         ring.refuse(MEMLANE_CLOSED, 0)
+                    PyErr_CheckSignals()
                     continue
                 if require_peer and self.peers_are_gone() and not self.any_record():
                     raise PeerGoneError(f"all producers of {ring.name} have died or left, and it is drained")
@@ -408,13 +414,10 @@ cdef class ConsumerRole:
     cdef bint peers_are_gone(self) except -1:
         """Whether there were producers and every one of them has left or is proven dead."""
         cdef uint32_t lane, owner, leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
-        cdef int probes = 0
+        # The first who lives ends it; the dead cost a probe only once, then their rows are buried.
         for lane in range(leased):
             owner = memlane_lane_owner(self.ring.lane_control(lane))
-            if owner <= MEMLANE_OWNER_CLOSED:
-                continue
-            probes += 1
-            if probes > PROBES_A_SLICE or self.ring.membership.verdict(owner) != DEAD:
+            if owner > MEMLANE_OWNER_CLOSED and self.ring.membership.verdict(owner) != DEAD:
                 return False
         return leased > 0
 
@@ -513,7 +516,7 @@ cdef class Record:
             return bytes(found) if isinstance(found, memoryview) else found
 
     def release(self):
-        """Give the record back, now or when its last view dies. Doing it twice does nothing."""
+        """Give the record back, now or when its last view dies. Never fails; doing it twice does nothing."""
         self.is_open = False
         if self.exports == 0:
             self.end()

@@ -57,11 +57,12 @@ cdef class CounterBase:
 
         Raises:
             OverflowError: *amount* is not in the range of 64 signed bits.
+            TypeError: it is no int.
             PermissionError: the region is open read-only.
             ClosedError: this process closed the handle.
         """
         self.check(True)
-        return memlane_counter_add(self.counter, amount)
+        return memlane_counter_add(self.counter, PyNumber_Index(amount))
 
     def exchange(self, value):
         """
@@ -74,7 +75,7 @@ cdef class CounterBase:
             As `add`.
         """
         self.check(True)
-        return memlane_counter_exchange(self.counter, value)
+        return memlane_counter_exchange(self.counter, PyNumber_Index(value))
 
     @property
     def value(self):

@@ -36,16 +36,30 @@ cdef uint32_t POSTS_MAX = 1024
 cdef uint64_t FOREVER = ~(<uint64_t>0)
 
 
+cdef double seconds_of(object timeout) except -1:
+    """Check a timeout that is not None: seconds, at least 0."""
+    cdef double seconds
+    if not PyFloat_CheckExact(timeout) and (isinstance(timeout, bool) or not hasattr(timeout, "__float__")):
+        raise TypeError(f"timeout must be seconds or None, got {timeout!r}")
+    seconds = timeout
+    if not seconds >= 0:
+        raise ValueError(f"timeout must be None or at least 0 seconds, got {timeout!r}")
+    return seconds
+
+
+cdef int check_timeout(object timeout) except -1:
+    """For calls that turn out not to wait: a bad timeout is an error all the same."""
+    if timeout is not None and timeout is not 0:
+        seconds_of(timeout)
+    return 0
+
+
 cdef uint64_t deadline_of(object timeout) except? 0:
     """Turn seconds into a moment of the monotonic clock in ns; 0: never wait, FOREVER: no end."""
     cdef double seconds
     if timeout is None:
         return FOREVER
-    if isinstance(timeout, bool) or not hasattr(timeout, "__float__"):
-        raise TypeError(f"timeout must be seconds or None, got {timeout!r}")
-    seconds = timeout
-    if not seconds >= 0:
-        raise ValueError(f"timeout must be None or at least 0 seconds, got {timeout!r}")
+    seconds = seconds_of(timeout)
     if seconds == 0:
         return 0
     if seconds > 1e9:

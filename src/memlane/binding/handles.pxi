@@ -235,6 +235,9 @@ cdef class RingBase(Sending):
         """
         Tell what is going on: capacity, records waiting, and for each lane in use its producer and how many records
         were put and got. A snapshot, as plain dicts and lists.
+
+        Raises:
+            ClosedError: this process closed the handle.
         """
         return self.state_of().stats()
 
@@ -246,6 +249,9 @@ cdef class Producer(Sending):
 
     Its threads may share it. Pickled, it becomes a handle without a lane. Given back by `close`, or as a context
     manager; what was put stays.
+
+    Attributes:
+        ring: The ring that it belongs to.
     """
 
     cdef object __weakref__
@@ -276,6 +282,9 @@ cdef class Consumer(Endpoint):
 
     The role is taken at first use, and given back when the last handle that used it is closed. Pickled, it becomes a
     handle without the role. The verbs are those of Ring.
+
+    Attributes:
+        ring: The ring that it belongs to.
     """
 
     cdef object __weakref__
@@ -337,6 +346,7 @@ cdef object get_many(Endpoint handle, object most, object timeout, bint require_
     cdef Py_ssize_t count = _arguments.positive(most, "most", 1 << 30)
     cdef ConsumerRole role = handle.state_of().receiving
     cdef list found
+    check_timeout(timeout)
     if handle.receives and memlane_fork_is(role.epoch):
         found = role.take_many(count)
         if found:
@@ -347,7 +357,7 @@ cdef object get_many(Endpoint handle, object most, object timeout, bint require_
 cdef object get_into(Endpoint handle, object buffer, object timeout, bint require_peer):
     cdef Py_buffer view
     cdef ConsumerRole role = handle.state_of().receiving
-    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    contiguous(buffer, &view, PyBUF_WRITABLE)
     try:
         return role.extract(handle, TAKE_INTO, 1, &view, deadline_of(timeout), require_peer)
     finally:

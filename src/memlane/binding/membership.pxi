@@ -399,18 +399,30 @@ cdef class Membership:
         return pid
 
     def participants(self):
-        """Return (row, pid, start time in clock ticks since boot, name, alive) for every row in use."""
+        """
+        Return (row, pid, start time in clock ticks since boot, name, alive) for every row in use.
+
+        Raises:
+            ClosedError: this process closed the region, or its descriptors: then nobody's life can be told.
+        """
         cdef uint32_t row, pid
-        cdef uint64_t start_time
+        cdef uint64_t start_time, generation
         cdef char name[41]
+        cdef int alive
         self._check_open()
         found = []
         for row in range(self.geometry.rows):
-            if memlane_row_generation(self.row_at(row)) & 1:
-                alive = self._probe_row(row, False)
-                memlane_row_description(self.row_at(row), &pid, &start_time, name)
-                if memlane_row_generation(self.row_at(row)) & 1 or alive != DEAD:
-                    found.append((row, pid, start_time, (<bytes>name).decode(errors="replace"), alive == ALIVE))
+            generation = memlane_row_generation(self.row_at(row))
+            if not generation & 1:
+                continue
+            alive = self._probe_row(row, False)
+            if alive == UNKNOWN:
+                raise ClosedError(f"this process closed the descriptors of {self.name}, so it cannot tell who lives; "
+                                  "open the region again")
+            memlane_row_description(self.row_at(row), &pid, &start_time, name)
+            # Of the dead only a reader is told: for all others the row has just become free, or a newcomer's.
+            if alive == ALIVE or memlane_row_generation(self.row_at(row)) == generation:
+                found.append((row, pid, start_time, (<bytes>name).decode(errors="replace"), alive == ALIVE))
         return found
 
     def leave(self):

@@ -138,7 +138,7 @@ cdef class ProducerRole:
             span.nbytes = PyBytes_GET_SIZE(record)
             self.put_span(handle, &span, timeout)
             return 0
-        PyObject_GetBuffer(record, &view, PyBUF_SIMPLE)
+        contiguous(record, &view, PyBUF_SIMPLE)
         try:
             span.bytes = view.buf
             span.nbytes = view.len
@@ -150,6 +150,7 @@ cdef class ProducerRole:
     cdef int put_span(self, Endpoint handle, const memlane_span *span, object timeout) except -1:
         cdef memlane_status status
         cdef size_t done
+        check_timeout(timeout)
         if (handle.sends and memlane_fork_is(self.epoch) and span.nbytes < COPY_WITH_GIL_NBYTES
                 and not self.waiting and memlane_mutex_try(&self.mutex)):
             status = MEMLANE_BUSY
@@ -186,7 +187,7 @@ cdef class ProducerRole:
                         views = <Py_buffer *>PyMem_Malloc(count * sizeof(Py_buffer))
                         if views == NULL:
                             raise MemoryError()
-                    PyObject_GetBuffer(item, &views[viewed], PyBUF_SIMPLE)
+                    contiguous(item, &views[viewed], PyBUF_SIMPLE)
                     spans[i].bytes = views[viewed].buf
                     spans[i].nbytes = views[viewed].len
                     viewed += 1
@@ -464,7 +465,7 @@ cdef class Room:
         cdef uint64_t at = size_of(offset, "offset", 0)
         cdef unsigned char *to
         self.check()
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        contiguous(data, &view, PyBUF_SIMPLE)
         try:
             if at > self.nbytes or <uint64_t>view.len > self.nbytes - at:
                 raise ValueError(f"{view.len} bytes at offset {at} do not fit a room of {self.nbytes} bytes; reserve more")

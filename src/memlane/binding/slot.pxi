@@ -279,7 +279,7 @@ cdef class SlotBase:
                 packed = self._encode(value)
         if PyBytes_CheckExact(packed):
             return self.publish_bytes(PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed), timeout)
-        PyObject_GetBuffer(packed, &view, PyBUF_SIMPLE)
+        contiguous(packed, &view, PyBUF_SIMPLE)
         try:
             return self.publish_bytes(view.buf, view.len, timeout)
         finally:
@@ -288,7 +288,7 @@ cdef class SlotBase:
     cdef object publish_bytes(self, const void *value, uint64_t nbytes, object timeout):
         cdef SlotsState state = self.state
         cdef uint64_t version, armed, now
-        cdef bint is_inside
+        check_timeout(timeout)
         self.check()
         if nbytes != self.slot.nbytes:
             raise ValueError(f"{state.name} holds values of {self.slot.nbytes} bytes, got {nbytes}")
@@ -369,6 +369,7 @@ cdef class SlotBase:
         cdef memlane_status status = MEMLANE_BUSY
         cdef uint64_t deadline = FOREVER, pinned
         cdef int tries
+        check_timeout(timeout)
         if self._closed or self.state.membership.closed:
             self.check()
         if self.slot.nbytes < COPY_WITH_GIL_NBYTES:
@@ -426,7 +427,7 @@ cdef class SlotBase:
         return self.take(&stamp, timeout)
 
     def read_versioned(self, *, timeout=None):
-        """`read`, with the version of that very value: (value, version)."""
+        """As `read`, with the version of that very value: (value, version)."""
         cdef memlane_stamp stamp
         value = self.take(&stamp, timeout)
         return value, stamp.version
@@ -445,7 +446,7 @@ cdef class SlotBase:
         cdef Py_buffer view
         cdef memlane_stamp stamp
         self.check()
-        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        contiguous(buffer, &view, PyBUF_WRITABLE)
         try:
             if <uint64_t>view.len < self.slot.nbytes:
                 raise ValueError(f"{self.state.name} holds values of {self.slot.nbytes} bytes, the buffer has {view.len}")

@@ -20,14 +20,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run one command, by default that of the program's own arguments.
 
     Returns:
-        The exit code: 0; 1 after a failure, or where the demo found a difference; 2 for arguments that lead to
-        nothing; 130 after Ctrl-C.
+        The exit code: 0; 1 after a failure, or where the demo found a difference; 2 for arguments
+        that lead to nothing; 130 after Ctrl-C.
 
     Raises:
-        SystemExit: with 2 for arguments that cannot be parsed, with 0 after `--help` and `--version`.
+        SystemExit: with 2 for arguments that cannot be parsed, with 0 after `--help` and
+        `--version`.
     """
-    arguments = _parser().parse_args(argv)
     try:
+        arguments = _parser().parse_args(argv)
         return int(arguments.command(arguments))
     except KeyboardInterrupt:
         print("memlane: interrupted", file=sys.stderr)
@@ -88,10 +89,10 @@ def _ls(arguments: argparse.Namespace) -> int:
         return 0
     width = max([len(facts["name"]) for facts in regions], default=0)
     for facts in regions:
-        what = (
-            facts.get("error")
-            or f"{facts['used']:>14,} of {facts['nbytes']:>14,} bytes  {', '.join(facts['objects'])}"
-        )
+        what = facts.get("error")
+        if what is None:
+            size = f"{facts['used']:>14,} of {facts['nbytes']:>14,} bytes"
+            what = f"{size}  {', '.join(facts['objects'])}"
         print(f"{facts['name']:{width}}  {what}")
     return 0
 

@@ -12,7 +12,8 @@ from memlane.cli.stages import Totals
 
 def find_files(paths: Sequence[str]) -> list[str]:
     """
-    The files to count: those given, and all below directories given; the standard library's .py files if none are.
+    The files to count: those given, and all below directories given; by default the .py files of
+    the standard library.
 
     Raises:
         FileNotFoundError: one that was given does not exist.
@@ -21,7 +22,7 @@ def find_files(paths: Sequence[str]) -> list[str]:
     if not paths:
         library = sysconfig.get_path("stdlib")
         return [path for path in _below(library) if path.endswith(".py")]
-    found = []
+    found: list[str] = []
     for path in paths:
         if os.path.isdir(path):
             found += _below(path)
@@ -34,7 +35,7 @@ def find_files(paths: Sequence[str]) -> list[str]:
 
 
 def _below(directory: str) -> Iterator[str]:
-    """The files below, in a fixed order. What cannot be opened is among them, what would block (a pipe) is not."""
+    """The files below, in a fixed order: also what cannot be opened, but no pipes or devices."""
     for where, directories, names in os.walk(directory):
         # What is installed beside the standard library is no part of it.
         directories[:] = sorted(set(directories) - {"site-packages", "dist-packages"})

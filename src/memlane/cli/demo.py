@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`memlane demo`: a real pipeline on real input, checked against a plain count of the same files."""
+"""`memlane demo`: a real pipeline on real input, checked against a plain count of the files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from memlane.cli.watching import shown
 
 def demo(paths: Sequence[str], *, workers: int = 1, as_json: bool = False) -> int:
     """
-    Count the files below *paths*, by default those of the standard library, and print what was found.
+    Count the files below *paths*, by default the standard library's, and print what was found.
 
     Returns:
         0 if the pipeline counted right, 1 if not, 2 if there is nothing at one of *paths*.
 
     Raises:
-        KeyboardInterrupt, PeerGoneError, OSError: as `pipeline.stream`; then nothing is left behind either.
+        KeyboardInterrupt, PeerGoneError, OSError: as `pipeline.stream`.
     """
     try:
         files = find_files(paths)
@@ -49,9 +49,8 @@ def _print_text(
     print(f"lines  {found.lines:>15,}")
     print(f"words  {found.words:>15,}")
     print(f"bytes  {found.nbytes:>15,}")
-    print(
-        f"speed  {_speed(found, outcome.seconds):>15,.1f} MB/s through 1 reader and {workers} worker{'s' * (workers > 1)}"
-    )
+    through = f"through 1 reader and {workers} worker{'s' if workers > 1 else ''}"
+    print(f"speed  {_speed(found, outcome.seconds):>15,.1f} MB/s {through}")
     print(f"plain  {_speed(plain, plain_seconds):>15,.1f} MB/s counted in one process, to compare")
     for difference in wrong:
         print(f"WRONG: {difference}")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The demo's pipeline, seen from the parent: start the processes, watch them, and leave nothing behind.
+The demo's pipeline, seen from its parent: start processes, watch them, leave nothing behind.
 
     parent --fork--> reader --batches--> worker (a program of its own, one or more)
       ^ ^---progress (slot)---'             |
@@ -28,7 +28,7 @@ from memlane.cli.watching import Show
 
 RING_NBYTES = 4 << 20
 REGION_NBYTES = 16 << 20  # for each worker, and for the rest; reserved only as far as it is used
-#: How long processes that were asked to end may take before they are killed: far more than a batch takes.
+#: How long processes may take to end when asked before they are killed; a batch takes far less.
 END_PATIENCE_S = 3.0
 
 
@@ -56,7 +56,8 @@ def stream(paths: Sequence[str], workers: int, show: Show) -> Outcome:
     However it ends, no process and no name is left.
     """
     name = f"demo-{os.getpid()}-{secrets.token_hex(4)}"
-    # Ctrl-C comes in while there is something to wait for, not between making a thing and noting that it must go.
+    # Ctrl-C comes in while there is something to wait for, not between making a thing and noting
+    # that it must go.
     with _ctrl_c(signal.SIG_BLOCK), ExitStack() as ending:
         region = ending.enter_context(Region.create(name, (workers + 1) * REGION_NBYTES))
         ending.callback(region.unlink)
@@ -96,16 +97,9 @@ class _Pipeline:
     def start_workers(self) -> None:
         for number in range(len(self.batches)):
             # -P: no module of the current directory gets in the way.
-            command = [
-                sys.executable,
-                "-P",
-                "-m",
-                "memlane.cli.worker",
-                self.region_name,
-                str(number),
-                str(os.getpid()),
-            ]
-            self.workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+            python = [sys.executable, "-P", "-m"]
+            worker = ["memlane.cli.worker", self.region_name, str(number), str(os.getpid())]
+            self.workers.append(subprocess.Popen([*python, *worker], stdin=subprocess.DEVNULL))
 
     def run(self, show: Show) -> Outcome:
         while self.ready < len(self.workers):
@@ -118,11 +112,10 @@ class _Pipeline:
             self._check()
             self._take_reports(0)
             try:
-                (files, nbytes, all_read), version = self.progress.wait_newer(
-                    version, timeout=SLICE_S
-                )
+                news, version = self.progress.wait_newer(version, timeout=SLICE_S)
             except TimeoutError:
                 continue
+            files, nbytes, all_read = news
             show(files, nbytes)
         while len(self.outcome.totals) < len(self.workers):
             self._wait_for_reports()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The demo's reader: a forked process that maps files and deals them out to the workers, batch by batch."""
+"""The demo's reader: a forked process that maps files and deals them out in batches."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def read(region: Region, paths: Sequence[str], workers: int, parent: int) -> Non
     """
     Read all *paths*, then shut the rings of batches down: that is how workers know the end.
 
-    A file goes to one worker, the one that has the least to do. What cannot be read is reported and skipped. Ends early
-    when the parent shuts the rings down, or when process *parent* is gone.
+    A file goes to one worker, the one that has the least to do. What cannot be read is reported and
+    skipped. Ends early when the parent shuts the rings down, or when process *parent* is gone.
     """
     rings = [region.ring(BATCHES.format(number)) for number in range(workers)]
     reports, progress = region.ring(REPORTS), region.slot(PROGRESS)
@@ -40,6 +40,7 @@ def read(region: Region, paths: Sequence[str], workers: int, parent: int) -> Non
                 _put(ring, piece, parent)
                 nbytes += len(piece)
                 if time.monotonic() >= due:
+                    _require(parent)
                     progress.publish((files, nbytes, False))
                     due = time.monotonic() + PROGRESS_PAUSE_S
             _put(ring, b"", parent)
@@ -53,7 +54,7 @@ def read(region: Region, paths: Sequence[str], workers: int, parent: int) -> Non
 
 def mapped_pieces(path: str, nbytes: int = BATCH_NBYTES) -> Iterator[memoryview]:
     """
-    Map a file and cut it into views of about *nbytes*, behind a newline; a line longer than that is cut anywhere.
+    Map a file and cut it into views of about *nbytes*, behind newlines unless a line is too long.
 
     Raises:
         OSError: it cannot be read. Nothing is raised later.
@@ -83,7 +84,11 @@ def _put(ring: Ring, record: bytes | memoryview, parent: int) -> None:
         try:
             ring.put(record, timeout=SLICE_S)
         except Full:
-            if os.getppid() != parent:
-                sys.exit("memlane demo: the reader ends, its parent is gone")
+            _require(parent)
         else:
             return
+
+
+def _require(parent: int) -> None:
+    if os.getppid() != parent:
+        sys.exit("memlane demo: the reader ends, its parent is gone")

@@ -2,9 +2,9 @@
 """
 What the processes of the demo agree on.
 
-One region carries it all: a ring of batches for each worker, a ring of reports back to the parent, and a slot with the
-reader's progress. A batch is a piece of a file, cut behind a newline where there is one; an empty record ends the file.
-A report is JSON.
+One region carries it all: a ring of batches for each worker, a ring of reports back to the parent,
+and a slot with the reader's progress. A batch is a piece of a file, cut behind a newline where
+there is one; an empty record ends the file. A report is JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SLICE_S = 0.2
 
 
 class Totals(NamedTuple):
-    """What is counted. Lines end with a newline or with their file, words are what `bytes.split()` says."""
+    """What is counted. A line ends with a newline or its file; words are those of `bytes.split`."""
 
     files: int
     lines: int

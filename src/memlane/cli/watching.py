@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How the demo shows its progress on stderr: a bar where rich is there and a terminal, else plain lines."""
+"""The demo's progress on stderr: a bar on a terminal where rich is installed, else plain lines."""
 
 from __future__ import annotations
 
@@ -41,17 +41,14 @@ def shown(files: int) -> Iterator[Show]:
 
 
 def plain_lines(files: int) -> Show:
-    """Show by printing a line now and then."""
+    """Show by printing a line now and then, and at the end."""
     due = 0.0
 
     def show(done: int, nbytes: int) -> None:
         nonlocal due
-        if time.monotonic() >= due:
-            print(
-                f"read {done:,} of {files:,} files, {nbytes / 1e6:.1f} MB",
-                file=sys.stderr,
-                flush=True,
-            )
+        if time.monotonic() >= due or done == files:
+            line = f"read {done:,} of {files:,} files, {nbytes / 1e6:.1f} MB"
+            print(line, file=sys.stderr, flush=True)
             due = time.monotonic() + PLAIN_LINES_PAUSE_S
 
     return show

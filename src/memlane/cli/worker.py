@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The demo's worker: a program of its own that opens the region by name and counts what its ring brings.
+The demo's worker: a program of its own that opens the region by name and counts what comes in.
 
     python -m memlane.cli.worker REGION NUMBER PARENT_PID
 """
@@ -51,7 +51,7 @@ def count(records: Iterable[bytes]) -> Totals:
 
 
 def _received(ring: Ring, parent: int) -> Iterator[bytes]:
-    """All records until the ring is shut down; PeerGoneError if the reader or the parent dies before."""
+    """All records until the ring is shut down; PeerGoneError if reader or parent die before."""
     while True:
         try:
             yield from ring.get_many(64, timeout=SLICE_S, require_peer=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the objects of a region have in common: how they are found, close and travel."""
+"""What the objects of a region have in common: how they are found, closed, unlinked and pickled."""
 
 from __future__ import annotations
 

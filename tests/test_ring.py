@@ -1,0 +1,1485 @@
+# SPDX-License-Identifier: MIT
+"""What `Ring` promises: the same bytes out, in order, whatever dies; errors that help."""
+
+from __future__ import annotations
+
+import array
+import itertools
+import os
+import pickle
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import memlane
+from memlane import (
+    ClosedError,
+    CorruptedError,
+    Counter,
+    Empty,
+    Full,
+    LayoutError,
+    PeerGoneError,
+    RecordTooLargeError,
+    Ring,
+    RoleTakenError,
+    ShutDown,
+)
+from processes import PATIENCE_S, Child, output_of, unrelated, wait_until
+from shared_bytes import DEAD_TAG, DEPARTED, FREE, NEVER, NONE, READY, RingBytes
+
+PAGE = 4096
+
+
+@pytest.fixture
+def ring() -> Iterator[Ring]:
+    """A small ring without a name."""
+    with Ring(capacity=PAGE, producers=4, records=8) as made:
+        yield made
+
+
+def drained(ring: Any) -> list[bytes]:
+    """Everything there is to get now."""
+    found = []
+    while True:
+        try:
+            found.append(ring.get_nowait())
+        except Empty:
+            return found
+
+
+def forever() -> None:
+    """What a child does until it is killed."""
+    while True:
+        time.sleep(PATIENCE_S)
+
+
+class Gate:
+    """A pipe by which a child says that it is through."""
+
+    def __init__(self) -> None:
+        self.read_end, self.write_end = os.pipe()
+
+    def open(self) -> None:
+        os.write(self.write_end, b"!")
+
+    def wait(self) -> None:
+        assert os.read(self.read_end, 1) == b"!"
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self.read_end)
+        os.close(self.write_end)
+
+
+def killed_after(work: Callable[[], object]) -> None:
+    """Have a child do some work, then kill it while it holds whatever it has."""
+    with Gate() as gate:
+
+        def run() -> None:
+            kept = work()
+            gate.open()
+            forever()
+            del kept
+
+        with Child(run) as child:
+            gate.wait()
+            child.kill()
+
+
+# ---- bytes in, the same bytes out -----------------------------------------------------------------
+
+
+RECORDS: dict[str, Any] = {
+    "bytes": b"abc",
+    "empty": b"",
+    "bytearray": bytearray(b"abcd"),
+    "memoryview": memoryview(b"_abcde_")[1:6],
+    "array": array.array("d", [1.5, -2.5]),
+    "numpy": np.arange(7, dtype=np.int16),
+    "numpy 2d": np.arange(6, dtype=">f8").reshape(2, 3),
+    "numpy scalar": np.float64(1.25),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_any_contiguous_buffer_comes_out_as_the_same_bytes(ring: Ring, kind: str) -> None:
+    """A record is the bytes of any contiguous buffer, by each verb."""
+    record = RECORDS[kind]
+    expected = bytes(memoryview(record))
+    ring.put(record)
+    ring.put_nowait(record)
+    assert ring.put_many([record, record]) == 2
+    with ring.reserve(len(expected)) as room:
+        room.write(record)
+
+    assert [expected] * 5 == drained(ring)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [memoryview(b"abcdef")[::2], np.arange(8)[::2], np.asfortranarray(np.ones((2, 3)))],
+    ids=["memoryview", "numpy strided", "numpy Fortran order"],
+)
+def test_a_buffer_with_gaps_is_a_buffer_error_and_nothing_goes_in(ring: Ring, record: Any) -> None:
+    """Only contiguous buffers are records; the error is BufferError whoever made the buffer."""
+    for put in (ring.put, ring.put_nowait, lambda gaps: ring.put_many([b"a", gaps])):
+        with pytest.raises(BufferError, match="contiguous"):
+            put(record)
+    with pytest.raises(BufferError, match="contiguous"), ring.reserve(64) as room:
+        room.write(record)
+
+    assert drained(ring) == []
+
+
+@pytest.mark.parametrize("record", ["text", 5, None, [1, 2], 1.5])
+def test_what_is_no_buffer_is_a_type_error_and_nothing_goes_in(ring: Ring, record: Any) -> None:
+    """A str has no bytes of its own: encode it. Nothing is guessed."""
+    with pytest.raises(TypeError):
+        ring.put(record)
+    with pytest.raises(TypeError):
+        ring.put_many([b"good", record])
+    with pytest.raises(TypeError):
+        ring.put_many("text")  # type: ignore[list-item]
+
+    assert drained(ring) == []
+
+
+def test_a_record_is_copied_before_put_returns(ring: Ring) -> None:
+    """What happens to the buffer after `put` does not change the record."""
+    record = bytearray(b"before")
+    ring.put(record)
+    record[:] = b"after!"
+    record.append(0)  # no export is left behind
+
+    assert ring.get() == b"before"
+
+
+def test_a_record_put_before_any_consumer_exists_waits_for_the_first_one(name: str) -> None:
+    """A ring needs nobody at its other end."""
+    with Ring.create(name, capacity=PAGE) as ring:
+        ring.put(b"early")
+        code = "import sys, memlane\nwith memlane.Ring.open(sys.argv[1]) as r: print(r.get(timeout=60))"
+
+        assert output_of(unrelated(code, name)) == "b'early'\n"
+        ring.unlink()
+
+
+def test_records_stay_in_a_named_ring_that_nobody_has_open(name: str) -> None:
+    """The ring after everyone left: whoever opens it next finds the backlog, and both roles free."""
+    with Ring.create(name, capacity=PAGE) as ring:
+        ring.put_many([b"one", b"two"])
+        assert ring.get() == b"one"
+    with Ring.open(name) as ring:
+        ring.put(b"three")
+
+        assert drained(ring) == [b"two", b"three"]
+        ring.unlink()
+
+
+@pytest.mark.parametrize("kind", ["memfd", "anonymous", "named", "file"])
+@pytest.mark.parametrize("wait", ["adaptive", "spin", "sleep"])
+def test_a_sleeping_getter_is_woken_in_every_kind_of_region(
+    kind: str, wait: Any, name: str, tmp_path: Path
+) -> None:
+    """Records cross a fork both ways, and each way to wait comes to its end."""
+    if kind in ("memfd", "anonymous"):
+        ring = Ring(capacity=PAGE, records=2, wait=wait, anonymous=kind == "anonymous")
+    else:
+        ring = Ring.create(
+            name if kind == "named" else tmp_path / "ring", capacity=PAGE, records=2, wait=wait
+        )
+
+    def produce() -> None:
+        for number in range(200):
+            ring.put(b"%d" % number, timeout=PATIENCE_S)
+
+    with ring:
+        with Child(produce) as child:
+            found = [ring.get(timeout=PATIENCE_S) for _ in range(200)]
+            assert child.wait() == 0
+
+        assert [b"%d" % number for number in range(200)] == found
+        if kind in ("named", "file"):
+            ring.unlink()
+
+
+# ---- put_many, get_many, get_into -----------------------------------------------------------------
+
+
+def test_put_many_takes_any_iterable_also_one_that_runs_only_once(ring: Ring) -> None:
+    """Generators and mixed buffers are as good as lists; the count comes back."""
+    assert ring.put_many(b"%d" % i for i in range(3)) == 3
+    assert ring.put_many(iter([b"a", bytearray(b"b"), array.array("b", [99])])) == 3
+    assert ring.put_many([]) == 0
+    assert ring.put_many(iter(())) == 0
+
+    assert drained(ring) == [b"0", b"1", b"2", b"a", b"b", b"c"]
+
+
+def test_put_many_waits_until_all_are_in_while_somebody_gets(ring: Ring) -> None:
+    """More records than the ring holds go in step by step, in order."""
+    records = [b"%d" % i * (i % 50) for i in range(500)]
+    with ThreadPoolExecutor(1) as pool:
+        putting = pool.submit(ring.put_many, records, timeout=PATIENCE_S)
+        found: list[bytes] = []
+        while len(found) < len(records):
+            found += ring.get_many(64, timeout=PATIENCE_S)
+
+        assert putting.result() == 500
+    assert records == found
+
+
+def test_put_many_returns_at_its_deadline_how_many_went_in(ring: Ring) -> None:
+    """Some fit: their number. None fits: Full. Nothing is taken back."""
+    assert ring.put_many([b"x"] * 20, timeout=0) == 8
+    began = time.monotonic()
+    with pytest.raises(Full):
+        ring.put_many([b"y"], timeout=0.05)
+    assert time.monotonic() - began >= 0.05
+    with pytest.raises(Full):
+        ring.put_many([b"y"], timeout=0)
+
+    assert drained(ring) == [b"x"] * 8
+
+
+def test_put_many_returns_how_many_went_in_if_the_ring_is_shut_down_meanwhile(ring: Ring) -> None:
+    """A shutdown in the middle is no reason to forget what went in."""
+    with ThreadPoolExecutor(1) as pool, RingBytes(ring) as shared:
+        putting = pool.submit(ring.put_many, [b"x"] * 20)
+        wait_until(lambda: shared.half(shared.waiters_at(0)), "a waiting producer")
+        ring.shutdown()
+
+        assert putting.result(PATIENCE_S) == 8
+    with pytest.raises(ShutDown):
+        ring.put_many([b"y"])
+    assert list(ring) == [b"x"] * 8
+
+
+@pytest.mark.parametrize("broken", ["item", "generator", "size"])
+def test_put_many_with_a_bad_item_puts_nothing_and_the_next_put_goes_alone(
+    ring: Ring, broken: str
+) -> None:
+    """All are looked at before the first goes in: no phantom follows the next record. (trap 36)"""
+
+    def records() -> Iterator[Any]:
+        yield b"a"
+        yield b"b"
+        if broken == "generator":
+            raise ZeroDivisionError
+        yield "no buffer" if broken == "item" else bytes(PAGE + 1)
+
+    with pytest.raises((TypeError, ZeroDivisionError, RecordTooLargeError)):
+        ring.put_many(records())
+    ring.put(b"alone")
+
+    assert ring.get() == b"alone"
+    with pytest.raises(Empty):
+        ring.get_nowait()
+    assert len(ring) == 0
+
+
+def test_a_batch_staged_by_a_killed_producer_does_not_follow_the_adopters_record(
+    ring: Ring,
+) -> None:
+    """Killed before the first of a batch was committed: the whole batch never was. (trap 37)"""
+    killed_after(lambda: ring.put(b"committed"))
+    with RingBytes(ring) as shared:
+        # As put_many leaves it if it is killed just before its one compare-and-swap.
+        shared.stage(0, 2, 16, b"phantom2")
+        shared.stage(0, 3, 24, b"phantom3")
+        ring.put(b"adopted")
+
+        assert drained(ring) == [b"committed", b"adopted"]
+        assert shared.word(shared.state_at(0, 2)) == shared.state(2, NONE)
+        assert shared.word(shared.state_at(0, 3)) == shared.state(3, NONE)
+    ring.put_many([b"next", b"one"])
+    assert drained(ring) == [b"next", b"one"]
+
+
+def test_get_many_takes_what_is_there_and_waits_only_for_the_first(ring: Ring) -> None:
+    """At least one, at most as many as asked for."""
+    ring.put_many([b"1", b"2", b"3"])
+
+    assert ring.get_many(2) == [b"1", b"2"]
+    assert ring.get_many(5) == [b"3"]
+    with pytest.raises(Empty):
+        ring.get_many(5, timeout=0)
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="most"):
+            ring.get_many(wrong)
+    for other in (True, 1.5, "2"):
+        with pytest.raises(TypeError, match="most"):
+            ring.get_many(other)  # type: ignore[arg-type]
+
+
+def test_get_many_collects_from_the_lanes_of_all_producers(ring: Ring) -> None:
+    """One call serves every lane; each producer's records are in its order."""
+    with ring.producer() as one, ring.producer() as two:
+        one.put_many([b"a1", b"a2"])
+        two.put_many([b"b1", b"b2"])
+        found = ring.get_many(10)
+
+    assert sorted(found) == [b"a1", b"a2", b"b1", b"b2"]
+    assert [record for record in found if record[:1] == b"a"] == [b"a1", b"a2"]
+    assert [record for record in found if record[:1] == b"b"] == [b"b1", b"b2"]
+
+
+def test_get_into_fills_the_front_of_a_buffer_and_leaves_the_rest(ring: Ring) -> None:
+    """The length comes back; bytes behind it are not touched."""
+    ring.put_many([b"abc", b"", b"01234567"])
+    buffer = bytearray(b"--------")
+    words = np.zeros(1, dtype=np.uint64)
+
+    assert ring.get_into(buffer) == 3
+    assert buffer == b"abc-----"
+    assert ring.get_into(buffer) == 0
+    assert buffer == b"abc-----"
+    assert ring.get_into(words) == 8
+    assert words.tobytes() == b"01234567"
+
+
+def test_get_into_a_buffer_that_is_too_small_leaves_the_record_in_the_ring(ring: Ring) -> None:
+    """The error names both sizes; the record is still the next one."""
+    ring.put_many([b"12345", b"next"])
+    buffer = bytearray(4)
+
+    with pytest.raises(ValueError, match="5 bytes.*4"):
+        ring.get_into(buffer)
+    with pytest.raises(BufferError):
+        ring.get_into(b"read-only!")  # type: ignore[arg-type]
+    assert buffer == bytearray(4)
+    assert drained(ring) == [b"12345", b"next"]
+
+
+# ---- rooms ------------------------------------------------------------------------------------------
+
+
+def test_a_room_is_put_at_the_end_of_its_with(ring: Ring) -> None:
+    """Written in place, by slices, by views, by `write`; seen by nobody before the end."""
+    with ring.reserve(8) as room:
+        room[:] = b"01234567"
+        room[2] = ord("x")
+        room.write(b"yz", 6)
+        assert (len(room), room[0], room[2:4]) == (8, ord("0"), b"x3")
+        with pytest.raises(Empty):
+            ring.get_nowait()
+
+    assert drained(ring) == [b"01x345yz"]
+
+
+def test_a_room_can_be_committed_in_part_or_aborted(ring: Ring) -> None:
+    """`commit(n)` puts the first n bytes; `abort` and an exception put nothing."""
+    with ring.reserve(100) as room:
+        room.write(b"short")
+        room.commit(5)
+    with ring.reserve(100) as room:
+        room.abort()
+    with pytest.raises(ZeroDivisionError), ring.reserve(100) as room:
+        room[:] = bytes(100)
+        raise ZeroDivisionError
+    with ring.reserve(0):
+        pass
+
+    assert drained(ring) == [b"short", b""]
+
+
+def test_a_room_refuses_what_does_not_fit_and_use_after_its_end(ring: Ring) -> None:
+    """More than was reserved is a ValueError; a room that is done with is closed."""
+    room = ring.reserve(4)
+    for too_much in (lambda: room.commit(5), lambda: room.write(b"12345"), lambda: room.write(b"1", 4)):
+        with pytest.raises(ValueError, match="reserve more"):
+            too_much()
+    with pytest.raises(TypeError):
+        room.commit(True)
+    room.commit()
+    for use in (room.commit, lambda: room.write(b""), lambda: memoryview(room), room.__enter__):
+        with pytest.raises(ClosedError):
+            use()
+    room.abort()
+
+    assert len(ring.get()) == 4
+
+
+@pytest.mark.parametrize("nbytes", [-1, True, 1.5, "many"])
+def test_reserve_takes_only_a_number_of_bytes(ring: Ring, nbytes: Any) -> None:
+    """No claim is left behind by a bad size."""
+    with pytest.raises((TypeError, ValueError)):
+        ring.reserve(nbytes)
+    ring.put(b"goes on")
+
+    assert ring.get() == b"goes on"
+
+
+# ---- sizes ------------------------------------------------------------------------------------------
+
+
+def test_a_record_that_can_never_fit_is_refused_at_once_with_both_sizes(ring: Ring) -> None:
+    """Also by a full ring and with a timeout: waiting would not help."""
+    ring.put_many([b"x"] * 8)
+    for put in (
+        lambda: ring.put(bytes(PAGE + 1)),
+        lambda: ring.put_many([b"", bytes(PAGE + 1)]),
+        lambda: ring.reserve(PAGE + 1),
+    ):
+        with pytest.raises(RecordTooLargeError, match=f"{PAGE + 1}.*{PAGE}") as caught:
+            put()
+        assert (caught.value.nbytes, caught.value.max_record) == (PAGE + 1, PAGE)  # type: ignore[attr-defined]
+        assert isinstance(caught.value, ValueError)
+        assert pickle.loads(pickle.dumps(caught.value)).nbytes == PAGE + 1
+    assert len(drained(ring)) == 8
+
+
+@pytest.mark.parametrize("small", [0, 1, 7, 8, 9, PAGE // 2, PAGE - 8, PAGE])
+def test_a_record_as_large_as_the_ring_fits_after_any_other(small: int) -> None:
+    """`max_record` is a promise once the ring is empty, wherever the last record ended. (trap 43)"""
+    with Ring(capacity=PAGE, producers=1, records=4) as ring:
+        for turn in range(6):
+            ring.put(bytes([turn]) * small)
+            assert ring.get() == bytes([turn]) * small
+            ring.put(bytes([turn]) * PAGE, timeout=0)
+            with pytest.raises(Full):
+                ring.put_nowait(b"")
+            assert ring.get() == bytes([turn]) * PAGE
+
+
+def test_a_ring_is_full_of_tiny_records_and_of_bytes_at_the_same_count() -> None:
+    """Empty records occupy room too, so full and empty never look the same. (trap 43)"""
+    with Ring(capacity=PAGE, producers=1, records=1000) as ring:
+        for record in (b"", b"1", b"12345678"):
+            assert ring.put_many([record] * 1000, timeout=0) == PAGE // 8
+            assert len(ring) == PAGE // 8
+            with pytest.raises(Full):
+                ring.put_nowait(b"")
+            assert drained(ring) == [record] * (PAGE // 8)
+
+
+def test_a_ring_of_one_record_hands_them_over_one_by_one() -> None:
+    """N = 1 is a ring like any other. (trap 43)"""
+    with Ring(capacity=PAGE, producers=1, records=1) as ring:
+        assert (ring.max_records, ring.max_record, ring.capacity) == (1, PAGE, PAGE)
+        for turn in range(20):
+            ring.put(b"%d" % turn)
+            with pytest.raises(Full):
+                ring.put_nowait(b"")
+            with ring.borrow() as record:
+                assert bytes(record) == b"%d" % turn
+                with pytest.raises(Full):
+                    ring.put_nowait(b"")
+
+
+@pytest.mark.parametrize("start", [2**29 - 3, 2**32 - 3, 2**61 - 3, 2**63 - 3, 2**64 - 3])
+@pytest.mark.parametrize("records", [1, 3, 4])
+def test_a_ring_goes_on_where_its_counters_pass_a_power_of_two(start: int, records: int) -> None:
+    """Record numbers live in 29 bits of a state and in 64 of a counter; both wrap unseen. (trap 43)"""
+    with Ring(capacity=PAGE, producers=1, records=records) as ring, RingBytes(ring) as shared:
+        shared.set_word(shared.tail_at(0), start)
+        shared.set_word(shared.head_at(0), start)
+        for turn in range(12):
+            assert ring.put_many([b"%d" % turn] * records) == records
+            with pytest.raises(Full):
+                ring.put_nowait(b"")
+            assert len(ring) == records
+            loans = [ring.borrow(timeout=0) for _ in range(records)]
+            assert [bytes(loan) for loan in loans] == [b"%d" % turn] * records
+            for loan in reversed(loans):
+                loan.release()
+            ring.put(b"copied")
+            assert drained(ring) == [b"copied"]
+        assert shared.word(shared.head_at(0)) == (start + 12 * (records + 1)) % 2**64
+
+
+def test_a_lane_that_was_never_leased_is_never_touched(name: str) -> None:
+    """Its memory is not reserved: reading it would allocate, or be a SIGBUS. (trap 46)"""
+    with Ring.create(name, capacity="1 MiB", producers=16) as ring:
+
+        def allocated() -> int:
+            return os.stat(f"/dev/shm/memlane.{name}").st_blocks * 512
+
+        before = allocated()
+        with pytest.raises(Empty):
+            ring.get_nowait()
+        with pytest.raises(Empty):
+            ring.get(timeout=0.01, require_peer=True)
+        ring.stats()
+        assert (allocated(), len(ring)) == (before, 0)
+        ring.put(b"x")
+        one_lane = allocated() - before
+        assert one_lane >= 2**20
+        ring.get()
+        ring.shutdown()
+        with pytest.raises(ShutDown):
+            ring.get()
+        ring.stats()
+
+        assert allocated() == before + one_lane
+        ring.unlink()
+
+
+# ---- timeouts ---------------------------------------------------------------------------------------
+
+
+BAD_TIMEOUTS: list[Any] = [-1, -0.001, float("nan"), float("-inf"), "1", True, False, b"", [1]]
+VERBS: dict[str, Callable[[Ring, Any], object]] = {
+    "put": lambda ring, timeout: ring.put(b"", timeout=timeout),
+    "put_many": lambda ring, timeout: ring.put_many([b""], timeout=timeout),
+    "reserve": lambda ring, timeout: ring.reserve(1, timeout=timeout),
+    "get": lambda ring, timeout: ring.get(timeout=timeout),
+    "get_many": lambda ring, timeout: ring.get_many(1, timeout=timeout),
+    "get_into": lambda ring, timeout: ring.get_into(bytearray(8), timeout=timeout),
+    "borrow": lambda ring, timeout: ring.borrow(timeout=timeout),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("timeout", BAD_TIMEOUTS, ids=repr)
+def test_a_bad_timeout_is_refused_whether_or_not_one_would_wait(
+    ring: Ring, verb: str, timeout: Any
+) -> None:
+    """Negative or not a number: ValueError; no number: TypeError. The ring is unchanged."""
+    ring.put(b"kept")
+    ring.get()  # both roles are taken: this is the fast path
+    ring.put(b"kept")
+    kind = ValueError if isinstance(timeout, (int, float)) and type(timeout) is not bool else TypeError
+
+    with pytest.raises(kind, match="timeout"):
+        VERBS[verb](ring, timeout)
+    assert drained(ring) == [b"kept"]
+    ring.put_many([b"x"] * 8)
+    with pytest.raises(kind, match="timeout"):
+        VERBS[verb](ring, timeout)
+    assert len(ring) == 8
+
+
+def test_a_wait_lasts_at_least_its_timeout(ring: Ring) -> None:
+    """Empty and Full come not before their time, and are those of the queue module, too."""
+    for wait in (
+        lambda: ring.get(timeout=0.03),
+        lambda: ring.get_many(2, timeout=0.03),
+        lambda: ring.get_into(bytearray(8), timeout=0.03),
+        lambda: ring.borrow(timeout=0.03),
+    ):
+        began = time.monotonic()
+        with pytest.raises(queue.Empty):
+            wait()
+        assert time.monotonic() - began >= 0.03
+    ring.put_many([b"x"] * 8)
+    for wait in (lambda: ring.put(b"", timeout=0.03), lambda: ring.reserve(1, timeout=0.03)):  # type: ignore[assignment]
+        began = time.monotonic()
+        with pytest.raises(queue.Full):
+            wait()
+        assert time.monotonic() - began >= 0.03
+    assert len(drained(ring)) == 8
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300, np.float32(5), 10**12])
+def test_any_number_of_seconds_is_a_timeout(ring: Ring, timeout: Any) -> None:
+    """Huge ones wait for ever; numpy's numbers are numbers."""
+    ring.put(b"x", timeout=timeout)
+
+    assert ring.get(timeout=timeout) == b"x"
+
+
+# ---- roles ------------------------------------------------------------------------------------------
+
+
+def test_producers_have_lanes_of_their_own_and_each_keeps_its_order(ring: Ring) -> None:
+    """One that fills its lane does not take the others' room."""
+    with ring.producer() as one, ring.producer() as two:
+        assert one.put_many([b"a%d" % i for i in range(8)]) == 8
+        with pytest.raises(Full):
+            one.put_nowait(b"")
+        assert two.put_many([b"b%d" % i for i in range(8)]) == 8
+        found = drained(ring)
+
+    # Lanes are served in turn, starting after the last one served.
+    expected = [b"%c%d" % (letter, i) for i in range(8) for letter in b"ab"]
+    assert found == expected
+
+
+def test_producer_number_n_plus_one_is_refused_at_once_with_the_holders(ring: Ring) -> None:
+    """Without a timeout nothing is waited for; the text says what to do, the pids who it is."""
+    handles = [ring.producer() for _ in range(4)]
+    for handle in handles:
+        handle.put(b"x")
+    with pytest.raises(RoleTakenError, match=r"producers=4.*pid.*create the ring with more") as caught:
+        ring.put(b"one too many")
+
+    assert caught.value.role == "producer"  # type: ignore[attr-defined]
+    assert caught.value.pids == (os.getpid(),) * 4  # type: ignore[attr-defined]
+    with pytest.raises(RoleTakenError):
+        ring.put_nowait(b"one too many")
+    handles[2].close()
+    ring.put(b"now there is one")
+    assert len(drained(ring)) == 5
+
+
+def test_a_producer_with_a_timeout_waits_for_a_lane(ring: Ring) -> None:
+    """At least as long as it said, and no longer than until a lane is given back."""
+    handles = [ring.producer() for _ in range(4)]
+    for handle in handles:
+        handle.put(b"x")
+    began = time.monotonic()
+    with pytest.raises(RoleTakenError):
+        ring.put(b"", timeout=0.05)
+    assert time.monotonic() - began >= 0.05
+
+    with ThreadPoolExecutor(1) as pool:
+        started = threading.Event()
+
+        def wait_for_a_lane() -> None:
+            started.set()
+            ring.put(b"patient", timeout=PATIENCE_S)
+
+        waiting = pool.submit(wait_for_a_lane)
+        started.wait()
+        handles[0].close()
+        waiting.result(PATIENCE_S)
+    assert b"patient" in drained(ring)
+
+
+def test_the_error_names_the_processes_that_hold_the_lanes() -> None:
+    """Who is asked to close one can be found."""
+    with Ring(capacity=PAGE, producers=2) as ring, Gate() as gate:
+
+        def hold() -> None:
+            ring.put(b"x")
+            gate.open()
+            forever()
+
+        with Child(hold) as one, Child(hold) as two:
+            gate.wait()
+            gate.wait()
+            with pytest.raises(RoleTakenError) as caught:
+                ring.put(b"")
+            assert sorted(caught.value.pids) == sorted([one.pid, two.pid])  # type: ignore[attr-defined]
+            assert all(str(pid) in str(caught.value) for pid in (one.pid, two.pid))
+            assert pickle.loads(pickle.dumps(caught.value)).pids == caught.value.pids  # type: ignore[attr-defined]
+        ring.put(b"adopts")
+        assert len(drained(ring)) == 3
+
+
+def test_a_second_process_is_refused_as_consumer_with_the_pid_of_the_first(ring: Ring) -> None:
+    """With consumers="one" the role is a process's; nothing is waited for."""
+    ring.put_many([b"1", b"2"])
+    assert ring.get() == b"1"
+
+    def try_it() -> None:
+        for verb in (ring.get, ring.get_nowait, ring.borrow, lambda: ring.get_many(2)):
+            with pytest.raises(RoleTakenError, match="close it there first") as caught:
+                verb()
+            assert caught.value.pids == (os.getppid(),)  # type: ignore[attr-defined]
+            assert caught.value.role == "consumer"  # type: ignore[attr-defined]
+        with pytest.raises(RoleTakenError), ring.consumer() as other:
+            other.get(timeout=0.01)
+
+    with Child(try_it) as child:
+        assert child.wait() == 0
+    assert drained(ring) == [b"2"]
+
+
+def test_handles_of_the_consumer_share_the_role_until_the_last_is_closed(ring: Ring) -> None:
+    """In one process there is one consumer, however many handles lead to it."""
+    ring.put_many([b"1", b"2", b"3", b"4"])
+    with ring.consumer() as one, ring.consumer() as two:
+        assert (one.get(), two.get()) == (b"1", b"2")
+        one.close()
+        with pytest.raises(ClosedError):
+            one.get()
+
+        def refused() -> None:
+            with pytest.raises(RoleTakenError):
+                ring.get()
+
+        with Child(refused) as child:
+            assert child.wait() == 0
+        assert two.get() == b"3"
+
+    def taken() -> None:
+        assert ring.get() == b"4"
+
+    with Child(taken) as child:
+        assert child.wait() == 0
+
+
+@pytest.mark.parametrize("leave", ["close", "with", "dropped", "ring"])
+def test_roles_are_given_back_however_a_handle_ends(name: str, leave: str) -> None:
+    """`close`, the end of a `with`, the last reference, closing the ring: the role is free at once."""
+    with Ring.create(name, capacity=PAGE, producers=1) as ring:
+        user = Ring.open(name)
+        sender, receiver = user.producer(), user.consumer()
+        sender.put(b"1")
+        assert receiver.get() == b"1"
+        if leave == "close":
+            sender.close()
+            receiver.close()
+        elif leave == "with":
+            with sender, receiver:
+                pass
+        elif leave == "dropped":
+            del sender, receiver
+        else:
+            user.close()
+        assert (ring.stats()["lanes"][0]["producer"], ring.stats()["consumer"]) == ("departed", None)
+        ring.put(b"2")
+        assert ring.get() == b"2"
+        user.close()
+        ring.unlink()
+
+
+def test_a_closed_handle_refuses_everything_and_closing_twice_is_fine() -> None:
+    """ClosedError says that you closed it; queries, too."""
+    ring = Ring(capacity=PAGE)
+    sender, receiver = ring.producer(), ring.consumer()
+    sender.put(b"x")
+    sender.close()
+    receiver.close()
+    for use in (
+        lambda: sender.put(b""),
+        lambda: sender.put_nowait(b""),
+        lambda: sender.put_many([b""]),
+        lambda: sender.put_many([]),
+        lambda: sender.reserve(1),
+        receiver.get,
+        receiver.get_nowait,
+        lambda: receiver.get_many(1),
+        lambda: receiver.get_into(bytearray(1)),
+        receiver.borrow,
+        lambda: next(receiver),
+    ):
+        with pytest.raises(ClosedError):
+            use()
+    assert ring.get() == b"x"
+    ring.close()
+    ring.close()
+    for use in (
+        lambda: ring.put(b""),
+        ring.get,
+        ring.shutdown,
+        lambda: len(ring),
+        ring.stats,
+        ring.producer,
+        ring.consumer,
+        lambda: ring.capacity,
+        ring.__enter__,
+    ):
+        with pytest.raises(ClosedError):
+            use()
+    assert (ring.closed, sender.closed, receiver.closed) == (True, True, True)
+    assert bool(ring)
+    assert bool(sender)
+    sender.close()
+
+
+def test_handles_have_only_the_verbs_of_their_role(ring: Ring) -> None:
+    """A producer cannot get, a consumer cannot put."""
+    sender, receiver = ring.producer(), ring.consumer()
+
+    assert [verb for verb in ("get", "borrow", "get_many") if hasattr(sender, verb)] == []
+    assert [verb for verb in ("put", "reserve", "put_many") if hasattr(receiver, verb)] == []
+
+
+# ---- several producers ------------------------------------------------------------------------------
+
+
+def test_records_of_several_processes_and_threads_come_once_and_in_order_each() -> None:
+    """Each producer's numbers come out complete and in its order, also through a small ring."""
+    total = 600
+    with Ring(capacity=PAGE, producers=4, records=16) as ring:
+
+        def produce(who: int, sender: Any) -> None:
+            numbers = iter(range(total))
+            for number in numbers:
+                if number % 7 == 0:
+                    batch = [number, *itertools.islice(numbers, 4)]
+                    sender.put_many([b"%d:%d" % (who, n) for n in batch], timeout=PATIENCE_S)
+                else:
+                    sender.put(b"%d:%d" % (who, number), timeout=PATIENCE_S)
+
+        with Child(produce, 0, ring) as one, Child(produce, 1, ring) as two:
+            with ThreadPoolExecutor(2) as pool:
+                threads = [pool.submit(produce, who, ring.producer()) for who in (2, 3)]
+                found: list[list[int]] = [[], [], [], []]
+                for _ in range(4 * total):
+                    who, number = ring.get(timeout=PATIENCE_S).split(b":")
+                    found[int(who)].append(int(number))
+                for thread in threads:
+                    thread.result()
+            assert (one.wait(), two.wait()) == (0, 0)
+        assert found == [list(range(total))] * 4
+        assert drained(ring) == []
+
+
+# ---- death ------------------------------------------------------------------------------------------
+
+
+def test_what_a_killed_consumer_had_in_hand_goes_to_its_successor_at_once(ring: Ring) -> None:
+    """Borrowed and not released: it comes again, in order, with what was behind it."""
+    ring.put_many([b"got", b"in hand", b"too", b"waiting"])
+
+    def consume() -> Any:
+        assert ring.get() == b"got"
+        return ring.borrow(), ring.borrow()
+
+    killed_after(consume)
+
+    assert drained(ring) == [b"in hand", b"too", b"waiting"]
+
+
+def test_a_successor_passes_what_a_killed_consumer_released_out_of_order(ring: Ring) -> None:
+    """Released means done with, though `head` could not pass it yet. (trap 44)"""
+    ring.put_many([b"0", b"1", b"2", b"3", b"4"])
+
+    def consume() -> Any:
+        kept = [ring.borrow() for _ in range(4)]
+        kept[1].release()
+        kept[3].release()
+        return kept
+
+    killed_after(consume)
+
+    assert drained(ring) == [b"0", b"2", b"4"]
+    assert ring.put_many([b"x"] * 8, timeout=0) == 8  # nothing of the lane is lost
+    assert len(drained(ring)) == 8
+
+
+def test_a_successor_finishes_a_release_that_was_cut_between_its_two_steps(ring: Ring) -> None:
+    """Marked free, `head` not moved: passed, not handed out again, and its room comes back. (trap 44)"""
+    ring.put_many([b"%d" % i for i in range(8)])
+    with RingBytes(ring) as shared:
+        shared.set_state(0, 0, FREE)
+        shared.set_state(0, 1, FREE)
+
+        assert ring.get_nowait() == b"2"
+        assert shared.word(shared.head_at(0)) == 3
+        assert ring.put_many([b"new"] * 8, timeout=0) == 3
+    assert drained(ring) == [b"3", b"4", b"5", b"6", b"7", b"new", b"new", b"new"]
+
+
+def test_a_get_between_the_two_steps_of_a_release_does_not_lose_the_records_in_front(
+    ring: Ring,
+) -> None:
+    """While a loan is out, a copy goes by the marks; when it returns, `head` passes them all. (trap 44)"""
+    ring.put_many([b"%d" % i for i in range(8)])
+    with RingBytes(ring) as shared:
+        first, second = ring.borrow(), ring.borrow()
+        assert ring.get() == b"2"
+        second.release()
+        assert ring.get() == b"3"
+        assert shared.word(shared.head_at(0)) == 0
+        with pytest.raises(Full):
+            ring.put_nowait(b"")
+        first.release()
+        assert shared.word(shared.head_at(0)) == 4
+        assert ring.put_many([b"new"] * 8, timeout=0) == 4
+    assert len(drained(ring)) == 8
+
+
+def test_a_successor_adopts_the_lane_of_a_killed_producer_backlog_and_all() -> None:
+    """With one lane only: the heir's records come behind the dead one's, nothing is waited for."""
+    with Ring(capacity=PAGE, producers=1) as ring:
+
+        def produce() -> Any:
+            ring.put_many([b"1", b"2"])
+            room = ring.reserve(100)  # a claim that never is
+            room.write(b"never")
+            return room
+
+        killed_after(produce)
+        ring.put(b"3")
+
+        assert drained(ring) == [b"1", b"2", b"3"]
+        assert ring.stats()["lanes"][0]["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["consumed", "not consumed"])
+def test_an_adopter_finds_a_record_whose_producer_died_before_the_hint(ahead: bool) -> None:
+    """Killed after the commit and before `tail`: the record counts, also if head is past tail. (trap 38)"""
+    with Ring(capacity=PAGE, producers=1, records=4) as ring, RingBytes(ring) as shared:
+        killed_after(lambda: ring.put_many([b"1", b"2", b"3"]))
+        shared.set_word(shared.tail_at(0), 1)
+        found = drained(ring) if ahead else []
+        ring.put(b"4")
+        found += drained(ring)
+
+        assert found == [b"1", b"2", b"3", b"4"]
+        assert shared.word(shared.tail_at(0)) == 4
+
+
+def test_two_adopters_share_the_lanes_of_the_dead_and_every_backlog_comes_out() -> None:
+    """Each lane goes to one of them; orders are kept across the adoption. (trap 38)"""
+    with Ring(capacity=PAGE, producers=2) as ring:
+
+        def dead(who: int) -> None:
+            killed_after(lambda: ring.put_many([b"dead%d" % who] * 3))
+
+        # Two at a time hold two lanes; both are dead before the heirs come.
+        with Gate() as gate:
+
+            def hold(who: int) -> None:
+                ring.put_many([b"dead%d" % who] * 3)
+                gate.open()
+                forever()
+
+            with Child(hold, 0) as one, Child(hold, 1) as two:
+                gate.wait()
+                gate.wait()
+                one.kill()
+                two.kill()
+
+        def inherit(who: int) -> None:
+            for number in range(50):
+                ring.put(b"heir%d:%d" % (who, number), timeout=PATIENCE_S)
+
+        with Child(inherit, 0) as one, Child(inherit, 1) as two:
+            found = [ring.get(timeout=PATIENCE_S) for _ in range(106)]
+            assert (one.wait(), two.wait()) == (0, 0)
+        for who in (0, 1):
+            assert found.count(b"dead%d" % who) == 3
+            assert [r for r in found if r.startswith(b"heir%d" % who)] == [
+                b"heir%d:%d" % (who, number) for number in range(50)
+            ]
+        assert drained(ring) == []
+
+
+def test_an_adopter_that_is_killed_in_adoption_is_adopted_in_turn() -> None:
+    """Owner taken and nothing else done yet: the next one does it all again. (trap 38)"""
+    with Ring(capacity=PAGE, producers=1) as ring, RingBytes(ring) as shared:
+        killed_after(lambda: ring.put_many([b"1", b"2"]))
+        shared.set_half(shared.owner_at(0), DEAD_TAG)
+        ring.put(b"3")
+
+        assert drained(ring) == [b"1", b"2", b"3"]
+
+
+def test_a_lane_that_was_leased_by_a_process_that_died_at_once_is_found_again() -> None:
+    """Owner taken, `leased` not raised yet: the next lessee raises it."""
+    with Ring(capacity=PAGE, producers=2) as ring, RingBytes(ring) as shared:
+        ring.put(b"0")
+        killed_after(lambda: ring.put(b"1"))
+        assert shared.half(shared.LEASED) == 2
+        assert ring.get() == b"0"
+        assert ring.get() == b"1"
+        shared.set_half(shared.LEASED, 1)
+        with ring.producer() as sender:
+            sender.put(b"2")
+
+            assert ring.get(timeout=PATIENCE_S) == b"2"
+
+
+def test_a_departed_lane_is_taken_before_a_fresh_one(ring: Ring) -> None:
+    """A producer that comes and goes does not use up memory: the lane goes on behind its backlog."""
+    for turn in range(5):
+        with ring.producer() as sender:
+            sender.put(b"%d" % turn)
+
+    assert len(ring.stats()["lanes"]) == 1
+    assert drained(ring) == [b"0", b"1", b"2", b"3", b"4"]
+    with RingBytes(ring) as shared:
+        assert [shared.half(shared.owner_at(lane)) for lane in range(4)] == [DEPARTED] + [NEVER] * 3
+
+
+# ---- require_peer -----------------------------------------------------------------------------------
+
+
+def test_require_peer_waits_for_the_first_producer(ring: Ring) -> None:
+    """Nobody has come yet is not: everybody is gone."""
+    with pytest.raises(Empty):
+        ring.get(timeout=0.01, require_peer=True)
+    with ring.producer() as sender:
+        with pytest.raises(Empty):
+            ring.get(timeout=0, require_peer=True)
+        sender.put(b"x")
+        assert ring.get(require_peer=True) == b"x"
+        with pytest.raises(Empty):
+            ring.get(timeout=0.01, require_peer=True)
+
+
+@pytest.mark.parametrize("end", ["close", "kill"])
+def test_require_peer_ends_when_all_producers_are_gone_and_the_ring_is_drained(end: str) -> None:
+    """However they went, and however many they were; what they left comes first."""
+    count = 12
+    with Ring(capacity=PAGE, producers=count) as ring:
+        with Gate() as gate:
+
+            def produce() -> None:
+                with ring.producer() as sender:
+                    sender.put(b"left")
+                    if end == "close":
+                        sender.close()
+                    gate.open()
+                    forever()
+
+            children = [Child(produce) for _ in range(count)]
+            try:
+                for _ in children:
+                    gate.wait()
+            finally:
+                for child in children:
+                    child.kill()
+
+        assert [ring.get(require_peer=True) for _ in range(count)] == [b"left"] * count
+        for verb in (
+            lambda: ring.get(require_peer=True),
+            lambda: ring.get_many(2, require_peer=True),
+            lambda: ring.get_into(bytearray(8), require_peer=True),
+            lambda: ring.borrow(require_peer=True),
+        ):
+            with pytest.raises(PeerGoneError) as caught:
+                verb()
+            assert isinstance(caught.value, ConnectionError)
+        with pytest.raises(Empty):
+            ring.get_nowait()
+        ring.put(b"somebody came back")
+        assert ring.get(require_peer=True) == b"somebody came back"
+
+
+def test_require_peer_notices_a_producer_that_is_killed_while_one_waits(ring: Ring) -> None:
+    """Its death ends the wait, without a timeout."""
+    with Gate() as gate, ThreadPoolExecutor(1) as pool, RingBytes(ring) as shared:
+
+        def produce() -> None:
+            ring.put(b"last words")
+            gate.open()
+            forever()
+
+        with Child(produce) as child:
+            gate.wait()
+            assert ring.get(require_peer=True) == b"last words"
+            waiting = pool.submit(ring.get, require_peer=True)
+            wait_until(lambda: shared.half(shared.WAITERS), "a waiting consumer")
+            child.kill()
+            with pytest.raises(PeerGoneError):
+                waiting.result(PATIENCE_S)
+
+
+# ---- shutdown ---------------------------------------------------------------------------------------
+
+
+def test_a_shut_down_ring_is_drained_then_at_its_end(ring: Ring) -> None:
+    """Puts raise at once; gets go on until nothing is left; iteration ends."""
+    with ring.producer() as sender, ring.consumer() as receiver:
+        ring.put_many([b"1", b"2"])
+        sender.put(b"3")
+        ring.shutdown()
+        for put in (lambda: ring.put(b""), lambda: sender.put_nowait(b""), lambda: ring.reserve(1)):
+            with pytest.raises(ShutDown):
+                put()
+
+        assert sorted(receiver) == [b"1", b"2", b"3"]
+        for get in (ring.get, receiver.get_nowait, lambda: ring.get_many(3), ring.borrow):
+            with pytest.raises(ShutDown):
+                get()
+        assert list(ring) == []
+        ring.shutdown()
+        assert ring.stats()["shutdown"] == "drain"
+
+
+def test_an_immediate_shutdown_drops_what_is_left(ring: Ring) -> None:
+    """Nothing more is handed out, also after a draining one."""
+    ring.put_many([b"1", b"2", b"3"])
+    ring.shutdown()
+    assert ring.get() == b"1"
+    ring.shutdown(immediate=True)
+
+    with pytest.raises(ShutDown):
+        ring.get()
+    assert (len(ring), ring.stats()["shutdown"]) == (0, "immediate")
+
+
+def test_a_put_that_waits_in_a_full_ring_without_a_consumer_ends_with_the_shutdown(
+    ring: Ring,
+) -> None:
+    """Nobody needs to make room first. (trap 48)"""
+    ring.put_many([b"x"] * 8)
+    with ThreadPoolExecutor(2) as pool, RingBytes(ring) as shared:
+        waiting = [pool.submit(ring.put, b"y"), pool.submit(ring.put_many, [b"y"])]
+        wait_until(lambda: shared.half(shared.waiters_at(0)) == 2, "two waiting puts")
+        ring.shutdown()
+        for put in waiting:
+            with pytest.raises(ShutDown):
+                put.result(PATIENCE_S)
+    assert list(ring) == [b"x"] * 8
+
+
+def test_a_put_in_another_process_ends_with_the_shutdown(ring: Ring) -> None:
+    """The flag and the doorbells are shared. (trap 48)"""
+
+    def produce() -> None:
+        with pytest.raises(ShutDown):
+            while True:
+                ring.put(b"x", timeout=PATIENCE_S)
+
+    with Child(produce) as child, RingBytes(ring) as shared:
+        wait_until(lambda: shared.half(shared.waiters_at(0)), "a waiting producer")
+        ring.shutdown()
+
+        assert child.wait() == 0
+    assert list(ring) == [b"x"] * 8
+
+
+def test_consumers_come_to_an_end_though_a_producer_never_pauses() -> None:
+    """A shutdown is not outrun: every record that was put is got, then it is over. (trap 48)"""
+    with Ring(capacity="64 KiB", producers=2) as ring, Counter.create(None) as put:
+
+        def produce() -> None:
+            try:
+                while True:
+                    ring.put(b"x" * 100)
+                    put.add()
+            except ShutDown:
+                pass
+
+        with Child(produce) as one, Child(produce) as two:
+            got = sum(1 for _ in range(2000) if ring.get(timeout=PATIENCE_S))
+            ring.shutdown()
+            got += sum(1 for _ in ring)
+            assert (one.wait(), two.wait()) == (0, 0)
+        assert put.value == got
+
+
+def test_a_commit_that_comes_after_the_end_is_told_so_and_reaches_nobody(ring: Ring) -> None:
+    """A put that has passed the flag and was paused: ShutDown, and the record is not handed out. (trap 49)"""
+    room = ring.reserve(8)
+    room.write(b"too late")
+    ring.shutdown()
+    with pytest.raises(ShutDown):
+        ring.get()
+
+    with pytest.raises(ShutDown):
+        room.commit()
+    assert drained_to_the_end(ring) == []
+    assert len(ring) == 0
+
+
+def test_a_commit_before_the_lane_is_closed_counts(ring: Ring) -> None:
+    """The other order: whoever was told that it is in, is right. (trap 49)"""
+    with ring.reserve(7) as room:
+        room.write(b"in time")
+        ring.shutdown()
+
+    assert drained_to_the_end(ring) == [b"in time"]
+
+
+def drained_to_the_end(ring: Ring) -> list[bytes]:
+    return list(ring)
+
+
+def test_a_batch_that_meets_a_closed_lane_is_not_in_and_leaves_nothing_behind(ring: Ring) -> None:
+    """The lane was closed between the look at the flag and the commit: void, all of it. (trap 49)"""
+    ring.put(b"1")
+    with RingBytes(ring) as shared:
+        shared.set_word(shared.state_at(0, 1), shared.state(1, 4))
+        with pytest.raises(ShutDown):
+            ring.put_many([b"2", b"3", b"4"])
+
+        assert [shared.word(shared.state_at(0, s)) & 7 for s in (2, 3)] == [NONE, NONE]
+        ring.shutdown()
+    assert drained_to_the_end(ring) == [b"1"]
+
+
+def test_a_consumer_that_holds_its_own_loans_sees_the_end(ring: Ring) -> None:
+    """It does not wait for itself, whether it holds one record or all of them. (trap 50)"""
+    for held in (1, 8):
+        with Ring(capacity=PAGE, records=8) as shut:
+            shut.put_many([b"x"] * held)
+            loans = [shut.borrow() for _ in range(held)]
+            shut.shutdown()
+            with pytest.raises(ShutDown):
+                shut.get(timeout=PATIENCE_S)
+            assert [bytes(loan) for loan in loans] == [b"x"] * held
+            for loan in loans:
+                loan.release()
+            with pytest.raises(ShutDown):
+                shut.get()
+
+
+def test_what_a_consumer_had_in_hand_when_it_died_comes_before_the_end(ring: Ring) -> None:
+    """Also though it had closed the lanes already. (trap 51)"""
+    ring.put_many([b"1", b"2"])
+    ring.shutdown()
+
+    def consume() -> Any:
+        assert ring.get() == b"1"
+        kept = ring.borrow()
+        with pytest.raises(ShutDown):
+            ring.get()
+        return kept
+
+    killed_after(consume)
+
+    assert drained_to_the_end(ring) == [b"2"]
+
+
+def test_the_backlog_of_a_producer_that_left_is_drained_through_a_shutdown(ring: Ring) -> None:
+    """Closed, killed or alive: what was put is got."""
+    with ring.producer() as sender:
+        sender.put(b"closed")
+    killed_after(lambda: ring.producer().put(b"killed"))
+    ring.shutdown()
+
+    assert sorted(drained_to_the_end(ring)) == [b"closed", b"killed"]
+
+
+def test_a_shutdown_of_a_ring_that_nobody_ever_used_ends_it(ring: Ring) -> None:
+    """No producer, no consumer, no lane: still over, for both."""
+    ring.shutdown()
+
+    with pytest.raises(ShutDown):
+        ring.get()
+    with pytest.raises(ShutDown):
+        ring.put(b"")
+    with pytest.raises(ShutDown):
+        ring.producer().put(b"", timeout=0.01)
+
+
+# ---- facts ------------------------------------------------------------------------------------------
+
+
+def test_len_and_stats_tell_what_waits_and_who_is_there(ring: Ring) -> None:
+    """Counts are exact while nothing moves; stats are plain dicts and lists."""
+    assert (len(ring), ring.stats()["lanes"], ring.stats()["consumer"]) == (0, [], None)
+    with ring.producer() as sender:
+        sender.put_many([b"1", b"2", b"3"])
+        ring.put(b"4")
+        assert ring.get() == b"1"
+        stats = ring.stats()
+
+        assert len(ring) == 3
+        assert stats["records"] == 3
+        assert (stats["capacity"], stats["max_records"], stats["producers"]) == (PAGE, 8, 4)
+        assert (stats["consumer"], stats["consumer_pid"]) == ("alive", os.getpid())
+        assert stats["lanes"] == [
+            {"lane": 0, "producer": "alive", "pid": os.getpid(), "put": 3, "got": 1, "records": 2},
+            {"lane": 1, "producer": "alive", "pid": os.getpid(), "put": 1, "got": 0, "records": 1},
+        ]
+    assert ring.stats()["lanes"][0]["producer"] == "departed"
+    assert bool(ring)
+
+
+def test_stats_show_the_dead(ring: Ring) -> None:
+    """A lane whose producer was killed, and a consumer that was."""
+
+    def use() -> None:
+        ring.put_many([b"1", b"2"])
+        ring.get()
+
+    killed_after(use)
+
+    assert ring.stats()["lanes"][0]["producer"] == "dead"
+    assert ring.stats()["consumer"] == "dead"
+
+
+def test_geometry_is_what_was_asked_for_rounded_up_to_pages() -> None:
+    """`capacity` is per producer; `records` is exact, capacity / 64 unless asked."""
+    with Ring(capacity=1) as small, Ring(capacity="8 KiB", producers=2, records=5) as asked:
+        assert (small.capacity, small.max_record, small.max_records, small.producers) == (
+            PAGE,
+            PAGE,
+            64,
+            16,
+        )
+        assert (asked.capacity, asked.max_records, asked.producers) == (8192, 5, 2)
+        assert asked.put_many([b""] * 9, timeout=0) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"capacity": 0}, ValueError),
+        ({"capacity": -1}, ValueError),
+        ({"capacity": "8 MB"}, ValueError),
+        ({"capacity": 1.5}, TypeError),
+        ({"capacity": True}, TypeError),
+        ({"capacity": 2**35 + 1}, ValueError),
+        ({"producers": 0}, ValueError),
+        ({"producers": 1001}, ValueError),
+        ({"producers": "4"}, TypeError),
+        ({"records": 0}, ValueError),
+        ({"records": 2**24 + 1}, ValueError),
+        ({"records": True}, TypeError),
+        ({"consumers": "two"}, ValueError),
+        ({"consumers": 1}, ValueError),
+        ({"wait": "busy"}, ValueError),
+    ],
+    ids=str,
+)
+def test_a_geometry_out_of_range_is_refused(arguments: dict[str, Any], error: type[Exception]) -> None:
+    """At once, by name; nothing is clamped and nothing is made."""
+    with pytest.raises(error, match=next(iter(arguments))):
+        Ring(**arguments)
+
+
+def test_open_or_create_checks_the_geometry_of_what_is_there(name: str) -> None:
+    """Another capacity, number of producers or records is a LayoutError with both."""
+    with Ring.open_or_create(name, capacity=PAGE, producers=2, records=8) as ring:
+        with Ring.open_or_create(name, capacity=PAGE, producers=2, records=8) as same:
+            same.put(b"x")
+            assert ring.get() == b"x"
+        for other in ({"capacity": 2 * PAGE}, {"producers": 3}, {"records": 9}):
+            asked: dict[str, Any] = {"capacity": PAGE, "producers": 2, "records": 8, **other}
+            with pytest.raises(LayoutError, match=next(iter(other))) as caught:
+                Ring.open_or_create(name, **asked)
+            assert caught.value.expected == next(iter(other.values()))  # type: ignore[attr-defined]
+        ring.unlink()
+
+
+def test_several_handles_of_one_ring_in_a_process_share_its_roles(name: str) -> None:
+    """The default producer is the process's, whichever handle it was reached by."""
+    with Ring.create(name, capacity=PAGE, producers=1) as one, Ring.open(name) as two:
+        one.put(b"1")
+        two.put(b"2")
+        one.close()
+        two.put(b"3")
+
+        assert drained(two) == [b"1", b"2", b"3"]
+        two.unlink()
+
+
+@pytest.mark.parametrize("what", ["ring", "producer", "consumer"])
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickled_handle_arrives_without_its_role(ring: Ring, what: str, protocol: int) -> None:
+    """It takes one at first use: here a lane of its own, and the consumer's role of the process."""
+    ring.put(b"1")
+    sent: Any = {"ring": ring, "producer": ring.producer(), "consumer": ring.consumer()}[what]
+    if what == "producer":
+        sent.put(b"1")
+    arrived = pickle.loads(pickle.dumps(sent, protocol))
+    if what != "consumer":
+        arrived.put(b"2")
+    if what != "producer":
+        assert arrived.get() == b"1"
+    if what == "producer":
+        assert len(ring.stats()["lanes"]) == 3
+    getattr(arrived, "ring", arrived).close()
+    arrived.close()
+
+
+# ---- what is not trusted ----------------------------------------------------------------------------
+
+
+def test_an_extent_out_of_bounds_is_called_corrupt(ring: Ring) -> None:
+    """Neither read nor followed; each verb says so. (trap 47)"""
+    ring.put(b"abc")
+    with RingBytes(ring) as shared:
+        for extent in (
+            shared.extent(0, PAGE + 1),
+            shared.extent(PAGE, 1),
+            shared.extent(PAGE - 8, 9),
+            shared.extent(8 * (2**32 - 1), 8),
+            2**64 - 1,
+        ):
+            shared.set_word(shared.extent_at(0, 0), extent)
+            for verb in (
+                ring.get_nowait,
+                ring.get,
+                lambda: ring.get_many(3),
+                lambda: ring.get_into(bytearray(PAGE)),
+                ring.borrow,
+            ):
+                with pytest.raises(CorruptedError, match="unlink the region") as caught:
+                    verb()
+                assert isinstance(caught.value, ValueError)
+        shared.set_word(shared.extent_at(0, 0), shared.extent(0, 3))
+    assert ring.get() == b"abc"
+
+
+def test_a_hint_beyond_the_states_is_called_corrupt_after_a_second_look(ring: Ring) -> None:
+    """`tail` says that there are records, the states say that there are none. (trap 47)"""
+    ring.put(b"abc")
+    with RingBytes(ring) as shared:
+        for state in (0, 2**64 - 1, shared.state(8, READY), shared.state(0, 7)):
+            shared.set_word(shared.state_at(0, 0), state)
+            with pytest.raises(CorruptedError):
+                ring.get(timeout=0)
+            with pytest.raises(CorruptedError):
+                ring.get(timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("head", [1, 9, 2**63, 2**64 - 9])
+def test_a_head_that_cannot_be_is_called_corrupt_by_the_producer(ring: Ring, head: int) -> None:
+    """More records than there are descriptors, or fewer than none. (trap 47)"""
+    ring.put_many([b"x"] * 8)
+    with RingBytes(ring) as shared:
+        shared.set_word(shared.head_at(0), 8 + head)
+        for put in (lambda: ring.put(b""), lambda: ring.put_many([b""]), lambda: ring.reserve(1)):
+            with pytest.raises(CorruptedError):
+                put()
+
+
+def test_an_adopter_of_a_corrupt_lane_says_so_and_does_not_keep_it() -> None:
+    """Counters that contradict each other; the next one may try again. (trap 47)"""
+    with Ring(capacity=PAGE, producers=1, records=4) as ring, RingBytes(ring) as shared:
+        killed_after(lambda: ring.put(b"x"))
+        for tail in (5, 2**62):
+            shared.set_word(shared.tail_at(0), tail)
+            with pytest.raises(CorruptedError):
+                ring.put(b"y")
+            assert shared.half(shared.owner_at(0)) == DEPARTED
+        shared.set_word(shared.tail_at(0), 1)
+        shared.set_word(shared.extent_at(0, 0), 2**64 - 1)
+        with pytest.raises(CorruptedError):
+            ring.put(b"y")
+
+
+@pytest.mark.parametrize("kind", range(8))
+def test_no_state_makes_a_loop_endless(ring: Ring, kind: int) -> None:
+    """All descriptors say the same: every call comes back, also at the end of the ring. (trap 47)"""
+    ring.put_many([b"x"] * 3)
+    with RingBytes(ring) as shared:
+        for s in range(8):
+            shared.set_state(0, s, kind)
+            shared.set_word(shared.extent_at(0, s), shared.extent(0, 8))
+        for verb in (
+            lambda: ring.get_many(100, timeout=0),
+            lambda: ring.put_many([b"y"] * 100, timeout=0),
+            lambda: ring.put(b"y", timeout=0.01),
+            lambda: ring.get(timeout=0.01),
+            ring.producer().close,
+            ring.shutdown,
+            lambda: ring.get(timeout=0),
+            lambda: ring.get(timeout=0.01),
+        ):
+            try:
+                verb()
+            except memlane.MemlaneError:
+                pass
+
+
+@pytest.mark.parametrize("leased", [0, 1, 5, 2**32 - 1])
+@pytest.mark.parametrize("immediate", [False, True])
+def test_a_wrong_number_of_lanes_does_not_hang_the_end_of_the_ring(
+    ring: Ring, leased: int, immediate: bool
+) -> None:
+    """Too large is cut to the geometry; too small hides records from gets, not from the end. (trap 47)"""
+    with ring.producer() as one, ring.producer() as two, RingBytes(ring) as shared:
+        one.put(b"1")
+        two.put(b"2")
+        shared.set_half(shared.LEASED, leased)
+        ring.shutdown(immediate=immediate)
+
+        assert sorted(ring) == ([] if immediate else [b"1", b"2"])
+
+
+def test_wrong_shutdown_and_waiters_words_do_no_harm(ring: Ring) -> None:
+    """Any value of the flag but 1 drops; announcements of nobody cost some posts. (trap 47)"""
+    with RingBytes(ring) as shared:
+        shared.set_half(shared.WAITERS, 2**32 - 1)
+        ring.put_many([b"x"] * 8)
+        shared.set_half(shared.waiters_at(0), 2**32 - 1)
+        assert drained(ring) == [b"x"] * 8
+        ring.put(b"dropped")
+        shared.set_half(shared.SHUTDOWN, 77)
+        with pytest.raises(ShutDown):
+            ring.get()
+        with pytest.raises(ShutDown):
+            ring.put(b"")
