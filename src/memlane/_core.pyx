@@ -39,6 +39,7 @@ from memlane.errors import ClosedError
 
 include "binding/system.pxi"
 include "binding/pages.pxi"
+include "binding/pages_of_mapping.pxi"
 include "binding/mapping.pxi"
 include "binding/membership.pxi"
 include "binding/doorbell.pxi"

@@ -50,7 +50,7 @@ cdef bint finalizing() noexcept:
 
 
 @cython.final
-cdef class Mapping:
+cdef class Mapping(PagesOfMapping):
     """
     A range of mapped memory: all that mmap(2) can do, behind the buffer protocol.
 
@@ -598,42 +598,6 @@ cdef class Mapping:
         """Whether this process has closed it."""
         return self._closed
 
-    @property
-    def huge_pages(self):
-        """Whether there are huge pages below it: reserved, or transparent ones where the kernel likes."""
-        return self.huge_pages_kind is not None
-
-    @property
-    def page_nbytes(self):
-        """Bytes in a page: PAGE_SIZE, or those of a reserved huge page."""
-        return self._page_nbytes
-
-    @property
-    def guard_pages(self):
-        """How many guard pages lie before the first page, and again behind the last."""
-        return self._guard_nbytes // PAGE_NBYTES
-
-    @property
-    def address(self):
-        """Where the first byte lies in this process, as an int; for ctypes and for reading /proc/self/maps."""
-        cdef size_t first
-        self.hold()
-        first = <size_t>self.address
-        self.let_go()
-        return first
-
-    @property
-    def guard_ranges(self):
-        """Addresses (start, stop) of the guard pages before and behind the mapping; empty without any."""
-        cdef size_t first, stop
-        if not self._guard_nbytes:
-            return ()
-        self.hold()
-        first = <size_t>self.address - self._hidden()
-        stop = <size_t>self.address + self.nbytes + self._page_nbytes - 1 & ~(self._page_nbytes - 1)
-        self.let_go()
-        return (first - self._guard_nbytes, first), (stop, stop + self._guard_nbytes)
-
     def __enter__(self):
         self.hold()
         self.let_go()
@@ -818,19 +782,11 @@ cdef class Mapping:
             self.let_go()
 
     def rfind(self, data, start=0, end=None):
-        """
-        Give the highest index at which bytes-like *data* lies whole within [start:end], or -1.
-
-        *start* and *end* count as in slices. Other threads run during a long search.
-        """
+        """As `find`, but the highest index: where *data* lies last within [start:end], or -1."""
         return self._search(data, start, end, SEARCH_LAST)
 
     def count(self, data, start=0, end=None):
-        """
-        Count how often bytes-like *data* occurs within [start:end] without overlapping, as `bytes.count` does.
-
-        *start* and *end* count as in slices. Other threads run during a long search.
-        """
+        """As `find`, but how often *data* lies within [start:end] without overlapping, as `bytes.count` does."""
         return self._search(data, start, end, SEARCH_COUNT)
 
     cdef Py_ssize_t _index(self, item) except -1:
@@ -1002,131 +958,6 @@ cdef class Mapping:
                 -error, f"protect {self!r} as {protection!r}", self.path,
                 "its file system may be mounted noexec: copy it to Mapping.anonymous(private=True), which may be executed"
                 if bits & PROT_EXEC and (error == -_EACCES or error == -_EPERM) else None)
-
-    def lock(self, offset=0, nbytes=None, *, on_fault=False):
-        """
-        Keep pages in memory, so that touching them never waits for the disk, and none of them is swapped out.
-
-        Args:
-            offset: First byte, any; whole pages are locked.
-            nbytes: How many; None is all behind *offset*.
-            on_fault: Lock each page once it has been touched, instead of bringing all in now.
-
-        Raises:
-            ValueError: The range is not within the mapping.
-            OSError: More than this process may lock (the text says how much that is), or pages that may
-                not be read. Some pages may have been locked.
-
-        Locks do not nest: one `unlock` undoes any number. A forked child has none of them.
-        """
-        cdef uint64_t start, length = 0
-        cdef bint gradually = on_fault
-        cdef int error = 0
-        self.hold()
-        try:
-            start = self._range(offset, nbytes, &length)
-            if length:
-                with nogil:
-                    error = memlane_lock(self.address + start, length, self._page_nbytes, gradually)
-            if error:
-                raise lock_error(-error, self, length, not self._allowed(start, length) & PROT_READ)
-        finally:
-            self.let_go()
-
-    def unlock(self, offset=0, nbytes=None):
-        """
-        Take `lock` back for all pages of the range; ones that were not locked do not matter.
-
-        Raises:
-            ValueError: The range is not within the mapping.
-        """
-        cdef uint64_t start, length = 0
-        cdef int error = 0
-        self.hold()
-        try:
-            start = self._range(offset, nbytes, &length)
-            if length:
-                with nogil:
-                    error = memlane_unlock(self.address + start, length, self._page_nbytes)
-            if error:
-                raise os_error(-error, f"unlock {self!r}", self.path)
-        finally:
-            self.let_go()
-
-    def residency(self, offset=0, nbytes=None):
-        """
-        Give the fraction of pages that are in memory, from 0.0 to 1.0: demand paging made visible.
-
-        Args:
-            offset: First byte, any; whole pages are counted.
-            nbytes: How many; None is all behind *offset*.
-
-        Raises:
-            ValueError: The range is not within the mapping, or empty.
-
-        For a file it is the page cache that counts, whoever filled it, and without the right to write the file Linux
-        says 1.0 (it would tell what others read). The answer may be old before it is read.
-        """
-        cdef uint64_t start, length = 0, pages = 0, resident = 0
-        cdef int error
-        self.hold()
-        try:
-            start = self._range(offset, nbytes, &length)
-            if length == 0:
-                raise ValueError("nbytes must be at least 1: an empty range has no pages")
-            with nogil:
-                error = memlane_residency(self.address + start, length, &pages, &resident)
-            if error:
-                raise os_error(-error, f"ask for the residency of {self!r}", self.path)
-            return resident / <double>pages
-        finally:
-            self.let_go()
-
-    def write_back(self, path=None, offset=0, nbytes=None, *, wait=True):
-        """
-        Write what this mapping holds to a file on purpose: what "c" (copy on write) else keeps for itself.
-
-        Args:
-            path: None is the file that was mapped; else another one, made if there is none, which gets the
-                bytes at the place where the mapped file has them.
-            offset: First byte of the mapping.
-            nbytes: How many; None is all behind *offset*.
-            wait: Return when the data is on the disk (fsync).
-
-        Returns:
-            How many bytes were written. Blocks (16 KiB) that are the same in the file already are left alone, so
-            what others wrote elsewhere in the meantime stays.
-
-        Raises:
-            io.UnsupportedOperation: Both an OSError and a ValueError: memory, a device or `from_fd` without *path*.
-            FileNotFoundError: The file has another name by now.
-            OSError: Writing failed (ENOSPC, EIO, permissions); a part may be written.
-            PermissionError: Pages of the range are protected from reading.
-            ValueError: The range is not within the mapping.
-        """
-        cdef uint64_t start, length = 0, written
-        cdef str target
-        cdef int fd
-        self.hold()
-        try:
-            start = self._range(offset, nbytes, &length)
-            self._require(start, 1, length, PROT_READ)
-            if path is None and self._full_path is None:
-                raise unsupported(f"cannot write {self!r} back: it has no file with a path; pass one", self.path)
-            target = self.path if path is None else _os.fsdecode(path)
-            fd = self._reopen("write back to") if path is None else open_file(
-                target, _os.O_RDWR | _os.O_CREAT, 0o600, "write back to it")
-            try:
-                if not _stat.S_ISREG(_os.fstat(fd).st_mode):
-                    raise unsupported(f"cannot write {self!r} back to {target!r}: it is no regular file", target)
-                written = write_changed(fd, self.address + start, length, self._offset + start, target)
-                if wait:
-                    _os.fsync(fd)
-            finally:
-                close_descriptor(fd)
-            return written
-        finally:
-            self.let_go()
 
     def resize(self, nbytes):
         """
