@@ -996,6 +996,10 @@ cdef class Mapping(PagesOfMapping):
             if length == self.nbytes:
                 return
             if self._fd < 0 and self._full_path is None:
+                if length > self.nbytes:
+                    # the rest of the last page may hold what was cut off before, and new bytes are zeros
+                    memset(self.address + self.nbytes, 0,
+                           -(<uint64_t>self.address + self.nbytes) & (self._page_nbytes - 1))
                 self._remap(length)
             elif self._fd >= 0:
                 self._resize_file(self._fd, length)
