@@ -5,9 +5,10 @@ What a Mapping costs beside the standard library's mmap, in one run.
     python benchmarks/mapping.py
     python benchmarks/mapping.py --nbytes "64 MiB" --rounds 5 --json
 
-Each round runs every case of both, one right after the other, so that whatever else the machine does
-hits both alike. A ratio is the median over the rounds of ours / theirs: below 1.0 we are faster. The file
-is in the page cache before the first round; copying and searching are compared, not the disk.
+Each round runs every case of both, one right after the other, so that whatever else the machine
+does hits both alike. A ratio is the median over the rounds of ours / theirs: below 1.0 we are
+faster. The file is in the page cache before the first round; copying and searching are compared,
+not the disk.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ def test_no_descriptor_left_is_emfile_that_says_what_to_raise(tmp_path: Path) ->
         taken = [os.open("/dev/null", os.O_RDONLY)]
         while taken[-1] < 63:
             taken.append(os.dup(taken[0]))
-        for make in (lambda: Mapping.open(path), lambda: Mapping.memfd(1)):
+        makes: list[Callable[[], object]] = [lambda: Mapping.open(path), lambda: Mapping.memfd(1)]
+        for make in makes:
             with pytest.raises(OSError, match="close some, or raise ulimit -n") as caught:
                 make()
             assert errno.EMFILE == caught.value.errno
@@ -150,7 +151,7 @@ def test_every_kind_of_descriptor_that_has_no_pages_is_told_apart(tmp_path: Path
         for fd in (reading, writing, left.fileno(), right.fileno()):
             for access in ("r", "r+", "c"):
                 with pytest.raises(OSError, match="cannot be mapped; only regular files") as caught:
-                    Mapping.from_fd(fd, access, nbytes=1)  # type: ignore[arg-type]
+                    Mapping.from_fd(fd, access, nbytes=1)
                 assert errno.ENODEV == caught.value.errno
         with pytest.raises(IsADirectoryError, match="give the path of a file in it"):
             Mapping.from_fd(directory)
@@ -202,7 +203,7 @@ def test_running_code_from_a_noexec_file_system_is_refused_with_a_way_out() -> N
 def test_devices_map_by_name_and_one_that_is_not_there_says_so() -> None:
     """/dev/zero always; /dev/mem where there is one, else a plain FileNotFoundError."""
     for access in ("r", "r+", "c"):
-        with Mapping.open("/dev/zero", access, nbytes=PAGE_SIZE) as m:  # type: ignore[arg-type]
+        with Mapping.open("/dev/zero", access, nbytes=PAGE_SIZE) as m:
             assert bytes(PAGE_SIZE) == m[:]
             m.advise("willneed")
     if not is_device("/dev/mem"):
@@ -266,7 +267,7 @@ def test_a_sealed_memfd_says_that_less_access_would_do() -> None:
         with pytest.raises(PermissionError, match=r"it may be sealed.*ask for less access"):
             Mapping.from_fd(fd, "r+")
         for access in ("r", "c"):
-            with Mapping.from_fd(fd, access) as m:  # type: ignore[arg-type]
+            with Mapping.from_fd(fd, access) as m:
                 assert b"xx" == m[:2]
     finally:
         os.close(fd)

@@ -70,10 +70,10 @@ class MappingModel(RuleBasedStateMachine):
         else:
             self.mapping = Mapping.open(
                 self.path,
-                kind.split()[1],
+                "c" if kind == "file c" else "r+",
                 offset=offset,
                 nbytes=length,
-                guard_pages=pages,  # type: ignore[arg-type]
+                guard_pages=pages,
             )
 
     @precondition(lambda self: self.mapping is not None and self.mapping.closed)
@@ -114,7 +114,7 @@ class MappingModel(RuleBasedStateMachine):
         """Where the page begins in the mapping."""
         return max(page * PAGE_SIZE - self.offset % PAGE_SIZE, 0)
 
-    # ---- operations -------------------------------------------------------------------------------------
+    # ---- operations ------------------------
 
     is_open = precondition(
         lambda self: self.mapping is not None and not self.mapping.closed and not self.truncated

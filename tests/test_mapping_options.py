@@ -420,7 +420,7 @@ def test_an_ordinary_mapping_has_no_guard_pages_and_wrong_numbers_are_refused() 
 def kernel_names_memory() -> bool:
     with Mapping.anonymous(PAGE_SIZE, private=True) as m:
         libc = ctypes.CDLL(None, use_errno=True)
-        return (
+        return bool(
             libc.prctl(
                 0x53564D41,
                 0,
