@@ -124,7 +124,7 @@ def two_processes(scale: float) -> tuple[list[Case], Callable[[], None]]:
     simple: multiprocessing.SimpleQueue[bytes] = multiprocessing.SimpleQueue()
     reader, writer = multiprocessing.Pipe(duplex=False)
     trips = {
-        wait: (memlane.Ring(capacity=4096, wait=wait), memlane.Ring(capacity=4096, wait=wait))  # type: ignore[arg-type]
+        wait: (memlane.Ring(capacity=4096, wait=wait), memlane.Ring(capacity=4096, wait=wait))
         for wait in ("spin", "adaptive")
     }
     near, far = multiprocessing.Pipe()
@@ -299,15 +299,17 @@ def one_process(scale: float) -> tuple[list[Case], Callable[[], None]]:
             second()
 
     def put_get(turns: int, put: Any = sender.put, get: Any = receiver.get) -> None:
+        record = value
         for _ in range(turns):
-            put(value)
+            put(record)
             found = get()
         if found != value:
             raise WrongPayloadError
 
     def publish_read(turns: int, publish: Any = slot.publish, read: Any = slot.read) -> None:
+        latest = value
         for _ in range(turns):
-            publish(value)
+            publish(latest)
             found = read()
         if found != value:
             raise WrongPayloadError

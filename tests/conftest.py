@@ -20,6 +20,8 @@ SHARED_MEMORY = Path("/dev/shm")
 #: Tests that sweep take it for writing, all others for reading: a sweep removes whatever nobody has
 #: open, also what a test in another process has just left behind on purpose.
 SWEEP_LOCK = Path(tempfile.gettempdir()) / f"memlane-tests-{os.getuid()}.lock"
+#: Held while one waits for the other: the kernel lets readers pass a waiting writer for ever.
+SWEEP_TURN = SWEEP_LOCK.with_suffix(".turn")
 
 
 def ours() -> set[str]:
@@ -53,7 +55,9 @@ def in_use(name: str) -> bool:
 def _leaves_shared_memory_as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
     with open(SWEEP_LOCK, "a") as lock:
         sweeps = request.node.get_closest_marker("sweeps") is not None
-        fcntl.flock(lock, fcntl.LOCK_EX if sweeps else fcntl.LOCK_SH)
+        with open(SWEEP_TURN, "a") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX if sweeps else fcntl.LOCK_SH)
         before = ours()
         yield
         gc.collect()

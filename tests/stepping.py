@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-Processes that are stopped at an exact system call, lines between them, and the rows of a region as bytes.
+Processes that are stopped at an exact system call, lines between them, rows of a region as bytes.
 
-A test that needs "A looked, then was paused, then B did ..." runs A as a `Stepped` child up to the system call
-between the two, does what B does, and lets A go on: the interleaving is built, not hoped for.
+A test that needs "A looked, then was paused, then B did ..." runs A as a `Stepped` child up to the
+system call between the two, does what B does, and lets A go on: the interleaving is built, not
+hoped for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -39,12 +40,14 @@ def row_byte(row: int) -> int:
 
 
 class Table:
-    """The participants table of a region, as bytes to read and to poke. *path* is that of its file."""
+    """
+    The participants table of a region, as bytes to read and to poke. *path* is that of its file.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
-    def __enter__(self) -> Table:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -118,7 +121,9 @@ def _ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> int:
 
 @dataclass(frozen=True)
 class Call:
-    """A system call: its number, its arguments, and its result, None while it is only about to run."""
+    """
+    A system call: its number, its arguments, and its result, None while it is only about to run.
+    """
 
     number: int
     arguments: tuple[int, ...]
@@ -127,7 +132,10 @@ class Call:
 
     @property
     def lock(self) -> tuple[int, int, int] | None:
-        """Of a call for a byte lock: (command, first byte, type), as the kernel has answered; else None."""
+        """
+        Of a call for a byte lock: (command, first byte, type), as the kernel has answered; else
+        None.
+        """
         if self.number != _FCNTL or self.arguments[1] not in (fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK):
             return None
         with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
@@ -149,7 +157,10 @@ def locks(byte: int) -> Callable[[Call], bool]:
 
 
 class Stepped(Child):
-    """A child that stands still before *function*, and goes on from system call to system call as it is told."""
+    """
+    A child that stands still before *function*, and goes on from system call to system call as it
+    is told.
+    """
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         if _FCNTL is None:
@@ -186,7 +197,9 @@ class Stepped(Child):
                 yield Call(number, arguments, struct.unpack_from("q", buffer.raw, 24)[0], self.pid)
 
     def run_to(self, is_there: Callable[[Call], bool]) -> None:
-        """Run until a system call begins or ends of which *is_there* holds, and stand still there."""
+        """
+        Run until a system call begins or ends of which *is_there* holds, and stand still there.
+        """
         for call in self.steps():
             if is_there(call):
                 return
@@ -216,7 +229,10 @@ class Line:
         os.write(self.writer, f"{text}\n".encode())
 
     def hear(self) -> str:
-        """The next text. Nobody waits for more than a minute, so that no orphan of a failed test stays."""
+        """
+        The next text. Nobody waits for more than a minute, so that no orphan of a failed test
+        stays.
+        """
         heard = b""
         while not heard.endswith(b"\n"):
             assert select.select([self.reader], [], [], PATIENCE_S)[0], "nobody said anything"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Who lives and who is dead: the kernel's locks decide, only the proven dead lose anything, and nobody else."""
+"""
+Who lives and who is dead: the kernel's locks decide, only the proven dead lose anything, and nobody
+else.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import ctypes
 import fcntl
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,13 +19,12 @@ from typing import Any
 import pytest
 
 import memlane
-from memlane import ClosedError, Region, Ring, RoleTakenError
-from processes import Child, output_of, unrelated, wait_until
+from memlane import ClosedError, Region, RoleTakenError
+from processes import Child, unrelated
 from stepping import (
     CREATION_BYTE,
     RETIRED,
     ROWS,
-    Call,
     Line,
     Stepped,
     Table,
@@ -68,7 +69,9 @@ def member(region: Region, says: Line, hears: Line) -> None:
 
 
 def test_participants_shows_the_living_and_not_the_dead(region: Region, line: Lines) -> None:
-    """Who joined is listed as alive from then on, and is gone from the list as soon as it was killed."""
+    """
+    Who joined is listed as alive from then on, and is gone from the list as soon as it was killed.
+    """
     says = line()
     with Child(member, region, says, line()) as child:
         says.hear()
@@ -82,25 +85,26 @@ def test_participants_shows_the_living_and_not_the_dead(region: Region, line: Li
 
 def test_participant_says_what_program_it_is(region: Region, name: str) -> None:
     """pid, start time and program name of a row are those of the process that joined."""
-    program = unrelated(
-        "import memlane, sys\nregion = memlane.Region.open(sys.argv[1])\nregion.join()\n"
-        "print(flush=True)\ninput()\nregion.close()",
-        name,
-    )
-    assert program.stdout is not None
-    program.stdout.readline()
+    code = """
+import memlane, sys
+region = memlane.Region.open(sys.argv[1])
+region.join()
+print(flush=True)
+input()
+"""
+    with unrelated(code, name) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
 
-    (found,) = region.participants()
-    with open(f"/proc/{program.pid}/stat") as stat:
-        start_time = int(stat.read().rpartition(")")[2].split()[19])
+        (found,) = region.participants()
+        with open(f"/proc/{program.pid}/stat") as stat:
+            start_time = int(stat.read().rpartition(")")[2].split()[19])
 
-    assert (program.pid, start_time, "-c", True) == (
-        found.pid,
-        found.start_time,
-        found.name,
-        found.alive,
-    )
-    program.communicate("\n")
+        assert program.pid == found.pid
+        assert start_time == found.start_time
+        assert "-c" == found.name
+        assert found.alive
+        program.kill()
 
 
 def test_stats_count_the_living(region: Region, line: Lines) -> None:
@@ -117,7 +121,9 @@ def test_stats_count_the_living(region: Region, line: Lines) -> None:
 def test_reader_without_write_access_is_told_of_the_dead_and_leaves_them(
     region: Region, table: Table, name: str, line: Lines
 ) -> None:
-    """A read-only open sees who lives and who died; it changes no byte, and takes no row of its own."""
+    """
+    A read-only open sees who lives and who died; it changes no byte, and takes no row of its own.
+    """
     ring = region.ring("ring", capacity=4096)
     says = line()
 
@@ -166,8 +172,10 @@ def test_another_user_reads_stats_of_a_region_it_may_only_read(name: str) -> Non
 def test_child_that_closes_all_descriptors_does_not_keep_its_dead_parent_alive(
     region: Region, line: Lines
 ) -> None:
-    """A parent that joined is dead when it is killed, although its child, which closed every descriptor
-    that it inherited, still has the region mapped (trap 1)"""
+    """
+    A parent that joined is dead when it is killed, although its child, which closed every
+    descriptor that it inherited, still has the region mapped (trap 1)
+    """
     parent_says, child_says, go = line(), line(), line()
 
     def child() -> None:
@@ -213,8 +221,10 @@ def lock_description(region: Region) -> int:
 def test_own_row_is_alive_although_its_own_description_shows_it_as_free(
     region: Region, table: Table, line: Lines
 ) -> None:
-    """One's own lock never stands in one's own way, so a probe through that description says "free": this
-    process and its children still see it alive (trap 2)"""
+    """
+    One's own lock never stands in one's own way, so a probe through that description says "free":
+    this process and its children still see it alive (trap 2)
+    """
     ring = region.ring("ring", capacity=4096)
     ring.put(b"record")
     other = region.ring("other", capacity=4096)
@@ -254,8 +264,11 @@ def test_lock_description_does_not_travel(region: Region) -> None:
 def test_two_threads_do_not_both_hold_the_creation_byte(
     region: Region, table: Table, name: str
 ) -> None:
-    """The kernel would give both threads of a process the same lock, and the first unlock would free it for
-    both: one waits for the other, and other processes wait until the last is through (trap 3)"""
+    """
+    The kernel would give both threads of a process the same lock, and the first unlock would free
+    it for both: one waits for the other, and other processes wait until the last is through (trap
+    3)
+    """
     region.join()
     inside, leave = threading.Event(), threading.Event()
 
@@ -327,7 +340,10 @@ def test_objects_made_by_threads_at_once_do_not_overlap(region: Region) -> None:
 def test_read_lock_of_a_stranger_does_not_keep_the_dead_alive(
     region: Region, table: Table, line: Lines
 ) -> None:
-    """Who may only read the file can take read locks: on the row of a dead one it counts for nothing (trap 5)"""
+    """
+    Who may only read the file can take read locks: on the row of a dead one it counts for nothing
+    (trap 5)
+    """
     says = line()
     with Child(member, region, says, line()) as child:
         row = None
@@ -362,8 +378,10 @@ def test_joiner_says_so_when_a_stranger_has_locked_every_row(region: Region, tab
 def test_process_whose_descriptor_was_reused_judges_nobody(
     name: str, tmp_path: Path, line: Lines, joined: bool
 ) -> None:
-    """A process closes a descriptor that is not its own, the number becomes another file, and there nobody is
-    locked: it says that its descriptor was closed, and takes nobody for dead (trap 6)"""
+    """
+    A process closes a descriptor that is not its own, the number becomes another file, and there
+    nobody is locked: it says that its descriptor was closed, and takes nobody for dead (trap 6)
+    """
     says, go = line(), line()
     with Region.create(name, "1 MiB") as region:
         ring = region.ring("ring", capacity=4096, producers=1)
@@ -463,8 +481,11 @@ def test_join_finds_a_row_in_a_table_full_of_the_dead(region: Region, table: Tab
 
 
 def test_join_buries_the_dead_before_it_locks_their_byte(region: Region, table: Table) -> None:
-    """A joiner that is stopped between lock and generation must not make a dead owner look alive: an odd row
-    becomes even first. Seen through a read lock that keeps the joiner from the byte (trap 7)"""
+    """
+    A joiner that is stopped between lock and generation must not make a dead owner look alive: an
+    odd row becomes even first. Seen through a read lock that keeps the joiner from the byte (trap
+    7)
+    """
     table.occupy(5)
     table.lock(row_byte(5), kind=fcntl.F_RDLCK)
     table.set_generation(5, 1)
@@ -478,8 +499,10 @@ def test_join_buries_the_dead_before_it_locks_their_byte(region: Region, table: 
 def test_dead_one_stays_dead_while_a_joiner_stands_still_on_its_byte(
     region: Region, table: Table, line: Lines
 ) -> None:
-    """The consumer is killed; a joiner has locked its byte and is stopped before it moves the generation: the
-    consumer is dead all the same, and its role goes to the next one (trap 7)"""
+    """
+    The consumer is killed; a joiner has locked its byte and is stopped before it moves the
+    generation: the consumer is dead all the same, and its role goes to the next one (trap 7)
+    """
     ring = region.ring("ring", capacity=4096)
     says = line()
 
@@ -505,8 +528,10 @@ def test_dead_one_stays_dead_while_a_joiner_stands_still_on_its_byte(
 def test_late_burial_does_not_touch_who_came_after(
     region: Region, table: Table, line: Lines
 ) -> None:
-    """A is told that the owner of a row is dead, and is stopped; the row is freed and joined anew; A goes on,
-    and the newcomer keeps its row (trap 8)"""
+    """
+    A is told that the owner of a row is dead, and is stopped; the row is freed and joined anew; A
+    goes on, and the newcomer keeps its row (trap 8)
+    """
     says = line()
     with Child(member, region, says, line()) as dead:
         says.hear()
@@ -526,7 +551,10 @@ def test_late_burial_does_not_touch_who_came_after(
 
 
 class Objects:
-    """A ring with one lane and a slot: what a process can have the three roles of. A handle keeps its role."""
+    """
+    A ring with one lane and a slot: what a process can have the three roles of. A handle keeps its
+    role.
+    """
 
     def __init__(self, region: Region) -> None:
         self.ring = region.ring("ring", capacity=4096, producers=1)
@@ -551,8 +579,10 @@ ROLES: dict[str, Callable[[Objects], Any]] = {
 def test_role_that_was_taken_over_meanwhile_is_not_robbed(
     region: Region, table: Table, line: Lines, role: str
 ) -> None:
-    """A has proof that the holder of a role is dead, and is stopped; B takes the role; A goes on, and is
-    refused by a B that lives (trap 8)"""
+    """
+    A has proof that the holder of a role is dead, and is stopped; B takes the role; A goes on, and
+    is refused by a B that lives (trap 8)
+    """
     objects = Objects(region)
     says, says_too, successor_says = line(), line(), line()
 
@@ -564,7 +594,7 @@ def test_role_that_was_taken_over_meanwhile_is_not_robbed(
         region.join()
         with pytest.raises(RoleTakenError) as caught:
             objects.take(role)
-        assert (int(successor_says.hear()),) == caught.value.pids
+        assert (int(successor_says.hear()),) == caught.value.pids  # type: ignore[attr-defined]
 
     with Child(hold, says) as dead:
         says.hear()
@@ -582,7 +612,10 @@ def test_role_that_was_taken_over_meanwhile_is_not_robbed(
 
 
 def test_late_leave_does_not_free_the_row_of_a_newcomer(region: Region, table: Table) -> None:
-    """A process that was taken for dead leaves: the row is a newcomer's by now, and stays in use (trap 9)"""
+    """
+    A process that was taken for dead leaves: the row is a newcomer's by now, and stays in use (trap
+    9)
+    """
     region.join()
     row = table.row_of(os.getpid())
     newcomer = table.generation(row) + 2
@@ -594,7 +627,9 @@ def test_late_leave_does_not_free_the_row_of_a_newcomer(region: Region, table: T
 
 
 def test_leaving_after_one_was_taken_for_dead_says_so(region: Region, table: Table) -> None:
-    """The one who leaves late is told by a ClosedError that its descriptors had been closed (trap 9)"""
+    """
+    The one who leaves late is told by a ClosedError that its descriptors had been closed (trap 9)
+    """
     region.join()
     row = table.row_of(os.getpid())
     table.set_generation(row, table.generation(row) + 1)
@@ -606,8 +641,10 @@ def test_leaving_after_one_was_taken_for_dead_says_so(region: Region, table: Tab
 def test_process_that_closed_its_lock_leaves_a_newcomer_alone(
     region: Region, table: Table, name: str, line: Lines
 ) -> None:
-    """The same with real processes: closed descriptors, taken for dead, the only free row taken by another one,
-    then the first one closes the region (trap 9)"""
+    """
+    The same with real processes: closed descriptors, taken for dead, the only free row taken by
+    another one, then the first one closes the region (trap 9)
+    """
     says, go = line(), line()
 
     def careless() -> None:
@@ -663,8 +700,10 @@ def test_first_row_is_a_random_one(tmp_path: Path) -> None:
 def test_process_that_opens_a_region_read_only_first_joins_through_a_later_open(
     region: Region, table: Table, name: str, line: Lines
 ) -> None:
-    """Opening read-only and then for writing gives two mappings, and one row; the reader never has one
-    (trap 11)"""
+    """
+    Opening read-only and then for writing gives two mappings, and one row; the reader never has one
+    (trap 11)
+    """
     region.ring("ring", capacity=4096)
 
     def work() -> None:
@@ -725,8 +764,10 @@ def test_zombie_is_dead(region: Region, line: Lines) -> None:
 
 
 def test_pid_of_a_row_decides_nothing(region: Region, table: Table, line: Lines) -> None:
-    """A dead one whose pid has come back as another process is dead; a living one whose pid means nothing here
-    is alive (trap 12)"""
+    """
+    A dead one whose pid has come back as another process is dead; a living one whose pid means
+    nothing here is alive (trap 12)
+    """
     says = line()
     with Child(member, region, says, line()) as child:
         says.hear()
@@ -758,7 +799,7 @@ def test_stopped_process_is_never_robbed(region: Region, line: Lines, role: str)
         for _ in range(50):
             with pytest.raises(RoleTakenError) as caught:
                 objects.take(role)
-            assert (child.pid,) == caught.value.pids
+            assert (child.pid,) == caught.value.pids  # type: ignore[attr-defined]
         if role == "producer":
             assert 1 == len(objects.ring)
         assert child.pid in alive(region)
@@ -775,8 +816,10 @@ CLONE_NEWPID = 0x20000000
 def test_processes_in_another_pid_namespace_live_and_die_like_others(
     region: Region, name: str, line: Lines
 ) -> None:
-    """Process 1 of a container is seen alive from outside and sees those outside; killed, its roles are free
-    (trap 12)"""
+    """
+    Process 1 of a container is seen alive from outside and sees those outside; killed, its roles
+    are free (trap 12)
+    """
     objects = Objects(region)
     region.join()
     says, go = line(), line()
@@ -821,8 +864,10 @@ def test_processes_in_another_pid_namespace_live_and_die_like_others(
 
 @pytest.mark.sweeps
 def test_sweep_leaves_what_is_in_use_in_another_pid_namespace(name: str, line: Lines) -> None:
-    """A region that only a process of another pid namespace has open is not swept; when that one is killed, it
-    is (trap 12)"""
+    """
+    A region that only a process of another pid namespace has open is not swept; when that one is
+    killed, it is (trap 12)
+    """
     says = line()
 
     def inside() -> None:
@@ -866,7 +911,10 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_roles_of_an_ended_process_are_free_at_once(region: Region, name: str, end: str) -> None:
-    """However a program ends, with or without closing anything, its successor has its roles without waiting"""
+    """
+    However a program ends, with or without closing anything, its successor has its roles without
+    waiting
+    """
     objects = Objects(region)
     program = unrelated(
         f"""
@@ -932,9 +980,10 @@ def killed_everywhere(function: Callable[[], object], afterwards: Callable[[int]
 def test_process_killed_at_any_system_call_of_join_leaves_its_row_to_others(
     region: Region, table: Table, line: Lines
 ) -> None:
-    """With one row left, and one joiner after the other killed on its way in: the next one finds room"""
+    """
+    With one row left, and one joiner after the other killed on its way in: the next one finds room
+    """
     table.occupy(77)
-    says, go = line(), line()
 
     def afterwards(pid: int) -> None:
         with Child(region.join) as successor:

@@ -14,7 +14,9 @@
 
 /* Above what select() and most programs that pass numbers to children use. */
 enum { HIGH_DESCRIPTOR = 512 };
-#define EPOCH_BUSY UINT64_MAX
+/* While one thread of a raw clone does what the hooks did not. No handle ever bears it: those that are closed
+ * bear UINT64_MAX. */
+#define EPOCH_BUSY (UINT64_MAX - 1)
 
 struct registered {
     int descriptor;
@@ -44,7 +46,10 @@ static void close_inherited(void) {
     generation += 1;
 }
 
-static void before_fork(void) { pthread_mutex_lock(&mutex); }
+static void before_fork(void) {
+    memlane_fork_epoch(); /* in a raw clone the mutex may be held by a thread that is not here */
+    pthread_mutex_lock(&mutex);
+}
 
 static void after_fork_in_parent(void) { pthread_mutex_unlock(&mutex); }
 

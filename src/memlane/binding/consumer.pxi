@@ -137,7 +137,7 @@ cdef class ConsumerRole:
         return -1
 
     cdef memlane_status copy_out(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
-                                 PyObject **to, char *into) except *:
+                                 PyObject **to, char *into) except? MEMLANE_CORRUPTED:
         """
         Copy `count` records that were seen from s on, and free them, in one step under the mutex.
         MEMLANE_BUSY: another thread took them meanwhile.
@@ -459,7 +459,7 @@ cdef class Record:
 
     cdef void begin(self, ConsumerRole role, uint32_t lane, uint64_t s, const memlane_extent *extent) noexcept:
         self.role, self.lane, self.s, self.extent = role, lane, s, extent[0]
-        self.pinned = role.ring.membership.pin()
+        self.pinned = role.ring.membership.pin_loan()
         self.is_open = self.is_held = True
 
     def __del__(self):
@@ -484,7 +484,7 @@ cdef class Record:
                 last = role.loans == 0 and role.departing
             if last:
                 role.depart()
-        role.ring.membership.unpin(self.pinned)
+        role.ring.membership.unpin_loan(self.pinned)
         return 0
 
     cdef int check(self) except -1:

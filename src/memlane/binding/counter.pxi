@@ -38,6 +38,7 @@ cdef class CounterBase:
     cdef int check(self, bint to_write) except -1:
         if self._closed or self.membership.closed:
             raise ClosedError("this handle of a counter is closed")
+        self.membership.notice_fork()
         if to_write and self.membership.readonly:
             raise PermissionError(
                 _errno.EACCES, f"{self.membership.name} is open read-only; open it without readonly=True")

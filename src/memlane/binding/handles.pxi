@@ -15,6 +15,7 @@ cdef class Sending(Endpoint):
     cdef ProducerRole producer_role(self):
         return self.sending
 
+    @cython.final
     cdef ProducerRole sending_of(self):
         if self._closed:
             self.check()

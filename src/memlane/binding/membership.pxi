@@ -236,9 +236,9 @@ cdef class Membership:
         self._born = memlane_fork_epoch()
 
     def __del__(self):
-        if not finalizing():
-            self._closing = True
-            self._tear_down()
+        if not finalizing() and self.mapping is not None and not self.closed:
+            self._closing = self.closed = True
+            self._let_everything_go()
 
     # ---- facts --------------------------------------------------------------------------------
 
@@ -561,33 +561,52 @@ cdef class Membership:
         self._closing = False
         return True
 
+    cdef void notice_fork(self) noexcept nogil:
+        """
+        In a child that a raw clone made without hooks: close what it inherited, which keeps its parent alive.
+        For calls that would not find out by themselves, since they need neither a row nor a lock.
+        """
+        if not memlane_fork_is(self._born):
+            memlane_fork_epoch()
+
     cdef int _check_open(self) except -1:
+        self.notice_fork()
         if self._closing:
             raise ClosedError(f"{self.name} is closed")
         return 0
 
     cdef uint64_t pin(self) except 0:
         """
-        Keep row, roles and memory for a call under way or a loan; returns what unpin wants back.
-        A forked child keeps the memory for loans that it inherited, but not the parent's row.
+        Keep row, roles and memory for a call under way; returns what unpin wants back. A forked child begins
+        to count anew: the calls of the parent's other threads never end in it.
         """
-        self.mapping.hold()
         cdef uint64_t epoch = memlane_fork_epoch()
         with cython.critical_section(self):
-            if self._pins_epoch != epoch:
-                self._pins_epoch, self._pins = epoch, 0
-            self._pins += 1
-        return epoch
+            if not self.closed:
+                if self._pins_epoch != epoch:
+                    self._pins_epoch, self._pins = epoch, 0
+                self._pins += 1
+                return epoch
+        raise ClosedError(f"{self.name} is closed")
 
     cdef void unpin(self, uint64_t epoch) noexcept:
         cdef bint last = False
         with cython.critical_section(self):
             if memlane_fork_is(epoch):
                 self._pins -= 1
-                last = self._closing and self._pins == 0
-        self.mapping.let_go()
+                if self._closing and self._pins == 0 and not self.closed:
+                    self.closed = last = True
         if last:
-            self._tear_down()
+            self._let_everything_go()
+
+    cdef uint64_t pin_loan(self) except 0:
+        """Keep them for a loan. A forked child keeps the memory for the loans that it inherited, but not the row."""
+        self.mapping.hold()
+        return self.pin()
+
+    cdef void unpin_loan(self, uint64_t epoch) noexcept:
+        self.unpin(epoch)
+        self.mapping.let_go()
 
     def close(self):
         """Refuse new work, and let everything go as soon as no call is under way and no loan is out."""
@@ -596,10 +615,8 @@ cdef class Membership:
             self._closing = True
             self.unpin(epoch)
 
-    cdef void _tear_down(self) noexcept:
-        if self.closed or self.mapping is None:
-            return
-        self.closed = True
+    cdef void _let_everything_go(self) noexcept:
+        """Once only: whoever comes here has set `closed`."""
         try:
             self.leave()
         except ClosedError:

@@ -14,7 +14,7 @@ cdef class ProducerRole:
     cdef void *claim                  # the open Room, or NULL
     cdef unsigned long claim_thread
     cdef bint departing               # to be given back when the claim is gone
-    cdef object waiting               # puts that had to wait, in order
+    cdef list waiting                 # puts that had to wait, in order
     cdef dict preparing               # a lock for each epoch
     cdef Doorbell doorbell
     cdef Spinning spinning
@@ -23,7 +23,7 @@ cdef class ProducerRole:
     def __cinit__(self, RingState ring):
         self.ring = ring
         self.epoch = EPOCH_CLOSED
-        self.waiting = _deque()
+        self.waiting = []
         self.preparing = {}
         self.spinning = Spinning()
 
@@ -53,7 +53,7 @@ cdef class ProducerRole:
         # Whatever was inherited over a fork belongs to the parent.
         self.claim = NULL
         self.departing = False
-        self.waiting = _deque()
+        self.waiting = []
         self.tag = self.ring.membership.own_tag()
         while True:
             if memlane_ring_shutdown(self.ring.control):
@@ -241,7 +241,7 @@ cdef class ProducerRole:
                         return done
                     raise
                 status = MEMLANE_FULL
-                if not self.waiting or self.waiting[0] is ticket:
+                if self.is_turn_of(ticket):
                     status = self.attempt(spans + done, count - done, &step, room)
                 if status == MEMLANE_OK:
                     done += step
@@ -299,6 +299,14 @@ cdef class ProducerRole:
                 if self.waiting and memlane_fork_is(self.epoch):
                     self.wake_own()
             membership.unpin(pinned)
+
+    cdef bint is_turn_of(self, object ticket) except -1:
+        """Whether nobody waits in front of this put; None: it does not wait yet."""
+        cdef list first
+        if not self.waiting:
+            return True
+        first = self.waiting[:1]  # ours alone: another thread may leave the queue at any moment
+        return not first or first[0] is ticket
 
     cdef int wake_own(self) except -1:
         return ring_waiters(self.ring.membership, &self.producer.lane.control.doorbell, self.doorbell,
@@ -394,7 +402,7 @@ cdef class Room:
         return &self.offset
 
     cdef void begin(self) noexcept:
-        self.pinned = self.role.ring.membership.pin()
+        self.pinned = self.role.ring.membership.pin_loan()
         self.is_open = self.is_claimed = True
 
     def __del__(self):
@@ -416,7 +424,7 @@ cdef class Room:
                 role.depart()
             elif memlane_waiters_any_fenced(&role.producer.lane.control.waiters):
                 role.wake_own()
-        role.ring.membership.unpin(self.pinned)
+        role.ring.membership.unpin_loan(self.pinned)
         return 0
 
     cdef int check(self) except -1:

@@ -12,7 +12,6 @@ it goes to the slow path. A role's mutex is held for one step of src/core and ne
 (docs/locking.md).
 """
 
-from collections import deque as _deque
 from threading import get_ident as _get_ident
 
 from memlane.errors import Empty, Full, PeerGoneError, RecordTooLargeError, ShutDown
@@ -287,6 +286,7 @@ cdef class RingState:
         cdef memlane_lane view
         cdef uint64_t total = 0
         cdef uint32_t lane
+        self.membership.notice_fork()
         for lane in range(memlane_ring_leased(self.control, self.shape.lanes)):
             self.lane_at(lane, &view)
             total += memlane_lane_length(&view)
@@ -343,6 +343,7 @@ cdef class Endpoint:
             raise ClosedError(f"this handle of {'a ring' if self.state is None else self.state.name} is closed")
         return 0
 
+    @cython.final
     cdef RingState state_of(self):
         if self._closed:
             self.check()

@@ -372,6 +372,7 @@ cdef class SlotBase:
         check_timeout(timeout)
         if self._closed or self.state.membership.closed:
             self.check()
+        self.state.membership.notice_fork()
         if self.slot.nbytes < COPY_WITH_GIL_NBYTES:
             for tries in range(READ_TRIES):
                 status = memlane_slot_read(&self.slot, value, stamp)
@@ -392,6 +393,8 @@ cdef class SlotBase:
                     if status != MEMLANE_BUSY:
                         break
                     PyErr_CheckSignals()
+                    if self.state.membership.closed:
+                        self.check()  # by a child that the handler of a signal forked
                     if deadline != FOREVER and memlane_monotonic_ns() >= deadline:
                         raise TimeoutError(f"the writer of {self.state.name} overtook every reading; make the slot with "
                                            "more copies")
@@ -459,6 +462,7 @@ cdef class SlotBase:
     def version(self):
         """How many values were published so far; 0: none."""
         self.check()
+        self.state.membership.notice_fork()
         return memlane_slot_version(&self.slot)
 
     @property
