@@ -25,7 +25,8 @@ def windows(
     advice: _Advice = "sequential",
 ) -> Iterator[Mapping]:
     """
-    Map a file window by window: an iterator of mappings, each closed when the next one is asked for.
+    Map a file window by window: an iterator of mappings, each closed when the next one is asked
+    for.
 
     Args:
         path: The file.
@@ -33,12 +34,13 @@ def windows(
         access: As for `Mapping.open`.
         offset: Where the first window begins.
         nbytes: How much of the file to walk; None is up to where it ends when the walk begins.
-        overlap: How many bytes each window repeats of the one before, fewer than *size*: whoever searches
-            for something of n bytes finds it in one piece with an overlap of n - 1.
-        records: Cut only between records, so that none straddles two windows. An int: records of so many
-            bytes; windows are *size* rounded down to whole ones, at least one. Bytes: what ends a record
-            (b"\\n"); each window ends behind the last one that lies in *size*, and is longer than that only
-            if a single record is. A last record without its end comes too.
+        overlap: How many bytes each window repeats of the one before, fewer than *size*: whoever
+            searches for something of n bytes finds it in one piece with an overlap of n - 1.
+        records: Cut only between records, so that none straddles two windows. An int: records of
+            so many bytes; windows are *size* rounded down to whole ones, at least one. Bytes:
+            what ends a record (b"\\n"); each window ends behind the last one that lies in *size*,
+            and is longer than that only if a single record is. A last record without its end
+            comes too.
         advice: What the kernel is told about each window.
 
     Raises:
@@ -46,8 +48,8 @@ def windows(
         io.UnsupportedOperation: The file is empty, or ends before *offset* + *nbytes*.
         ValueError: An argument is out of range, or *overlap* and *records* are given both.
 
-    Memory in use is that of one window, whatever the file's length. Views that outlive their window keep
-    it mapped. Arguments are checked at once, before the first window.
+    Memory in use is that of one window, whatever the file's length. Views that outlive their
+    window keep it mapped. Arguments are checked at once, before the first window.
     """
     window_nbytes = _arguments.size(size, "size")
     start = _arguments.size(offset, "offset")
@@ -117,7 +119,7 @@ def _whole_records(
     stop: int,
     end_mark: bytes,
 ) -> int:
-    """How many bytes from *start* end behind the last end mark that lies in a window; more if there is none."""
+    """How many bytes from *start* end behind the window's last end mark, or the next one."""
     if stop - start <= window_nbytes:
         return stop - start
     with Mapping.open(path, offset=start, nbytes=window_nbytes) as looked_at:
