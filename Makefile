@@ -47,6 +47,7 @@ other-pythons: build
 # Minutes, not seconds: thousands of processes killed under load.
 stress: build
 	$(BIN)/python tests/crash.py --rounds 1000 --victim all --kind all
+	MEMLANE_MODEL_SEQUENCES=10000 $(BIN)/python -m pytest -q tests/test_mapping_model.py
 
 bench: build
 	$(BIN)/python benchmarks/bench.py

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,9 +70,12 @@ def test_example_prints_what_it_promises_and_nothing_else(example: str) -> None:
 
 def test_every_example_is_run_by_a_test() -> None:
     """Nobody adds an example that is never run."""
-    assert sorted([*OUTPUTS, "two_programs_consumer.py", "two_programs_producer.py"]) == sorted(
-        path.name for path in EXAMPLES.glob("*.py")
-    )
+    elsewhere = Path(__file__).with_name("test_mapping_examples.py").read_text()
+    mapping = set(re.findall(r'lines_of\("(\w+\.py)"', elsewhere))
+
+    assert sorted(
+        [*OUTPUTS, *mapping, "two_programs_consumer.py", "two_programs_producer.py"]
+    ) == sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
 def test_two_unrelated_programs_meet_at_a_name_when_the_consumer_is_first(name: str) -> None:

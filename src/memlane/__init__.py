@@ -23,6 +23,7 @@ from memlane.names import sweep
 from memlane.region import Participant, Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
+from memlane.walk import windows
 
 __version__ = "0.1.0"
 
@@ -55,4 +56,5 @@ __all__ = [
     "TruncatedError",
     "__version__",
     "sweep",
+    "windows",
 ]

@@ -30,7 +30,7 @@ _Entry: TypeAlias = tuple[str, int, int, int, tuple[int, ...], str]
 _Access: TypeAlias = Literal["r", "r+", "c"]
 _Size: TypeAlias = int | str
 _Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-_Protection: TypeAlias = Literal["none", "r", "rw", "rx", "rwx"]
+_Protection: TypeAlias = Literal["none", "r", "w", "x", "rw", "rx", "wx", "rwx"]
 _Advice: TypeAlias = Literal[
     "normal",
     "random",
@@ -47,10 +47,13 @@ _Advice: TypeAlias = Literal[
     "dodump",
     "mergeable",
     "unmergeable",
+    "wipeonfork",
+    "keeponfork",
     "cold",
     "pageout",
     "populate_read",
     "populate_write",
+    "dontneed_locked",
     "collapse",
 ]
 
@@ -63,9 +66,34 @@ PAGE_SIZE: Final[int]
 class Mapping:
     def __init__(self, *args: object, **kwargs: object) -> None: ...
     @staticmethod
-    def anonymous(nbytes: _Size, *, private: bool = False, no_reserve: bool = False) -> Mapping: ...
+    def anonymous(
+        nbytes: _Size,
+        *,
+        private: bool = False,
+        no_reserve: bool = False,
+        populate: bool = False,
+        locked: bool = False,
+        huge_pages: bool | _Size = False,
+        guard_pages: int = 0,
+        name: str | None = None,
+        protection: _Protection | None = None,
+        address: int | None = None,
+        fixed: bool = False,
+    ) -> Mapping: ...
     @staticmethod
-    def memfd(nbytes: _Size, *, name: str = "memlane") -> Mapping: ...
+    def memfd(
+        nbytes: _Size,
+        *,
+        name: str = "memlane",
+        no_reserve: bool = False,
+        populate: bool = False,
+        locked: bool = False,
+        huge_pages: bool | _Size = False,
+        guard_pages: int = 0,
+        protection: _Protection | None = None,
+        address: int | None = None,
+        fixed: bool = False,
+    ) -> Mapping: ...
     @staticmethod
     def open(
         path: _Path,
@@ -74,9 +102,32 @@ class Mapping:
         offset: _Size = 0,
         nbytes: _Size | None = None,
         sync: bool = False,
+        no_reserve: bool = False,
+        populate: bool = False,
+        locked: bool = False,
+        huge_pages: bool | _Size = False,
+        guard_pages: int = 0,
+        name: str | None = None,
+        protection: _Protection | None = None,
+        address: int | None = None,
+        fixed: bool = False,
     ) -> Mapping: ...
     @staticmethod
-    def create(path: _Path, nbytes: _Size, *, permissions: int = 0o600) -> Mapping: ...
+    def create(
+        path: _Path,
+        nbytes: _Size,
+        *,
+        permissions: int = 0o600,
+        no_reserve: bool = False,
+        populate: bool = False,
+        locked: bool = False,
+        huge_pages: bool | _Size = False,
+        guard_pages: int = 0,
+        name: str | None = None,
+        protection: _Protection | None = None,
+        address: int | None = None,
+        fixed: bool = False,
+    ) -> Mapping: ...
     @staticmethod
     def shm(
         name: str,
@@ -84,6 +135,14 @@ class Mapping:
         *,
         create: _Size | None = None,
         permissions: int = 0o600,
+        no_reserve: bool = False,
+        populate: bool = False,
+        locked: bool = False,
+        huge_pages: bool | _Size = False,
+        guard_pages: int = 0,
+        protection: _Protection | None = None,
+        address: int | None = None,
+        fixed: bool = False,
     ) -> Mapping: ...
     @staticmethod
     def from_fd(
@@ -93,7 +152,29 @@ class Mapping:
         offset: _Size = 0,
         nbytes: _Size | None = None,
         no_reserve: bool = False,
+        populate: bool = False,
+        locked: bool = False,
+        huge_pages: bool | _Size = False,
+        guard_pages: int = 0,
+        name: str | None = None,
+        protection: _Protection | None = None,
+        address: int | None = None,
+        fixed: bool = False,
     ) -> Mapping: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def huge_pages(self) -> bool: ...
+    @property
+    def huge_pages_kind(self) -> Literal["reserved", "transparent"] | None: ...
+    @property
+    def page_nbytes(self) -> int: ...
+    @property
+    def guard_pages(self) -> int: ...
+    @property
+    def guard_ranges(self) -> tuple[tuple[int, int], ...]: ...
+    @property
+    def address(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
     @property
@@ -123,6 +204,8 @@ class Mapping:
     def __setitem__(self, item: slice, value: Buffer, /) -> None: ...
     def __contains__(self, data: Buffer | int, /) -> bool: ...
     def find(self, data: Buffer, start: int | None = 0, end: int | None = None) -> int: ...
+    def rfind(self, data: Buffer, start: int | None = 0, end: int | None = None) -> int: ...
+    def count(self, data: Buffer, start: int | None = 0, end: int | None = None) -> int: ...
     def flush(
         self,
         offset: _Size = 0,
@@ -134,6 +217,19 @@ class Mapping:
     def protect(
         self, protection: _Protection, offset: _Size = 0, nbytes: _Size | None = None
     ) -> None: ...
+    def lock(
+        self, offset: _Size = 0, nbytes: _Size | None = None, *, on_fault: bool = False
+    ) -> None: ...
+    def unlock(self, offset: _Size = 0, nbytes: _Size | None = None) -> None: ...
+    def residency(self, offset: _Size = 0, nbytes: _Size | None = None) -> float: ...
+    def write_back(
+        self,
+        path: _Path | None = None,
+        offset: _Size = 0,
+        nbytes: _Size | None = None,
+        *,
+        wait: bool = True,
+    ) -> int: ...
     def resize(self, nbytes: _Size) -> None: ...
 
 # ---- membership.pxi ------------------------------------------------------------------------------

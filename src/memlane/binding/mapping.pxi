@@ -7,36 +7,6 @@ Closing only refuses new ones; the memory goes with the last. The count, the clo
 protections change in critical sections of the mapping, in which nothing waits and no Python code runs.
 """
 
-cdef extern from "os/map.h" nogil:
-    enum:
-        MEMLANE_MADV_COLD
-        MEMLANE_MADV_PAGEOUT
-        MEMLANE_MADV_POPULATE_READ
-        MEMLANE_MADV_POPULATE_WRITE
-        MEMLANE_MADV_COLLAPSE
-    uint64_t memlane_page_nbytes()
-    int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags, unsigned char **address)
-    int memlane_unmap(unsigned char *address, uint64_t nbytes)
-    int memlane_remap(unsigned char **address, uint64_t nbytes, uint64_t new_nbytes)
-    int memlane_sync(unsigned char *address, uint64_t nbytes, int flags)
-    int memlane_advise(unsigned char *address, uint64_t nbytes, int advice)
-    int memlane_protect(unsigned char *address, uint64_t nbytes, int protection)
-    int memlane_reserve(int fd, uint64_t offset, uint64_t nbytes)
-    int memlane_populate(void *address, uint64_t nbytes)
-    int memlane_block_device_nbytes(int fd, uint64_t *nbytes)
-
-cdef extern from "<sys/mman.h>" nogil:
-    enum:
-        PROT_NONE, PROT_READ, PROT_WRITE, PROT_EXEC
-        MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
-        MS_SYNC, MS_ASYNC, MS_INVALIDATE
-        MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED, MADV_FREE, MADV_REMOVE
-        MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTFORK, MADV_DOFORK, MADV_DONTDUMP, MADV_DODUMP
-        MADV_MERGEABLE, MADV_UNMERGEABLE
-
-cdef extern from "<string.h>" nogil:
-    void *memmem(const void *haystack, size_t haystack_nbytes, const void *needle, size_t needle_nbytes)
-
 cdef extern from "<unistd.h>" nogil:
     int getpid()
     int close_descriptor "close"(int fd)
@@ -47,13 +17,13 @@ cdef extern from "<errno.h>" nogil:
         _EINVAL "EINVAL"
         _EFAULT "EFAULT"
         _ENOMEM "ENOMEM"
+        _EEXIST "EEXIST"
+        _EPERM "EPERM"
+        _EACCES "EACCES"
 
 cdef extern from "Python.h":
     int PyErr_ResourceWarning(object source, Py_ssize_t stack_level, const char *text, ...) except -1
 
-
-cdef uint64_t PAGE_NBYTES = memlane_page_nbytes()
-PAGE_SIZE = PAGE_NBYTES
 
 # kept here, for a module's names are gone when the last mappings die
 cdef object is_finalizing = _sys.is_finalizing
@@ -66,45 +36,6 @@ cdef enum:
 # the kernel's: a file name of 255 bytes, less its own "memfd:"
 cdef enum:
     MEMFD_NAME_NBYTES_MAX = 249
-
-cdef dict ADVICE = {
-    "normal": MADV_NORMAL,
-    "random": MADV_RANDOM,
-    "sequential": MADV_SEQUENTIAL,
-    "willneed": MADV_WILLNEED,
-    "dontneed": MADV_DONTNEED,
-    "free": MADV_FREE,
-    "remove": MADV_REMOVE,
-    "hugepage": MADV_HUGEPAGE,
-    "nohugepage": MADV_NOHUGEPAGE,
-    "dontfork": MADV_DONTFORK,
-    "dofork": MADV_DOFORK,
-    "dontdump": MADV_DONTDUMP,
-    "dodump": MADV_DODUMP,
-    "mergeable": MADV_MERGEABLE,
-    "unmergeable": MADV_UNMERGEABLE,
-    "cold": MEMLANE_MADV_COLD,
-    "pageout": MEMLANE_MADV_PAGEOUT,
-    "populate_read": MEMLANE_MADV_POPULATE_READ,
-    "populate_write": MEMLANE_MADV_POPULATE_WRITE,
-    "collapse": MEMLANE_MADV_COLLAPSE,
-}
-
-cdef dict PROTECTIONS = {
-    "none": PROT_NONE,
-    "r": PROT_READ,
-    "rw": PROT_READ | PROT_WRITE,
-    "rx": PROT_READ | PROT_EXEC,
-    "rwx": PROT_READ | PROT_WRITE | PROT_EXEC,
-}
-
-
-cdef uint64_t size_of(object value, str what, uint64_t least) except? 0:
-    nbytes = _arguments.size(value, what)
-    if nbytes < least:
-        raise ValueError(f"{what} must be at least {least}, got {value!r}")
-    return nbytes
-
 
 cdef int protection_of(object access) except -1:
     if access == "r":
@@ -119,7 +50,7 @@ cdef bint finalizing() noexcept:
 
 
 @cython.final
-cdef class Mapping:
+cdef class Mapping(PagesOfMapping):
     """
     A range of mapped memory: all that mmap(2) can do, behind the buffer protocol.
 
@@ -130,18 +61,47 @@ cdef class Mapping:
 
     After `close` every use raises ClosedError; only these still answer:
 
+    Every way of making one takes these as well, by keyword:
+
+    Options:
+        populate: Bring all pages into memory now instead of at first touch.
+        locked: Keep all pages in memory (see `lock`); OSError if the limit does not allow it.
+        huge_pages: True, or the size of one: use reserved huge pages; where there are none, transparent
+            ones; where there are none either, ordinary pages. `huge_pages` and `page_nbytes` tell.
+        guard_pages: How many pages before the first and behind the last page end the process by SIGSEGV when
+            touched; `guard_ranges` tells where. What follows the last byte on its own page is not guarded.
+        name: For /proc/self/maps where the kernel can (memory without a file; Linux 5.17 with
+            CONFIG_ANON_VMA_NAME), for `repr` and errors everywhere; at most 79 bytes.
+        protection: As by `protect` right after mapping. File systems mounted noexec refuse "x": PermissionError.
+        address: Where the first byte should lie; a hint unless *fixed*.
+        fixed: There or nowhere, FileExistsError if something is mapped there: nothing is ever replaced.
+            ValueError if the kernel's pages cannot begin so.
+        no_reserve: Do not count the memory before it is touched (MAP_NORESERVE); what is made new (`memfd`, `create`)
+            gets its length without room behind it, so that touching it without any is a SIGBUS.
+
     Attributes:
         nbytes: Length in bytes.
         path: Path of the file as it was given; None for memory and for `from_fd`.
         access: "r", "r+" or "c" (copy on write).
+        name: As it was given; None without.
         closed: Whether this process has closed it.
+        huge_pages: Whether there are huge pages below, or the kernel was told to use transparent ones and may.
+        huge_pages_kind: "reserved", "transparent" or None.
+        page_nbytes: Bytes in a page, of which offsets of `protect` are multiples: PAGE_SIZE, or that of a reserved huge page.
+        guard_pages: How many on each side.
     """
 
     cdef unsigned char *address         # the user's first byte; NULL when nothing is mapped
     cdef readonly uint64_t nbytes
     cdef readonly str path
     cdef readonly str access
-    cdef str _what                      # for people: "memfd 'scratch'"
+    cdef readonly str name
+    cdef readonly str huge_pages_kind
+    cdef uint64_t _page_nbytes
+    cdef uint64_t _guard_nbytes         # before the first page, and again behind the last
+    cdef bint _is_device
+    cdef str _what                      # for people: "memfd 'scratch'"; None: see _source
+    cdef int _source_fd
     cdef str _fixed_because             # why it cannot be resized; None if it can
     cdef str _full_path                 # where resize finds the file again, wherever the process went
     cdef uint64_t _device, _inode       # ... and what it must find there
@@ -150,7 +110,7 @@ cdef class Mapping:
     cdef tuple _protected               # ((start, stop, PROT_ bits), ...) from the first page; None: all as usual
     cdef int _protection                # PROT_ bits of all the rest
     cdef int _fd                        # a memfd's, which resize needs; else -1
-    cdef int _creator                   # pid
+    cdef uint64_t _born                 # fork epoch of who made it
     cdef bint _closed
     cdef bint _owns_last_page           # no file goes on behind the last byte
     cdef bint _kept_from_children       # by advise("dontfork")
@@ -158,8 +118,8 @@ cdef class Mapping:
 
     def __cinit__(self, *args, **kwargs):
         self._fd = -1
+        self._page_nbytes = PAGE_NBYTES
         self._closed = True  # until something is mapped
-        self._what = "nothing"
         self._fixed_because = "nothing is mapped"
 
     def __init__(self, *args, **kwargs):
@@ -170,22 +130,24 @@ cdef class Mapping:
     # ---- making -----------------------------------------------------------------------------------
 
     @staticmethod
-    def anonymous(nbytes, *, private=False, no_reserve=False):
+    def anonymous(nbytes, *, private=False, no_reserve=False, populate=False, locked=False, huge_pages=False,
+                  guard_pages=0, name=None, protection=None, address=None, fixed=False):
         """
         Map memory without a file, filled with zeros.
 
         Args:
             nbytes: Length, in bytes or as text like "64 MiB"; at least 1.
             private: After a fork each process has its own copy; the default is one memory for all.
-            no_reserve: Do not count the memory before it is touched (MAP_NORESERVE).
+            (the others): Options of the class.
 
         Raises:
-            ValueError: *nbytes* is 0, negative or no size.
+            ValueError: *nbytes* is 0, negative or no size, or an option is out of range.
             OSError: There is no room for it in memory or address space.
 
         Pages come into being when they are touched. Shared memory cannot be resized, private can.
         """
         cdef Mapping self = Mapping.__new__(Mapping)
+        cdef Options options = options_of(populate, locked, huge_pages, guard_pages, name, protection, address, fixed)
         self.access = "r+"
         self._what = "private memory" if private else "shared memory"
         self._fixed_because = None if private else (
@@ -194,55 +156,72 @@ cdef class Mapping:
         )
         self._owns_last_page = True
         self._map(-1, 0, size_of(nbytes, "nbytes", 1),
-                  MAP_ANONYMOUS | (MAP_PRIVATE if private else MAP_SHARED) | (MAP_NORESERVE if no_reserve else 0))
+                  MAP_ANONYMOUS | (MAP_PRIVATE if private else MAP_SHARED) | (MAP_NORESERVE if no_reserve else 0),
+                  options)
         return self
 
     @staticmethod
-    def memfd(nbytes, *, name="memlane"):
+    def memfd(nbytes, *, name="memlane", no_reserve=False, populate=False, locked=False, huge_pages=False,
+              guard_pages=0, protection=None, address=None, fixed=False):
         """
         Map a memory file without a name in any directory, filled with zeros and reserved at once.
 
         Args:
             nbytes: Length, in bytes or as text like "64 MiB"; at least 1.
-            name: For people who read /proc/PID/maps; need not be unique.
+            name: For people who read /proc/PID/maps; need not be unique, at most 249 bytes.
+            (the others): Options of the class.
 
         Raises:
-            ValueError: *nbytes* is 0, negative or no size.
+            ValueError: *nbytes* is 0, negative or no size, or an option is out of range.
             OSError: There is no room; `need` and `free` say how much.
 
         It crosses fork. One descriptor of it stays open, close-on-exec, until `close`: `resize` needs it.
         """
         cdef Mapping self = Mapping.__new__(Mapping)
         cdef uint64_t length = size_of(nbytes, "nbytes", 1)
-        cdef int fd = -1
+        cdef Options options = options_of(populate, locked, huge_pages, guard_pages, None, protection, address, fixed)
         if len(_os.fsencode(name)) > MEMFD_NAME_NBYTES_MAX:
             raise ValueError(f"name must have at most {MEMFD_NAME_NBYTES_MAX} bytes, got {name!r}")
-        try:
-            try:
-                fd = _os.memfd_create(name, _os.MFD_CLOEXEC | 0x0008)  # MFD_NOEXEC_SEAL, new in Linux 6.3
-            except OSError as failed:
-                if failed.errno != _errno.EINVAL:
-                    raise
-                fd = _os.memfd_create(name, _os.MFD_CLOEXEC)
-        except OSError as failed:
-            raise os_error(failed.errno, f"make the memfd {name!r}") from None
-        self._fd = fd
         self.access = "r+"
+        self.name = name
         self._what = f"memfd {name!r}"
         self._fixed_because = None
         self._owns_last_page = True
         try:
-            require_room(fd, length, None)
-            reserve_file(fd, 0, length, None)
-            self._map(fd, 0, length, MAP_SHARED)
+            if options is None or not options.huge or not self._make_huge_memfd(length, options.huge_nbytes):
+                self._fd = make_memfd(name, 0)
+                if no_reserve:
+                    lengthen_file(self._fd, length, None)
+                else:
+                    require_room(self._fd, length, None)
+                    reserve_file(self._fd, 0, length, None)
+            self._map(self._fd, 0, length, MAP_SHARED | (MAP_NORESERVE if no_reserve else 0), options)
         except BaseException:
-            self._fd = -1
-            _os.close(fd)
+            if self._fd >= 0:
+                _os.close(self._fd)
+                self._fd = -1
             raise
         return self
 
+    cdef bint _make_huge_memfd(self, uint64_t nbytes, uint64_t page_nbytes) except -1:
+        """Make the memfd of reserved huge pages, if there are enough of them."""
+        cdef uint64_t shift = page_nbytes.bit_length() - 1 if page_nbytes else 0
+        try:
+            self._fd = make_memfd(self.name, 0x0004 | (shift << HUGE_PAGE_SHIFT))  # MFD_HUGETLB
+            self._page_nbytes = _os.fstat(self._fd).st_blksize
+            reserve_file(self._fd, 0, (nbytes + self._page_nbytes - 1) // self._page_nbytes * self._page_nbytes, None)
+        except OSError:
+            self._page_nbytes = PAGE_NBYTES
+            if self._fd >= 0:
+                close_descriptor(self._fd)
+                self._fd = -1
+            return False
+        self.huge_pages_kind = "reserved"
+        return True
+
     @staticmethod
-    def open(path, access="r", *, offset=0, nbytes=None, sync=False):
+    def open(path, access="r", *, offset=0, nbytes=None, sync=False, no_reserve=False, populate=False, locked=False,
+             huge_pages=False, guard_pages=0, name=None, protection=None, address=None, fixed=False):
         """
         Map an existing file or device.
 
@@ -252,6 +231,7 @@ cdef class Mapping:
             offset: First byte, in bytes or as text; any number.
             nbytes: Length; None maps to the end of the file. A device without an end needs it.
             sync: Open with O_SYNC, which makes /dev/mem map without caching.
+            (the others): Options of the class.
 
         Raises:
             FileNotFoundError, PermissionError, IsADirectoryError: As from `open`.
@@ -269,10 +249,13 @@ cdef class Mapping:
             raise TypeError(f"path must be a str, bytes or os.PathLike, got {path!r}; for a descriptor use from_fd")
         where = _os.fsdecode(path)
         flags = _os.O_RDWR if access == "r+" else _os.O_RDONLY
-        return Mapping._open(where, access, offset, nbytes, flags | (_os.O_SYNC if sync else 0))
+        return Mapping._open(
+            where, access, offset, nbytes, flags | (_os.O_SYNC if sync else 0), MAP_NORESERVE if no_reserve else 0,
+            options_of(populate, locked, huge_pages, guard_pages, name, protection, address, fixed))
 
     @staticmethod
-    def create(path, nbytes, *, permissions=0o600):
+    def create(path, nbytes, *, permissions=0o600, no_reserve=False, populate=False, locked=False, huge_pages=False,
+               guard_pages=0, name=None, protection=None, address=None, fixed=False):
         """
         Make a new file of zeros, reserve its room on the disk, and map it "r+".
 
@@ -280,6 +263,7 @@ cdef class Mapping:
             path: Where; nothing of that name may exist.
             nbytes: Length, in bytes or as text like "1 MiB"; at least 1.
             permissions: File permission bits, set whatever the umask.
+            (the others): Options of the class.
 
         Raises:
             FileExistsError: The name is taken.
@@ -291,10 +275,13 @@ cdef class Mapping:
         """
         if isinstance(path, int):
             raise TypeError(f"path must be a str, bytes or os.PathLike, got {path!r}")
-        return Mapping._create(_os.fsdecode(path), "r+", nbytes, permissions, None)
+        return Mapping._create(
+            _os.fsdecode(path), "r+", nbytes, permissions, None, no_reserve,
+            options_of(populate, locked, huge_pages, guard_pages, name, protection, address, fixed))
 
     @staticmethod
-    def shm(name, access=None, *, create=None, permissions=0o600):
+    def shm(name, access=None, *, create=None, permissions=0o600, no_reserve=False, populate=False, locked=False,
+            huge_pages=False, guard_pages=0, protection=None, address=None, fixed=False):
         """
         Map POSIX shared memory, as shm_open(3) and `multiprocessing.shared_memory` name it.
 
@@ -303,6 +290,7 @@ cdef class Mapping:
             access: "r", "r+" or "c"; None is "r" for an existing one and "r+" for a new one.
             create: Length of a new one, which must not exist; None opens an existing one whole.
             permissions: Permission bits of a new one, set whatever the umask.
+            (the others): Options of the class.
 
         Raises:
             FileNotFoundError: There is none of that name.
@@ -314,15 +302,22 @@ cdef class Mapping:
         """
         if access is None:
             access = "r" if create is None else "r+"
+        cdef Mapping made
+        cdef Options options = options_of(populate, locked, huge_pages, guard_pages, None, protection, address, fixed)
         protection_of(access)
         path = f"{SHARED_MEMORY_DIRECTORY}/{_arguments.name(name)}"
         if create is not None:
-            return Mapping._create(path, access, create, permissions, name)
-        return Mapping._open(path, access, 0, None, _os.O_NOFOLLOW | (_os.O_RDWR if access == "r+" else _os.O_RDONLY),
-                             {_errno.ENOENT: "pass create=nbytes to make it"})
+            made = Mapping._create(path, access, create, permissions, name, no_reserve, options)
+        else:
+            made = Mapping._open(path, access, 0, None, _os.O_NOFOLLOW | (_os.O_RDWR if access == "r+" else _os.O_RDONLY),
+                                 MAP_NORESERVE if no_reserve else 0, options,
+                                 {_errno.ENOENT: "pass create=nbytes to make it"})
+        made.name = name
+        return made
 
     @staticmethod
-    def from_fd(fd, access="r", *, offset=0, nbytes=None, no_reserve=False):
+    def from_fd(fd, access="r", *, offset=0, nbytes=None, no_reserve=False, populate=False, locked=False,
+                huge_pages=False, guard_pages=0, name=None, protection=None, address=None, fixed=False):
         """
         Map what a descriptor refers to; the descriptor stays yours and may be closed afterwards.
 
@@ -331,7 +326,7 @@ cdef class Mapping:
             access: "r", "r+" or "c"; the descriptor must be open for it (reading always).
             offset: First byte, in bytes or as text; any number.
             nbytes: Length; None maps to the end of the file. A device without an end needs it.
-            no_reserve: Do not count the memory before it is touched (MAP_NORESERVE).
+            (the others): Options of the class.
 
         Raises:
             PermissionError: The descriptor is not open for *access*.
@@ -345,22 +340,24 @@ cdef class Mapping:
         cdef Mapping self = Mapping.__new__(Mapping)
         protection_of(access)
         number = fd if isinstance(fd, int) else fd.fileno()
-        self._map_file(number, f"descriptor {number}", access, offset, nbytes, MAP_NORESERVE if no_reserve else 0)
+        self._map_file(number, access, offset, nbytes, MAP_NORESERVE if no_reserve else 0,
+                       options_of(populate, locked, huge_pages, guard_pages, name, protection, address, fixed))
         return self
 
     @staticmethod
-    cdef Mapping _open(str path, str access, offset, nbytes, int flags, dict remedies=None):
+    cdef Mapping _open(str path, str access, offset, nbytes, int open_flags, int map_flags, Options options,
+                       dict remedies=None):
         cdef Mapping self = Mapping.__new__(Mapping)
-        fd = open_file(path, flags, 0, f"open it for access {access!r}", remedies)
+        cdef int fd = open_file(path, open_flags, 0, "open it", remedies)
         try:
             self.path = path
-            self._map_file(fd, repr(path), access, offset, nbytes, 0)
+            self._map_file(fd, access, offset, nbytes, map_flags, options)
         finally:
-            _os.close(fd)
+            close_descriptor(fd)
         return self
 
     @staticmethod
-    cdef Mapping _create(str path, str access, nbytes, permissions, str name):
+    cdef Mapping _create(str path, str access, nbytes, permissions, str name, bint no_reserve, Options options):
         cdef Mapping self = Mapping.__new__(Mapping)
         cdef uint64_t length = size_of(nbytes, "nbytes" if name is None else "create", 1)
         bits = _arguments.permissions(permissions)
@@ -372,11 +369,14 @@ cdef class Mapping:
         })
         try:
             try:
-                require_room(fd, length, path)
-                reserve_file(fd, 0, length, path)
+                if no_reserve:
+                    lengthen_file(fd, length, path)
+                else:
+                    require_room(fd, length, path)
+                    reserve_file(fd, 0, length, path)
                 _os.fchmod(fd, bits)
                 self.path = path
-                self._map_file(fd, repr(path), access, 0, length, 0)
+                self._map_file(fd, access, 0, length, MAP_NORESERVE if no_reserve else 0, options)
             except BaseException:
                 remove_own(path, fd)
                 raise
@@ -384,38 +384,35 @@ cdef class Mapping:
             _os.close(fd)
         return self
 
-    cdef int _map_file(self, int fd, str what, str access, offset, nbytes, int flags) except -1:
+    cdef int _map_file(self, int fd, str access, offset, nbytes, int flags, Options options) except -1:
         """Map a descriptor's file after looking at what it is: the kernel would take a length that is not there."""
         cdef uint64_t start = size_of(offset, "offset", 0)
         cdef uint64_t length = 0 if nbytes is None else size_of(nbytes, "nbytes", 1)
-        cdef uint64_t end = 0
+        cdef memlane_file found
+        cdef bint regular
         cdef int error
-        try:
-            found = _os.fstat(fd)
-        except OSError as failed:
-            raise os_error(failed.errno, f"map {what}") from None
-        regular = _stat.S_ISREG(found.st_mode)
+        self._source_fd = fd
+        with nogil:
+            error = memlane_look_at(fd, &found)
+        if error:
+            raise os_error(-error, f"map {self._source()}", self.path)
+        regular = found.mode == S_IFREG
         if regular:
-            end = found.st_size
-            if end == 0:
+            if found.nbytes == 0:
                 raise unsupported("cannot map an empty file: give it a length first, or make it with Mapping.create",
                                   self.path)
-        elif _stat.S_ISBLK(found.st_mode):
-            error = memlane_block_device_nbytes(fd, &end)
-            if error:
-                raise os_error(-error, f"ask for the length of {what}", self.path)
-        elif _stat.S_ISDIR(found.st_mode):
-            raise os_error(_errno.EISDIR, f"map {what}", self.path)
-        elif not _stat.S_ISCHR(found.st_mode):
-            raise os_error(_errno.ENODEV, f"map {what}", self.path)
-        elif nbytes is None:
-            raise ValueError(f"{what} is a device without an end: say how much to map with nbytes")
-        if end:
+        elif found.mode == S_IFDIR:
+            raise os_error(_errno.EISDIR, f"map {self._source()}", self.path)
+        elif found.mode != S_IFCHR and found.mode != S_IFBLK:
+            raise os_error(_errno.ENODEV, f"map {self._source()}", self.path)
+        elif nbytes is None and found.mode == S_IFCHR:
+            raise ValueError(f"{self._source()} is a device without an end: say how much to map with nbytes")
+        if found.mode != S_IFCHR:
             if nbytes is None:
-                length = end - start if start < end else 1
-            if start + length > end:
+                length = found.nbytes - start if start < found.nbytes else 1
+            if start + length > found.nbytes:
                 raise unsupported(
-                    f"cannot map {length} bytes from offset {start} of a file of {end} bytes: "
+                    f"cannot map {length} bytes from offset {start} of a file of {found.nbytes} bytes: "
                     "ask for less, or make the file longer first",
                     self.path,
                 )
@@ -425,29 +422,126 @@ cdef class Mapping:
             else "no descriptor of it was kept; use os.ftruncate on yours and map it again" if self.path is None
             else None
         )
-        if self._fixed_because is None:
-            self._full_path = _os.path.abspath(self.path)
-            self._device, self._inode = found.st_dev, found.st_ino
+        if regular and self.path is not None:
+            self._full_path = self.path if self.path.startswith("/") else _os.path.abspath(self.path)
+            self._device, self._inode = found.device, found.inode
+        if found.page_nbytes != PAGE_NBYTES:
+            self._page_nbytes = found.page_nbytes
+            self.huge_pages_kind = "reserved"
         self.access = access
-        self._what = what
+        self._is_device = found.mode == S_IFCHR
         self._offset = start
-        self._map(fd, start, length, flags | (MAP_PRIVATE if access == "c" else MAP_SHARED))
+        self._map(fd, start % PAGE_NBYTES if found.is_zero_device else start, length, flags | (MAP_PRIVATE if access == "c" else MAP_SHARED), options)
         return 0
 
-    cdef int _map(self, int fd, uint64_t offset, uint64_t nbytes, int flags) except -1:
+    cdef int _map(self, int fd, uint64_t offset, uint64_t nbytes, int flags, Options options) except -1:
         cdef unsigned char *address = NULL
         cdef int protection = protection_of(self.access)
         cdef int error
-        with nogil:
-            error = memlane_map(fd, offset, nbytes, protection, flags, &address)
+        if options is None:
+            # with the GIL: nothing is read or written yet, and giving it away would cost as much as the call
+            error = memlane_map(fd, offset, nbytes, protection, flags, NULL, &address)
+        else:
+            error = self._map_placed(fd, offset, nbytes, protection, flags, options, &address)
         if error:
-            raise os_error(-error, f"map {nbytes} bytes of {self._what} for access {self.access!r}", self.path)
+            doing = f"map {nbytes} bytes of {self._source()} for access {self.access!r}"
+            if error == -_EEXIST:
+                raise OSError(_errno.EEXIST, f"cannot {doing}: something is mapped at {options.address:#x} already; "
+                              "choose another address, or drop fixed=True")
+            raise os_error(
+                -error, doing, self.path,
+                "a device may need root, and a kernel with STRICT_DEVMEM or lockdown refuses much of /dev/mem"
+                if error == -_EPERM and self._is_device
+                else "the device does not take this offset and length" if error == -_EINVAL and self._is_device
+                else None)
         self.address = address
         self.nbytes = nbytes
         self._protection = protection
-        self._creator = getpid()
+        self._born = memlane_fork_epoch()
         self._closed = False
+        if self.huge_pages_kind is not None and self._page_nbytes != PAGE_NBYTES:
+            self._fixed_because = "the kernel cannot lengthen mappings of huge pages; map it anew"
+        if options is not None:
+            try:
+                self._finish(options)
+            except BaseException:
+                # (the descriptor is the maker's until it has returned)
+                self._closed = True
+                fd, self._fd = self._fd, -1
+                self._unmap()
+                self._fd = fd
+                raise
         return 0
+
+    cdef int _map_placed(self, int fd, uint64_t offset, uint64_t nbytes, int protection, int flags, Options options,
+                         unsigned char **address) except 1:
+        """Map as the options say; 0 or a negative errno."""
+        cdef memlane_place place
+        cdef uint64_t huge_nbytes = 0
+        cdef int error, huge_flags
+        self._guard_nbytes = options.guard_pages * PAGE_NBYTES
+        place.page_nbytes = self._page_nbytes
+        place.guard_nbytes = self._guard_nbytes
+        place.wanted = options.address
+        place.exactly = options.fixed
+        if options.fixed and (options.address - offset) % self._page_nbytes:
+            raise ValueError(
+                f"address must be {offset % self._page_nbytes} bytes behind a multiple of {self._page_nbytes}, as the "
+                f"offset is, got {options.address:#x}")
+        if options.name is not None:
+            self.name = options.name
+            self._what = f"{self._source()} named {options.name!r}"
+        if options.populate and self._is_device:
+            flags |= MAP_POPULATE  # what a device does not allow to be populated is left out without a word
+        if options.huge and flags & MAP_ANONYMOUS:
+            huge_nbytes = options.huge_nbytes or usual_huge_page_nbytes()
+        if huge_nbytes:
+            # never without a reservation: a huge page that is not there at the first touch is a SIGBUS
+            huge_flags = (flags & ~MAP_NORESERVE) | MAP_HUGETLB | ((huge_nbytes.bit_length() - 1) << HUGE_PAGE_SHIFT)
+            place.page_nbytes = huge_nbytes
+            with nogil:
+                error = memlane_map(fd, offset, nbytes, protection, huge_flags, &place, address)
+            if error == 0:
+                self._page_nbytes = huge_nbytes
+                self.huge_pages_kind = "reserved"
+            if error == 0 or error == -_EEXIST:
+                return error
+            place.page_nbytes = self._page_nbytes
+        with nogil:
+            error = memlane_map(fd, offset, nbytes, protection, flags, &place, address)
+        return error
+
+    cdef int _finish(self, Options options) except -1:
+        """What the options ask for beyond placing it."""
+        cdef int error
+        cdef bytes label
+        if self.name is not None and self._full_path is None:
+            label = _os.fsencode(self.name)
+            memlane_name(self.address, self.nbytes, self._page_nbytes, label)  # for people; many kernels cannot
+        if options.huge and self.huge_pages_kind is None and self._owns_last_page:
+            error = memlane_advise(self.address, self.nbytes, self._page_nbytes, MADV_HUGEPAGE)
+            if error == 0 and may_be_transparent(self._is_private_memory(), self.nbytes):
+                self.huge_pages_kind = "transparent"
+        if options.locked:
+            self.lock()
+        if options.populate and not self._is_device:
+            with nogil:
+                error = (memlane_populate(self.address, self.nbytes) if self._owns_last_page
+                         else memlane_populate_for_reading(self.address, self.nbytes, self._page_nbytes))
+            if error:
+                raise os_error(_ENOMEM if error == -_EFAULT else -error, f"populate {self!r}", self.path)
+        if options.protection is not None:
+            self.protect(options.protection)
+        return 0
+
+    cdef bint _is_private_memory(self) noexcept:
+        return self._owns_last_page and self._fd < 0 and self._fixed_because is None
+
+    cdef str _source(self):
+        """For people: what is mapped. Put together only when somebody wants to read it."""
+        if self._what is not None:
+            return self._what
+        return f"descriptor {self._source_fd}" if self.path is None else f"'{self.path}'"
 
     # ---- living and dying -------------------------------------------------------------------------
 
@@ -455,12 +549,12 @@ cdef class Mapping:
         """Keep the memory mapped until let_go. The caller also keeps a reference to the mapping."""
         cdef bint refused
         with cython.critical_section(self):
-            refused = self._closed or (self._kept_from_children and self._creator != getpid())
+            refused = self._closed or (self._kept_from_children and not memlane_fork_is(self._born))
             if not refused:
                 self._uses += 1
         if refused:
-            raise ClosedError(f"this mapping of {self._what} is closed; map it again" if self._closed else
-                              f"this mapping of {self._what} was kept from forked children by advise('dontfork')")
+            raise ClosedError(f"this mapping of {self._source()} is closed; map it again" if self._closed else
+                              f"this mapping of {self._source()} was kept from forked children by advise('dontfork')")
         return 0
 
     cdef void let_go(self) noexcept:
@@ -475,10 +569,13 @@ cdef class Mapping:
         """Give memory and descriptor back. Only the last user comes here, and only once."""
         cdef unsigned char *address = self.address
         self.address = NULL
-        if address != NULL and not (self._kept_from_children and self._creator != getpid()):
+        if address != NULL and not (self._kept_from_children and not memlane_fork_is(self._born)):
             # (a child has nothing at these addresses, or something else)
-            with nogil:
-                memlane_unmap(address, self.nbytes)
+            if self.nbytes < LONG_COPY_NBYTES:
+                memlane_unmap(address, self.nbytes, self._page_nbytes, self._guard_nbytes)
+            else:
+                with nogil:
+                    memlane_unmap(address, self.nbytes, self._page_nbytes, self._guard_nbytes)
         if self._fd >= 0:
             close_descriptor(self._fd)
             self._fd = -1
@@ -511,16 +608,18 @@ cdef class Mapping:
 
     def __del__(self):
         # not for a child of fork, who did not open it, and not when everything goes anyway
-        if not self._closed and self._creator == getpid() and not finalizing():
+        if not self._closed and memlane_fork_is(self._born) and not finalizing():
             PyErr_ResourceWarning(self, 1, "%R was never closed; close it or use 'with'", <void *>self)
 
     def __dealloc__(self):
         self._unmap()
 
     def __repr__(self):
-        state = f"{self.nbytes} bytes of {self._what}"
+        state = f"{self.nbytes} bytes of {self._source()}"
         if self._offset:
             state += f" from offset {self._offset}"
+        if self._guard_nbytes:
+            state += f" between {self._guard_nbytes // PAGE_NBYTES} guard pages on each side"
         return f"<memlane.Mapping {state}, {'closed' if self._closed else f'access {self.access!r}'}>"
 
     def __bool__(self):
@@ -656,9 +755,10 @@ cdef class Mapping:
 
         *start* and *end* count as in slices. Other threads run during a long search.
         """
-        cdef Py_ssize_t first = 0, last = 0, count = 1
-        cdef unsigned char *searched
-        cdef void *found
+        return self._search(data, start, end, SEARCH_FIRST)
+
+    cdef Py_ssize_t _search(self, data, start, end, int what) except -2:
+        cdef Py_ssize_t first = 0, last = 0, count = 1, found
         cdef Py_buffer sought
         self.hold()
         try:
@@ -668,19 +768,26 @@ cdef class Mapping:
             PyObject_GetBuffer(data, &sought, PyBUF_SIMPLE)
             try:
                 if sought.len > count or first > last or outside:
-                    return -1
+                    return 0 if what == SEARCH_COUNT else -1
                 self._require(first, 1, count, PROT_READ)
-                searched = self.address + first
                 if count >= LONG_COPY_NBYTES:
                     with nogil:
-                        found = memmem(searched, count, sought.buf, sought.len)
+                        found = search(self.address + first, count, <unsigned char *>sought.buf, sought.len, what)
                 else:
-                    found = memmem(searched, count, sought.buf, sought.len)
-                return -1 if found == NULL else <unsigned char *>found - self.address
+                    found = search(self.address + first, count, <unsigned char *>sought.buf, sought.len, what)
+                return found if what == SEARCH_COUNT or found < 0 else first + found
             finally:
                 PyBuffer_Release(&sought)
         finally:
             self.let_go()
+
+    def rfind(self, data, start=0, end=None):
+        """As `find`, but the highest index: where *data* lies last within [start:end], or -1."""
+        return self._search(data, start, end, SEARCH_LAST)
+
+    def count(self, data, start=0, end=None):
+        """As `find`, but how often *data* lies within [start:end] without overlapping, as `bytes.count` does."""
+        return self._search(data, start, end, SEARCH_COUNT)
 
     cdef Py_ssize_t _index(self, item) except -1:
         cdef Py_ssize_t index = PyNumber_AsSsize_t(item, IndexError)
@@ -725,7 +832,7 @@ cdef class Mapping:
             start = self._range(offset, nbytes, &length)
             while length:
                 with nogil:
-                    error = memlane_sync(self.address + start, length, flags)
+                    error = memlane_sync(self.address + start, length, self._page_nbytes, flags)
                 if error == 0:
                     break
                 if error != -_EINTR:
@@ -740,9 +847,11 @@ cdef class Mapping:
 
         Args:
             advice: "normal", "random", "sequential", "willneed", "dontneed", "free", "remove", "hugepage",
-                "nohugepage", "dontfork", "dofork", "dontdump", "dodump", "mergeable", "unmergeable", "cold",
-                "pageout", "populate_read", "populate_write" or "collapse".
-            offset: First byte. "dontneed", "free" and "remove" discard data and so take whole pages only.
+                "nohugepage", "dontfork", "dofork", "dontdump", "dodump", "mergeable", "unmergeable",
+                "wipeonfork", "keeponfork", "cold", "pageout", "populate_read", "populate_write",
+                "dontneed_locked" or "collapse".
+            offset: First byte. "dontneed", "dontneed_locked", "free" and "remove" discard data and so take
+                whole pages only.
             nbytes: How many; None is all behind *offset*.
 
         Raises:
@@ -760,13 +869,14 @@ cdef class Mapping:
         self.hold()
         try:
             start = self._range(offset, nbytes, &length)
-            if number == MADV_DONTNEED or number == MADV_FREE or number == MADV_REMOVE:
+            if (number == MADV_DONTNEED or number == MADV_FREE or number == MADV_REMOVE
+                    or number == MEMLANE_MADV_DONTNEED_LOCKED):
                 # what remove cuts out of the file is gone for everybody: only pages that are all ours
                 self._require_whole_pages(start, length, f"advise({advice!r})",
                                           number == MADV_REMOVE and not self._owns_last_page)
             while length:
                 with nogil:
-                    error = memlane_advise(self.address + start, length, number)
+                    error = memlane_advise(self.address + start, length, self._page_nbytes, number)
                 if error == 0:
                     break
                 if error != -_EINTR:
@@ -782,7 +892,7 @@ cdef class Mapping:
 
     def protect(self, protection, offset=0, nbytes=None):
         """
-        Change what may be done with pages: "none", "r", "rw", "rx" or "rwx".
+        Change what may be done with pages: "none", or "r", "w", "x" and their combinations in this order.
 
         Args:
             protection: The new one.
@@ -810,8 +920,8 @@ cdef class Mapping:
             start = self._range(offset, nbytes, &length)
             self._require_whole_pages(start, length, "protect", False)
             # counted from the first page, for resize may move it until the critical section below
-            first = (start + self._hidden()) // PAGE_NBYTES * PAGE_NBYTES
-            last = (start + length + self._hidden() + PAGE_NBYTES - 1) // PAGE_NBYTES * PAGE_NBYTES
+            first = (start + self._hidden()) // self._page_nbytes * self._page_nbytes
+            last = (start + length + self._hidden() + self._page_nbytes - 1) // self._page_nbytes * self._page_nbytes
         finally:
             self.let_go()
         if bits & PROT_WRITE and not self._protection & PROT_WRITE:
@@ -831,7 +941,7 @@ cdef class Mapping:
                 if self._protected is not old:
                     continue
                 if not closed and not busy:
-                    error = memlane_protect(self.address + start, length, bits)
+                    error = memlane_protect(self.address + start, length, self._page_nbytes, bits)
                     # out of memory half way: some pages may have changed, so count the rights as lost
                     if error == 0 or (error == -_ENOMEM and lowers):
                         self._protected = new
@@ -844,7 +954,10 @@ cdef class Mapping:
                 f"protected as {protection!r}; release them first (del the arrays)"
             )
         if error:
-            raise os_error(-error, f"protect {self!r} as {protection!r}", self.path)
+            raise os_error(
+                -error, f"protect {self!r} as {protection!r}", self.path,
+                "its file system may be mounted noexec: copy it to Mapping.anonymous(private=True), which may be executed"
+                if bits & PROT_EXEC and (error == -_EACCES or error == -_EPERM) else None)
 
     def resize(self, nbytes):
         """
@@ -883,11 +996,15 @@ cdef class Mapping:
             if length == self.nbytes:
                 return
             if self._fd < 0 and self._full_path is None:
+                if length > self.nbytes:
+                    # the rest of the last page may hold what was cut off before, and new bytes are zeros
+                    memset(self.address + self.nbytes, 0,
+                           -(<uint64_t>self.address + self.nbytes) & (self._page_nbytes - 1))
                 self._remap(length)
             elif self._fd >= 0:
                 self._resize_file(self._fd, length)
             else:
-                fd = self._reopen()
+                fd = self._reopen("resize")
                 try:
                     self._resize_file(fd, length)
                 finally:
@@ -921,7 +1038,7 @@ cdef class Mapping:
         with cython.critical_section(self):
             busy = self._uses > 1
             if not busy:
-                error = memlane_remap(&self.address, self.nbytes, length)
+                error = memlane_remap(&self.address, self.nbytes, length, self._page_nbytes, self._guard_nbytes)
                 if error == 0:
                     self.nbytes = length
         if busy:
@@ -931,13 +1048,13 @@ cdef class Mapping:
                            "part of it has advice of its own; take that back first" if error == -_EFAULT else None)
         return 0
 
-    cdef int _reopen(self) except -1:
-        fd = open_file(self._full_path, _os.O_RDWR, 0, f"resize {self!r}",
+    cdef int _reopen(self, str doing) except -1:
+        fd = open_file(self._full_path, _os.O_RDWR, 0, f"{doing} {self!r}",
                        {_errno.ENOENT: "it must still have the path it was opened by"})
         found = _os.fstat(fd)
         if (found.st_dev, found.st_ino) != (self._device, self._inode):
             _os.close(fd)
-            raise os_error(_errno.ENOENT, f"resize {self!r}", self.path,
+            raise os_error(_errno.ENOENT, f"{doing} {self!r}", self.path,
                            "another file has its name by now; map that one")
         return fd
 
@@ -947,7 +1064,7 @@ cdef class Mapping:
 
     cdef uint64_t _hidden(self) noexcept:
         """Bytes between the start of the first page and the user's first byte."""
-        return <uint64_t>self.address & (PAGE_NBYTES - 1)
+        return <uint64_t>self.address & (self._page_nbytes - 1)
 
     cdef int _allowed(self, uint64_t start, uint64_t nbytes) noexcept:
         """PROT_ bits that every page of the range has. The caller has a hold, so nobody takes any away."""
@@ -982,25 +1099,12 @@ cdef class Mapping:
         """Both ends on page boundaries. The mapping's own ends count as such, unless strict."""
         cdef uint64_t first = start + self._hidden()
         cdef uint64_t last = first + nbytes
-        if first % PAGE_NBYTES and (strict or start > 0):
+        if first % self._page_nbytes and (strict or start > 0):
             raise ValueError(
-                f"{doing} works on whole pages: offset {start} is {first % PAGE_NBYTES} bytes into one of "
-                f"{PAGE_NBYTES} bytes")
-        if last % PAGE_NBYTES and (strict or start + nbytes < self.nbytes):
+                f"{doing} works on whole pages: offset {start} is {first % self._page_nbytes} bytes into one of "
+                f"{self._page_nbytes} bytes")
+        if last % self._page_nbytes and (strict or start + nbytes < self.nbytes):
             raise ValueError(
-                f"{doing} works on whole pages: the range ends {last % PAGE_NBYTES} bytes into one of "
-                f"{PAGE_NBYTES} bytes")
+                f"{doing} works on whole pages: the range ends {last % self._page_nbytes} bytes into one of "
+                f"{self._page_nbytes} bytes")
         return 0
-
-
-cdef tuple overlaid(tuple old, uint64_t first, uint64_t last, int bits, int usual):
-    """Lay a protection over older ones: (start, stop, bits) that do not overlap; None when all is as usual."""
-    pieces = []
-    for start, stop, older in old or ():
-        if start < first:
-            pieces.append((start, min(stop, first), older))
-        if stop > last:
-            pieces.append((max(start, last), stop, older))
-    if bits != usual:
-        pieces.append((first, last, bits))
-    return tuple(pieces) or None

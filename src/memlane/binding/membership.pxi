@@ -550,7 +550,7 @@ cdef class Membership:
         cdef uint64_t first = memlane_align(offset)
         cdef uint64_t end = (offset + nbytes) & ~(<uint64_t>4095)
         if end > first:
-            memlane_advise(self.mapping.address + first, end - first, MADV_REMOVE)
+            memlane_advise(self.mapping.address + first, end - first, PAGE_NBYTES, MADV_REMOVE)
 
     # ---- closing --------------------------------------------------------------------------------
 

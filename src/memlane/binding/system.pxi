@@ -30,6 +30,7 @@ cdef dict REMEDIES = {
     _errno.ENFILE: ("the machine has too many descriptors open", "close some, or raise fs.file-max"),
     _errno.ETXTBSY: ("the program in it is running", "ask for access 'r' or 'c'"),
     _errno.EBADF: ("the descriptor is not open", "pass one that is, opened for reading"),
+    _errno.EOVERFLOW: ("offset and length are beyond what can be counted", "ask for less"),
     _errno.EFBIG: ("larger than the file system or ulimit -f allows", "ask for less"),
     _errno.EOPNOTSUPP: (
         "the file system cannot reserve room, and without it a full disk would kill the process by SIGBUS",

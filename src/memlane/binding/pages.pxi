@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: MIT
+"""
+Pages: the calls below a Mapping, the kernel's names for advice and protection, and the options that
+every way of making a mapping takes.
+"""
+
+cdef extern from "os/map.h" nogil:
+    enum:
+        MEMLANE_MADV_COLD
+        MEMLANE_MADV_PAGEOUT
+        MEMLANE_MADV_POPULATE_READ
+        MEMLANE_MADV_POPULATE_WRITE
+        MEMLANE_MADV_DONTNEED_LOCKED
+        MEMLANE_MADV_COLLAPSE
+    struct memlane_file:
+        uint64_t nbytes
+        uint64_t page_nbytes
+        uint64_t device
+        uint64_t inode
+        unsigned int mode
+        int is_zero_device
+    struct memlane_place:
+        uint64_t page_nbytes
+        uint64_t guard_nbytes
+        size_t wanted
+        int exactly
+    uint64_t memlane_page_nbytes()
+    int memlane_look_at(int fd, memlane_file *file)
+    int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags,
+                    const memlane_place *place, unsigned char **address)
+    int memlane_unmap(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, uint64_t guard_nbytes)
+    int memlane_remap(unsigned char **address, uint64_t nbytes, uint64_t new_nbytes, uint64_t page_nbytes,
+                      uint64_t guard_nbytes)
+    int memlane_sync(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, int flags)
+    int memlane_advise(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, int advice)
+    int memlane_protect(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, int protection)
+    int memlane_lock(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, int on_fault)
+    int memlane_unlock(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes)
+    int memlane_name(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, const char *name)
+    int memlane_residency(unsigned char *address, uint64_t nbytes, uint64_t *pages, uint64_t *resident)
+    int memlane_reserve(int fd, uint64_t offset, uint64_t nbytes)
+    int memlane_populate(void *address, uint64_t nbytes)
+    int memlane_populate_for_reading(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes)
+    int memlane_write_changed(int fd, const unsigned char *source, uint64_t nbytes, uint64_t offset,
+                              uint64_t *written)
+
+cdef extern from "<sys/mman.h>" nogil:
+    enum:
+        PROT_NONE, PROT_READ, PROT_WRITE, PROT_EXEC
+        MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_POPULATE, MAP_HUGETLB
+        MS_SYNC, MS_ASYNC, MS_INVALIDATE
+        MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED, MADV_FREE, MADV_REMOVE
+        MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTFORK, MADV_DOFORK, MADV_DONTDUMP, MADV_DODUMP
+        MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_WIPEONFORK, MADV_KEEPONFORK
+
+cdef extern from "<string.h>" nogil:
+    void *memmem(const void *haystack, size_t haystack_nbytes, const void *needle, size_t needle_nbytes)
+    void *memrchr(const void *haystack, int byte, size_t nbytes)
+    int memcmp(const void *one, const void *other, size_t nbytes)
+
+cdef extern from "<sys/stat.h>" nogil:
+    enum:
+        S_IFREG, S_IFBLK, S_IFDIR, S_IFCHR
+
+cdef uint64_t PAGE_NBYTES = memlane_page_nbytes()
+PAGE_SIZE = PAGE_NBYTES
+
+cdef enum:
+    HUGE_PAGE_SHIFT = 26           # the kernel's MAP_HUGE_SHIFT: where the log2 of a page's size stands
+    GUARD_PAGES_MAX = 1 << 20      # 4 GiB on each side; more is a mistake (chosen somewhat arbitrarily)
+    WRITE_NBYTES_A_TURN = 64 << 20 # signals are looked for in between
+    NAME_NBYTES_KERNEL = 79        # the kernel's ANON_VMA_NAME_MAX_LEN, less its NUL
+
+cdef dict ADVICE = {
+    "normal": MADV_NORMAL,
+    "random": MADV_RANDOM,
+    "sequential": MADV_SEQUENTIAL,
+    "willneed": MADV_WILLNEED,
+    "dontneed": MADV_DONTNEED,
+    "free": MADV_FREE,
+    "remove": MADV_REMOVE,
+    "hugepage": MADV_HUGEPAGE,
+    "nohugepage": MADV_NOHUGEPAGE,
+    "dontfork": MADV_DONTFORK,
+    "dofork": MADV_DOFORK,
+    "dontdump": MADV_DONTDUMP,
+    "dodump": MADV_DODUMP,
+    "mergeable": MADV_MERGEABLE,
+    "unmergeable": MADV_UNMERGEABLE,
+    "wipeonfork": MADV_WIPEONFORK,
+    "keeponfork": MADV_KEEPONFORK,
+    "cold": MEMLANE_MADV_COLD,
+    "pageout": MEMLANE_MADV_PAGEOUT,
+    "populate_read": MEMLANE_MADV_POPULATE_READ,
+    "populate_write": MEMLANE_MADV_POPULATE_WRITE,
+    "dontneed_locked": MEMLANE_MADV_DONTNEED_LOCKED,
+    "collapse": MEMLANE_MADV_COLLAPSE,
+}
+
+cdef dict PROTECTIONS = {
+    "none": PROT_NONE,
+    "r": PROT_READ,
+    "w": PROT_WRITE,
+    "x": PROT_EXEC,
+    "rw": PROT_READ | PROT_WRITE,
+    "rx": PROT_READ | PROT_EXEC,
+    "wx": PROT_WRITE | PROT_EXEC,
+    "rwx": PROT_READ | PROT_WRITE | PROT_EXEC,
+}
+
+cdef enum:
+    SEARCH_FIRST
+    SEARCH_LAST
+    SEARCH_COUNT
+
+cdef str TRANSPARENT_DIRECTORY = "/sys/kernel/mm/transparent_hugepage"
+
+
+cdef uint64_t size_of(object value, str what, uint64_t least) except? 0:
+    cdef uint64_t nbytes
+    cdef int overflow = 0
+    cdef long long plain
+    if type(value) is int:
+        # most sizes are: a call into Python would cost as much as mapping a page
+        plain = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if not overflow and <long long>least <= plain < (<long long>1 << 62):
+            return plain
+    nbytes = _arguments.size(value, what)
+    if nbytes < least:
+        raise ValueError(f"{what} must be at least {least}, got {value!r}")
+    return nbytes
+
+
+cdef tuple overlaid(tuple old, uint64_t first, uint64_t last, int bits, int usual):
+    """Lay a protection over older ones: (start, stop, bits) that do not overlap; None when all is as usual."""
+    pieces = []
+    for start, stop, older in old or ():
+        if start < first:
+            pieces.append((start, min(stop, first), older))
+        if stop > last:
+            pieces.append((max(start, last), stop, older))
+    if bits != usual:
+        pieces.append((first, last, bits))
+    return tuple(pieces) or None
+
+
+@cython.final
+@cython.internal
+cdef class Options:
+    """What every way of making a mapping takes besides; Mapping's docstring tells."""
+
+    cdef bint populate, locked, huge, fixed
+    cdef uint64_t huge_nbytes           # 0: whatever size the kernel has ready
+    cdef uint64_t guard_pages
+    cdef uint64_t address
+    cdef str name
+    cdef str protection
+
+
+cdef Options options_of(populate, locked, huge_pages, guard_pages, str name, str protection, address, fixed):
+    """Check the options; None if all are as usual, which most are."""
+    cdef Options self
+    if (name is None and protection is None and address is None and populate is False and locked is False
+            and huge_pages is False and type(guard_pages) is int and guard_pages == 0 and fixed is False):
+        return None
+    self = Options.__new__(Options)
+    self.populate, self.locked, self.fixed, self.huge = populate, locked, fixed, bool(huge_pages)
+    if huge_pages not in (True, False):
+        self.huge_nbytes = size_of(huge_pages, "huge_pages", 2 * PAGE_NBYTES)
+        if self.huge_nbytes & (self.huge_nbytes - 1):
+            raise ValueError(f"huge_pages must be True, False or the size of one, a power of two, got {huge_pages!r}")
+    if not isinstance(guard_pages, int) or not 0 <= guard_pages <= GUARD_PAGES_MAX:
+        raise ValueError(f"guard_pages must be a number of pages from 0 to {GUARD_PAGES_MAX}, got {guard_pages!r}")
+    self.guard_pages = guard_pages
+    if name is not None:
+        if len(_os.fsencode(name)) > NAME_NBYTES_KERNEL or not name.isprintable() or set(name) & set("[]\\$`"):
+            raise ValueError(
+                f"name must be printable, at most {NAME_NBYTES_KERNEL} bytes, without any of []\\$`, got {name!r}")
+        self.name = name
+    if protection is not None and protection not in PROTECTIONS:
+        raise ValueError(f"protection must be one of {', '.join(PROTECTIONS)}, got {protection!r}")
+    self.protection = protection
+    if fixed and address is None:
+        raise ValueError("fixed=True needs an address")
+    if address is not None:
+        self.address = size_of(address, "address", 1)
+    return self
+
+
+cdef uint64_t usual_huge_page_nbytes():
+    """What MAP_HUGETLB gives without a size; 0 if this kernel has no huge pages."""
+    try:
+        with open("/proc/meminfo", "rb") as lines:
+            for line in lines:
+                if line.startswith(b"Hugepagesize:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+cdef bint may_be_transparent(bint private_memory, uint64_t nbytes):
+    """Whether the kernel uses transparent huge pages where it is asked to, for memory of this kind and length."""
+    try:
+        with open(f"{TRANSPARENT_DIRECTORY}/hpage_pmd_size") as file:
+            if nbytes < int(file.read()):
+                return False
+        with open(f"{TRANSPARENT_DIRECTORY}/{'enabled' if private_memory else 'shmem_enabled'}") as file:
+            chosen = file.read()
+    except (OSError, ValueError):
+        return False
+    return any(f"[{mode}]" in chosen for mode in ("always", "madvise", "advise", "within_size", "force"))
+
+
+cdef uint64_t write_changed(int fd, const unsigned char *source, uint64_t nbytes, uint64_t offset, str path) except? 0:
+    """Write what differs from the file; how many bytes that was."""
+    cdef uint64_t done = 0, turn, written = 0, total = 0
+    cdef int error
+    while done < nbytes:
+        turn = min(nbytes - done, <uint64_t>WRITE_NBYTES_A_TURN)
+        with nogil:
+            error = memlane_write_changed(fd, source + done, turn, offset + done, &written)
+        total += written
+        if error:
+            raise os_error(-error, f"write {nbytes} bytes back", path)
+        done += turn
+        PyErr_CheckSignals()
+    return total
+
+
+cdef object lock_error(int error, object mapping, uint64_t nbytes, bint unreadable):
+    """Make the OSError for pages that could not be locked: the limit, or pages without any right."""
+    import resource
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    if unreadable:
+        remedy = "pages that may not be read cannot be brought in; protect('r') them first"
+    elif limit == resource.RLIM_INFINITY:
+        remedy = "there is not so much memory; lock less"
+    else:
+        remedy = f"this process may lock {limit} bytes in all (RLIMIT_MEMLOCK); lock less, or raise ulimit -l"
+    return os_error(error, f"lock {nbytes} bytes of {mapping!r}", mapping.path, remedy)
+
+
+cdef Py_ssize_t search(const unsigned char *inside, Py_ssize_t nbytes, const unsigned char *sought,
+                       Py_ssize_t sought_nbytes, int what) noexcept nogil:
+    """The index of the first or last place, or -1; or the number of places that do not overlap, as bytes has it."""
+    cdef const unsigned char *found
+    cdef Py_ssize_t i, count = 0, candidates = nbytes - sought_nbytes + 1
+    if what == SEARCH_FIRST:
+        found = <const unsigned char *>memmem(inside, nbytes, sought, sought_nbytes)
+        return -1 if found == NULL else found - inside
+    if sought_nbytes == 0:
+        return nbytes if what == SEARCH_LAST else nbytes + 1
+    if what == SEARCH_LAST:
+        while candidates > 0:
+            found = <const unsigned char *>memrchr(inside, sought[0], candidates)
+            if found == NULL:
+                return -1
+            if memcmp(found, sought, sought_nbytes) == 0:
+                return found - inside
+            candidates = found - inside
+        return -1
+    if sought_nbytes == 1:
+        # compilers make vectors of this; a call for each place would cost more than the bytes between them
+        for i in range(nbytes):
+            count += inside[i] == sought[0]
+        return count
+    i = 0
+    while True:
+        found = <const unsigned char *>memmem(inside + i, nbytes - i, sought, sought_nbytes)
+        if found == NULL:
+            return count
+        count += 1
+        i = found - inside + sought_nbytes
+
+
+cdef int make_memfd(str name, unsigned int flags) except -1:
+    """A new memfd, closed by exec, and never to be executed where the kernel knows that wish."""
+    try:
+        try:
+            return _os.memfd_create(name, _os.MFD_CLOEXEC | flags | 0x0008)  # MFD_NOEXEC_SEAL, new in Linux 6.3
+        except OSError as failed:
+            if failed.errno != _errno.EINVAL:
+                raise
+            return _os.memfd_create(name, _os.MFD_CLOEXEC | flags)
+    except OSError as failed:
+        raise os_error(failed.errno, f"make the memfd {name!r}") from None
+
+
+cdef int lengthen_file(int fd, uint64_t nbytes, str path) except -1:
+    """Give a new file its length with nothing reserved behind it."""
+    try:
+        _os.ftruncate(fd, nbytes)
+    except OSError as failed:
+        raise os_error(failed.errno, f"make it {nbytes} bytes long", path) from None
+    return 0

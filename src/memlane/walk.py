@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""Walking a file that is larger than memory or address space, one mapping after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Literal
+
+from memlane import _arguments
+from memlane._core import PAGE_SIZE, Mapping
+
+_Advice = Literal["normal", "random", "sequential", "willneed"]
+
+
+def windows(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    size: int | str = "64 MiB",
+    access: Literal["r", "r+", "c"] = "r",
+    *,
+    offset: int | str = 0,
+    nbytes: int | str | None = None,
+    overlap: int | str = 0,
+    records: int | bytes | None = None,
+    advice: _Advice = "sequential",
+) -> Iterator[Mapping]:
+    """
+    Map a file window by window: an iterator of mappings, each closed when the next one is asked
+    for.
+
+    Args:
+        path: The file.
+        size: Length of a window, in bytes or as text; at least 1. The last window is what is left.
+        access: As for `Mapping.open`.
+        offset: Where the first window begins.
+        nbytes: How much of the file to walk; None is up to where it ends when the walk begins.
+        overlap: How many bytes each window repeats of the one before, fewer than *size*: whoever
+            searches for something of n bytes finds it in one piece with an overlap of n - 1.
+        records: Cut only between records, so that none straddles two windows. An int: records of
+            so many bytes; windows are *size* rounded down to whole ones, at least one. Bytes:
+            what ends a record (b"\\n"); each window ends behind the last one that lies in *size*,
+            and is longer than that only if a single record is. A last record without its end
+            comes too.
+        advice: What the kernel is told about each window.
+
+    Raises:
+        FileNotFoundError, PermissionError, IsADirectoryError, OSError: As from `Mapping.open`.
+        io.UnsupportedOperation: The file is empty, or ends before *offset* + *nbytes*.
+        ValueError: An argument is out of range, or *overlap* and *records* are given both.
+
+    Memory in use is that of one window, whatever the file's length. Views that outlive their
+    window keep it mapped. Arguments are checked at once, before the first window.
+    """
+    window_nbytes = _arguments.size(size, "size")
+    start = _arguments.size(offset, "offset")
+    repeated = _arguments.size(overlap, "overlap")
+    if window_nbytes < 1:
+        raise ValueError(f"size must be at least 1, got {size!r}")
+    if repeated >= window_nbytes:
+        raise ValueError(f"overlap must be less than size, {window_nbytes}, got {overlap!r}")
+    if records is not None and repeated:
+        raise ValueError(
+            "overlap and records cannot be given both: windows of whole records need no overlap"
+        )
+    if isinstance(records, bytes):
+        if not records:
+            raise ValueError("records must be what ends a record, or its length, got b''")
+    elif records is not None:
+        record_nbytes = _arguments.positive(records, "records", 1 << 62)
+        window_nbytes = max(window_nbytes // record_nbytes, 1) * record_nbytes
+    # also opens it once: what is wrong with the file is said now
+    with Mapping.open(path, access, offset=start, nbytes=nbytes) as whole:
+        stop = start + whole.nbytes
+    if isinstance(records, bytes):
+        return _windows_of_records(path, window_nbytes, access, start, stop, records, advice)
+    return _windows(path, window_nbytes, access, start, stop, repeated, advice)
+
+
+def _windows(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    window_nbytes: int,
+    access: Literal["r", "r+", "c"],
+    start: int,
+    stop: int,
+    repeated: int,
+    advice: _Advice,
+) -> Iterator[Mapping]:
+    while True:
+        length = min(window_nbytes, stop - start)
+        with Mapping.open(path, access, offset=start, nbytes=length) as window:
+            window.advise(advice)
+            yield window
+        if start + length == stop:
+            return
+        start += length - repeated
+
+
+def _windows_of_records(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    window_nbytes: int,
+    access: Literal["r", "r+", "c"],
+    start: int,
+    stop: int,
+    end_mark: bytes,
+    advice: _Advice,
+) -> Iterator[Mapping]:
+    while start < stop:
+        length = _whole_records(path, window_nbytes, start, stop, end_mark)
+        with Mapping.open(path, access, offset=start, nbytes=length) as window:
+            window.advise(advice)
+            yield window
+        start += length
+
+
+def _whole_records(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    window_nbytes: int,
+    start: int,
+    stop: int,
+    end_mark: bytes,
+) -> int:
+    """How many bytes from *start* end behind the window's last end mark, or the next one."""
+    if stop - start <= window_nbytes:
+        return stop - start
+    with Mapping.open(path, offset=start, nbytes=window_nbytes) as looked_at:
+        found = looked_at.rfind(end_mark)
+    if found >= 0:
+        return found + len(end_mark)
+    # one long record: look on, from where a mark that straddles the window's end could begin
+    begin = max(start + window_nbytes - len(end_mark) + 1, start)
+    step = max(window_nbytes, PAGE_SIZE)
+    for looked_at in _windows(
+        path, step + len(end_mark), "r", begin, stop, len(end_mark) - 1, "sequential"
+    ):
+        found = looked_at.find(end_mark)
+        if found >= 0:
+            return begin + found + len(end_mark) - start
+        begin += len(looked_at) - len(end_mark) + 1
+    return stop - start
