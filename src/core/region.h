@@ -73,7 +73,8 @@ static inline enum memlane_status memlane_header_check(const struct memlane_head
             header->directory_offset + (uint64_t)header->entries * header->entry_nbytes ||
         header->objects_offset % MEMLANE_ALIGNMENT || header->objects_offset > header->nbytes)
         return MEMLANE_CORRUPTED;
-    if (header->backing < MEMLANE_BACKING_NAMED || header->backing > MEMLANE_BACKING_ANONYMOUS)
+    if (header->backing < MEMLANE_BACKING_NAMED || header->backing > MEMLANE_BACKING_ANONYMOUS ||
+        header->permissions > 0777)
         return MEMLANE_CORRUPTED;
     return MEMLANE_OK;
 }

@@ -67,8 +67,13 @@ def _make(region_id: int, number: int, permissions: int) -> tuple[int, int]:
     """
     name = _name(region_id, number)
     _unlink(region_id, number)
-    posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=permissions, initial_value=0).close()
     file = _file(region_id, number)
+    try:
+        posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=permissions, initial_value=0).close()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise _core.no_room(str(file), _core.PAGE_SIZE) from None
     os.chmod(file, permissions)  # the umask does not decide
     found = os.stat(file)
     return found.st_dev, found.st_ino
@@ -203,8 +208,8 @@ class DoorbellSet:
         """
         if not self.is_named or not self._is_ours:
             return
-        for _, kind, offset, _, geometry, _ in entries:
-            at_once, later = _core.doorbell_offsets(kind, offset, geometry)
+        for _, kind, offset, nbytes, geometry, _ in entries:
+            at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
             for place in at_once + later:
                 bell = self.at(place, False)
                 if not bell.attached and bell.kind != _KIND_NONE:

@@ -696,7 +696,7 @@ class Region:
                 made later.
                 """
                 assert isinstance(member.doorbells, doorbell.DoorbellSet)
-                at_once, later = _core.doorbell_offsets(kind, offset, geometry)
+                at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
                 for place in at_once + (later if member.backing == _ANONYMOUS else []):
                     member.doorbells.at(place, True)
 
@@ -772,14 +772,16 @@ class Region:
     def __del__(self) -> None:
         if getattr(self, "_closed", True) or sys.is_finalizing():
             return
-        if self._warns and self._member.is_native:
-            warnings.warn(
-                f"{self._member.name} was never closed; use it in a with, or close it",
-                ResourceWarning,
-                2,
-                self,
-            )
-        self.close()
+        try:
+            if self._warns and self._member.is_native:
+                warnings.warn(
+                    f"{self._member.name} was never closed; use it in a with, or close it",
+                    ResourceWarning,
+                    2,
+                    self,
+                )
+        finally:
+            self.close()  # also where warnings are errors
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.nbytes} bytes, {self.backing}"

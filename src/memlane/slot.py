@@ -419,6 +419,13 @@ class Slot(SlotBase, _Slots):
         return {"layout": self._layout.schema, "version": self.version, "age": self.age}
 
 
+class _SlotOfTable(SlotBase):
+    """A slot that keeps its table: one that is forgotten closes, and would close the slot."""
+
+    __slots__ = ("_table",)
+    _table: SlotTable
+
+
 class SlotTable(_Slots):
     """
     Many slots of one layout under one name: `table[i]` is a slot. Each slot has a writer of its
@@ -501,7 +508,8 @@ class SlotTable(_Slots):
         table._entry = entry
         table._slots = []
         for index in range(entry[4][0]):
-            slot = SlotBase.__new__(SlotBase)
+            slot = _SlotOfTable.__new__(_SlotOfTable)
+            slot._table = table
             slot._lead_to(
                 region._check(),
                 entry,

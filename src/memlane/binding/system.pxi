@@ -101,6 +101,11 @@ cdef object reserve_error(int error, object path, uint64_t nbytes):
     return failed
 
 
+def no_room(object path, uint64_t nbytes):
+    """Return the OSError (ENOSPC, with need, free and mount) for what others could not make at *path*."""
+    return reserve_error(_errno.ENOSPC, path, nbytes)
+
+
 cdef int reserve_file(int fd, uint64_t offset, uint64_t nbytes, object path) except -1:
     """Reserve the range in the file without the GIL, looking for signals; raises as reserve_error says."""
     cdef uint64_t done = 0
