@@ -207,20 +207,27 @@ cdef class ConsumerRole:
         cdef int lane
         cdef list found = [], step
         while len(found) < most:
-            lane = self.find(&s, &extents[0])
-            if lane < 0:
-                break
-            count = memlane_consumer_peek_many(
-                &self.lanes[lane], min(most - len(found), <Py_ssize_t>STEP_RECORDS), &s, extents, &status)
-            if count == 0:
-                continue
-            step = PyList_New(count)
-            for i in range(count):
-                record = PyBytes_FromStringAndSize(NULL, extents[i].nbytes)
-                Py_INCREF(record)
-                PyList_SET_ITEM(step, i, record)
-                to[i] = PyBytes_AS_STRING(record)
-            if self.copy_out(lane, s, extents, count, to) == MEMLANE_OK:
+            try:
+                lane = self.find(&s, &extents[0])
+                if lane < 0:
+                    break
+                count = memlane_consumer_peek_many(
+                    &self.lanes[lane], min(most - len(found), <Py_ssize_t>STEP_RECORDS), &s, extents, &status)
+                if count == 0:
+                    continue
+                step = PyList_New(count)
+                for i in range(count):
+                    record = PyBytes_FromStringAndSize(NULL, extents[i].nbytes)
+                    Py_INCREF(record)
+                    PyList_SET_ITEM(step, i, record)
+                    to[i] = PyBytes_AS_STRING(record)
+                status = self.copy_out(lane, s, extents, count, to)
+            except Exception:
+                # What was taken is handed out; what is wrong will still be wrong at the next call.
+                if found:
+                    break
+                raise
+            if status == MEMLANE_OK:
                 self.current = lane + 1
                 if found:
                     found += step
