@@ -1393,6 +1393,18 @@ def test_an_extent_out_of_bounds_is_called_corrupt(ring: Ring) -> None:
     assert ring.get() == b"abc"
 
 
+def test_get_many_hands_out_what_it_took_before_it_met_what_is_corrupt(ring: Ring) -> None:
+    """Records taken from one lane are not lost to an error in the next."""
+    with ring.producer() as first, ring.producer() as second:
+        first.put(b"good")
+        second.put(b"spoilt")
+        with RingBytes(ring) as shared:
+            shared.set_word(shared.extent_at(1, 0), shared.extent(0, PAGE + 1))
+        assert ring.get_many(10) == [b"good"]
+        with pytest.raises(CorruptedError):
+            ring.get_many(10)
+
+
 def test_a_hint_beyond_the_states_is_called_corrupt_after_a_second_look(ring: Ring) -> None:
     """`tail` says that there are records, the states say that there are none. (trap 47)"""
     ring.put(b"abc")

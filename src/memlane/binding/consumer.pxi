@@ -98,7 +98,7 @@ cdef class ConsumerRole:
 
     # ---- looking and taking ---------------------------------------------------------------------------
 
-    cdef bint is_leased(self, uint32_t lane) noexcept nogil:
+    cdef inline bint is_leased(self, uint32_t lane) noexcept nogil:
         """Whether the memory of a lane may be touched."""
         if self.known[lane]:
             return True
@@ -107,7 +107,7 @@ cdef class ConsumerRole:
         self.known[lane] = 1
         return True
 
-    cdef int find(self, uint64_t *s, memlane_extent *extent) except -2:
+    cdef inline int find(self, uint64_t *s, memlane_extent *extent) except -2:
         """The first lane with a record, from the one after the last served; -1: none has."""
         cdef uint32_t leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
         cdef uint32_t lane = self.current, turn
@@ -136,8 +136,8 @@ cdef class ConsumerRole:
             lane += 1
         return -1
 
-    cdef memlane_status copy_out(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
-                                 PyObject **to, char *into) except? MEMLANE_CORRUPTED:
+    cdef inline memlane_status copy_out(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
+                                        char **to) except? MEMLANE_CORRUPTED:
         """
         Copy `count` records that were seen from s on, and free them, in one step under the mutex.
         MEMLANE_BUSY: another thread took them meanwhile.
@@ -149,12 +149,12 @@ cdef class ConsumerRole:
         for i in range(count):
             total += memlane_occupied(extents[i].nbytes)
         if total < COPY_WITH_GIL_NBYTES and memlane_mutex_try(&self.mutex):
-            status = self.locked_copy(lane, s, extents, count, total, to, into, &crossed)
+            status = self.locked_copy(lane, s, extents, count, total, to, &crossed)
             memlane_mutex_unlock(&self.mutex)
         else:
             with nogil:
                 memlane_mutex_lock(&self.mutex)
-                status = self.locked_copy(lane, s, extents, count, total, to, into, &crossed)
+                status = self.locked_copy(lane, s, extents, count, total, to, &crossed)
                 memlane_mutex_unlock(&self.mutex)
         if crossed and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
             self.ring.wake_producer(lane, 1)
@@ -162,8 +162,8 @@ cdef class ConsumerRole:
             self.ring.refuse(status, 0)
         return status
 
-    cdef memlane_status locked_copy(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
-                                    uint64_t total, PyObject **to, char *into, bint *crossed) noexcept nogil:
+    cdef inline memlane_status locked_copy(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
+                                           uint64_t total, char **to, bint *crossed) noexcept nogil:
         cdef memlane_consumer *consumer = &self.lanes[lane]
         cdef memlane_extent again
         cdef uint64_t now
@@ -172,11 +172,8 @@ cdef class ConsumerRole:
             return MEMLANE_BUSY
         if memlane_consumer_peek(consumer, &now, &again) != MEMLANE_OK or now != s or again.nbytes != extents[0].nbytes:
             return MEMLANE_BUSY
-        if to == NULL:
-            memcpy(into, consumer.lane.bytes + extents[0].offset, extents[0].nbytes)
-        else:
-            for i in range(count):
-                memcpy(bytes_at(to[i]), consumer.lane.bytes + extents[i].offset, extents[i].nbytes)
+        for i in range(count):
+            memcpy(to[i], consumer.lane.bytes + extents[i].offset, extents[i].nbytes)
         if not memlane_role_held(&self.ring.control.consumer, self.tag):
             return MEMLANE_LOST
         crossed[0] = memlane_consumer_finish(consumer, count, total)
@@ -187,14 +184,14 @@ cdef class ConsumerRole:
         cdef memlane_extent extent
         cdef uint64_t s
         cdef int lane
-        cdef PyObject *to
+        cdef char *to
         while True:
             lane = self.find(&s, &extent)
             if lane < 0:
                 return None
             record = PyBytes_FromStringAndSize(NULL, extent.nbytes)
-            to = <PyObject *>record
-            if self.copy_out(lane, s, &extent, 1, &to, NULL) == MEMLANE_OK:
+            to = PyBytes_AS_STRING(record)
+            if self.copy_out(lane, s, &extent, 1, &to) == MEMLANE_OK:
                 self.current = lane + 1
                 return record
             if not memlane_fork_is(self.epoch):
@@ -203,27 +200,34 @@ cdef class ConsumerRole:
     cdef list take_many(self, Py_ssize_t most):
         """Up to *most* records, of all lanes that have some; an empty list if there is none now."""
         cdef memlane_extent extents[STEP_RECORDS]
-        cdef PyObject *to[STEP_RECORDS]
+        cdef char *to[STEP_RECORDS]
         cdef memlane_status status
         cdef uint64_t s
         cdef size_t count, i
         cdef int lane
         cdef list found = [], step
         while len(found) < most:
-            lane = self.find(&s, &extents[0])
-            if lane < 0:
-                break
-            count = memlane_consumer_peek_many(
-                &self.lanes[lane], min(most - len(found), <Py_ssize_t>STEP_RECORDS), &s, extents, &status)
-            if count == 0:
-                continue
-            step = PyList_New(count)
-            for i in range(count):
-                record = PyBytes_FromStringAndSize(NULL, extents[i].nbytes)
-                Py_INCREF(record)
-                PyList_SET_ITEM(step, i, record)
-                to[i] = <PyObject *>record
-            if self.copy_out(lane, s, extents, count, to, NULL) == MEMLANE_OK:
+            try:
+                lane = self.find(&s, &extents[0])
+                if lane < 0:
+                    break
+                count = memlane_consumer_peek_many(
+                    &self.lanes[lane], min(most - len(found), <Py_ssize_t>STEP_RECORDS), &s, extents, &status)
+                if count == 0:
+                    continue
+                step = PyList_New(count)
+                for i in range(count):
+                    record = PyBytes_FromStringAndSize(NULL, extents[i].nbytes)
+                    Py_INCREF(record)
+                    PyList_SET_ITEM(step, i, record)
+                    to[i] = PyBytes_AS_STRING(record)
+                status = self.copy_out(lane, s, extents, count, to)
+            except Exception:
+                # What was taken is handed out; what is wrong will still be wrong at the next call.
+                if found:
+                    break
+                raise
+            if status == MEMLANE_OK:
                 self.current = lane + 1
                 if found:
                     found += step
@@ -245,7 +249,7 @@ cdef class ConsumerRole:
             if extent.nbytes > <uint64_t>view.len:
                 raise ValueError(f"the next record of {self.ring.name} has {extent.nbytes} bytes, the buffer {view.len}; "
                                  "it stays in the ring: pass a larger buffer")
-            if self.copy_out(lane, s, &extent, 1, NULL, <char *>view.buf) == MEMLANE_OK:
+            if self.copy_out(lane, s, &extent, 1, <char **>&view.buf) == MEMLANE_OK:
                 self.current = lane + 1
                 return extent.nbytes
             if not memlane_fork_is(self.epoch):

@@ -147,7 +147,7 @@ cdef class ProducerRole:
             PyBuffer_Release(&view)
         return 0
 
-    cdef int put_span(self, Endpoint handle, const memlane_span *span, object timeout) except -1:
+    cdef inline int put_span(self, Endpoint handle, const memlane_span *span, object timeout) except -1:
         cdef memlane_status status
         cdef size_t done
         check_timeout(timeout)

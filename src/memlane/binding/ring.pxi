@@ -100,9 +100,6 @@ cdef extern from "core/lane.h" nogil:
 cdef extern from "core/words.h" nogil:
     void memlane_cpu_relax()
 
-cdef extern from "Python.h" nogil:
-    char *bytes_at "PyBytes_AS_STRING"(PyObject *record)
-
 cdef extern from "os/mutex.h" nogil:
     struct memlane_mutex:
         pass
