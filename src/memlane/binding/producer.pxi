@@ -35,31 +35,14 @@ cdef class ProducerRole:
 
     cdef int prepare(self, Endpoint handle, uint64_t deadline) except -1:
         """See that this process has a lane of its own, in this epoch. Raises ShutDown, RoleTakenError, OSError."""
+        cdef Sleep sleep = None
         handle.check()
         self.ring.membership._check_open()
-        if not memlane_fork_is(self.epoch):
+        while not memlane_fork_is(self.epoch):
             with epoch_lock(self.preparing):
-                if not memlane_fork_is(self.epoch):
-                    self._lease(handle, deadline)
-        self.departing = False
-        if not handle.sends:
-            handle.sends = True
-            self.handles += 1
-        return 0
-
-    cdef int _lease(self, Endpoint handle, uint64_t deadline) except -1:
-        cdef Sleep sleep = None
-        cdef memlane_status status
-        # Whatever was inherited over a fork belongs to the parent.
-        self.claim = NULL
-        self.departing = False
-        self.waiting = []
-        self.tag = self.ring.membership.own_tag()
-        while True:
-            if memlane_ring_shutdown(self.ring.control):
-                self.ring.refuse(MEMLANE_CLOSED, 0)
-            if self._find_lane():
-                break
+                if memlane_fork_is(self.epoch) or self._lease():
+                    break
+            # Not under the lock: other threads have deadlines of their own.
             if sleep is None:
                 sleep = Sleep()
                 sleep.deadline = deadline
@@ -69,6 +52,24 @@ cdef class ProducerRole:
                 sleep.doze(NULL)
             PyErr_CheckSignals()
             handle.check()
+        self.departing = False
+        if not handle.sends:
+            handle.sends = True
+            self.handles += 1
+        return 0
+
+    cdef bint _lease(self) except -1:
+        """Try to take a lane; False: all are taken."""
+        cdef memlane_status status
+        # Whatever was inherited over a fork belongs to the parent.
+        self.claim = NULL
+        self.departing = False
+        self.waiting = []
+        self.tag = self.ring.membership.own_tag()
+        if memlane_ring_shutdown(self.ring.control):
+            self.ring.refuse(MEMLANE_CLOSED, 0)
+        if not self._find_lane():
+            return False
         self.ring.lane_at(self.lane, &self.producer.lane)
         self.producer.ring = self.ring.control
         status = memlane_producer_adopt(&self.producer)
@@ -79,7 +80,7 @@ cdef class ProducerRole:
         self.doorbell = doorbell_at(self.ring.membership, &self.producer.lane.control.doorbell, True)
         memlane_mutex_reset(&self.mutex)
         self.epoch = memlane_fork_epoch()
-        return 0
+        return True
 
     cdef bint _find_lane(self) except -1:
         """Departed lanes first, then those of the dead, backlog and all; then one that was never leased."""

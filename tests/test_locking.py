@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""Threads of one process share regions: what one closes, another opens (docs/locking.md)."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+import pytest
+
+import memlane
+from processes import Child, output_of, unrelated, wait_until
+
+COLLECTED_UNDER_THE_LOCK = """
+import gc, sys, warnings
+import memlane.region
+
+warnings.simplefilter("ignore")
+ring = memlane.Ring(capacity=4096)
+cycle = [ring]
+cycle.append(cycle)
+del ring, cycle
+with memlane.region._registry.lock():  # as while another region is opened
+    gc.collect()
+print("through")
+"""
+
+
+def test_a_forgotten_region_that_the_collector_closes_while_one_is_opened_hangs_nobody() -> None:
+    """The collector runs at any moment, also in a thread that holds the lock of the registry."""
+    assert "through" == output_of(unrelated(COLLECTED_UNDER_THE_LOCK)).strip()
+
+
+def test_a_region_that_is_closed_by_one_thread_while_another_opens_it_is_open_for_that_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening never hands out what somebody else's close has just ended."""
+    first = memlane.Region.create(name, 4096)
+    give_out = memlane.Region._of
+
+    def close_in_between(*args: Any, **facts: Any) -> memlane.Region:
+        first.close()
+        return give_out(*args, **facts)
+
+    monkeypatch.setattr(memlane.Region, "_of", close_in_between)
+    with memlane.Region.open(name) as second:
+        second.join()
+
+        assert 1 == len(second.participants())
+        second.unlink()
+
+
+def test_a_put_that_may_not_wait_does_not_wait_for_a_thread_that_waits_for_a_lane() -> None:
+    """Each call keeps its own timeout, also while another thread is still without a lane."""
+    with memlane.Ring(capacity=4096, producers=1) as ring:
+
+        def hold_the_lane() -> None:
+            ring.put(b"first")
+            signal.pause()
+
+        with Child(hold_the_lane):
+            wait_until(lambda: len(ring), "the lane to be taken")
+            waiting = threading.Thread(target=ring.put, args=(b"second",), kwargs={"timeout": 30})
+            waiting.start()
+            wait_until(lambda: ring.region._member.tag, "the thread to look for a lane")
+            with pytest.raises(memlane.RoleTakenError):
+                ring.put_nowait(b"third")
+
+            assert waiting.is_alive()
+        waiting.join()
+
+        assert [b"first", b"second"] == ring.get_many(3)
