@@ -238,7 +238,7 @@ def test_living_parent_is_not_taken_for_dead_by_its_child(region: Region, fork: 
         for take in (lambda: ring.get(), lambda: slot.publish(b"87654321")):
             with pytest.raises(RoleTakenError) as caught:
                 take()
-            assert (os.getppid(),) == caught.value.pids  # type: ignore[attr-defined]
+            assert (os.getppid(),) == caught.value.pids
         ring.put(b"child")
         region.close()
 

@@ -594,7 +594,7 @@ def test_role_that_was_taken_over_meanwhile_is_not_robbed(
         region.join()
         with pytest.raises(RoleTakenError) as caught:
             objects.take(role)
-        assert (int(successor_says.hear()),) == caught.value.pids  # type: ignore[attr-defined]
+        assert (int(successor_says.hear()),) == caught.value.pids
 
     with Child(hold, says) as dead:
         says.hear()
@@ -799,7 +799,7 @@ def test_stopped_process_is_never_robbed(region: Region, line: Lines, role: str)
         for _ in range(50):
             with pytest.raises(RoleTakenError) as caught:
                 objects.take(role)
-            assert (child.pid,) == caught.value.pids  # type: ignore[attr-defined]
+            assert (child.pid,) == caught.value.pids
         if role == "producer":
             assert 1 == len(objects.ring)
         assert child.pid in alive(region)

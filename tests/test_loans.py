@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memlane import ClosedError, Empty, Full, Record, Region, Ring, Room, RoleTakenError
-from processes import PATIENCE_S, Child, output_of, unrelated, wait_until
+from memlane import ClosedError, Empty, Full, Record, Region, Ring, RoleTakenError, Room
+from processes import PATIENCE_S, Child, unrelated, wait_until
 from shared_bytes import RingBytes
 
 PAGE = 4096
@@ -30,7 +30,7 @@ def ring() -> Iterator[Ring]:
         yield made
 
 
-# ---- borrowed records -------------------------------------------------------------------------------
+# ---- borrowed records ----------------------------------------------------------------------------
 
 
 def test_a_borrowed_record_is_its_bytes_in_place_and_read_only(ring: Ring) -> None:
@@ -110,7 +110,7 @@ def test_loans_released_in_any_order_give_all_their_room_back(ring: Ring) -> Non
             ring.put_many([b"%d" % n * 300 for n in range(4)])
             loans = [ring.borrow() for _ in range(4)]
             assert [bytes(loan) for loan in loans] == [b"%d" % n * 300 for n in range(4)]
-            list(pool.map(lambda n: loans[n].release(), order))
+            list(pool.map(Record.release, [loans[n] for n in order]))
             assert len(ring) == 0
     assert ring.put_many([b"x" * 1000] * 4, timeout=0) == 4
 
@@ -137,7 +137,7 @@ def test_a_waiting_put_goes_on_when_a_loan_is_released(ring: Ring) -> None:
     assert ring.get_many(9) == [b"x", b"x", b"x", b"y"]
 
 
-# ---- rooms ------------------------------------------------------------------------------------------
+# ---- rooms ---------------------------------------------------------------------------------------
 
 
 def test_a_commit_with_a_live_view_is_refused_and_the_error_says_which_way_out(ring: Ring) -> None:
@@ -173,7 +173,9 @@ def test_a_with_that_ends_with_a_live_view_can_be_mended(ring: Ring) -> None:
 
 
 def test_a_view_kept_by_a_traceback_cannot_touch_the_next_record(ring: Ring) -> None:
-    """While a writable view of an aborted claim lives, the claim stays open: puts wait. (trap 55)"""
+    """
+    While a writable view of an aborted claim lives, the claim stays open: puts wait. (trap 55)
+    """
     kept: list[BaseException] = []
 
     def fails() -> None:
@@ -260,13 +262,15 @@ def test_a_claim_shows_in_no_shared_byte_but_its_own(ring: Ring) -> None:
         assert shared.read(0, shared.bytes_at(0)) == before
 
 
-# ---- closing with loans out -------------------------------------------------------------------------
+# ---- closing with loans out ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["record", "room"])
 @pytest.mark.parametrize("closed", ["handle", "ring", "region"])
 def test_a_view_outlives_whatever_is_closed(kind: str, closed: str) -> None:
-    """Row, role and memory stay until the last loan has died; only new work is refused. (trap 56)"""
+    """
+    Row, role and memory stay until the last loan has died; only new work is refused. (trap 56)
+    """
     region = Region.create(None, "1 MiB")
     ring = region.ring("r", capacity=PAGE)
     sender, receiver = ring.producer(), ring.consumer()
@@ -347,11 +351,13 @@ def test_a_consumer_used_again_while_a_loan_keeps_the_role_has_it_still(ring: Ri
         assert len(ring) == 0
 
 
-# ---- forks ------------------------------------------------------------------------------------------
+# ---- forks ---------------------------------------------------------------------------------------
 
 
 def test_loans_inherited_over_a_fork_do_nothing(ring: Ring) -> None:
-    """The child can read them; releasing, committing, aborting and dropping them is not its business."""
+    """
+    The child can read them; releasing, committing, aborting and dropping them is not its business.
+    """
     ring.put_many([b"lent", b"next"])
     record = ring.borrow()
     room = ring.reserve(4)
@@ -384,7 +390,9 @@ def test_loans_inherited_over_a_fork_do_nothing(ring: Ring) -> None:
 
 
 def test_a_child_forked_while_threads_hold_everything_can_use_the_ring(ring: Ring) -> None:
-    """A claim and a loan of the parent, and a thread of it that waits: the child's calls do not wait."""
+    """
+    A claim and a loan of the parent, and a thread of it that waits: the child's calls do not wait.
+    """
     ring.put_many([b"1", b"2"])
     record, room = ring.borrow(), ring.reserve(8)
     with ThreadPoolExecutor(1) as pool, RingBytes(ring) as shared:
@@ -405,7 +413,7 @@ def test_a_child_forked_while_threads_hold_everything_can_use_the_ring(ring: Rin
     assert sorted(ring.get_many(9)) == [b"2", b"child", b"child2", b"waited"]
 
 
-# ---- the garbage collector --------------------------------------------------------------------------
+# ---- the garbage collector -----------------------------------------------------------------------
 
 
 def test_a_loan_dropped_by_the_collector_inside_a_get_does_not_deadlock(ring: Ring) -> None:
@@ -434,9 +442,9 @@ def test_a_loan_dropped_by_the_collector_inside_a_get_does_not_deadlock(ring: Ri
             Cycle(ring.borrow())
             room = ring.reserve(50)
             room.abort()
-            Cycle2 = [room]
-            Cycle2.append(Cycle2)  # type: ignore[arg-type]
-            del room, Cycle2
+            cycle = [room]
+            cycle.append(cycle)  # type: ignore[arg-type]
+            del room, cycle
             with pytest.raises(Empty):
                 ring.get_many(5, timeout=0)
             if turn % 10 == 0:
@@ -451,7 +459,9 @@ def test_a_loan_dropped_by_the_collector_inside_a_get_does_not_deadlock(ring: Ri
 
 
 def test_loans_dropped_by_a_callback_of_the_collector_do_not_deadlock(ring: Ring) -> None:
-    """A callback that releases, gets and puts while a get of the same thread allocates. (trap 54)"""
+    """
+    A callback that releases, gets and puts while a get of the same thread allocates. (trap 54)
+    """
     loans: list[Any] = []
     depth = 0
 
@@ -493,14 +503,18 @@ def test_loans_dropped_by_a_callback_of_the_collector_do_not_deadlock(ring: Ring
     assert ring.put_many([b"x"] * 4, timeout=0) == 4
 
 
-# ---- the end of the interpreter ---------------------------------------------------------------------
+# ---- the end of the interpreter ------------------------------------------------------------------
 
 
 EXITS = {
     "module globals": "record, room, view, other = a, b, memoryview(a), np.frombuffer(a, 'u1')",
     "cycles": "cycle = [a, b, memoryview(a)]; cycle.append(cycle)",
-    "another module": "import types; m = types.ModuleType('z'); sys.modules['z'] = m; m.x = [a, b, memoryview(b)]",
-    "in the ring's own object": "class R(memlane.Ring): pass\nkeep = R(capacity=4096); keep.loans = [a, b]; ring.put",
+    "another module": (
+        "import types; m = types.ModuleType('z'); sys.modules['z'] = m; m.x = [a, b, memoryview(b)]"
+    ),
+    "in the ring's own object": (
+        "class R(memlane.Ring): pass\nkeep = R(capacity=4096); keep.loans = [a, b]; ring.put"
+    ),
     "at exit": "import atexit; atexit.register(lambda: (a.release(), b.abort(), ring.close()))",
     "a thread": "import threading; threading.Thread(target=ring.get, daemon=True).start()",
     "closed": "view = memoryview(a); ring.close()",

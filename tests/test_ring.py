@@ -11,9 +11,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pytest
@@ -34,6 +34,9 @@ from memlane import (
 )
 from processes import PATIENCE_S, Child, output_of, unrelated, wait_until
 from shared_bytes import DEAD_TAG, DEPARTED, FREE, NEVER, NONE, READY, RingBytes
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 PAGE = 4096
 
@@ -73,7 +76,7 @@ class Gate:
     def wait(self) -> None:
         assert os.read(self.read_end, 1) == b"!"
 
-    def __enter__(self) -> Gate:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -96,7 +99,7 @@ def killed_after(work: Callable[[], object]) -> None:
             child.kill()
 
 
-# ---- bytes in, the same bytes out -----------------------------------------------------------------
+# ---- bytes in, the same bytes out ----------------------------------------------------------------
 
 
 RECORDS: dict[str, Any] = {
@@ -149,7 +152,7 @@ def test_what_is_no_buffer_is_a_type_error_and_nothing_goes_in(ring: Ring, recor
     with pytest.raises(TypeError):
         ring.put_many([b"good", record])
     with pytest.raises(TypeError):
-        ring.put_many("text")  # type: ignore[list-item]
+        ring.put_many("text")  # type: ignore[arg-type]
 
     assert drained(ring) == []
 
@@ -168,14 +171,19 @@ def test_a_record_put_before_any_consumer_exists_waits_for_the_first_one(name: s
     """A ring needs nobody at its other end."""
     with Ring.create(name, capacity=PAGE) as ring:
         ring.put(b"early")
-        code = "import sys, memlane\nwith memlane.Ring.open(sys.argv[1]) as r: print(r.get(timeout=60))"
+        code = (
+            "import sys, memlane\n"
+            "with memlane.Ring.open(sys.argv[1]) as ring: print(ring.get(timeout=60))"
+        )
 
         assert output_of(unrelated(code, name)) == "b'early'\n"
         ring.unlink()
 
 
 def test_records_stay_in_a_named_ring_that_nobody_has_open(name: str) -> None:
-    """The ring after everyone left: whoever opens it next finds the backlog, and both roles free."""
+    """
+    The ring after everyone left: whoever opens it next finds the backlog, and both roles free.
+    """
     with Ring.create(name, capacity=PAGE) as ring:
         ring.put_many([b"one", b"two"])
         assert ring.get() == b"one"
@@ -213,13 +221,14 @@ def test_a_sleeping_getter_is_woken_in_every_kind_of_region(
             ring.unlink()
 
 
-# ---- put_many, get_many, get_into -----------------------------------------------------------------
+# ---- put_many, get_many, get_into ----------------------------------------------------------------
 
 
 def test_put_many_takes_any_iterable_also_one_that_runs_only_once(ring: Ring) -> None:
     """Generators and mixed buffers are as good as lists; the count comes back."""
     assert ring.put_many(b"%d" % i for i in range(3)) == 3
-    assert ring.put_many(iter([b"a", bytearray(b"b"), array.array("b", [99])])) == 3
+    mixed: list[Buffer] = [b"a", bytearray(b"b"), array.array("b", [99])]
+    assert ring.put_many(iter(mixed)) == 3
     assert ring.put_many([]) == 0
     assert ring.put_many(iter(())) == 0
 
@@ -353,15 +362,15 @@ def test_get_into_a_buffer_that_is_too_small_leaves_the_record_in_the_ring(ring:
     ring.put_many([b"12345", b"next"])
     buffer = bytearray(4)
 
-    with pytest.raises(ValueError, match="5 bytes.*4"):
+    with pytest.raises(ValueError, match=r"5 bytes.*4"):
         ring.get_into(buffer)
     with pytest.raises(BufferError):
-        ring.get_into(b"read-only!")  # type: ignore[arg-type]
+        ring.get_into(b"read-only!")
     assert buffer == bytearray(4)
     assert drained(ring) == [b"12345", b"next"]
 
 
-# ---- rooms ------------------------------------------------------------------------------------------
+# ---- rooms ---------------------------------------------------------------------------------------
 
 
 def test_a_room_is_put_at_the_end_of_its_with(ring: Ring) -> None:
@@ -396,7 +405,11 @@ def test_a_room_can_be_committed_in_part_or_aborted(ring: Ring) -> None:
 def test_a_room_refuses_what_does_not_fit_and_use_after_its_end(ring: Ring) -> None:
     """More than was reserved is a ValueError; a room that is done with is closed."""
     room = ring.reserve(4)
-    for too_much in (lambda: room.commit(5), lambda: room.write(b"12345"), lambda: room.write(b"1", 4)):
+    for too_much in (
+        lambda: room.commit(5),
+        lambda: room.write(b"12345"),
+        lambda: room.write(b"1", 4),
+    ):
         with pytest.raises(ValueError, match="reserve more"):
             too_much()
     with pytest.raises(TypeError):
@@ -420,7 +433,7 @@ def test_reserve_takes_only_a_number_of_bytes(ring: Ring, nbytes: Any) -> None:
     assert ring.get() == b"goes on"
 
 
-# ---- sizes ------------------------------------------------------------------------------------------
+# ---- sizes ---------------------------------------------------------------------------------------
 
 
 def test_a_record_that_can_never_fit_is_refused_at_once_with_both_sizes(ring: Ring) -> None:
@@ -433,7 +446,7 @@ def test_a_record_that_can_never_fit_is_refused_at_once_with_both_sizes(ring: Ri
     ):
         with pytest.raises(RecordTooLargeError, match=f"{PAGE + 1}.*{PAGE}") as caught:
             put()
-        assert (caught.value.nbytes, caught.value.max_record) == (PAGE + 1, PAGE)  # type: ignore[attr-defined]
+        assert (caught.value.nbytes, caught.value.max_record) == (PAGE + 1, PAGE)
         assert isinstance(caught.value, ValueError)
         assert pickle.loads(pickle.dumps(caught.value)).nbytes == PAGE + 1
     assert len(drained(ring)) == 8
@@ -441,7 +454,9 @@ def test_a_record_that_can_never_fit_is_refused_at_once_with_both_sizes(ring: Ri
 
 @pytest.mark.parametrize("small", [0, 1, 7, 8, 9, PAGE // 2, PAGE - 8, PAGE])
 def test_a_record_as_large_as_the_ring_fits_after_any_other(small: int) -> None:
-    """`max_record` is a promise once the ring is empty, wherever the last record ended. (trap 43)"""
+    """
+    `max_record` is a promise once the ring is empty, wherever the last record ended. (trap 43)
+    """
     with Ring(capacity=PAGE, producers=1, records=4) as ring:
         for turn in range(6):
             ring.put(bytes([turn]) * small)
@@ -480,7 +495,9 @@ def test_a_ring_of_one_record_hands_them_over_one_by_one() -> None:
 @pytest.mark.parametrize("start", [2**29 - 3, 2**32 - 3, 2**61 - 3, 2**63 - 3, 2**64 - 3])
 @pytest.mark.parametrize("records", [1, 3, 4])
 def test_a_ring_goes_on_where_its_counters_pass_a_power_of_two(start: int, records: int) -> None:
-    """Record numbers live in 29 bits of a state and in 64 of a counter; both wrap unseen. (trap 43)"""
+    """
+    Record numbers live in 29 bits of a state and in 64 of a counter; both wrap unseen. (trap 43)
+    """
     with Ring(capacity=PAGE, producers=1, records=records) as ring, RingBytes(ring) as shared:
         shared.set_word(shared.tail_at(0), start)
         shared.set_word(shared.head_at(0), start)
@@ -525,7 +542,7 @@ def test_a_lane_that_was_never_leased_is_never_touched(name: str) -> None:
         ring.unlink()
 
 
-# ---- timeouts ---------------------------------------------------------------------------------------
+# ---- timeouts ------------------------------------------------------------------------------------
 
 
 BAD_TIMEOUTS: list[Any] = [-1, -0.001, float("nan"), float("-inf"), "1", True, False, b"", [1]]
@@ -549,7 +566,9 @@ def test_a_bad_timeout_is_refused_whether_or_not_one_would_wait(
     ring.put(b"kept")
     ring.get()  # both roles are taken: this is the fast path
     ring.put(b"kept")
-    kind = ValueError if isinstance(timeout, (int, float)) and type(timeout) is not bool else TypeError
+    kind = (
+        ValueError if isinstance(timeout, (int, float)) and type(timeout) is not bool else TypeError
+    )
 
     with pytest.raises(kind, match="timeout"):
         VERBS[verb](ring, timeout)
@@ -589,7 +608,7 @@ def test_any_number_of_seconds_is_a_timeout(ring: Ring, timeout: Any) -> None:
     assert ring.get(timeout=timeout) == b"x"
 
 
-# ---- roles ------------------------------------------------------------------------------------------
+# ---- roles ---------------------------------------------------------------------------------------
 
 
 def test_producers_have_lanes_of_their_own_and_each_keeps_its_order(ring: Ring) -> None:
@@ -611,11 +630,13 @@ def test_producer_number_n_plus_one_is_refused_at_once_with_the_holders(ring: Ri
     handles = [ring.producer() for _ in range(4)]
     for handle in handles:
         handle.put(b"x")
-    with pytest.raises(RoleTakenError, match=r"producers=4.*pid.*create the ring with more") as caught:
+    with pytest.raises(
+        RoleTakenError, match=r"producers=4.*pid.*create the ring with more"
+    ) as caught:
         ring.put(b"one too many")
 
-    assert caught.value.role == "producer"  # type: ignore[attr-defined]
-    assert caught.value.pids == (os.getpid(),) * 4  # type: ignore[attr-defined]
+    assert caught.value.role == "producer"
+    assert caught.value.pids == (os.getpid(),) * 4
     with pytest.raises(RoleTakenError):
         ring.put_nowait(b"one too many")
     handles[2].close()
@@ -661,9 +682,9 @@ def test_the_error_names_the_processes_that_hold_the_lanes() -> None:
             gate.wait()
             with pytest.raises(RoleTakenError) as caught:
                 ring.put(b"")
-            assert sorted(caught.value.pids) == sorted([one.pid, two.pid])  # type: ignore[attr-defined]
+            assert sorted(caught.value.pids) == sorted([one.pid, two.pid])
             assert all(str(pid) in str(caught.value) for pid in (one.pid, two.pid))
-            assert pickle.loads(pickle.dumps(caught.value)).pids == caught.value.pids  # type: ignore[attr-defined]
+            assert pickle.loads(pickle.dumps(caught.value)).pids == caught.value.pids
         ring.put(b"adopts")
         assert len(drained(ring)) == 3
 
@@ -677,8 +698,8 @@ def test_a_second_process_is_refused_as_consumer_with_the_pid_of_the_first(ring:
         for verb in (ring.get, ring.get_nowait, ring.borrow, lambda: ring.get_many(2)):
             with pytest.raises(RoleTakenError, match="close it there first") as caught:
                 verb()
-            assert caught.value.pids == (os.getppid(),)  # type: ignore[attr-defined]
-            assert caught.value.role == "consumer"  # type: ignore[attr-defined]
+            assert caught.value.pids == (os.getppid(),)
+            assert caught.value.role == "consumer"
         with pytest.raises(RoleTakenError), ring.consumer() as other:
             other.get(timeout=0.01)
 
@@ -713,7 +734,9 @@ def test_handles_of_the_consumer_share_the_role_until_the_last_is_closed(ring: R
 
 @pytest.mark.parametrize("leave", ["close", "with", "dropped", "ring"])
 def test_roles_are_given_back_however_a_handle_ends(name: str, leave: str) -> None:
-    """`close`, the end of a `with`, the last reference, closing the ring: the role is free at once."""
+    """
+    `close`, the end of a `with`, the last reference, closing the ring: the role is free at once.
+    """
     with Ring.create(name, capacity=PAGE, producers=1) as ring:
         user = Ring.open(name)
         sender, receiver = user.producer(), user.consumer()
@@ -729,7 +752,10 @@ def test_roles_are_given_back_however_a_handle_ends(name: str, leave: str) -> No
             del sender, receiver
         else:
             user.close()
-        assert (ring.stats()["lanes"][0]["producer"], ring.stats()["consumer"]) == ("departed", None)
+        assert (ring.stats()["lanes"][0]["producer"], ring.stats()["consumer"]) == (
+            "departed",
+            None,
+        )
         ring.put(b"2")
         assert ring.get() == b"2"
         user.close()
@@ -761,7 +787,7 @@ def test_a_closed_handle_refuses_everything_and_closing_twice_is_fine() -> None:
     assert ring.get() == b"x"
     ring.close()
     ring.close()
-    for use in (
+    refused: list[Callable[[], object]] = [
         lambda: ring.put(b""),
         ring.get,
         ring.shutdown,
@@ -771,9 +797,10 @@ def test_a_closed_handle_refuses_everything_and_closing_twice_is_fine() -> None:
         ring.consumer,
         lambda: ring.capacity,
         ring.__enter__,
-    ):
+    ]
+    for call in refused:
         with pytest.raises(ClosedError):
-            use()
+            call()
     assert (ring.closed, sender.closed, receiver.closed) == (True, True, True)
     assert bool(ring)
     assert bool(sender)
@@ -788,7 +815,7 @@ def test_handles_have_only_the_verbs_of_their_role(ring: Ring) -> None:
     assert [verb for verb in ("put", "reserve", "put_many") if hasattr(receiver, verb)] == []
 
 
-# ---- several producers ------------------------------------------------------------------------------
+# ---- several producers ---------------------------------------------------------------------------
 
 
 def test_records_of_several_processes_and_threads_come_once_and_in_order_each() -> None:
@@ -819,7 +846,7 @@ def test_records_of_several_processes_and_threads_come_once_and_in_order_each() 
         assert drained(ring) == []
 
 
-# ---- death ------------------------------------------------------------------------------------------
+# ---- death ---------------------------------------------------------------------------------------
 
 
 def test_what_a_killed_consumer_had_in_hand_goes_to_its_successor_at_once(ring: Ring) -> None:
@@ -853,7 +880,9 @@ def test_a_successor_passes_what_a_killed_consumer_released_out_of_order(ring: R
 
 
 def test_a_successor_finishes_a_release_that_was_cut_between_its_two_steps(ring: Ring) -> None:
-    """Marked free, `head` not moved: passed, not handed out again, and its room comes back. (trap 44)"""
+    """
+    Marked free, `head` not moved: passed, not handed out again, and its room comes back. (trap 44)
+    """
     ring.put_many([b"%d" % i for i in range(8)])
     with RingBytes(ring) as shared:
         shared.set_state(0, 0, FREE)
@@ -868,7 +897,10 @@ def test_a_successor_finishes_a_release_that_was_cut_between_its_two_steps(ring:
 def test_a_get_between_the_two_steps_of_a_release_does_not_lose_the_records_in_front(
     ring: Ring,
 ) -> None:
-    """While a loan is out, a copy goes by the marks; when it returns, `head` passes them all. (trap 44)"""
+    """
+    While a loan is out, a copy goes by the marks; when it returns, `head` passes them all. (trap
+    44)
+    """
     ring.put_many([b"%d" % i for i in range(8)])
     with RingBytes(ring) as shared:
         first, second = ring.borrow(), ring.borrow()
@@ -903,7 +935,10 @@ def test_a_successor_adopts_the_lane_of_a_killed_producer_backlog_and_all() -> N
 
 @pytest.mark.parametrize("ahead", [True, False], ids=["consumed", "not consumed"])
 def test_an_adopter_finds_a_record_whose_producer_died_before_the_hint(ahead: bool) -> None:
-    """Killed after the commit and before `tail`: the record counts, also if head is past tail. (trap 38)"""
+    """
+    Killed after the commit and before `tail`: the record counts, also if head is past tail. (trap
+    38)
+    """
     with Ring(capacity=PAGE, producers=1, records=4) as ring, RingBytes(ring) as shared:
         killed_after(lambda: ring.put_many([b"1", b"2", b"3"]))
         shared.set_word(shared.tail_at(0), 1)
@@ -977,7 +1012,9 @@ def test_a_lane_that_was_leased_by_a_process_that_died_at_once_is_found_again() 
 
 
 def test_a_departed_lane_is_taken_before_a_fresh_one(ring: Ring) -> None:
-    """A producer that comes and goes does not use up memory: the lane goes on behind its backlog."""
+    """
+    A producer that comes and goes does not use up memory: the lane goes on behind its backlog.
+    """
     for turn in range(5):
         with ring.producer() as sender:
             sender.put(b"%d" % turn)
@@ -988,7 +1025,7 @@ def test_a_departed_lane_is_taken_before_a_fresh_one(ring: Ring) -> None:
         assert [shared.half(shared.owner_at(lane)) for lane in range(4)] == [DEPARTED] + [NEVER] * 3
 
 
-# ---- require_peer -----------------------------------------------------------------------------------
+# ---- require_peer --------------------------------------------------------------------------------
 
 
 def test_require_peer_waits_for_the_first_producer(ring: Ring) -> None:
@@ -1062,7 +1099,7 @@ def test_require_peer_notices_a_producer_that_is_killed_while_one_waits(ring: Ri
                 waiting.result(PATIENCE_S)
 
 
-# ---- shutdown ---------------------------------------------------------------------------------------
+# ---- shutdown ------------------------------------------------------------------------------------
 
 
 def test_a_shut_down_ring_is_drained_then_at_its_end(ring: Ring) -> None:
@@ -1102,7 +1139,10 @@ def test_a_put_that_waits_in_a_full_ring_without_a_consumer_ends_with_the_shutdo
     """Nobody needs to make room first. (trap 48)"""
     ring.put_many([b"x"] * 8)
     with ThreadPoolExecutor(2) as pool, RingBytes(ring) as shared:
-        waiting = [pool.submit(ring.put, b"y"), pool.submit(ring.put_many, [b"y"])]
+        waiting: list[Future[Any]] = [
+            pool.submit(ring.put, b"y"),
+            pool.submit(ring.put_many, [b"y"]),
+        ]
         wait_until(lambda: shared.half(shared.waiters_at(0)) == 2, "two waiting puts")
         ring.shutdown()
         for put in waiting:
@@ -1148,7 +1188,10 @@ def test_consumers_come_to_an_end_though_a_producer_never_pauses() -> None:
 
 
 def test_a_commit_that_comes_after_the_end_is_told_so_and_reaches_nobody(ring: Ring) -> None:
-    """A put that has passed the flag and was paused: ShutDown, and the record is not handed out. (trap 49)"""
+    """
+    A put that has passed the flag and was paused: ShutDown, and the record is not handed out. (trap
+    49)
+    """
     room = ring.reserve(8)
     room.write(b"too late")
     ring.shutdown()
@@ -1175,7 +1218,9 @@ def drained_to_the_end(ring: Ring) -> list[bytes]:
 
 
 def test_a_batch_that_meets_a_closed_lane_is_not_in_and_leaves_nothing_behind(ring: Ring) -> None:
-    """The lane was closed between the look at the flag and the commit: void, all of it. (trap 49)"""
+    """
+    The lane was closed between the look at the flag and the commit: void, all of it. (trap 49)
+    """
     ring.put(b"1")
     with RingBytes(ring) as shared:
         shared.set_word(shared.state_at(0, 1), shared.state(1, 4))
@@ -1242,7 +1287,7 @@ def test_a_shutdown_of_a_ring_that_nobody_ever_used_ends_it(ring: Ring) -> None:
         ring.producer().put(b"", timeout=0.01)
 
 
-# ---- facts ------------------------------------------------------------------------------------------
+# ---- facts ---------------------------------------------------------------------------------------
 
 
 def test_len_and_stats_tell_what_waits_and_who_is_there(ring: Ring) -> None:
@@ -1313,7 +1358,9 @@ def test_geometry_is_what_was_asked_for_rounded_up_to_pages() -> None:
     ],
     ids=str,
 )
-def test_a_geometry_out_of_range_is_refused(arguments: dict[str, Any], error: type[Exception]) -> None:
+def test_a_geometry_out_of_range_is_refused(
+    arguments: dict[str, Any], error: type[Exception]
+) -> None:
     """At once, by name; nothing is clamped and nothing is made."""
     with pytest.raises(error, match=next(iter(arguments))):
         Ring(**arguments)
@@ -1329,7 +1376,7 @@ def test_open_or_create_checks_the_geometry_of_what_is_there(name: str) -> None:
             asked: dict[str, Any] = {"capacity": PAGE, "producers": 2, "records": 8, **other}
             with pytest.raises(LayoutError, match=next(iter(other))) as caught:
                 Ring.open_or_create(name, **asked)
-            assert caught.value.expected == next(iter(other.values()))  # type: ignore[attr-defined]
+            assert caught.value.expected == next(iter(other.values()))
         ring.unlink()
 
 
@@ -1364,7 +1411,7 @@ def test_a_pickled_handle_arrives_without_its_role(ring: Ring, what: str, protoc
     arrived.close()
 
 
-# ---- what is not trusted ----------------------------------------------------------------------------
+# ---- what is not trusted -------------------------------------------------------------------------
 
 
 def test_an_extent_out_of_bounds_is_called_corrupt(ring: Ring) -> None:
@@ -1445,7 +1492,9 @@ def test_an_adopter_of_a_corrupt_lane_says_so_and_does_not_keep_it() -> None:
 
 @pytest.mark.parametrize("kind", range(8))
 def test_no_state_makes_a_loop_endless(ring: Ring, kind: int) -> None:
-    """All descriptors say the same: every call comes back, also at the end of the ring. (trap 47)"""
+    """
+    All descriptors say the same: every call comes back, also at the end of the ring. (trap 47)
+    """
     ring.put_many([b"x"] * 3)
     with RingBytes(ring) as shared:
         for s in range(8):
@@ -1472,7 +1521,9 @@ def test_no_state_makes_a_loop_endless(ring: Ring, kind: int) -> None:
 def test_a_wrong_number_of_lanes_does_not_hang_the_end_of_the_ring(
     ring: Ring, leased: int, immediate: bool
 ) -> None:
-    """Too large is cut to the geometry; too small hides records from gets, not from the end. (trap 47)"""
+    """
+    Too large is cut to the geometry; too small hides records from gets, not from the end. (trap 47)
+    """
     with ring.producer() as one, ring.producer() as two, RingBytes(ring) as shared:
         one.put(b"1")
         two.put(b"2")

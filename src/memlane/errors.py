@@ -37,9 +37,13 @@ def _rebuild(error: type[MemlaneError], text: str, facts: dict[str, Any]) -> Mem
 class RegionExistsError(MemlaneError, FileExistsError):
     """`create` found the name taken; open it, or unlink it first. Facts: `name`."""
 
+    name: str
+
 
 class RegionNotFoundError(MemlaneError, FileNotFoundError):
     """`open` found nothing under the name, within its timeout if it had one. Facts: `name`."""
+
+    name: str
 
 
 class LayoutError(MemlaneError, ValueError):
@@ -48,6 +52,10 @@ class LayoutError(MemlaneError, ValueError):
     another kind of object. Facts: `name`, `found`, `expected`.
     """
 
+    name: str
+    found: Any
+    expected: Any
+
 
 class CorruptedError(MemlaneError, ValueError):
     """
@@ -55,11 +63,17 @@ class CorruptedError(MemlaneError, ValueError):
     nothing was read or written out of bounds. Facts: `name`.
     """
 
+    name: str
+
 
 class TruncatedError(MemlaneError, OSError):
     """
     The file below a mapping is shorter than it must be. Facts: `name`, `expected`, `found` (bytes).
     """
+
+    name: str
+    expected: int
+    found: int
 
 
 class ClosedError(MemlaneError, ValueError):
@@ -74,6 +88,9 @@ class RoleTakenError(MemlaneError):
     holders as they call themselves.
     """
 
+    role: str
+    pids: tuple[int, ...]
+
 
 class PeerGoneError(MemlaneError, ConnectionError):
     """
@@ -84,6 +101,9 @@ class PeerGoneError(MemlaneError, ConnectionError):
 
 class RecordTooLargeError(MemlaneError, ValueError):
     """The record can never fit, however long one waits. Facts: `nbytes`, `max_record`."""
+
+    nbytes: int
+    max_record: int
 
 
 class ShutDown(MemlaneError):
@@ -102,3 +122,5 @@ class Lapped(MemlaneError):
     """
     A subscriber was too slow; reading goes on behind the gap. Facts: `lost`, the exact number.
     """
+
+    lost: int

@@ -450,10 +450,12 @@ class Region:
         Tell who is in the region with a row of the table: every process that takes roles or
         announces itself.
 
-        The dead are not listed, but to one who has the region open read-only and so cannot free their rows.
+        The dead are not listed, but to one who has the region open read-only and so cannot free
+        their rows.
 
         Raises:
-            ClosedError: this process closed the region, or a descriptor of it, without which nobody's life is proven.
+            ClosedError: this process closed the region, or a descriptor of it, without which
+                nobody's life is proven.
         """
         return [
             Participant(row=row, pid=pid, name=name, start_time=start_time, alive=alive)

@@ -116,7 +116,9 @@ def _numpy_codec(layout: Any) -> _Codec:
 
 
 def _dtype_of(described: Any, shape: tuple[int, ...]) -> Any:
-    """The dtype that a directory describes; np.dtype would make fields of the gaps of an aligned one."""
+    """
+    The dtype that a directory describes; np.dtype would make fields of the gaps of an aligned one.
+    """
     from numpy.lib import format as numpy_format
 
     base = numpy_format.descr_to_dtype(described)
