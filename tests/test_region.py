@@ -213,7 +213,7 @@ def test_open_gives_up_at_its_timeout_with_the_name(name: str) -> None:
     assert time.monotonic() - began >= 0.05
     assert isinstance(caught.value, FileNotFoundError)
     assert errno.ENOENT == caught.value.errno
-    assert str(SHARED_MEMORY / f"memlane.{name}") == caught.value.name  # type: ignore[attr-defined]
+    assert str(SHARED_MEMORY / f"memlane.{name}") == caught.value.name
 
 
 @pytest.mark.parametrize(
@@ -528,7 +528,7 @@ def test_a_truncated_file_is_refused(nbytes: int, readonly: bool, at_rest: Path)
         Region.open(at_rest, readonly=readonly)
     if nbytes == 0 or nbytes >= 8:
         assert isinstance(caught.value, TruncatedError)
-        assert caught.value.found < caught.value.expected  # type: ignore[attr-defined]
+        assert caught.value.found < caught.value.expected
 
 
 def test_a_file_that_has_grown_is_refused(at_rest: Path) -> None:
@@ -735,7 +735,7 @@ def test_an_object_is_opened_as_what_it_is(region: Region) -> None:
     for wrong in wrongs:
         with pytest.raises(LayoutError, match="open it as that") as caught:
             wrong()
-        assert caught.value.expected != caught.value.found  # type: ignore[attr-defined]
+        assert caught.value.expected != caught.value.found
 
 
 @pytest.mark.parametrize(
@@ -761,7 +761,7 @@ def test_another_geometry_is_a_layout_error(ask: Callable[[Region], Any]) -> Non
 
         with pytest.raises(LayoutError, match="ask for what it has") as caught:
             ask(region)
-        assert caught.value.expected != caught.value.found  # type: ignore[attr-defined]
+        assert caught.value.expected != caught.value.found
         assert before == region._member.entries()
 
 
@@ -1440,7 +1440,7 @@ def test_an_error_that_was_raised_travels(name: str) -> None:
         assert str(error) == str(again)
         assert error._facts == again._facts
     assert RoleTakenError is type(caught[0])
-    assert (os.getpid(),) == caught[0].pids  # type: ignore[attr-defined]
+    assert (os.getpid(),) == caught[0].pids
     assert Empty is type(caught[-1])
 
 
