@@ -519,11 +519,11 @@ cdef class Room:
         memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
         status = memlane_producer_commit(&role.producer, self.offset, length)
         memlane_mutex_unlock(&role.mutex)
-        self.end()
+        if status == MEMLANE_OK and memlane_waiters_any(&role.ring.control.waiters):
+            role.ring.wake_consumers(1)
+        self.end()  # last: it may be what kept the memory of a closed ring
         if status != MEMLANE_OK:
             role.ring.refuse(status, length)
-        if memlane_waiters_any(&role.ring.control.waiters):
-            role.ring.wake_consumers(1)
 
     def abort(self):
         """Give the room back unused. While a view of it lives the lane stays claimed. Never raises twice."""
