@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The bytes that processes share, to be read and written by hand: docs/layout.md as a test sees it."""
+"""
+The bytes that processes share, to be read and written by hand: docs/layout.md as a test sees it.
+"""
 
 from __future__ import annotations
 

@@ -10,13 +10,18 @@ import pickle
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import memlane
 from memlane import (
@@ -73,7 +78,7 @@ class Gate:
     def wait(self) -> None:
         assert os.read(self.read_end, 1) == b"!"
 
-    def __enter__(self) -> Gate:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -96,7 +101,7 @@ def killed_after(work: Callable[[], object]) -> None:
             child.kill()
 
 
-# ---- bytes in, the same bytes out -----------------------------------------------------------------
+# ---- bytes in, the same bytes out ----------------------------------------------------------------
 
 
 RECORDS: dict[str, Any] = {
@@ -149,7 +154,7 @@ def test_what_is_no_buffer_is_a_type_error_and_nothing_goes_in(ring: Ring, recor
     with pytest.raises(TypeError):
         ring.put_many([b"good", record])
     with pytest.raises(TypeError):
-        ring.put_many("text")  # type: ignore[list-item]
+        ring.put_many("text")  # type: ignore[arg-type]
 
     assert drained(ring) == []
 
@@ -168,14 +173,20 @@ def test_a_record_put_before_any_consumer_exists_waits_for_the_first_one(name: s
     """A ring needs nobody at its other end."""
     with Ring.create(name, capacity=PAGE) as ring:
         ring.put(b"early")
-        code = "import sys, memlane\nwith memlane.Ring.open(sys.argv[1]) as r: print(r.get(timeout=60))"
+        code = """
+import sys, memlane
+with memlane.Ring.open(sys.argv[1]) as ring:
+    print(ring.get(timeout=60))
+"""
 
         assert output_of(unrelated(code, name)) == "b'early'\n"
         ring.unlink()
 
 
 def test_records_stay_in_a_named_ring_that_nobody_has_open(name: str) -> None:
-    """The ring after everyone left: whoever opens it next finds the backlog, and both roles free."""
+    """
+    The ring after everyone left: whoever opens it next finds the backlog, and both roles free.
+    """
     with Ring.create(name, capacity=PAGE) as ring:
         ring.put_many([b"one", b"two"])
         assert ring.get() == b"one"
@@ -199,27 +210,30 @@ def test_a_sleeping_getter_is_woken_in_every_kind_of_region(
             name if kind == "named" else tmp_path / "ring", capacity=PAGE, records=2, wait=wait
         )
 
+    records = [b"%d" % number for number in range(50)]
+
     def produce() -> None:
-        for number in range(200):
-            ring.put(b"%d" % number, timeout=PATIENCE_S)
+        for record in records:
+            ring.put(record, timeout=PATIENCE_S)
 
     with ring:
         with Child(produce) as child:
-            found = [ring.get(timeout=PATIENCE_S) for _ in range(200)]
+            found = [ring.get(timeout=PATIENCE_S) for _ in records]
             assert child.wait() == 0
 
-        assert [b"%d" % number for number in range(200)] == found
+        assert records == found
         if kind in ("named", "file"):
             ring.unlink()
 
 
-# ---- put_many, get_many, get_into -----------------------------------------------------------------
+# ---- put_many, get_many, get_into ----------------------------------------------------------------
 
 
 def test_put_many_takes_any_iterable_also_one_that_runs_only_once(ring: Ring) -> None:
     """Generators and mixed buffers are as good as lists; the count comes back."""
     assert ring.put_many(b"%d" % i for i in range(3)) == 3
-    assert ring.put_many(iter([b"a", bytearray(b"b"), array.array("b", [99])])) == 3
+    mixed: list[Any] = [b"a", bytearray(b"b"), array.array("b", [99])]
+    assert ring.put_many(iter(mixed)) == 3
     assert ring.put_many([]) == 0
     assert ring.put_many(iter(())) == 0
 
@@ -338,7 +352,7 @@ def test_get_into_fills_the_front_of_a_buffer_and_leaves_the_rest(ring: Ring) ->
     """The length comes back; bytes behind it are not touched."""
     ring.put_many([b"abc", b"", b"01234567"])
     buffer = bytearray(b"--------")
-    words = np.zeros(1, dtype=np.uint64)
+    words: Any = np.zeros(1, dtype=np.uint64)
 
     assert ring.get_into(buffer) == 3
     assert buffer == b"abc-----"
@@ -353,15 +367,15 @@ def test_get_into_a_buffer_that_is_too_small_leaves_the_record_in_the_ring(ring:
     ring.put_many([b"12345", b"next"])
     buffer = bytearray(4)
 
-    with pytest.raises(ValueError, match="5 bytes.*4"):
+    with pytest.raises(ValueError, match=r"5 bytes.*4"):
         ring.get_into(buffer)
     with pytest.raises(BufferError):
-        ring.get_into(b"read-only!")  # type: ignore[arg-type]
+        ring.get_into(b"read-only!")
     assert buffer == bytearray(4)
     assert drained(ring) == [b"12345", b"next"]
 
 
-# ---- rooms ------------------------------------------------------------------------------------------
+# ---- rooms ---------------------------------------------------------------------------------------
 
 
 def test_a_room_is_put_at_the_end_of_its_with(ring: Ring) -> None:
@@ -384,7 +398,7 @@ def test_a_room_can_be_committed_in_part_or_aborted(ring: Ring) -> None:
         room.commit(5)
     with ring.reserve(100) as room:
         room.abort()
-    with pytest.raises(ZeroDivisionError), ring.reserve(100) as room:
+    with pytest.raises(ZeroDivisionError), ring.reserve(100) as room:  # noqa: PT012
         room[:] = bytes(100)
         raise ZeroDivisionError
     with ring.reserve(0):
@@ -396,7 +410,11 @@ def test_a_room_can_be_committed_in_part_or_aborted(ring: Ring) -> None:
 def test_a_room_refuses_what_does_not_fit_and_use_after_its_end(ring: Ring) -> None:
     """More than was reserved is a ValueError; a room that is done with is closed."""
     room = ring.reserve(4)
-    for too_much in (lambda: room.commit(5), lambda: room.write(b"12345"), lambda: room.write(b"1", 4)):
+    for too_much in (
+        lambda: room.commit(5),
+        lambda: room.write(b"12345"),
+        lambda: room.write(b"1", 4),
+    ):
         with pytest.raises(ValueError, match="reserve more"):
             too_much()
     with pytest.raises(TypeError):
@@ -420,7 +438,7 @@ def test_reserve_takes_only_a_number_of_bytes(ring: Ring, nbytes: Any) -> None:
     assert ring.get() == b"goes on"
 
 
-# ---- sizes ------------------------------------------------------------------------------------------
+# ---- sizes ---------------------------------------------------------------------------------------
 
 
 def test_a_record_that_can_never_fit_is_refused_at_once_with_both_sizes(ring: Ring) -> None:
@@ -441,7 +459,9 @@ def test_a_record_that_can_never_fit_is_refused_at_once_with_both_sizes(ring: Ri
 
 @pytest.mark.parametrize("small", [0, 1, 7, 8, 9, PAGE // 2, PAGE - 8, PAGE])
 def test_a_record_as_large_as_the_ring_fits_after_any_other(small: int) -> None:
-    """`max_record` is a promise once the ring is empty, wherever the last record ended. (trap 43)"""
+    """
+    `max_record` is a promise once the ring is empty, wherever the last record ended. (trap 43)
+    """
     with Ring(capacity=PAGE, producers=1, records=4) as ring:
         for turn in range(6):
             ring.put(bytes([turn]) * small)
@@ -480,7 +500,9 @@ def test_a_ring_of_one_record_hands_them_over_one_by_one() -> None:
 @pytest.mark.parametrize("start", [2**29 - 3, 2**32 - 3, 2**61 - 3, 2**63 - 3, 2**64 - 3])
 @pytest.mark.parametrize("records", [1, 3, 4])
 def test_a_ring_goes_on_where_its_counters_pass_a_power_of_two(start: int, records: int) -> None:
-    """Record numbers live in 29 bits of a state and in 64 of a counter; both wrap unseen. (trap 43)"""
+    """
+    Record numbers live in 29 bits of a state and in 64 of a counter; both wrap unseen. (trap 43)
+    """
     with Ring(capacity=PAGE, producers=1, records=records) as ring, RingBytes(ring) as shared:
         shared.set_word(shared.tail_at(0), start)
         shared.set_word(shared.head_at(0), start)
@@ -525,7 +547,203 @@ def test_a_lane_that_was_never_leased_is_never_touched(name: str) -> None:
         ring.unlink()
 
 
-# ---- timeouts ---------------------------------------------------------------------------------------
+# ---- against a model -----------------------------------------------------------------------------
+
+
+@dataclass
+class Held:
+    """A record that occupies room: waiting, lent, or released behind one that is."""
+
+    data: bytes
+    offset: int
+    released: bool = False
+    loan: memlane.Record | None = None
+
+
+class Model:
+    """
+    One lane as the documentation has it: a deque of records, and a circular allocator of bytes.
+
+    The producer looks at what was released only when it finds no room by what it saw last.
+    """
+
+    def __init__(self, capacity: int, most: int) -> None:
+        self.capacity, self.most = capacity, most
+        self.held: deque[Held] = deque()  # what the producer has not seen released
+        self.gone = 0  # how many of them were released at the front meanwhile
+        self.write = 0
+
+    def place(self, nbytes: int) -> int | None:
+        """Where a record goes, or None if the ring is full."""
+        found = self._place(nbytes)
+        if found is None:
+            for _ in range(self.gone):
+                self.held.popleft()
+            self.gone = 0
+            found = self._place(nbytes)
+        return found
+
+    def _place(self, nbytes: int) -> int | None:
+        occupied = max(8, -(-nbytes // 8) * 8)
+        if not self.held:
+            return 0
+        if len(self.held) == self.most:
+            return None
+        oldest = self.held[0].offset
+        if self.write > oldest:
+            if occupied <= self.capacity - self.write:
+                return self.write
+            return 0 if occupied <= oldest else None
+        return self.write if occupied <= oldest - self.write else None
+
+    def put(self, data: bytes) -> bool:
+        offset = self.place(len(data))
+        if offset is None:
+            return False
+        self.held.append(Held(data, offset))
+        self.write = offset + max(8, -(-len(data) // 8) * 8)
+        return True
+
+    def in_use(self) -> list[Held]:
+        return list(self.held)[self.gone :]
+
+    def waiting(self) -> list[Held]:
+        return [held for held in self.in_use() if not held.released and held.loan is None]
+
+    def release(self, held: Held) -> None:
+        held.released, held.loan = True, None
+        while self.gone < len(self.held) and self.held[self.gone].released:
+            self.gone += 1
+
+
+SIZES = st.one_of(
+    st.integers(0, 40), st.sampled_from([PAGE // 2, PAGE - 8, PAGE]), st.integers(0, PAGE)
+)
+
+
+class RingAgainstModel(RuleBasedStateMachine):
+    """Any verbs in any order: the bytes, the lengths, Full and Empty are those of the model."""
+
+    @initialize(
+        records=st.sampled_from([1, 2, 3, 8]), start=st.sampled_from([0, 2**29 - 3, 2**64 - 2])
+    )
+    def begin(self, records: int, start: int) -> None:
+        self.ring = Ring(capacity=PAGE, producers=1, records=records)
+        with RingBytes(self.ring) as shared:
+            shared.set_word(shared.tail_at(0), start)
+            shared.set_word(shared.head_at(0), start)
+        self.model = Model(PAGE, records)
+        self.made = 0
+
+    def data(self, nbytes: int) -> bytes:
+        self.made += 1
+        return (b"%d," % self.made * (nbytes // 2 + 1))[:nbytes]
+
+    @rule(nbytes=SIZES)
+    def put(self, nbytes: int) -> None:
+        data = self.data(nbytes)
+        if self.model.put(data):
+            self.ring.put(data, timeout=0)
+        else:
+            with pytest.raises(Full):
+                self.ring.put_nowait(data)
+
+    @rule(sizes=st.lists(SIZES, max_size=10))
+    def put_many(self, sizes: list[int]) -> None:
+        batch = [self.data(nbytes) for nbytes in sizes]
+        expected = 0
+        while expected < len(batch) and self.model.put(batch[expected]):
+            expected += 1
+        if batch and expected == 0:
+            with pytest.raises(Full):
+                self.ring.put_many(batch, timeout=0)
+        else:
+            assert self.ring.put_many(iter(batch), timeout=0) == expected
+
+    @rule(nbytes=SIZES, share=st.floats(0, 1), end=st.sampled_from(["commit", "part", "abort"]))
+    def reserve(self, nbytes: int, share: float, end: str) -> None:
+        if self.model.place(nbytes) is None:
+            with pytest.raises(Full):
+                self.ring.reserve(nbytes, timeout=0)
+            return
+        data = self.data(nbytes)
+        with self.ring.reserve(nbytes, timeout=0) as room:
+            room.write(data)
+            if end == "abort":
+                room.abort()
+                return
+            if end == "part":
+                data = data[: int(nbytes * share)]
+                room.commit(len(data))
+        assert self.model.put(data)
+
+    @rule(verb=st.sampled_from(["get", "get_into"]))
+    def get(self, verb: str) -> None:
+        waiting = self.model.waiting()
+        buffer = bytearray(PAGE)
+        if not waiting:
+            with pytest.raises(Empty):
+                self.ring.get_nowait() if verb == "get" else self.ring.get_into(buffer, timeout=0)
+            return
+        if verb == "get":
+            assert self.ring.get(timeout=0) == waiting[0].data
+        else:
+            nbytes = self.ring.get_into(buffer, timeout=0)
+            assert bytes(buffer[:nbytes]) == waiting[0].data
+        self.model.release(waiting[0])
+
+    @rule(most=st.integers(1, 10))
+    def get_many(self, most: int) -> None:
+        waiting = self.model.waiting()[:most]
+        if not waiting:
+            with pytest.raises(Empty):
+                self.ring.get_many(most, timeout=0)
+            return
+        assert self.ring.get_many(most, timeout=0) == [held.data for held in waiting]
+        for held in waiting:
+            self.model.release(held)
+
+    @rule()
+    def borrow(self) -> None:
+        waiting = self.model.waiting()
+        if not waiting:
+            with pytest.raises(Empty):
+                self.ring.borrow(timeout=0)
+            return
+        waiting[0].loan = self.ring.borrow(timeout=0)
+
+    @rule(which=st.integers(0, 7))
+    def release(self, which: int) -> None:
+        lent = [held for held in self.model.in_use() if held.loan is not None]
+        if lent:
+            held = lent[which % len(lent)]
+            assert held.loan is not None
+            held.loan.release()
+            self.model.release(held)
+
+    @invariant()
+    def is_like_the_model(self) -> None:
+        if not hasattr(self, "ring"):
+            return
+        assert len(self.ring) == len(self.model.in_use())
+        for held in self.model.in_use():
+            if held.loan is not None:
+                assert bytes(held.loan) == held.data
+
+    def teardown(self) -> None:
+        if hasattr(self, "ring"):
+            for held in self.model.held:
+                held.loan = None
+            self.ring.close()
+
+
+TestRingAgainstModel = RingAgainstModel.TestCase
+TestRingAgainstModel.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+# ---- timeouts ------------------------------------------------------------------------------------
 
 
 BAD_TIMEOUTS: list[Any] = [-1, -0.001, float("nan"), float("-inf"), "1", True, False, b"", [1]]
@@ -549,7 +767,9 @@ def test_a_bad_timeout_is_refused_whether_or_not_one_would_wait(
     ring.put(b"kept")
     ring.get()  # both roles are taken: this is the fast path
     ring.put(b"kept")
-    kind = ValueError if isinstance(timeout, (int, float)) and type(timeout) is not bool else TypeError
+    kind = (
+        ValueError if isinstance(timeout, (int, float)) and type(timeout) is not bool else TypeError
+    )
 
     with pytest.raises(kind, match="timeout"):
         VERBS[verb](ring, timeout)
@@ -589,7 +809,7 @@ def test_any_number_of_seconds_is_a_timeout(ring: Ring, timeout: Any) -> None:
     assert ring.get(timeout=timeout) == b"x"
 
 
-# ---- roles ------------------------------------------------------------------------------------------
+# ---- roles ---------------------------------------------------------------------------------------
 
 
 def test_producers_have_lanes_of_their_own_and_each_keeps_its_order(ring: Ring) -> None:
@@ -611,7 +831,9 @@ def test_producer_number_n_plus_one_is_refused_at_once_with_the_holders(ring: Ri
     handles = [ring.producer() for _ in range(4)]
     for handle in handles:
         handle.put(b"x")
-    with pytest.raises(RoleTakenError, match=r"producers=4.*pid.*create the ring with more") as caught:
+    with pytest.raises(
+        RoleTakenError, match=r"producers=4.*pid.*create the ring with more"
+    ) as caught:
         ring.put(b"one too many")
 
     assert caught.value.role == "producer"  # type: ignore[attr-defined]
@@ -713,7 +935,9 @@ def test_handles_of_the_consumer_share_the_role_until_the_last_is_closed(ring: R
 
 @pytest.mark.parametrize("leave", ["close", "with", "dropped", "ring"])
 def test_roles_are_given_back_however_a_handle_ends(name: str, leave: str) -> None:
-    """`close`, the end of a `with`, the last reference, closing the ring: the role is free at once."""
+    """
+    `close`, the end of a `with`, the last reference, closing the ring: the role is free at once.
+    """
     with Ring.create(name, capacity=PAGE, producers=1) as ring:
         user = Ring.open(name)
         sender, receiver = user.producer(), user.consumer()
@@ -729,7 +953,10 @@ def test_roles_are_given_back_however_a_handle_ends(name: str, leave: str) -> No
             del sender, receiver
         else:
             user.close()
-        assert (ring.stats()["lanes"][0]["producer"], ring.stats()["consumer"]) == ("departed", None)
+        assert (ring.stats()["lanes"][0]["producer"], ring.stats()["consumer"]) == (
+            "departed",
+            None,
+        )
         ring.put(b"2")
         assert ring.get() == b"2"
         user.close()
@@ -761,7 +988,7 @@ def test_a_closed_handle_refuses_everything_and_closing_twice_is_fine() -> None:
     assert ring.get() == b"x"
     ring.close()
     ring.close()
-    for use in (
+    for use_ring in (
         lambda: ring.put(b""),
         ring.get,
         ring.shutdown,
@@ -773,7 +1000,7 @@ def test_a_closed_handle_refuses_everything_and_closing_twice_is_fine() -> None:
         ring.__enter__,
     ):
         with pytest.raises(ClosedError):
-            use()
+            use_ring()
     assert (ring.closed, sender.closed, receiver.closed) == (True, True, True)
     assert bool(ring)
     assert bool(sender)
@@ -788,7 +1015,7 @@ def test_handles_have_only_the_verbs_of_their_role(ring: Ring) -> None:
     assert [verb for verb in ("put", "reserve", "put_many") if hasattr(receiver, verb)] == []
 
 
-# ---- several producers ------------------------------------------------------------------------------
+# ---- several producers ---------------------------------------------------------------------------
 
 
 def test_records_of_several_processes_and_threads_come_once_and_in_order_each() -> None:
@@ -819,7 +1046,7 @@ def test_records_of_several_processes_and_threads_come_once_and_in_order_each() 
         assert drained(ring) == []
 
 
-# ---- death ------------------------------------------------------------------------------------------
+# ---- death ---------------------------------------------------------------------------------------
 
 
 def test_what_a_killed_consumer_had_in_hand_goes_to_its_successor_at_once(ring: Ring) -> None:
@@ -853,7 +1080,9 @@ def test_a_successor_passes_what_a_killed_consumer_released_out_of_order(ring: R
 
 
 def test_a_successor_finishes_a_release_that_was_cut_between_its_two_steps(ring: Ring) -> None:
-    """Marked free, `head` not moved: passed, not handed out again, and its room comes back. (trap 44)"""
+    """
+    Marked free, `head` not moved: passed, not handed out again, and its room comes back. (trap 44)
+    """
     ring.put_many([b"%d" % i for i in range(8)])
     with RingBytes(ring) as shared:
         shared.set_state(0, 0, FREE)
@@ -868,7 +1097,10 @@ def test_a_successor_finishes_a_release_that_was_cut_between_its_two_steps(ring:
 def test_a_get_between_the_two_steps_of_a_release_does_not_lose_the_records_in_front(
     ring: Ring,
 ) -> None:
-    """While a loan is out, a copy goes by the marks; when it returns, `head` passes them all. (trap 44)"""
+    """
+    While a loan is out, a copy goes by the marks; when it returns, `head` passes them all. (trap
+    44)
+    """
     ring.put_many([b"%d" % i for i in range(8)])
     with RingBytes(ring) as shared:
         first, second = ring.borrow(), ring.borrow()
@@ -903,7 +1135,10 @@ def test_a_successor_adopts_the_lane_of_a_killed_producer_backlog_and_all() -> N
 
 @pytest.mark.parametrize("ahead", [True, False], ids=["consumed", "not consumed"])
 def test_an_adopter_finds_a_record_whose_producer_died_before_the_hint(ahead: bool) -> None:
-    """Killed after the commit and before `tail`: the record counts, also if head is past tail. (trap 38)"""
+    """
+    Killed after the commit and before `tail`: the record counts, also if head is past tail. (trap
+    38)
+    """
     with Ring(capacity=PAGE, producers=1, records=4) as ring, RingBytes(ring) as shared:
         killed_after(lambda: ring.put_many([b"1", b"2", b"3"]))
         shared.set_word(shared.tail_at(0), 1)
@@ -977,7 +1212,9 @@ def test_a_lane_that_was_leased_by_a_process_that_died_at_once_is_found_again() 
 
 
 def test_a_departed_lane_is_taken_before_a_fresh_one(ring: Ring) -> None:
-    """A producer that comes and goes does not use up memory: the lane goes on behind its backlog."""
+    """
+    A producer that comes and goes does not use up memory: the lane goes on behind its backlog.
+    """
     for turn in range(5):
         with ring.producer() as sender:
             sender.put(b"%d" % turn)
@@ -988,7 +1225,7 @@ def test_a_departed_lane_is_taken_before_a_fresh_one(ring: Ring) -> None:
         assert [shared.half(shared.owner_at(lane)) for lane in range(4)] == [DEPARTED] + [NEVER] * 3
 
 
-# ---- require_peer -----------------------------------------------------------------------------------
+# ---- require_peer --------------------------------------------------------------------------------
 
 
 def test_require_peer_waits_for_the_first_producer(ring: Ring) -> None:
@@ -1062,7 +1299,7 @@ def test_require_peer_notices_a_producer_that_is_killed_while_one_waits(ring: Ri
                 waiting.result(PATIENCE_S)
 
 
-# ---- shutdown ---------------------------------------------------------------------------------------
+# ---- shutdown ------------------------------------------------------------------------------------
 
 
 def test_a_shut_down_ring_is_drained_then_at_its_end(ring: Ring) -> None:
@@ -1102,8 +1339,11 @@ def test_a_put_that_waits_in_a_full_ring_without_a_consumer_ends_with_the_shutdo
     """Nobody needs to make room first. (trap 48)"""
     ring.put_many([b"x"] * 8)
     with ThreadPoolExecutor(2) as pool, RingBytes(ring) as shared:
-        waiting = [pool.submit(ring.put, b"y"), pool.submit(ring.put_many, [b"y"])]
-        wait_until(lambda: shared.half(shared.waiters_at(0)) == 2, "two waiting puts")
+        waiting: list[Future[Any]] = [
+            pool.submit(ring.put, b"y"),
+            pool.submit(ring.put_many, [b"y"]),
+        ]
+        wait_until(lambda: shared.half(shared.waiters_at(0)), "the first of two waiting puts")
         ring.shutdown()
         for put in waiting:
             with pytest.raises(ShutDown):
@@ -1115,7 +1355,7 @@ def test_a_put_in_another_process_ends_with_the_shutdown(ring: Ring) -> None:
     """The flag and the doorbells are shared. (trap 48)"""
 
     def produce() -> None:
-        with pytest.raises(ShutDown):
+        with pytest.raises(ShutDown):  # noqa: PT012
             while True:
                 ring.put(b"x", timeout=PATIENCE_S)
 
@@ -1148,7 +1388,10 @@ def test_consumers_come_to_an_end_though_a_producer_never_pauses() -> None:
 
 
 def test_a_commit_that_comes_after_the_end_is_told_so_and_reaches_nobody(ring: Ring) -> None:
-    """A put that has passed the flag and was paused: ShutDown, and the record is not handed out. (trap 49)"""
+    """
+    A put that has passed the flag and was paused: ShutDown, and the record is not handed out. (trap
+    49)
+    """
     room = ring.reserve(8)
     room.write(b"too late")
     ring.shutdown()
@@ -1175,7 +1418,9 @@ def drained_to_the_end(ring: Ring) -> list[bytes]:
 
 
 def test_a_batch_that_meets_a_closed_lane_is_not_in_and_leaves_nothing_behind(ring: Ring) -> None:
-    """The lane was closed between the look at the flag and the commit: void, all of it. (trap 49)"""
+    """
+    The lane was closed between the look at the flag and the commit: void, all of it. (trap 49)
+    """
     ring.put(b"1")
     with RingBytes(ring) as shared:
         shared.set_word(shared.state_at(0, 1), shared.state(1, 4))
@@ -1242,7 +1487,7 @@ def test_a_shutdown_of_a_ring_that_nobody_ever_used_ends_it(ring: Ring) -> None:
         ring.producer().put(b"", timeout=0.01)
 
 
-# ---- facts ------------------------------------------------------------------------------------------
+# ---- facts ---------------------------------------------------------------------------------------
 
 
 def test_len_and_stats_tell_what_waits_and_who_is_there(ring: Ring) -> None:
@@ -1313,7 +1558,9 @@ def test_geometry_is_what_was_asked_for_rounded_up_to_pages() -> None:
     ],
     ids=str,
 )
-def test_a_geometry_out_of_range_is_refused(arguments: dict[str, Any], error: type[Exception]) -> None:
+def test_a_geometry_out_of_range_is_refused(
+    arguments: dict[str, Any], error: type[Exception]
+) -> None:
     """At once, by name; nothing is clamped and nothing is made."""
     with pytest.raises(error, match=next(iter(arguments))):
         Ring(**arguments)
@@ -1364,7 +1611,7 @@ def test_a_pickled_handle_arrives_without_its_role(ring: Ring, what: str, protoc
     arrived.close()
 
 
-# ---- what is not trusted ----------------------------------------------------------------------------
+# ---- what is not trusted -------------------------------------------------------------------------
 
 
 def test_an_extent_out_of_bounds_is_called_corrupt(ring: Ring) -> None:
@@ -1445,7 +1692,9 @@ def test_an_adopter_of_a_corrupt_lane_says_so_and_does_not_keep_it() -> None:
 
 @pytest.mark.parametrize("kind", range(8))
 def test_no_state_makes_a_loop_endless(ring: Ring, kind: int) -> None:
-    """All descriptors say the same: every call comes back, also at the end of the ring. (trap 47)"""
+    """
+    All descriptors say the same: every call comes back, also at the end of the ring. (trap 47)
+    """
     ring.put_many([b"x"] * 3)
     with RingBytes(ring) as shared:
         for s in range(8):
@@ -1472,7 +1721,9 @@ def test_no_state_makes_a_loop_endless(ring: Ring, kind: int) -> None:
 def test_a_wrong_number_of_lanes_does_not_hang_the_end_of_the_ring(
     ring: Ring, leased: int, immediate: bool
 ) -> None:
-    """Too large is cut to the geometry; too small hides records from gets, not from the end. (trap 47)"""
+    """
+    Too large is cut to the geometry; too small hides records from gets, not from the end. (trap 47)
+    """
     with ring.producer() as one, ring.producer() as two, RingBytes(ring) as shared:
         one.put(b"1")
         two.put(b"2")

@@ -33,7 +33,9 @@ def slot() -> Iterator[Slot]:
 
 
 class Killed:
-    """A child that has done some work and then waits, to be killed or stopped with whatever it holds."""
+    """
+    A child that has done some work and then waits, to be killed or stopped with whatever it holds.
+    """
 
     def __init__(self, work: Callable[[], object]) -> None:
         read_end, write_end = os.pipe()
@@ -59,7 +61,7 @@ class Killed:
         self.child.kill()
 
 
-# ---- layouts ----------------------------------------------------------------------------------------
+# ---- layouts -------------------------------------------------------------------------------------
 
 
 RECORD = np.dtype([("id", "<u4"), ("pose", "<f8", (3,)), ("name", "S5")])
@@ -81,7 +83,10 @@ LAYOUTS: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_a_value_of_any_layout_comes_out_as_it_went_in(kind: str, name: str) -> None:
-    """Bytes, struct formats, numpy dtypes; here and in a program that opens it without naming a layout."""
+    """
+    Bytes, struct formats, numpy dtypes; here and in a program that opens it without naming a
+    layout.
+    """
     layout, value = LAYOUTS[kind]
     with Slot.create(name, layout) as slot:
         slot.publish(value)
@@ -120,7 +125,12 @@ def test_a_ctypes_structure_comes_out_as_one_if_the_class_is_given(name: str) ->
 
 def test_bytes_are_published_from_any_contiguous_buffer_of_that_length(slot: Slot) -> None:
     """Not shorter, not longer, without gaps; nothing is published otherwise."""
-    for value in (bytearray(8), memoryview(bytes(8)), array.array("d", [0.0]), np.zeros(2, np.int32)):
+    for value in (
+        bytearray(8),
+        memoryview(bytes(8)),
+        array.array("d", [0.0]),
+        np.zeros(2, np.int32),
+    ):
         slot.publish(value)
     version = slot.version
     for wrong, error in (
@@ -172,7 +182,19 @@ def test_what_is_no_layout_is_refused(layout: Any, error: type[Exception]) -> No
         Slot.create(None, layout)
 
 
-@pytest.mark.parametrize("arguments", [{"copies": 0}, {"copies": 1}, {"copies": 3}, {"copies": 512}, {"watchers": -1}, {"watchers": 65}, {"writers": "two"}], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"copies": 0},
+        {"copies": 1},
+        {"copies": 3},
+        {"copies": 512},
+        {"watchers": -1},
+        {"watchers": 65},
+        {"writers": "two"},
+    ],
+    ids=str,
+)
 def test_a_geometry_out_of_range_is_refused(arguments: dict[str, Any]) -> None:
     """Copies are a power of two from 2 to 256, watchers 0 to 64."""
     with pytest.raises(ValueError, match=next(iter(arguments))):
@@ -195,7 +217,7 @@ def test_another_layout_than_the_slot_has_is_a_layout_error_with_both(name: str)
         slot.unlink()
 
 
-# ---- reading ----------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 
 def test_a_slot_that_was_never_published_is_empty_of_version_0(slot: Slot) -> None:
@@ -208,7 +230,9 @@ def test_a_slot_that_was_never_published_is_empty_of_version_0(slot: Slot) -> No
 
 
 def test_versions_count_publishes_and_come_with_their_value(slot: Slot) -> None:
-    """1 is the first; `publish` returns it, `read_versioned` gives value and version of one moment."""
+    """
+    1 is the first; `publish` returns it, `read_versioned` gives value and version of one moment.
+    """
     for number in range(1, 20):
         assert slot.publish(struct.pack("q", number)) == number
         value, version = slot.read_versioned()
@@ -240,20 +264,22 @@ def test_read_into_fills_the_front_of_a_buffer_and_returns_the_version(slot: Slo
     """The rest of a larger one is left; a smaller or read-only one is refused."""
     slot.publish(b"12345678")
     buffer = bytearray(b"----------")
-    words = np.zeros(1, np.uint64)
+    words: Any = np.zeros(1, np.uint64)
 
     assert slot.read_into(buffer) == 1
     assert buffer == b"12345678--"
     assert slot.read_into(words) == 1
     assert words.tobytes() == b"12345678"
-    with pytest.raises(ValueError, match="8 bytes.*7"):
+    with pytest.raises(ValueError, match=r"8 bytes.*7"):
         slot.read_into(bytearray(7))
     with pytest.raises(BufferError):
         slot.read_into(bytes(8))
 
 
 def test_a_read_only_program_reads_waits_and_may_not_publish(name: str) -> None:
-    """Readers need no write access: the mapping refuses writes, and everything still works by polling."""
+    """
+    Readers need no write access: the mapping refuses writes, and everything still works by polling.
+    """
     with Slot.create(name, "q") as slot:
         slot.publish((1,))
         code = """
@@ -270,7 +296,9 @@ with memlane.Slot.open(sys.argv[1], readonly=True) as slot:
 """
         program = unrelated(code, name)
         assert program.stdout is not None
-        assert program.stdout.readline() == "((1,), 1, True)\n".replace("((1,), 1, True)", "(1,) 1 True")
+        assert program.stdout.readline() == "((1,), 1, True)\n".replace(
+            "((1,), 1, True)", "(1,) 1 True"
+        )
         slot.publish((2,))
         out = output_of(program)
 
@@ -279,7 +307,7 @@ with memlane.Slot.open(sys.argv[1], readonly=True) as slot:
         slot.unlink()
 
 
-# ---- waiting ----------------------------------------------------------------------------------------
+# ---- waiting -------------------------------------------------------------------------------------
 
 
 def test_wait_newer_returns_at_once_what_is_newer_already(slot: Slot) -> None:
@@ -293,7 +321,9 @@ def test_wait_newer_returns_at_once_what_is_newer_already(slot: Slot) -> None:
 
 
 def test_wait_newer_gives_up_at_its_timeout(slot: Slot) -> None:
-    """TimeoutError, not before the time; 0 never waits; a later version than the latest is waited for."""
+    """
+    TimeoutError, not before the time; 0 never waits; a later version than the latest is waited for.
+    """
     slot.publish(bytes(8))
     for seen in (1, 5):
         began = time.monotonic()
@@ -394,10 +424,12 @@ def test_a_closed_slot_refuses_everything() -> None:
     assert slot.closed
 
 
-# ---- writers ----------------------------------------------------------------------------------------
+# ---- writers -------------------------------------------------------------------------------------
 
 
-def test_a_second_writer_is_refused_with_the_pid_of_the_first_until_that_has_left(slot: Slot) -> None:
+def test_a_second_writer_is_refused_with_the_pid_of_the_first_until_that_has_left(
+    slot: Slot,
+) -> None:
     """With writers="one" the role is a process's, from its first publish to its close or death."""
 
     def publish() -> None:
@@ -450,7 +482,10 @@ def test_a_writer_that_died_inside_leaves_the_version_before_readable_for_ever(s
 
 
 def test_an_heir_goes_on_from_an_odd_sequence_and_so_does_its_heir(slot: Slot) -> None:
-    """Writer killed at odd, heir starts, killed again: version after version, none of them torn. (trap 60)"""
+    """
+    Writer killed at odd, heir starts, killed again: version after version, none of them torn. (trap
+    60)
+    """
     with SlotBytes(slot) as shared:
         for version in (1, 3, 5):
             with Killed(lambda: slot.publish(b"publishd")) as child:
@@ -464,10 +499,14 @@ def test_an_heir_goes_on_from_an_odd_sequence_and_so_does_its_heir(slot: Slot) -
 
 
 def test_a_copy_is_thrown_away_only_when_the_writer_may_have_been_in_it(slot: Slot) -> None:
-    """Version v is whole while the sequence is at most 2(v + K - 1): read by the numbers alone. (trap 60)"""
+    """
+    Version v is whole while the sequence is at most 2(v + K - 1): read by the numbers alone. (trap
+    60)
+    """
     slot.publish(b"12345678")
     with SlotBytes(slot) as shared:
-        # The same copy holds every fourth version: far later numbers still lead to a copy of their own.
+        # The same copy holds every fourth version: far later numbers still lead to a copy of their
+        # own.
         for version in (1, 5, 2**31 + 1, 2**62 + 1):
             shared.set_word(shared.sequence_at, 2 * version)
             assert slot.read_versioned(timeout=0) == (b"12345678", version)
@@ -534,7 +573,10 @@ def test_a_stopped_writer_among_many_keeps_writers_waiting_and_is_named() -> Non
 
 
 def test_readers_never_see_a_torn_value_of_a_writer_at_full_speed() -> None:
-    """All words of a value are equal; versions grow; many of them were seen, so it was a race. (trap 60)"""
+    """
+    All words of a value are equal; versions grow; many of them were seen, so it was a race. (trap
+    60)
+    """
     words = 512
     with Slot.create(None, np.dtype(("<u8", (words,)))) as slot:
 
@@ -548,8 +590,11 @@ def test_readers_never_see_a_torn_value_of_a_writer_at_full_speed() -> None:
             slot.wait_newer(0, timeout=PATIENCE_S)
             seen: set[int] = set()
             last = 0
-            buffer = np.zeros(words, np.uint64)
-            for turn in range(20_000):
+            buffer: Any = np.zeros(words, np.uint64)
+            turn = 0
+            end = time.monotonic() + PATIENCE_S
+            while (turn < 10_000 or len(seen) < 100) and time.monotonic() < end:
+                turn += 1
                 if turn % 2:
                     value, version = slot.read_versioned()
                 else:
@@ -559,14 +604,16 @@ def test_readers_never_see_a_torn_value_of_a_writer_at_full_speed() -> None:
                 last = version
                 seen.add(version)
 
-        assert len(seen) > 100
+        assert len(seen) >= 100
 
 
-# ---- tables -----------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------------------
 
 
 def test_a_table_is_many_slots_of_one_layout_under_one_name(name: str) -> None:
-    """Each has its own version and its own writer; `read_all` gives None for the never published."""
+    """
+    Each has its own version and its own writer; `read_all` gives None for the never published.
+    """
     with SlotTable.create(name, 5, "d") as table:
         assert len(table) == 5
         assert table.read_all() == [None] * 5
