@@ -74,12 +74,12 @@ def test_a_named_counter_is_the_same_for_all_and_read_only_ones_only_look(name: 
             with pytest.raises(PermissionError):
                 reader.exchange(0)
         counter.unlink()
-    used: list[Callable[[], object]] = [
+    uses: list[Callable[[], object]] = [
         counter.add,
         lambda: counter.exchange(0),
         lambda: counter.value,
     ]
-    for use in used:
+    for use in uses:
         with pytest.raises(ClosedError):
             use()
 
@@ -90,8 +90,9 @@ def test_a_region_carries_many_counters() -> None:
         Region.create(None, "64 KiB") as region,
         region.counter("hits") as hits,
         region.counter("misses") as misses,
+        region.counter("hits") as again,
     ):
         hits.add(2)
         misses.add(1)
-        with region.counter("hits") as again:
-            assert (again.value, misses.value) == (2, 1)
+
+        assert (again.value, misses.value) == (2, 1)

@@ -30,6 +30,11 @@ def ring() -> Iterator[Ring]:
         yield made
 
 
+def array_of(loan: Any, dtype: Any) -> Any:
+    """An array that is a view of a loan."""
+    return np.frombuffer(loan, dtype)
+
+
 # ---- borrowed records ----------------------------------------------------------------------------
 
 
@@ -40,7 +45,7 @@ def test_a_borrowed_record_is_its_bytes_in_place_and_read_only(ring: Ring) -> No
         view = memoryview(record)
         assert (bytes(record), len(record), record[0], record[1:3]) == (b"01234567", 8, 48, b"12")
         assert (view.readonly, view.nbytes, view.format, view.c_contiguous) == (True, 8, "B", True)
-        array = np.frombuffer(record, dtype="<u8")
+        array = array_of(record, "<u8")
         assert not array.flags.writeable
         with pytest.raises(TypeError):
             view[0] = 1
@@ -88,7 +93,7 @@ def test_a_record_is_released_when_the_last_view_of_it_dies(ring: Ring, view: st
         if view == "memoryview":
             kept = memoryview(record)
         elif view == "numpy":
-            kept = np.frombuffer(record, dtype=np.uint8)
+            kept = array_of(record, np.uint8)
         else:
             kept = memoryview(record)[2:][1:]
         record.release()
@@ -143,7 +148,7 @@ def test_a_waiting_put_goes_on_when_a_loan_is_released(ring: Ring) -> None:
 def test_a_commit_with_a_live_view_is_refused_and_the_error_says_which_way_out(ring: Ring) -> None:
     """Nothing has changed: `del` the view, then commit or abort."""
     room = ring.reserve(8)
-    view = np.frombuffer(room, dtype=np.uint8)
+    view = array_of(room, np.uint8)
     second = memoryview(room)
     with pytest.raises(BufferError, match=r"2 views.*del.*room\.write\(array\).*commit.*abort"):
         room.commit()
@@ -160,10 +165,10 @@ def test_a_commit_with_a_live_view_is_refused_and_the_error_says_which_way_out(r
 def test_a_with_that_ends_with_a_live_view_can_be_mended(ring: Ring) -> None:
     """The BufferError leaves the claim open: afterwards commit still works, and so does abort."""
     for end in ("commit", "abort"):
-        with pytest.raises(BufferError), ring.reserve(4) as room:
+        with pytest.raises(BufferError), ring.reserve(4) as room:  # noqa: PT012
             view = memoryview(room)
             view[:] = b"done"
-        with pytest.raises(RuntimeError, match="commit or abort it first"):
+        with pytest.raises(RuntimeError, match=r"this thread has a claim open.*first"):
             ring.put(b"another")
         del view
         getattr(room, end)()
@@ -180,7 +185,7 @@ def test_a_view_kept_by_a_traceback_cannot_touch_the_next_record(ring: Ring) -> 
 
     def fails() -> None:
         with ring.reserve(64) as room:
-            view = np.frombuffer(room, dtype=np.uint8)
+            view = array_of(room, np.uint8)
             view[:] = 1
             raise ZeroDivisionError
 
@@ -276,7 +281,7 @@ def test_a_view_outlives_whatever_is_closed(kind: str, closed: str) -> None:
     sender, receiver = ring.producer(), ring.consumer()
     sender.put(b"01234567")
     loan: Any = receiver.borrow() if kind == "record" else sender.reserve(8)
-    view = np.frombuffer(loan, dtype=np.uint8)
+    view = array_of(loan, np.uint8)
     if kind == "room":
         view[:] = list(b"01234567")
     if closed == "handle":
@@ -433,24 +438,25 @@ def test_a_loan_dropped_by_the_collector_inside_a_get_does_not_deadlock(ring: Ri
             collected += 1
 
     old = gc.get_threshold()
+    gc.freeze()  # what was there before is not looked at, so collecting is quick
     gc.set_threshold(1)  # whatever is allocated may collect
     try:
-        for turn in range(300):
+        for _ in range(300):
+            gc.collect()
             ring.put_many([b"a" * 100, b"b" * 200, b"c"])
             Cycle(ring.borrow())
             assert ring.get() == b"b" * 200
             Cycle(ring.borrow())
             room = ring.reserve(50)
             room.abort()
-            cycle = [room]
-            cycle.append(cycle)  # type: ignore[arg-type]
-            del room, cycle
+            room_in_cycle: list[Any] = [room]
+            room_in_cycle.append(room_in_cycle)
+            del room, room_in_cycle
             with pytest.raises(Empty):
                 ring.get_many(5, timeout=0)
-            if turn % 10 == 0:
-                gc.collect()
     finally:
         gc.set_threshold(*old)
+        gc.unfreeze()
     gc.collect()
 
     assert collected == 600
@@ -482,6 +488,7 @@ def test_loans_dropped_by_a_callback_of_the_collector_do_not_deadlock(ring: Ring
 
     old = gc.get_threshold()
     gc.callbacks.append(callback)
+    gc.freeze()
     gc.set_threshold(1)
     try:
         for _ in range(300):
@@ -495,6 +502,7 @@ def test_loans_dropped_by_a_callback_of_the_collector_do_not_deadlock(ring: Ring
     finally:
         gc.set_threshold(*old)
         gc.callbacks.remove(callback)
+        gc.unfreeze()
     loans.clear()
     gc.collect()
     while len(ring):
@@ -509,14 +517,22 @@ def test_loans_dropped_by_a_callback_of_the_collector_do_not_deadlock(ring: Ring
 EXITS = {
     "module globals": "record, room, view, other = a, b, memoryview(a), np.frombuffer(a, 'u1')",
     "cycles": "cycle = [a, b, memoryview(a)]; cycle.append(cycle)",
-    "another module": (
-        "import types; m = types.ModuleType('z'); sys.modules['z'] = m; m.x = [a, b, memoryview(b)]"
-    ),
-    "in the ring's own object": (
-        "class R(memlane.Ring): pass\nkeep = R(capacity=4096); keep.loans = [a, b]; ring.put"
-    ),
+    "another module": """
+import types
+module = sys.modules["another"] = types.ModuleType("another")
+module.loans = [a, b, memoryview(b)]
+""",
+    "another ring": """
+class Keeper(memlane.Ring):
+    pass
+keeper = Keeper(capacity=4096)
+keeper.loans = [a, b]
+""",
     "at exit": "import atexit; atexit.register(lambda: (a.release(), b.abort(), ring.close()))",
-    "a thread": "import threading; threading.Thread(target=ring.get, daemon=True).start()",
+    "a thread": """
+import threading
+threading.Thread(target=lambda: list(ring), daemon=True).start()
+""",
     "closed": "view = memoryview(a); ring.close()",
     "a builtin": "import builtins; builtins.kept = (a, b, memoryview(b), ring)",
 }
@@ -539,10 +555,11 @@ print("end")
         out, err = program.communicate(timeout=PATIENCE_S)
 
         assert (program.returncode, out, err) == (0, "end\n", "")
-        # Released by the end of the process, or handed out again: not lost unless it was released.
-        assert ring.get_many(2)[-1] == b"next"
+        # What it had and did not release is handed out again, and the ring goes on.
         ring.put(b"goes on")
-        assert ring.get() == b"goes on"
+        found = ring.get_many(3)
+        assert found[-1:] == [b"goes on"]
+        assert set(found[:-1]) <= {b"lent", b"next"}
         ring.unlink()
 
 

@@ -264,7 +264,7 @@ def test_read_into_fills_the_front_of_a_buffer_and_returns_the_version(slot: Slo
     """The rest of a larger one is left; a smaller or read-only one is refused."""
     slot.publish(b"12345678")
     buffer = bytearray(b"----------")
-    words = np.zeros(1, np.uint64)
+    words: Any = np.zeros(1, np.uint64)
 
     assert slot.read_into(buffer) == 1
     assert buffer == b"12345678--"
@@ -590,8 +590,11 @@ def test_readers_never_see_a_torn_value_of_a_writer_at_full_speed() -> None:
             slot.wait_newer(0, timeout=PATIENCE_S)
             seen: set[int] = set()
             last = 0
-            buffer = np.zeros(words, np.uint64)
-            for turn in range(20_000):
+            buffer: Any = np.zeros(words, np.uint64)
+            turn = 0
+            end = time.monotonic() + PATIENCE_S
+            while (turn < 10_000 or len(seen) < 100) and time.monotonic() < end:
+                turn += 1
                 if turn % 2:
                     value, version = slot.read_versioned()
                 else:
@@ -601,7 +604,7 @@ def test_readers_never_see_a_torn_value_of_a_writer_at_full_speed() -> None:
                 last = version
                 seen.add(version)
 
-        assert len(seen) > 100
+        assert len(seen) >= 100
 
 
 # ---- tables --------------------------------------------------------------------------------------

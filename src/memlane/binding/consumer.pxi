@@ -124,10 +124,9 @@ cdef class ConsumerRole:
             if self.is_leased(lane):
                 status = memlane_consumer_peek(&self.lanes[lane], s, extent)
                 if status == MEMLANE_BUSY:
-                    with nogil:
-                        memlane_mutex_lock(&self.mutex)
-                        memlane_consumer_skip(&self.lanes[lane])
-                        memlane_mutex_unlock(&self.mutex)
+                    memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
+                    memlane_consumer_skip(&self.lanes[lane])
+                    memlane_mutex_unlock(&self.mutex)
                     status = memlane_consumer_peek(&self.lanes[lane], s, extent)
                 if status == MEMLANE_OK:
                     return lane
@@ -144,7 +143,7 @@ cdef class ConsumerRole:
         """
         cdef memlane_status status
         cdef bint crossed = False
-        cdef uint64_t total = 0
+        cdef uint64_t total = 0, pinned = 0
         cdef size_t i
         for i in range(count):
             total += memlane_occupied(extents[i].nbytes)
@@ -152,12 +151,18 @@ cdef class ConsumerRole:
             status = self.locked_copy(lane, s, extents, count, total, to, &crossed)
             memlane_mutex_unlock(&self.mutex)
         else:
+            # Pinned: while we have no GIL, another thread may close the ring.
+            pinned = self.ring.membership.pin()
             with nogil:
                 memlane_mutex_lock(&self.mutex)
                 status = self.locked_copy(lane, s, extents, count, total, to, &crossed)
                 memlane_mutex_unlock(&self.mutex)
-        if crossed and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
-            self.ring.wake_producer(lane, 1)
+        try:
+            if crossed and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
+                self.ring.wake_producer(lane, 1)
+        finally:
+            if pinned:
+                self.ring.membership.unpin(pinned)
         if status == MEMLANE_LOST and not self.departing:
             self.ring.refuse(status, 0)
         return status

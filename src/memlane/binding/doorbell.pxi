@@ -147,12 +147,18 @@ cdef Doorbell doorbell_at(Membership membership, void *record, bint make):
 cdef int ring_waiters(Membership membership, void *record, Doorbell known, void *count, uint32_t times) except -1:
     """Take announcements away and post as often; *known* may be None if it was never needed before."""
     cdef uint32_t taken = 0
+    cdef uint64_t pinned
     while taken < times and memlane_waiters_withdraw(count):
         taken += 1
     if taken:
-        if known is None or known.semaphore == NULL:
-            known = doorbell_at(membership, record, False)
-        known.ring(taken)
+        # Looking for the doorbell may let another thread close the region, and its semaphore may lie in there.
+        pinned = membership.pin()
+        try:
+            if known is None or known.semaphore == NULL:
+                known = doorbell_at(membership, record, False)
+            known.ring(taken)
+        finally:
+            membership.unpin(pinned)
     return 0
 
 

@@ -347,9 +347,14 @@ cdef object get_many(Endpoint handle, object most, object timeout, bint require_
     cdef Py_ssize_t count = _arguments.positive(most, "most", 1 << 30)
     cdef ConsumerRole role = handle.state_of().receiving
     cdef list found
+    cdef uint64_t pinned
     check_timeout(timeout)
     if handle.receives and memlane_fork_is(role.epoch):
-        found = role.take_many(count)
+        pinned = role.ring.membership.pin()  # another thread may close the ring between two steps
+        try:
+            found = role.take_many(count)
+        finally:
+            role.ring.membership.unpin(pinned)
         if found:
             return found
     return role.extract(handle, TAKE_MANY, count, NULL, deadline_of(timeout), require_peer)

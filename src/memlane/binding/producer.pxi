@@ -14,7 +14,7 @@ cdef class ProducerRole:
     cdef void *claim                  # the open Room, or NULL
     cdef unsigned long claim_thread
     cdef bint departing               # to be given back when the claim is gone
-    cdef list waiting                 # puts that had to wait, in order
+    cdef list waiting                 # puts that had to wait, in order: a lock each, freed when its turn comes
     cdef dict preparing               # a lock for each epoch
     cdef Doorbell doorbell
     cdef Spinning spinning
@@ -228,7 +228,7 @@ cdef class ProducerRole:
         cdef Sleep sleep = None
         cdef bint found
         cdef object ticket = None
-        cdef uint64_t pinned, began
+        cdef uint64_t pinned, began, end
         handle.check()
         if spans[0].nbytes > self.max_record():
             self.ring.refuse(MEMLANE_TOO_LARGE, spans[0].nbytes)
@@ -273,8 +273,15 @@ cdef class ProducerRole:
                         return done
                     self.ring.refuse(MEMLANE_FULL, 0)
                 if ticket is None:
-                    ticket = object()
+                    ticket = _Lock()
+                    ticket.acquire()
                     self.waiting.append(ticket)
+                if not self.is_turn_of(ticket):
+                    # Only the first in the queue watches the lane: a token that woke another one would be lost.
+                    began, end = memlane_monotonic_ns(), sleep.slice_end()
+                    if began < end:
+                        ticket.acquire(True, (end - began) * 1e-9)
+                    continue
                 with nogil:
                     found = self.spin(handle.wait)
                 if not found and handle.wait != WAIT_SPIN:
@@ -292,13 +299,7 @@ cdef class ProducerRole:
                 PyErr_CheckSignals()
         finally:
             if ticket is not None:
-                try:
-                    self.waiting.remove(ticket)
-                except ValueError:
-                    pass  # a forked child began a queue of its own
-                # The baton: the next one in the queue may find room, or at least that it is its turn.
-                if self.waiting and memlane_fork_is(self.epoch):
-                    self.wake_own()
+                self.leave_queue(ticket)
             membership.unpin(pinned)
 
     cdef bint is_turn_of(self, object ticket) except -1:
@@ -308,6 +309,21 @@ cdef class ProducerRole:
             return True
         first = self.waiting[:1]  # ours alone: another thread may leave the queue at any moment
         return not first or first[0] is ticket
+
+    cdef int leave_queue(self, object ticket) except -1:
+        """The baton: the next one may find room, or at least that it is its turn."""
+        cdef list first
+        try:
+            self.waiting.remove(ticket)
+        except ValueError:
+            return 0  # a forked child began a queue of its own
+        first = self.waiting[:1]
+        if first:
+            try:
+                first[0].release()
+            except RuntimeError:
+                pass  # it has its turn already
+        return 0
 
     cdef int wake_own(self) except -1:
         return ring_waiters(self.ring.membership, &self.producer.lane.control.doorbell, self.doorbell,
@@ -519,11 +535,11 @@ cdef class Room:
         memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
         status = memlane_producer_commit(&role.producer, self.offset, length)
         memlane_mutex_unlock(&role.mutex)
-        self.end()
+        if status == MEMLANE_OK and memlane_waiters_any(&role.ring.control.waiters):
+            role.ring.wake_consumers(1)
+        self.end()  # last: it may be what kept the memory of a closed ring
         if status != MEMLANE_OK:
             role.ring.refuse(status, length)
-        if memlane_waiters_any(&role.ring.control.waiters):
-            role.ring.wake_consumers(1)
 
     def abort(self):
         """Give the room back unused. While a view of it lives the lane stays claimed. Never raises twice."""

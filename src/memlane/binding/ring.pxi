@@ -280,12 +280,17 @@ cdef class RingState:
 
     cdef object shut_down(self, bint immediate):
         cdef uint32_t lane
+        cdef uint64_t pinned
         if self.membership.readonly:
             raise PermissionError(_errno.EACCES, f"{self.name} is open read-only; open it without readonly=True")
-        memlane_ring_shut(self.control, MEMLANE_SHUTDOWN_DROP if immediate else MEMLANE_SHUTDOWN_DRAIN)
-        self.wake_consumers(POSTS_MAX)
-        for lane in range(self.shape.lanes):
-            self.wake_producer(lane, POSTS_MAX)
+        pinned = self.membership.pin()
+        try:
+            memlane_ring_shut(self.control, MEMLANE_SHUTDOWN_DROP if immediate else MEMLANE_SHUTDOWN_DRAIN)
+            self.wake_consumers(POSTS_MAX)
+            for lane in range(self.shape.lanes):
+                self.wake_producer(lane, POSTS_MAX)
+        finally:
+            self.membership.unpin(pinned)
 
     cdef uint64_t length(self) noexcept:
         cdef memlane_lane view
@@ -298,6 +303,14 @@ cdef class RingState:
         return total
 
     cdef dict stats(self):
+        """Pinned, since looking for the living may let another thread close the ring."""
+        cdef uint64_t pinned = self.membership.pin()
+        try:
+            return self.pinned_stats()
+        finally:
+            self.membership.unpin(pinned)
+
+    cdef dict pinned_stats(self):
         cdef memlane_lane view
         cdef uint32_t lane, owner
         lanes = []

@@ -195,6 +195,14 @@ cdef class SlotsState:
         return -1
 
 
+cdef uint64_t version_of(object version) except? 0:
+    if isinstance(version, bool) or not hasattr(version, "__index__"):
+        raise TypeError(f"version must be an int, got {version!r}")
+    if not 0 <= version.__index__() < 1 << 64:
+        raise ValueError(f"version must be from 0 to 2**64 - 1, got {version!r}")
+    return version.__index__()
+
+
 cdef class SlotBase:
     """What a slot does without going through Python."""
 
@@ -286,10 +294,19 @@ cdef class SlotBase:
             PyBuffer_Release(&view)
 
     cdef object publish_bytes(self, const void *value, uint64_t nbytes, object timeout):
-        cdef SlotsState state = self.state
-        cdef uint64_t version, armed, now
+        cdef SlotsState state
+        cdef uint64_t pinned
         check_timeout(timeout)
         self.check()
+        state = self.state
+        pinned = state.membership.pin()  # another thread may close the slot while we have no GIL
+        try:
+            return self.pinned_publish(state, value, nbytes, timeout)
+        finally:
+            state.membership.unpin(pinned)
+
+    cdef object pinned_publish(self, SlotsState state, const void *value, uint64_t nbytes, object timeout):
+        cdef uint64_t version, armed, now
         if nbytes != self.slot.nbytes:
             raise ValueError(f"{state.name} holds values of {self.slot.nbytes} bytes, got {nbytes}")
         while True:
@@ -334,33 +351,29 @@ cdef class SlotBase:
         """Be the one of many writers; the word of one that died inside is taken over."""
         cdef memlane_slot_control *control = self.slot.control
         cdef uint32_t found
-        cdef uint64_t began = 0, pinned
+        cdef uint64_t began
         cdef Sleep sleep
         if memlane_writer_take(control, MEMLANE_OWNER_NEVER, self.state.tag):
             return 0
         sleep = Sleep()
         sleep.deadline = deadline
-        pinned = self.state.membership.pin()
-        try:
-            began = memlane_monotonic_ns()
-            while True:
-                found = memlane_role_owner(&control.writer)
-                if (found == 0 or (found != self.state.tag and memlane_monotonic_ns() - began > WRITER_PATIENCE_NS
-                                   and self.state.membership.verdict(found) == DEAD)):
-                    if memlane_writer_take(control, found, self.state.tag):
-                        return 0
-                if deadline == 0 or sleep.is_over():
-                    raise TimeoutError(f"process {self.state.membership.pid_of(found)} is inside a publish of "
-                                       f"{self.state.name}; wait longer, or see what holds it up")
-                with nogil:
-                    if memlane_monotonic_ns() - began < WRITER_PATIENCE_NS:
-                        sched_yield()
-                    else:
-                        sleep.doze(NULL)
-                PyErr_CheckSignals()
-                self.check()
-        finally:
-            self.state.membership.unpin(pinned)
+        began = memlane_monotonic_ns()
+        while True:
+            found = memlane_role_owner(&control.writer)
+            if (found == 0 or (found != self.state.tag and memlane_monotonic_ns() - began > WRITER_PATIENCE_NS
+                               and self.state.membership.verdict(found) == DEAD)):
+                if memlane_writer_take(control, found, self.state.tag):
+                    return 0
+            if deadline == 0 or sleep.is_over():
+                raise TimeoutError(f"process {self.state.membership.pid_of(found)} is inside a publish of "
+                                   f"{self.state.name}; wait longer, or see what holds it up")
+            with nogil:
+                if memlane_monotonic_ns() - began < WRITER_PATIENCE_NS:
+                    sched_yield()
+                else:
+                    sleep.doze(NULL)
+            PyErr_CheckSignals()
+            self.check()
 
     # ---- reading --------------------------------------------------------------------------------------
 
@@ -505,7 +518,7 @@ cdef class SlotBase:
             ClosedError: this process closed the handle.
         """
         cdef SlotsState state = self.state
-        cdef uint64_t seen = size_of(version, "version", 0), deadline = deadline_of(timeout), pinned, began
+        cdef uint64_t seen = version_of(version), deadline = deadline_of(timeout), pinned, began
         cdef int watcher = -1
         cdef Doorbell bell = None
         cdef Sleep sleep = None
