@@ -165,7 +165,7 @@ def test_a_commit_with_a_live_view_is_refused_and_the_error_says_which_way_out(r
 def test_a_with_that_ends_with_a_live_view_can_be_mended(ring: Ring) -> None:
     """The BufferError leaves the claim open: afterwards commit still works, and so does abort."""
     for end in ("commit", "abort"):
-        with pytest.raises(BufferError), ring.reserve(4) as room:  # noqa: PT012
+        with pytest.raises(BufferError), ring.reserve(4) as room:
             view = memoryview(room)
             view[:] = b"done"
         with pytest.raises(RuntimeError, match=r"this thread has a claim open.*first"):

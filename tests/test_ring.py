@@ -398,7 +398,7 @@ def test_a_room_can_be_committed_in_part_or_aborted(ring: Ring) -> None:
         room.commit(5)
     with ring.reserve(100) as room:
         room.abort()
-    with pytest.raises(ZeroDivisionError), ring.reserve(100) as room:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), ring.reserve(100) as room:
         room[:] = bytes(100)
         raise ZeroDivisionError
     with ring.reserve(0):
@@ -451,7 +451,7 @@ def test_a_record_that_can_never_fit_is_refused_at_once_with_both_sizes(ring: Ri
     ):
         with pytest.raises(RecordTooLargeError, match=f"{PAGE + 1}.*{PAGE}") as caught:
             put()
-        assert (caught.value.nbytes, caught.value.max_record) == (PAGE + 1, PAGE)  # type: ignore[attr-defined]
+        assert (caught.value.nbytes, caught.value.max_record) == (PAGE + 1, PAGE)
         assert isinstance(caught.value, ValueError)
         assert pickle.loads(pickle.dumps(caught.value)).nbytes == PAGE + 1
     assert len(drained(ring)) == 8
@@ -836,8 +836,8 @@ def test_producer_number_n_plus_one_is_refused_at_once_with_the_holders(ring: Ri
     ) as caught:
         ring.put(b"one too many")
 
-    assert caught.value.role == "producer"  # type: ignore[attr-defined]
-    assert caught.value.pids == (os.getpid(),) * 4  # type: ignore[attr-defined]
+    assert caught.value.role == "producer"
+    assert caught.value.pids == (os.getpid(),) * 4
     with pytest.raises(RoleTakenError):
         ring.put_nowait(b"one too many")
     handles[2].close()
@@ -883,9 +883,9 @@ def test_the_error_names_the_processes_that_hold_the_lanes() -> None:
             gate.wait()
             with pytest.raises(RoleTakenError) as caught:
                 ring.put(b"")
-            assert sorted(caught.value.pids) == sorted([one.pid, two.pid])  # type: ignore[attr-defined]
+            assert sorted(caught.value.pids) == sorted([one.pid, two.pid])
             assert all(str(pid) in str(caught.value) for pid in (one.pid, two.pid))
-            assert pickle.loads(pickle.dumps(caught.value)).pids == caught.value.pids  # type: ignore[attr-defined]
+            assert pickle.loads(pickle.dumps(caught.value)).pids == caught.value.pids
         ring.put(b"adopts")
         assert len(drained(ring)) == 3
 
@@ -899,8 +899,8 @@ def test_a_second_process_is_refused_as_consumer_with_the_pid_of_the_first(ring:
         for verb in (ring.get, ring.get_nowait, ring.borrow, lambda: ring.get_many(2)):
             with pytest.raises(RoleTakenError, match="close it there first") as caught:
                 verb()
-            assert caught.value.pids == (os.getppid(),)  # type: ignore[attr-defined]
-            assert caught.value.role == "consumer"  # type: ignore[attr-defined]
+            assert caught.value.pids == (os.getppid(),)
+            assert caught.value.role == "consumer"
         with pytest.raises(RoleTakenError), ring.consumer() as other:
             other.get(timeout=0.01)
 
@@ -1355,7 +1355,7 @@ def test_a_put_in_another_process_ends_with_the_shutdown(ring: Ring) -> None:
     """The flag and the doorbells are shared. (trap 48)"""
 
     def produce() -> None:
-        with pytest.raises(ShutDown):  # noqa: PT012
+        with pytest.raises(ShutDown):
             while True:
                 ring.put(b"x", timeout=PATIENCE_S)
 
@@ -1576,7 +1576,7 @@ def test_open_or_create_checks_the_geometry_of_what_is_there(name: str) -> None:
             asked: dict[str, Any] = {"capacity": PAGE, "producers": 2, "records": 8, **other}
             with pytest.raises(LayoutError, match=next(iter(other))) as caught:
                 Ring.open_or_create(name, **asked)
-            assert caught.value.expected == next(iter(other.values()))  # type: ignore[attr-defined]
+            assert caught.value.expected == next(iter(other.values()))
         ring.unlink()
 
 
