@@ -266,8 +266,8 @@ def test_two_threads_do_not_both_hold_the_creation_byte(
 ) -> None:
     """
     The kernel would give both threads of a process the same lock, and the first unlock would free
-    it for both: one waits for the other, and other processes wait until the last is through (trap
-    3)
+    it for both: one waits for the other, and other processes wait until the last is through
+    (trap 3)
     """
     region.join()
     inside, leave = threading.Event(), threading.Event()
@@ -483,8 +483,8 @@ def test_join_finds_a_row_in_a_table_full_of_the_dead(region: Region, table: Tab
 def test_join_buries_the_dead_before_it_locks_their_byte(region: Region, table: Table) -> None:
     """
     A joiner that is stopped between lock and generation must not make a dead owner look alive: an
-    odd row becomes even first. Seen through a read lock that keeps the joiner from the byte (trap
-    7)
+    odd row becomes even first. Seen through a read lock that keeps the joiner from the byte
+    (trap 7)
     """
     table.occupy(5)
     table.lock(row_byte(5), kind=fcntl.F_RDLCK)
@@ -613,8 +613,8 @@ def test_role_that_was_taken_over_meanwhile_is_not_robbed(
 
 def test_late_leave_does_not_free_the_row_of_a_newcomer(region: Region, table: Table) -> None:
     """
-    A process that was taken for dead leaves: the row is a newcomer's by now, and stays in use (trap
-    9)
+    A process that was taken for dead leaves: the row is a newcomer's by now, and stays in use
+    (trap 9)
     """
     region.join()
     row = table.row_of(os.getpid())
