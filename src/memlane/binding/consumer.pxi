@@ -369,19 +369,18 @@ cdef class ConsumerRole:
         return memlane_ring_shutdown(self.ring.control) != 0
 
     cdef bint spin(self, int wait) noexcept nogil:
-        cdef uint64_t limit = self.spinning.limit(wait), end
+        cdef uint64_t limit = self.spinning.limit(wait), began
         cdef int looks
         if limit == 0:
             return False
-        end = memlane_monotonic_ns() + limit
+        began = memlane_monotonic_ns()
         while True:
             for looks in range(32):
                 if self.any_record():
                     self.spinning.learn(True)
                     return True
                 memlane_cpu_relax()
-            if memlane_monotonic_ns() >= end:
-                self.spinning.learn(False)
+            if not self.spinning.goes_on(began, limit):
                 return False
 
     cdef int wake_producers(self) except -1:

@@ -378,19 +378,18 @@ cdef class ProducerRole:
         return found
 
     cdef bint spin(self, int wait) noexcept nogil:
-        cdef uint64_t limit = self.spinning.limit(wait), end
+        cdef uint64_t limit = self.spinning.limit(wait), began
         cdef int looks
         if limit == 0:
             return False
-        end = memlane_monotonic_ns() + limit
+        began = memlane_monotonic_ns()
         while True:
             for looks in range(32):
                 if self.any_room():
                     self.spinning.learn(True)
                     return True
                 memlane_cpu_relax()
-            if memlane_monotonic_ns() >= end:
-                self.spinning.learn(False)
+            if not self.spinning.goes_on(began, limit):
                 return False
 
 

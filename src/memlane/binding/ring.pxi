@@ -175,6 +175,7 @@ cdef int contiguous(object thing, Py_buffer *view, int flags) except -1:
     return 0
 
 
+@cython.final
 cdef class Spinning:
     """How long to spin before sleeping: long while spins succeed, zero when they keep failing."""
 
@@ -187,6 +188,17 @@ cdef class Spinning:
         if wait == WAIT_SPIN:
             return SPIN_ONLY_NS
         return self.budget_ns if wait == WAIT_ADAPTIVE and SEVERAL_CPUS else 0
+
+    cdef bint goes_on(self, uint64_t began, uint64_t limit) noexcept nogil:
+        """After looks that found nothing: whether to look on. A long spin lets others run: who is waited for may need
+        this CPU."""
+        cdef uint64_t spun = memlane_monotonic_ns() - began
+        if spun >= limit:
+            self.learn(False)
+            return False
+        if spun >= SPIN_MAX_NS:
+            sched_yield()
+        return True
 
     cdef void learn(self, bint found) noexcept nogil:
         if found:
