@@ -24,6 +24,12 @@ class RegionObject:
     itself.
     """
 
+    def __init__(self, *_arguments: object, **_keywords: object) -> None:
+        kind = type(self).__name__
+        raise TypeError(
+            f"a {kind} is made by {kind}.create, open or open_or_create, not by calling the class"
+        )
+
     _kind: ClassVar[int]
     _region: Region
     _object_name: str
