@@ -5,7 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <semaphore.h>
+#include <stdbool.h>
+#include <string.h>
 #include <time.h>
+
+/* How long one sleeps before it looks again where a semaphore is spoilt. */
+enum { POLL_NS = 1000000 };
 
 static_assert(sizeof(sem_t) <= 32, "a doorbell keeps 32 bytes for an unnamed semaphore");
 
@@ -28,7 +33,30 @@ void memlane_pause(uint64_t ns) {
     nanosleep(&length, NULL);
 }
 
+/* Whether the kernel can be asked about this semaphore. Its bytes are shared, and glibc ends the process when
+ * the word that chooses the kind of futex is spoilt. One who spoils it between this look and the wait still
+ * can do that: docs/reliability.md says who may write. */
+static bool is_sound(const void *semaphore) {
+#ifdef __GLIBC__
+    /* glibc's struct new_sem: value and sleepers, in one word or (32 bits) around it, and `private`. */
+    const size_t at = sizeof(long) == 8 ? 8 : 4;
+    sem_t fresh;
+    memset(&fresh, 0, sizeof fresh);
+    return sem_init(&fresh, 1, 0) == 0 &&
+           memcmp((const char *)semaphore + at, (const char *)&fresh + at, sizeof(int)) == 0;
+#else
+    (void)semaphore;
+    return true;
+#endif
+}
+
 int memlane_semaphore_wait(void *semaphore, uint64_t deadline_ns) {
+    if (!is_sound(semaphore)) {
+        uint64_t now = memlane_monotonic_ns();
+        if (now < deadline_ns)
+            memlane_pause(deadline_ns - now < POLL_NS ? deadline_ns - now : POLL_NS);
+        return ETIMEDOUT;
+    }
 #ifdef MEMLANE_HAVE_SEM_CLOCKWAIT
     struct timespec deadline = timespec_of(deadline_ns);
     return sem_clockwait(semaphore, CLOCK_MONOTONIC, &deadline) == 0 ? 0 : errno;
@@ -49,7 +77,11 @@ int memlane_semaphore_wait(void *semaphore, uint64_t deadline_ns) {
 #endif
 }
 
-int memlane_semaphore_post(void *semaphore) { return sem_post(semaphore) == 0 ? 0 : errno; }
+int memlane_semaphore_post(void *semaphore) {
+    if (!is_sound(semaphore))
+        return EINVAL;
+    return sem_post(semaphore) == 0 ? 0 : errno;
+}
 
 int memlane_semaphore_make(void *memory) { return sem_init(memory, 1, 0) == 0 ? 0 : errno; }
 

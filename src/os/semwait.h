@@ -12,10 +12,10 @@ uint64_t memlane_monotonic_ns(void);
 uint64_t memlane_boottime_ns(void);
 
 /* Wait for a token until a moment of the monotonic clock.
- * Returns 0: got one, ETIMEDOUT, EINTR: a signal came, or another errno. */
+ * Returns 0: got one, ETIMEDOUT (where the semaphore is spoilt: soon), EINTR: a signal came, or another errno. */
 int memlane_semaphore_wait(void *semaphore, uint64_t deadline_ns);
 
-/* Leave a token. Returns 0 or an errno; EOVERFLOW says that there are more than enough. */
+/* Leave a token. Returns 0 or an errno; EOVERFLOW: there are more than enough, EINVAL: it is spoilt. */
 int memlane_semaphore_post(void *semaphore);
 
 /* Make an unnamed, process-shared semaphore of value 0 in 32 bytes of shared memory. Returns 0 or errno. */
