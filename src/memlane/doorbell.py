@@ -102,6 +102,10 @@ def _outrunning_sweeps(begin: Callable[[], _T]) -> _T:
     )
 
 
+class _BeingRemovedError(FileNotFoundError):
+    """The set is there, but somebody has locked its anchor to remove it."""
+
+
 class Anchor:
     """
     Presence in a set of named semaphores: number 0, open, mapped and read-locked.
@@ -118,14 +122,12 @@ class Anchor:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             self._found = os.fstat(descriptor)
-            if (
-                not _is_semaphore(self._found)
-                or not _core.presence_lock(descriptor)
-                or not self.still_stands()
-            ):
-                raise FileNotFoundError(
-                    f"the semaphores of region {region_id:016x} are being removed"
-                )
+            if not _is_semaphore(self._found):
+                raise FileNotFoundError(f"{self._path} is no semaphore")
+            if not _core.presence_lock(descriptor):
+                raise _BeingRemovedError(f"the set of {self._path} is being removed")
+            if not self.still_stands():
+                raise FileNotFoundError(f"the set of {self._path} was removed")
             self._mapping = _core.Mapping.from_fd(descriptor, "r")
         finally:
             os.close(descriptor)
@@ -189,6 +191,8 @@ class DoorbellSet:
             return
         try:
             self._anchor = Anchor(self._region_id)
+        except _BeingRemovedError:
+            pass  # what was made now, the same sweep would remove: polls
         except OSError:
             if alone:
                 try:
