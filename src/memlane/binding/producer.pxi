@@ -15,6 +15,7 @@ cdef class ProducerRole:
     cdef unsigned long claim_thread
     cdef bint departing               # to be given back when the claim is gone
     cdef list waiting                 # puts that had to wait, in order: a lock each, freed when its turn comes
+    cdef uint32_t next_probed         # the lane whose owner is asked for next, while all are taken
     cdef dict preparing               # a lock for each epoch
     cdef Doorbell doorbell
     cdef Spinning spinning
@@ -40,7 +41,7 @@ cdef class ProducerRole:
         self.ring.membership._check_open()
         while not memlane_fork_is(self.epoch):
             with epoch_lock(self.preparing):
-                if memlane_fork_is(self.epoch) or self._lease():
+                if memlane_fork_is(self.epoch) or self._lease(sleep is None):
                     break
             # Not under the lock: other threads have deadlines of their own.
             if sleep is None:
@@ -58,7 +59,7 @@ cdef class ProducerRole:
             self.handles += 1
         return 0
 
-    cdef bint _lease(self) except -1:
+    cdef bint _lease(self, bint is_first_look) except -1:
         """Try to take a lane; False: all are taken."""
         cdef memlane_status status
         # Whatever was inherited over a fork belongs to the parent.
@@ -68,7 +69,7 @@ cdef class ProducerRole:
         self.tag = self.ring.membership.own_tag()
         if memlane_ring_shutdown(self.ring.control):
             self.ring.refuse(MEMLANE_CLOSED, 0)
-        if not self._find_lane():
+        if not self._find_lane(is_first_look):
             return False
         self.ring.lane_at(self.lane, &self.producer.lane)
         self.producer.ring = self.ring.control
@@ -82,20 +83,31 @@ cdef class ProducerRole:
         self.epoch = memlane_fork_epoch()
         return True
 
-    cdef bint _find_lane(self) except -1:
-        """Departed lanes first, then those of the dead, backlog and all; then one that was never leased."""
+    cdef bint _find_lane(self, bint is_first_look) except -1:
+        """
+        Departed lanes first, then those of the dead, backlog and all; then one that was never leased. The first
+        look asks for every owner; one that waits asks for some of them each time, in turn.
+        """
         cdef memlane_lane_control *control
-        cdef uint32_t lane, owner
+        cdef uint32_t lanes = self.ring.shape.lanes, start = self.next_probed, step, lane, owner
+        cdef uint32_t probes = lanes if is_first_look else <uint32_t>PROBES_A_SLICE
         cdef int turn
         cdef bint wanted
         for turn in range(3):
-            for lane in range(self.ring.shape.lanes):
+            for step in range(lanes):
+                lane = (start + step) % lanes if turn == 1 else step
                 control = self.ring.lane_control(lane)
                 owner = memlane_lane_owner(control)
                 if turn == 0:
                     wanted = owner == MEMLANE_OWNER_DEPARTED
                 elif turn == 1:
-                    wanted = owner > MEMLANE_OWNER_CLOSED and self.ring.membership.verdict(owner) == DEAD
+                    if owner <= MEMLANE_OWNER_CLOSED:
+                        continue
+                    if probes == 0:
+                        break
+                    probes -= 1
+                    self.next_probed = (lane + 1) % lanes
+                    wanted = self.ring.membership.verdict(owner) == DEAD
                 else:
                     wanted = owner == MEMLANE_OWNER_NEVER
                 if not wanted:
