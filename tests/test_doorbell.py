@@ -496,22 +496,38 @@ def test_who_cannot_open_a_doorbell_polls(
         ring.unlink()
 
 
-def test_a_semaphore_full_of_garbage_delays_nothing(name: str) -> None:
-    """Whatever bytes a hostile writer has put into it: everything still arrives. (trap 34)"""
+@pytest.mark.parametrize("backing", ["named", "memfd"])
+def test_a_semaphore_full_of_garbage_ends_nobody(backing: str, name: str, tmp_path: Path) -> None:
+    """
+    Whatever bytes a writer left in it: the C library, which would end the process, never sees them,
+    and everything still arrives. (trap 34)
+    """
     random.seed(7)
     for garbage in (b"\xff" * 32, b"\0" * 8 + b"\xff" * 24, random.randbytes(32)):
-        with Ring.create(name, wait="sleep", records=4) as ring:
+        with ring_of(backing, name, tmp_path, records=2) as ring:
             ring.put(b"makes the lane's doorbell")
-            # At rest: glibc ends a process whose semaphore is spoilt while it sleeps there, and
-            # nobody can look at every word that glibc reads (docs/decisions.md).
-            for number, path in semaphores(id_of(ring)).items():
-                if number:
-                    with open(path, "r+b") as file:
-                        file.write(garbage)
-            with Child(lambda: [ring.get() for _ in range(21)]) as child:
-                for _ in range(20):
-                    ring.put(b"x")
+            with ring.consumer() as receiving:
+                receiving.get()
+            with bytes_of(ring) as raw:
+                for doorbell in (RING_DOORBELL, LANE_DOORBELL):
+                    if backing == "memfd":
+                        raw.write(doorbell + SEMAPHORE, garbage)
+                    else:
+                        number = (raw.begin + doorbell) // 64
+                        with open(semaphores(id_of(ring))[number], "r+b") as file:
+                            file.write(garbage)
+
+            def receive(ring: Ring = ring) -> None:
+                assert [b"%d" % number for number in range(20)] == [ring.get() for _ in range(20)]
+
+            with Child(receive) as child:
+                for number in range(20):
+                    ring.put(b"%d" % number)
                 assert 0 == child.wait()
+            with bytes_of(ring) as raw:
+                raw.set_half(RING_WAITERS, 5)
+            ring.put(b"rung for")
+            assert b"rung for" == ring.get()
             ring.unlink()
 
 

@@ -35,7 +35,7 @@ void memlane_pause(uint64_t ns) {
 
 /* Whether the kernel can be asked about this semaphore. Its bytes are shared, and glibc ends the process when
  * the word that chooses the kind of futex is spoilt. One who spoils it between this look and the wait still
- * can do that: who may write a region is trusted with its semaphores. */
+ * can do that; docs/concepts.md says so. */
 static bool is_sound(const void *semaphore) {
 #ifdef __GLIBC__
     /* glibc's struct new_sem: value and sleepers, in one word or (32 bits) around it, and `private`. */
