@@ -63,6 +63,8 @@ cdef class ConsumerRole:
         cdef uint32_t found, lane
         cdef int alive
         self.tag = self.ring.membership.own_tag()
+        if memlane_fork_is(self.epoch):
+            return 0  # done meanwhile, by a handler that ran while this process joined
         while True:
             found = memlane_role_owner(&self.ring.control.consumer)
             if found != 0:

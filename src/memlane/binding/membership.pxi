@@ -9,7 +9,7 @@ the memory without the GIL, or keeps a loan in it, pins the membership: closing 
 
 import random as _random
 import time as _time
-from threading import Lock as _Lock
+from threading import Lock as _Lock, RLock as _RLock
 
 from memlane.errors import CorruptedError, LayoutError, RoleTakenError, TruncatedError
 
@@ -168,11 +168,15 @@ def header_bytes(uint64_t objects_nbytes, *, uint64_t region_id, uint32_t backin
     return PyBytes_FromStringAndSize(<char *>&header, sizeof(header)), header.nbytes
 
 
-cdef object epoch_lock(dict locks):
-    """A lock for slow steps that happen once in each epoch; one that a fork left locked is not met again."""
+cdef object epoch_lock(dict locks, kind=_RLock):
+    """
+    A lock for slow steps that happen once in each epoch; one that a fork left locked is not met again.
+    Its thread may take it twice: handlers of signals and the collector run in the midst of such a step, and may
+    do the same step. Whoever goes on behind them looks whether it is done.
+    """
     epoch = memlane_fork_epoch()
     lock = locks.get(epoch)
-    return locks.setdefault(epoch, _Lock()) if lock is None else lock
+    return locks.setdefault(epoch, kind()) if lock is None else lock
 
 
 cdef class Membership:
@@ -454,7 +458,7 @@ cdef class Membership:
 
     def creation_mutex(self):
         """The lock that keeps threads of this process apart before the creation byte."""
-        return epoch_lock(self._creating)
+        return epoch_lock(self._creating, _Lock)
 
     def unlock_creation(self):
         if memlane_fork_is(self._epoch):

@@ -71,6 +71,8 @@ cdef class ProducerRole:
             self.ring.refuse(MEMLANE_CLOSED, 0)
         if not self._find_lane(is_first_look):
             return False
+        if memlane_fork_is(self.epoch):
+            return True
         self.ring.lane_at(self.lane, &self.producer.lane)
         self.producer.ring = self.ring.control
         status = memlane_producer_adopt(&self.producer)
@@ -116,6 +118,8 @@ cdef class ProducerRole:
                     self.ring.membership.reserve(
                         self.ring.offset + self.ring.shape.data_offset + lane * self.ring.shape.data_nbytes,
                         self.ring.shape.data_nbytes)
+                    if memlane_fork_is(self.epoch):
+                        return True  # done meanwhile, by a handler that ran while memory was reserved
                 if memlane_lane_lease(control, owner, self.tag):
                     self.lane = lane
                     return True
