@@ -495,7 +495,7 @@ def test_loans_dropped_by_a_callback_of_the_collector_do_not_deadlock(ring: Ring
             try:
                 ring.put_many([b"x" * 10, b"y" * 1000], timeout=0)
                 loans.append(ring.borrow(timeout=0))
-                loans.append([memoryview(loan) for loan in loans])
+                loans.append([memoryview(loan) for loan in loans if not isinstance(loan, list)])
                 ring.get_many(2, timeout=0)
             except (Full, Empty):
                 pass
