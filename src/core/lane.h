@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A lane: the ring buffer of one producer, and its one consumer.
+ * A lane: the ring buffer of one producer, and its one consumer; lane_many.h has the half of many consumers.
  *
  * Record number s (64 bits, only grows) uses descriptor s mod N. Its payload is contiguous in the bytes
  * of the lane, a circular allocator over [offset of the oldest record, write offset).
@@ -24,7 +24,7 @@
  * If a process dies at the worst moment: a producer between two stores has committed its record or has
  * done nothing; a batch is committed by its first record alone, and what was staged behind it is voided by
  * whoever adopts the lane. A consumer has moved `head` or the record is handed out again.
- * It is not for two producers on one lane, nor for many consumers (a descriptor then becomes TAKEN).
+ * It is not for two producers on one lane.
  *
  * Nothing read from the lane is trusted: a word is read once into a local, checked against the private
  * geometry, then used; what looks impossible is read again before it is called corrupt.
@@ -46,6 +46,7 @@ struct memlane_lane {
     uint64_t capacity; /* of bytes, a multiple of 8 */
     uint64_t records; /* at most this many at a time, 1 to mask + 1 */
     uint64_t mask; /* N - 1 */
+    bool many; /* consumers: then the producer moves `head` */
 };
 
 /* The producer's private state. Nothing of an open claim is anywhere but here. */
@@ -116,26 +117,32 @@ static inline enum memlane_status memlane_extent_of(const struct memlane_lane *l
     return MEMLANE_CORRUPTED;
 }
 
-/* Records in the lane, as a snapshot that was about true at some moment.
- * Callers: anyone. Progress: wait-free. Ordering: none. Returns: 0 to records. */
-static inline uint64_t memlane_lane_length(const struct memlane_lane *lane) {
-    /* relaxed: a number for people and for estimates; nothing is decided by it */
-    uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_relaxed);
-    uint64_t tail = atomic_load_explicit(&lane->control->tail, memory_order_relaxed);
-    uint64_t length = tail - head;
-    if ((int64_t)length < 0)
-        return 0; /* `tail` is stored after the commit: the consumer may be ahead of it */
-    return length < lane->records ? length : lane->records;
-}
-
-/* How many records were ever freed and ever put, for statistics.
+/* Up to where records have been released, got and put, for statistics.
  * Callers: anyone. Progress: wait-free. Ordering: none. Returns: the number. */
 static inline uint64_t memlane_lane_head(const struct memlane_lane *lane) {
     return atomic_load_explicit(&lane->control->head, memory_order_relaxed); /* relaxed: for people */
 }
 
+static inline uint64_t memlane_lane_got(const struct memlane_lane *lane) {
+    if (!lane->many)
+        return memlane_lane_head(lane);
+    return atomic_load_explicit(&lane->control->taken, memory_order_relaxed); /* relaxed: for people */
+}
+
 static inline uint64_t memlane_lane_tail(const struct memlane_lane *lane) {
     return atomic_load_explicit(&lane->control->tail, memory_order_relaxed); /* relaxed: for people */
+}
+
+/* Records in the lane, as a snapshot that was about true at some moment.
+ * Callers: anyone. Progress: wait-free. Ordering: none. Returns: 0 to records. */
+static inline uint64_t memlane_lane_length(const struct memlane_lane *lane) {
+    uint64_t head = memlane_lane_got(lane);
+    /* relaxed: a number for people and for estimates; nothing is decided by it */
+    uint64_t tail = atomic_load_explicit(&lane->control->tail, memory_order_relaxed);
+    uint64_t length = tail - head;
+    if ((int64_t)length < 0)
+        return 0; /* `tail` is stored after the commit: the consumer may be ahead of it */
+    return length < lane->records ? length : lane->records;
 }
 
 /* ---- shutdown ------------------------------------------------------------------------------- */
@@ -164,11 +171,33 @@ static inline void memlane_ring_shut(struct memlane_ring_control *control, uint3
 
 /* ---- the producer ----------------------------------------------------------------------------- */
 
+/* Move `head` over the records that many consumers have freed.
+ * Callers: the producer, who alone moves it. Progress: bounded by the number of descriptors.
+ * Ordering: as memlane_producer_refresh. Returns: nothing. */
+static inline void memlane_many_advance(const struct memlane_lane *lane) {
+    /* relaxed: only we store it */
+    uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_relaxed), end = head;
+    for (uint64_t steps = 0; steps <= lane->mask; steps++, end++)
+        /* sync: descriptor.state (free). seq_cst: an acquire, the reads of who freed it are over before we overwrite
+         * the record; and in the total order before the look at the shutdown flag that must follow. Pairs with
+         * memlane_many_free. */
+        if (atomic_load_explicit(&memlane_descriptor_of(lane, end)->state, memory_order_seq_cst) !=
+            memlane_state(end, MEMLANE_STATE_FREE))
+            break;
+    if (end != head)
+        /* sync: lane.head. release: who reads it sees the FREE states before it. A CAS: one that was taken for dead
+         * must not move it back under its heir. Failure relaxed: nothing of ours was done. */
+        atomic_compare_exchange_strong_explicit(&lane->control->head, &head, end, memory_order_release,
+                                                memory_order_relaxed);
+}
+
 /* Look at `head` again, after what was seen of it left no room.
  * Callers: the producer. Progress: wait-free. Ordering: acquire and more, see below.
  * Returns: MEMLANE_OK; MEMLANE_CORRUPTED. */
 static inline enum memlane_status memlane_producer_refresh(struct memlane_producer *producer) {
     const struct memlane_lane *lane = &producer->lane;
+    if (lane->many)
+        memlane_many_advance(lane);
     for (int look = 0; look < 2; look++) {
         /* sync: lane.head. seq_cst: an acquire, so that the consumer has finished reading the room we are
          * about to use, or we would overwrite a record while it is copied out; and in the total order before
@@ -213,10 +242,16 @@ static inline enum memlane_status memlane_producer_fit_seen(const struct memlane
  * Callers: the producer, after memlane_waiters_announce. Progress: wait-free. Ordering: seq_cst.
  * Returns: true: try again before sleeping. */
 static inline bool memlane_producer_any(const struct memlane_producer *producer) {
+    const struct memlane_lane *lane = &producer->lane;
     /* sync: lane.head. seq_cst: after waiters.count was raised; pairs with the stores of head, which are followed
      * by a full fence where a producer is rung for */
-    return atomic_load_explicit(&producer->lane.control->head, memory_order_seq_cst) != producer->head ||
-           memlane_ring_shutdown(producer->ring);
+    uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_seq_cst);
+    if (head != producer->head || memlane_ring_shutdown(producer->ring))
+        return true;
+    /* sync: descriptor.state (free). seq_cst: the same, where a consumer leaves `head` to us; pairs with
+     * memlane_many_free */
+    return lane->many && atomic_load_explicit(&memlane_descriptor_of(lane, head)->state, memory_order_seq_cst) ==
+                             memlane_state(head, MEMLANE_STATE_FREE);
 }
 
 /* Claim room for one record: its payload may be written to bytes[*offset ...] from now on.

@@ -28,7 +28,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define MEMLANE_MAGIC UINT64_C(0x0a454e414c4d454d) /* "MEMLANE\n", also refuses a swapped byte order */
 #define MEMLANE_LAYOUT_VERSION 0u
 /* Within version 0 any change of this file raises the draft; drafts refuse each other. */
-#define MEMLANE_LAYOUT_DRAFT 1u
+#define MEMLANE_LAYOUT_DRAFT 2u
 #define MEMLANE_FEATURES UINT64_C(0) /* none yet: any bit that is set is unknown and refused */
 
 /* Two lines: the prefetcher of common processors fetches lines in pairs, so words that different
@@ -144,9 +144,11 @@ struct memlane_ring_control {
     _Atomic uint32_t waiters; /* consumers that announced themselves */
     _Atomic uint32_t consumer; /* tag of the one consumer */
     alignas(MEMLANE_LINE_PAIR) struct memlane_doorbell doorbell; /* wakes consumers */
-    alignas(64) unsigned char unused[64];
+    alignas(64) _Atomic uint64_t redelivered; /* records taken out of dead hands, for people */
+    unsigned char unused[56];
 };
 static_assert(sizeof(struct memlane_ring_control) == 256, "layout: see docs/layout.md");
+enum memlane_consumers { MEMLANE_CONSUMERS_ONE = 1, MEMLANE_CONSUMERS_MANY = 2 };
 enum { MEMLANE_SHUTDOWN_DRAIN = 1, MEMLANE_SHUTDOWN_DROP = 2 };
 
 struct memlane_lane_control {

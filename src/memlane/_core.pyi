@@ -329,6 +329,7 @@ class Doorbell:
 
 # ---- ring.pxi ------------------------------------------------------------------------------------
 
+CONSUMERS: Final[dict[str, int]]
 KIND_RING: Final[int]
 KIND_SLOTS: Final[int]
 KIND_COUNTER: Final[int]

@@ -514,7 +514,7 @@ class Region:
         *,
         capacity: int | str | None = None,
         producers: int | None = None,
-        consumers: Literal["one"] | None = None,
+        consumers: Literal["one", "many"] | None = None,
         records: int | None = None,
         wait: Wait = "adaptive",
         timeout: float | None = 10,
@@ -527,7 +527,8 @@ class Region:
             capacity: Bytes of records for each producer, rounded up to pages; reserved when a
                 producer comes.
             producers: How many there can be at a time, 1 to 1,000; 16 unless asked.
-            consumers: "one".
+            consumers: "one": one process at a time gets; "many": any number do, and what one of
+                them had in hand when it died goes to another.
             records: How many records a producer's lane holds at most; capacity / 64 unless asked.
             wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep"
                 never spins.

@@ -36,7 +36,8 @@ class Ring(RingBase, RegionObject):
             to pages.
         producers: How many there can be at a time, 1 to 1,000.
         consumers: "one": one process at a time gets; another one takes over when it has left or
-            died.
+            died. "many": any number of processes compete; each record goes to one of them, and
+            what one had in hand when it died to another.
         records: How many records a producer's lane holds at most, 1 to 2**24; capacity / 64 unless
             asked.
         wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep" never
@@ -55,7 +56,7 @@ class Ring(RingBase, RegionObject):
         capacity: int | str = "1 MiB",
         *,
         producers: int = _PRODUCERS,
-        consumers: Literal["one"] = "one",
+        consumers: Literal["one", "many"] = "one",
         records: int | None = None,
         wait: Wait = "adaptive",
         anonymous: bool = False,
@@ -81,7 +82,7 @@ class Ring(RingBase, RegionObject):
         *,
         capacity: int | str = "1 MiB",
         producers: int = _PRODUCERS,
-        consumers: Literal["one"] = "one",
+        consumers: Literal["one", "many"] = "one",
         records: int | None = None,
         permissions: int = 0o600,
         wait: Wait = "adaptive",
@@ -128,7 +129,7 @@ class Ring(RingBase, RegionObject):
         *,
         capacity: int | str = "1 MiB",
         producers: int = _PRODUCERS,
-        consumers: Literal["one"] = "one",
+        consumers: Literal["one", "many"] = "one",
         records: int | None = None,
         permissions: int = 0o600,
         owner: int | None = None,
@@ -168,7 +169,7 @@ class Ring(RingBase, RegionObject):
         *,
         capacity: int | str | None,
         producers: int | None,
-        consumers: Literal["one"] | None,
+        consumers: Literal["one", "many"] | None,
         records: int | None,
         wait: Wait,
         timeout: float | None,
@@ -186,10 +187,13 @@ class Ring(RingBase, RegionObject):
                 return cls._of(region, entry, wait)
         asked = {
             "capacity": None if capacity is None else geometry[1],
-            "producers": None if producers is None else producers,
-            "records": None if records is None else records,
+            "producers": producers,
+            "records": records,
+            "consumers": consumers,
         }
-        found = {"producers": entry[4][0], "capacity": entry[4][1], "records": entry[4][2]}
+        numbers = dict(zip(("producers", "capacity", "records"), entry[4], strict=False))
+        kinds = {number: kind for kind, number in _core.CONSUMERS.items()}
+        found = {**numbers, "consumers": kinds.get(entry[4][3])}
         for what, value in asked.items():
             if value is not None and value != found[what]:
                 raise LayoutError(
@@ -278,15 +282,12 @@ def _geometry(
         )
     nbytes = -(-nbytes // page) * page
     lanes = _arguments.positive(producers, "producers", 1000)
-    if consumers != "one":
-        raise ValueError(
-            f"consumers must be 'one', got {consumers!r}; several consumers come with a later "
-            "version"
-        )
+    if consumers not in _core.CONSUMERS:
+        raise ValueError(f"consumers must be 'one' or 'many', got {consumers!r}")
     most = 1 << 24
     count = (
         min(nbytes // 64, most)
         if records is None
         else _arguments.positive(records, "records", most)
     )
-    return lanes, nbytes, count, 1
+    return lanes, nbytes, count, _core.CONSUMERS[consumers]

@@ -42,6 +42,7 @@ BENCH struct bench bench_new_at(uint64_t capacity, uint64_t records, uint64_t s)
     bench.lane.mask = descriptors - 1;
     atomic_store(&bench.lane.control->head, s);
     atomic_store(&bench.lane.control->tail, s);
+    atomic_store(&bench.lane.control->taken, s);
     bench.producer.lane = bench.lane;
     bench.producer.ring = bench.ring;
     bench.consumer.lane = bench.lane;

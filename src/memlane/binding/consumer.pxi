@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The consumer of a ring in this process, and the records it has on loan."""
+"""What gets from a ring in this process, and the records it has on loan."""
 
 cdef enum:
     TAKE_ONE
@@ -7,20 +7,28 @@ cdef enum:
     TAKE_LOAN
     TAKE_INTO
 
+cdef enum:
+    END_LATER         # a commit was faster than the close: look again
+    END_OF_OTHERS     # nothing will follow, but others have records in hand
+    END_NOW
 
-@cython.final
+
 cdef class ConsumerRole:
-    """The consumer of a ring in this process; all its handles and threads share it."""
+    """
+    What gets from a ring in this process; all its handles and threads share it.
+
+    How a record is looked for, taken and given back is that of OneConsumer or ManyConsumers; here is what does
+    not depend on it: waiting, the end, and what a caller gets of it.
+    """
 
     cdef RingState ring
-    cdef memlane_consumer *lanes
-    cdef unsigned char *known         # 0: maybe never leased, 1: leased, 2: closed
-    cdef memlane_mutex mutex          # guards `lanes`
+    cdef unsigned char *known         # a lane each. 0: maybe never leased, 1: leased, 2: closed
     cdef uint64_t epoch
     cdef uint32_t tag
     cdef uint32_t current             # the lane to look at first
     cdef int64_t loans
     cdef bint departing               # to be given back when the loans are gone
+    cdef bint ending                  # every lane is closed, and we wait for what others have in hand
     cdef dict preparing
     cdef Spinning spinning
     cdef int64_t handles
@@ -30,76 +38,100 @@ cdef class ConsumerRole:
         self.epoch = EPOCH_CLOSED
         self.preparing = {}
         self.spinning = Spinning()
-        self.lanes = <memlane_consumer *>PyMem_Calloc(ring.shape.lanes, sizeof(memlane_consumer))
         self.known = <unsigned char *>PyMem_Calloc(ring.shape.lanes, 1)
-        if self.lanes == NULL or self.known == NULL:
+        if self.known == NULL:
             raise MemoryError()
 
     def __dealloc__(self):
-        PyMem_Free(self.lanes)
         PyMem_Free(self.known)
 
     def __del__(self):
         if not finalizing():
             self.depart()
 
+    # ---- what the two kinds do in their own way -----------------------------------------------------
+
+    cdef int take_role(self) except -1:
+        """Become a consumer, with a private state for each lane. Raises RoleTakenError naming the holder."""
+        raise NotImplementedError()
+
+    cdef void depart(self) noexcept:
+        """Give the role back; loans keep it until the last one is gone."""
+
+    cdef int find(self, memlane_found *found) except -2:
+        """The first lane with a record to be had, from the one after the last served; -1: none has."""
+        raise NotImplementedError()
+
+    cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, memlane_extent *extents) noexcept:
+        """Extents of up to *most* records, the one that was found and those behind it."""
+        return 0
+
+    cdef Py_ssize_t copy_out(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
+                             char **to) except -1:
+        """Take, copy and free up to `count` records that were found; how many: 0 if another one was faster."""
+        raise NotImplementedError()
+
+    cdef bint lend(self, uint32_t lane, memlane_found *found) except -1:
+        """Take the record that was found, and leave it where it is; False: another one was faster."""
+        raise NotImplementedError()
+
+    cdef int take_back(self, uint32_t lane, uint64_t s) except -1:
+        """Free a record that was lent, in any order, from any thread."""
+        raise NotImplementedError()
+
+    cdef bint any_in(self, uint32_t lane) noexcept nogil:
+        """The second look at a leased lane."""
+        return False
+
+    cdef bint overlooked_in(self, uint32_t lane) noexcept nogil:
+        """Whether the hints of a leased lane contradict its states."""
+        return False
+
+    cdef memlane_status close_lane(self, uint32_t lane, bint drop) noexcept nogil:
+        """Close a leased lane behind its last record."""
+        return MEMLANE_CLOSED
+
+    cdef bint is_drained(self) noexcept nogil:
+        """Whether nobody has a record in hand that may still come back."""
+        return True
+
     # ---- the role -----------------------------------------------------------------------------------
 
+    @cython.final
     cdef int prepare(self, Endpoint handle) except -1:
-        """See that this process is the consumer, in this epoch. Raises RoleTakenError naming the holder."""
+        """See that this process is a consumer, in this epoch."""
         handle.check()
         self.ring.membership._check_open()
         if not memlane_fork_is(self.epoch):
             with epoch_lock(self.preparing):
                 if not memlane_fork_is(self.epoch):
-                    self._take_role()
+                    self.tag = self.ring.membership.own_tag()
+                    # It may be done: by a handler that ran while this process joined.
+                    if not memlane_fork_is(self.epoch):
+                        self.take_role()
+                        memset(self.known, 0, self.ring.shape.lanes)
+                        self.loans = 0
+                        self.ending = False
+                        self.epoch = memlane_fork_epoch()
         self.departing = False
         if not handle.receives:
             handle.receives = True
             self.handles += 1
         return 0
 
-    cdef int _take_role(self) except -1:
-        cdef uint32_t found, lane
-        cdef int alive
-        self.tag = self.ring.membership.own_tag()
-        if memlane_fork_is(self.epoch):
-            return 0  # done meanwhile, by a handler that ran while this process joined
-        while True:
-            found = memlane_role_owner(&self.ring.control.consumer)
-            if found != 0:
-                alive = self.ring.membership.verdict(found)
-                if alive == UNKNOWN:
-                    self.ring.refuse(MEMLANE_LOST, 0)
-                if alive == ALIVE:
-                    pid = self.ring.membership.pid_of(found)
-                    raise RoleTakenError(f"{self.ring.name} already has a consumer (pid {pid}, alive); close it there first",
-                                         role="consumer", pids=(pid,))
-            if memlane_role_take(&self.ring.control.consumer, found, self.tag):
-                break
-        for lane in range(self.ring.shape.lanes):
-            self.ring.lane_at(lane, &self.lanes[lane].lane)
-            memlane_consumer_start(&self.lanes[lane])
-            self.known[lane] = 0
-        self.loans = 0
-        self.departing = False
-        memlane_mutex_reset(&self.mutex)
-        self.epoch = memlane_fork_epoch()
+    @cython.final
+    cdef int loan_ended(self) except -1:
+        cdef bint last
+        with cython.critical_section(self):
+            self.loans -= 1
+            last = self.loans == 0 and self.departing
+        if last:
+            self.depart()
         return 0
-
-    cdef void depart(self) noexcept:
-        """Give the role back; loans keep it until the last one is gone."""
-        if not memlane_fork_is(self.epoch) or self.ring.membership.closed:
-            return
-        memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
-        self.departing = True
-        if self.loans == 0:
-            self.epoch = EPOCH_CLOSED
-            memlane_role_give(&self.ring.control.consumer, self.tag)
-        memlane_mutex_unlock(&self.mutex)
 
     # ---- looking and taking ---------------------------------------------------------------------------
 
+    @cython.final
     cdef inline bint is_leased(self, uint32_t lane) noexcept nogil:
         """Whether the memory of a lane may be touched."""
         if self.known[lane]:
@@ -109,117 +141,53 @@ cdef class ConsumerRole:
         self.known[lane] = 1
         return True
 
-    cdef inline int find(self, uint64_t *s, memlane_extent *extent) except -2:
-        """The first lane with a record, from the one after the last served; -1: none has."""
+    @cython.final
+    cdef inline uint32_t lanes_to_walk(self) noexcept nogil:
+        """
+        How many lanes to look at; 0 where all is dropped. At the end all lanes count: a `leased` that is too
+        small must not hide what close_lanes waits for.
+        """
         cdef uint32_t leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
-        cdef uint32_t lane = self.current, turn
-        cdef memlane_status status
         cdef uint32_t shutdown = memlane_ring_shutdown(self.ring.control)
-        if shutdown == MEMLANE_SHUTDOWN_DROP:
-            return -1
-        if shutdown:
-            # At the end all lanes count: a `leased` that is too small must not hide what close_lanes waits for.
-            leased = self.ring.shape.lanes
-        for turn in range(leased):
-            if lane >= leased:
-                lane = 0
-            if self.is_leased(lane):
-                status = memlane_consumer_peek(&self.lanes[lane], s, extent)
-                if status == MEMLANE_BUSY:
-                    memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
-                    memlane_consumer_skip(&self.lanes[lane])
-                    memlane_mutex_unlock(&self.mutex)
-                    status = memlane_consumer_peek(&self.lanes[lane], s, extent)
-                if status == MEMLANE_OK:
-                    return lane
-                if status == MEMLANE_CORRUPTED:
-                    self.ring.refuse(status, 0)
-            lane += 1
-        return -1
+        if shutdown == 0:
+            return leased
+        return 0 if shutdown == MEMLANE_SHUTDOWN_DROP else <uint32_t>self.ring.shape.lanes
 
-    cdef inline memlane_status copy_out(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
-                                        char **to) except? MEMLANE_CORRUPTED:
-        """
-        Copy `count` records that were seen from s on, and free them, in one step under the mutex.
-        MEMLANE_BUSY: another thread took them meanwhile.
-        """
-        cdef memlane_status status
-        cdef bint crossed = False
-        cdef uint64_t total = 0, pinned = 0
-        cdef size_t i
-        for i in range(count):
-            total += memlane_occupied(extents[i].nbytes)
-        if total < COPY_WITH_GIL_NBYTES and memlane_mutex_try(&self.mutex):
-            status = self.locked_copy(lane, s, extents, count, total, to, &crossed)
-            memlane_mutex_unlock(&self.mutex)
-        else:
-            # Pinned: while we have no GIL, another thread may close the ring.
-            pinned = self.ring.membership.pin()
-            with nogil:
-                memlane_mutex_lock(&self.mutex)
-                status = self.locked_copy(lane, s, extents, count, total, to, &crossed)
-                memlane_mutex_unlock(&self.mutex)
-        try:
-            if crossed and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
-                self.ring.wake_producer(lane, 1)
-        finally:
-            if pinned:
-                self.ring.membership.unpin(pinned)
-        if status == MEMLANE_LOST and not self.departing:
-            self.ring.refuse(status, 0)
-        return status
-
-    cdef inline memlane_status locked_copy(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
-                                           uint64_t total, char **to, bint *crossed) noexcept nogil:
-        cdef memlane_consumer *consumer = &self.lanes[lane]
-        cdef memlane_extent again
-        cdef uint64_t now
-        cdef size_t i
-        if not memlane_fork_is(self.epoch):
-            return MEMLANE_BUSY
-        if memlane_consumer_peek(consumer, &now, &again) != MEMLANE_OK or now != s or again.nbytes != extents[0].nbytes:
-            return MEMLANE_BUSY
-        for i in range(count):
-            memcpy(to[i], consumer.lane.bytes + extents[i].offset, extents[i].nbytes)
-        if not memlane_role_held(&self.ring.control.consumer, self.tag):
-            return MEMLANE_LOST
-        crossed[0] = memlane_consumer_finish(consumer, count, total)
-        return MEMLANE_OK
-
+    @cython.final
     cdef object take(self):
         """One record as new bytes, or None if there is none now."""
-        cdef memlane_extent extent
-        cdef uint64_t s
+        cdef memlane_found found
         cdef int lane
         cdef char *to
         while True:
-            lane = self.find(&s, &extent)
+            lane = self.find(&found)
             if lane < 0:
                 return None
-            record = PyBytes_FromStringAndSize(NULL, extent.nbytes)
+            record = PyBytes_FromStringAndSize(NULL, found.extent.nbytes)
             to = PyBytes_AS_STRING(record)
-            if self.copy_out(lane, s, &extent, 1, &to) == MEMLANE_OK:
+            if self.copy_out(lane, &found, &found.extent, 1, &to):
                 self.current = lane + 1
                 return record
             if not memlane_fork_is(self.epoch):
                 return None
+            PyErr_CheckSignals()
 
+    @cython.final
     cdef list take_many(self, Py_ssize_t most):
         """Up to *most* records, of all lanes that have some; an empty list if there is none now."""
         cdef memlane_extent extents[STEP_RECORDS]
         cdef char *to[STEP_RECORDS]
-        cdef memlane_status status
-        cdef uint64_t s
+        cdef memlane_found found
         cdef size_t count, i
+        cdef Py_ssize_t done
         cdef int lane
-        cdef list found = [], step
-        while len(found) < most:
+        cdef list taken = [], step
+        while len(taken) < most:
             try:
-                lane = self.find(&s, &extents[0])
+                lane = self.find(&found)
                 if lane < 0:
                     break
-                count = memlane_consumer_peek_many(
-                    &self.lanes[lane], min(most - len(found), <Py_ssize_t>STEP_RECORDS), &s, extents, &status)
+                count = self.find_more(lane, &found, min(most - len(taken), <Py_ssize_t>STEP_RECORDS), extents)
                 if count == 0:
                     continue
                 step = PyList_New(count)
@@ -228,66 +196,72 @@ cdef class ConsumerRole:
                     Py_INCREF(record)
                     PyList_SET_ITEM(step, i, record)
                     to[i] = PyBytes_AS_STRING(record)
-                status = self.copy_out(lane, s, extents, count, to)
+                done = self.copy_out(lane, &found, extents, count, to)
+                if done == 0:
+                    PyErr_CheckSignals()
             except Exception:
                 # What was taken is handed out; what is wrong will still be wrong at the next call.
-                if found:
+                if taken:
                     break
                 raise
-            if status == MEMLANE_OK:
+            if done:
                 self.current = lane + 1
-                if found:
-                    found += step
+                if <size_t>done < count:
+                    del step[done:]
+                if taken:
+                    taken += step
                 else:
-                    found = step
+                    taken = step
             elif not memlane_fork_is(self.epoch):
                 break
-        return found
+        return taken
 
+    @cython.final
     cdef Py_ssize_t take_into(self, Py_buffer *view) except -2:
         """Copy one record into a buffer; its length, or -1 if there is none now."""
-        cdef memlane_extent extent
-        cdef uint64_t s
+        cdef memlane_found found
         cdef int lane
         while True:
-            lane = self.find(&s, &extent)
+            lane = self.find(&found)
             if lane < 0:
                 return -1
-            if extent.nbytes > <uint64_t>view.len:
-                raise ValueError(f"the next record of {self.ring.name} has {extent.nbytes} bytes, the buffer {view.len}; "
-                                 "it stays in the ring: pass a larger buffer")
-            if self.copy_out(lane, s, &extent, 1, <char **>&view.buf) == MEMLANE_OK:
+            if found.extent.nbytes > <uint64_t>view.len:
+                raise ValueError(f"the next record of {self.ring.name} has {found.extent.nbytes} bytes, the buffer "
+                                 f"{view.len}; it stays in the ring: pass a larger buffer")
+            if self.copy_out(lane, &found, &found.extent, 1, <char **>&view.buf):
                 self.current = lane + 1
-                return extent.nbytes
+                return found.extent.nbytes
             if not memlane_fork_is(self.epoch):
                 return -1
+            PyErr_CheckSignals()
 
+    @cython.final
     cdef Record take_loan(self):
         """One record as a loan, or None if there is none now."""
-        cdef memlane_extent extent, again
-        cdef uint64_t s, now
+        cdef memlane_found found
         cdef int lane
-        cdef bint taken
+        cdef bint redelivered
         cdef Record record = Record.__new__(Record)
         while True:
-            lane = self.find(&s, &extent)
+            lane = self.find(&found)
             if lane < 0:
                 return None
-            taken = False
-            memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
-            if (memlane_fork_is(self.epoch)
-                    and memlane_consumer_peek(&self.lanes[lane], &now, &again) == MEMLANE_OK and now == s):
-                memlane_consumer_borrow(&self.lanes[lane])
-                self.loans += 1
-                taken = True
-            memlane_mutex_unlock(&self.mutex)
-            if taken:
+            redelivered = self.is_redelivered(&found)
+            if self.lend(lane, &found):
                 self.current = lane + 1
-                record.begin(self, lane, s, &again)
+                record.begin(self, lane, &found, redelivered)
                 return record
             if not memlane_fork_is(self.epoch):
                 return None
+            PyErr_CheckSignals()
 
+    @cython.final
+    cdef inline bint is_redelivered(self, const memlane_found *found) noexcept nogil:
+        """Whether a record that was found was in the hand of one who has died."""
+        return (self.ring.many and memlane_state_kind(found.state) == MEMLANE_STATE_TAKEN
+                and memlane_state_tag(found.state) != 0)
+
+    @cython.final
     cdef object take_as(self, int how, Py_ssize_t most, Py_buffer *view):
         cdef Py_ssize_t nbytes
         if how == TAKE_ONE:
@@ -301,6 +275,7 @@ cdef class ConsumerRole:
 
     # ---- getting --------------------------------------------------------------------------------------
 
+    @cython.final
     cdef object get(self, Endpoint handle, object timeout, bint require_peer):
         if handle.receives and memlane_fork_is(self.epoch):
             check_timeout(timeout)
@@ -309,6 +284,7 @@ cdef class ConsumerRole:
                 return record
         return self.extract(handle, TAKE_ONE, 1, NULL, deadline_of(timeout), require_peer)
 
+    @cython.final
     cdef object extract(self, Endpoint handle, int how, Py_ssize_t most, Py_buffer *view, uint64_t deadline,
                         bint require_peer):
         """Take in one of four ways, waiting until the deadline."""
@@ -316,6 +292,7 @@ cdef class ConsumerRole:
         cdef Membership membership = ring.membership
         cdef Sleep sleep = None
         cdef bint found
+        cdef int end
         cdef uint64_t pinned, began
         handle.check()
         pinned = membership.pin()
@@ -330,11 +307,14 @@ cdef class ConsumerRole:
                     return record
                 self.wake_producers()
                 if memlane_ring_shutdown(ring.control):
-                    if self.close_lanes():
+                    end = self.close_lanes()
+                    if end == END_NOW:
+                        ring.wake_consumers(POSTS_MAX)
                         ring.refuse(MEMLANE_CLOSED, 0)
-                    PyErr_CheckSignals()
-                    continue
-                if require_peer and self.peers_are_gone() and not self.any_record():
+                    if end == END_LATER:
+                        PyErr_CheckSignals()
+                        continue
+                elif require_peer and self.peers_are_gone() and not self.any_record():
                     raise PeerGoneError(f"all producers of {ring.name} have died or left, and it is drained")
                 if sleep is None:
                     sleep = Sleep()
@@ -362,14 +342,18 @@ cdef class ConsumerRole:
         finally:
             membership.unpin(pinned)
 
+    @cython.final
     cdef bint any_record(self) noexcept nogil:
         """The second look: is there anything that a waiting get would act on?"""
         cdef uint32_t lane
+        if self.ending:
+            return self.is_drained()
         for lane in range(memlane_ring_leased(self.ring.control, self.ring.shape.lanes)):
-            if self.is_leased(lane) and self.known[lane] != 2 and memlane_consumer_any(&self.lanes[lane]):
+            if self.is_leased(lane) and self.known[lane] != 2 and self.any_in(lane):
                 return True
         return memlane_ring_shutdown(self.ring.control) != 0
 
+    @cython.final
     cdef bint spin(self, int wait) noexcept nogil:
         cdef uint64_t limit = self.spinning.limit(wait), began
         cdef int looks
@@ -385,6 +369,7 @@ cdef class ConsumerRole:
             if not self.spinning.goes_on(began, limit):
                 return False
 
+    @cython.final
     cdef int wake_producers(self) except -1:
         """Nothing fresh: whoever waits for room has it, however little was freed since it was last rung for."""
         cdef uint32_t lane
@@ -393,8 +378,9 @@ cdef class ConsumerRole:
                 self.ring.wake_producer(lane, 1)
         return 0
 
-    cdef bint close_lanes(self) except -1:
-        """Bring a ring that is shut down to its end; False: a commit was faster, or others took part."""
+    @cython.final
+    cdef int close_lanes(self) except -1:
+        """Bring a ring that is shut down to its end; END_*."""
         cdef memlane_status status
         cdef uint32_t lane
         cdef bint drop = memlane_ring_shutdown(self.ring.control) == MEMLANE_SHUTDOWN_DROP
@@ -412,15 +398,16 @@ cdef class ConsumerRole:
                 self.known[lane] = 2
                 continue
             with nogil:
-                memlane_mutex_lock(&self.mutex)
-                if drop:
-                    memlane_consumer_drop(&self.lanes[lane])
-                status = memlane_consumer_close(&self.lanes[lane])
-                memlane_mutex_unlock(&self.mutex)
+                status = self.close_lane(lane, drop)
             if status != MEMLANE_CLOSED:
                 all_closed = False
-        return all_closed
+        if not all_closed:
+            return END_LATER
+        # Who holds a loan does not wait for those of others: they might wait for it.
+        self.ending = not drop and self.loans == 0
+        return END_OF_OTHERS if self.ending and not self.is_drained() else END_NOW
 
+    @cython.final
     cdef bint peers_are_gone(self) except -1:
         """Whether there were producers and every one of them has left or is proven dead."""
         cdef uint32_t lane, owner, leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
@@ -431,12 +418,12 @@ cdef class ConsumerRole:
                 return False
         return leased > 0
 
+    @cython.final
     cdef int check_sound(self) except -1:
         """Look twice for what cannot be, before sleeping on it."""
         cdef uint32_t lane
         for lane in range(memlane_ring_leased(self.ring.control, self.ring.shape.lanes)):
-            if (self.is_leased(lane) and memlane_consumer_overlooked(&self.lanes[lane])
-                    and memlane_consumer_overlooked(&self.lanes[lane])):
+            if self.is_leased(lane) and self.overlooked_in(lane) and self.overlooked_in(lane):
                 self.ring.refuse(MEMLANE_CORRUPTED, 0)
         return 0
 
@@ -451,13 +438,15 @@ cdef class Record:
     process dies, another consumer gets it.
 
     Attributes:
-        redelivered: Whether an earlier consumer had it in hand and died.
+        redelivered: Whether another consumer had it in hand and died, and so may have made use of it. Known with
+            consumers="many" only: of one consumer nobody can tell what it had in hand, and this is False.
     """
 
     cdef ConsumerRole role
     cdef uint32_t lane
     cdef uint64_t s
     cdef memlane_extent extent
+    cdef unsigned char *address
     cdef Py_ssize_t exports
     cdef bint is_open                 # not released
     cdef bint is_held                 # the ring keeps it for us
@@ -467,8 +456,11 @@ cdef class Record:
     def __init__(self):
         raise TypeError("a Record is made by borrow(), not by calling the class")
 
-    cdef void begin(self, ConsumerRole role, uint32_t lane, uint64_t s, const memlane_extent *extent) noexcept:
-        self.role, self.lane, self.s, self.extent = role, lane, s, extent[0]
+    cdef void begin(self, ConsumerRole role, uint32_t lane, const memlane_found *found, bint redelivered) noexcept:
+        cdef memlane_lane view
+        role.ring.lane_at(lane, &view)
+        self.role, self.lane, self.s, self.extent, self.redelivered = role, lane, found.s, found.extent, redelivered
+        self.address = view.bytes + found.extent.offset
         self.pinned = role.ring.membership.pin_loan()
         self.is_open = self.is_held = True
 
@@ -479,21 +471,15 @@ cdef class Record:
 
     cdef int end(self) except -1:
         cdef ConsumerRole role = self.role
-        cdef bint last
         if not self.is_held:
             return 0
         self.is_held = False
         # A forked child has a copy of the parent's loan, which is not its to release.
         if memlane_fork_is(self.pinned):
-            if memlane_role_held(&role.ring.control.consumer, role.tag):
-                memlane_consumer_release(&role.lanes[self.lane], self.s)
-                if memlane_waiters_any(&role.lanes[self.lane].lane.control.waiters):
-                    role.ring.wake_producer(self.lane, 1)
-            with cython.critical_section(role):
-                role.loans -= 1
-                last = role.loans == 0 and role.departing
-            if last:
-                role.depart()
+            try:
+                role.take_back(self.lane, self.s)
+            finally:
+                role.loan_ended()
         role.ring.membership.unpin_loan(self.pinned)
         return 0
 
@@ -505,8 +491,7 @@ cdef class Record:
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         self.check()
-        PyBuffer_FillInfo(view, self, self.role.lanes[self.lane].lane.bytes + self.extent.offset, self.extent.nbytes, 1,
-                          flags)
+        PyBuffer_FillInfo(view, self, self.address, self.extent.nbytes, 1, flags)
         self.exports += 1
 
     def __releasebuffer__(self, Py_buffer *view):

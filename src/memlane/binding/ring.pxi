@@ -4,7 +4,8 @@ Rings: what this process knows of one, and what all its handles have.
 
 RingState      here: one for all handles of this process
 ProducerRole   producer.pxi: one lease of a lane, shared by the threads of this process; Room, its claim
-ConsumerRole   consumer.pxi: the ring's consumer, shared by all handles of this process; Record, its loan
+ConsumerRole   consumer.pxi: what gets from the ring, shared by all handles of this process; Record, its loan
+OneConsumer, ManyConsumers   consumer_one.pxi, consumer_many.pxi: how it takes records
 RingBase, Producer, Consumer   handles.pxi: they refuse when closed, and lead to a role
 
 A call tries once on the fast path; only when it must wait, or something has changed (a fork, a first use),
@@ -37,6 +38,8 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_OWNER_CLOSED
         MEMLANE_SHUTDOWN_DRAIN
         MEMLANE_SHUTDOWN_DROP
+        MEMLANE_CONSUMERS_ONE
+        MEMLANE_CONSUMERS_MANY
 
 cdef extern from "core/region.h" nogil:
     struct memlane_ring_shape:
@@ -49,6 +52,7 @@ cdef extern from "core/lane.h" nogil:
         memlane_descriptor *descriptors
         unsigned char *bytes
         uint64_t capacity, records, mask
+        bint many
     struct memlane_producer:
         memlane_lane lane
         memlane_ring_control *ring
@@ -63,7 +67,7 @@ cdef extern from "core/lane.h" nogil:
     uint64_t memlane_occupied(uint64_t nbytes)
     uint64_t memlane_max_record(const memlane_lane *lane)
     uint64_t memlane_lane_length(const memlane_lane *lane)
-    uint64_t memlane_lane_head(const memlane_lane *lane)
+    uint64_t memlane_lane_got(const memlane_lane *lane)
     uint64_t memlane_lane_tail(const memlane_lane *lane)
     uint32_t memlane_lane_owner(const memlane_lane_control *control)
     bint memlane_lane_lease(memlane_lane_control *control, uint32_t found, uint32_t tag)
@@ -96,6 +100,35 @@ cdef extern from "core/lane.h" nogil:
     bint memlane_consumer_any(const memlane_consumer *consumer)
     memlane_status memlane_consumer_close(memlane_consumer *consumer)
     void memlane_consumer_drop(memlane_consumer *consumer)
+
+cdef extern from "core/lane_many.h" nogil:
+    enum memlane_state:
+        MEMLANE_STATE_TAKEN
+    struct memlane_many:
+        memlane_lane lane
+    struct memlane_found:
+        uint64_t s, state
+        memlane_extent extent
+    memlane_state memlane_state_kind(uint64_t state)
+    uint32_t memlane_state_tag(uint64_t state)
+    memlane_status memlane_extent_of(const memlane_lane *lane, uint64_t s, memlane_extent *extent)
+    void memlane_many_start(memlane_many *many)
+    memlane_status memlane_many_look(const memlane_many *many, memlane_found *found)
+    size_t memlane_many_look_on(const memlane_many *many, const memlane_found *first, size_t most, memlane_extent *extents)
+    bint memlane_many_claim(const memlane_lane *lane, memlane_found *found, uint32_t tag)
+    size_t memlane_many_take(const memlane_lane *lane, uint64_t first, size_t count, uint32_t tag)
+    void memlane_many_count_redelivered(memlane_ring_control *control)
+    uint64_t memlane_many_redelivered(const memlane_ring_control *control)
+    bint memlane_many_free(const memlane_lane *lane, uint64_t s, uint32_t tag)
+    bint memlane_many_hand_back(const memlane_lane *lane, uint64_t s, uint32_t tag)
+    bint memlane_many_crosses(const memlane_lane *lane, uint64_t s, const memlane_extent *extent)
+    uint64_t memlane_many_settle(memlane_many *many, uint64_t taken)
+    bint memlane_many_held(const memlane_many *many, uint64_t s, uint64_t end, memlane_found *found)
+    uint64_t memlane_many_taken(const memlane_lane *lane)
+    bint memlane_many_any(const memlane_many *many)
+    bint memlane_many_overlooked(const memlane_many *many)
+    memlane_status memlane_many_close(const memlane_many *many)
+    void memlane_many_drop(const memlane_many *many, uint32_t tag)
 
 cdef extern from "core/words.h" nogil:
     void memlane_cpu_relax()
@@ -142,6 +175,7 @@ def ring_shape(uint64_t lanes, uint64_t capacity, uint64_t records):
     return shape.nbytes, shape.data_offset, shape.data_nbytes
 
 
+CONSUMERS = {"one": MEMLANE_CONSUMERS_ONE, "many": MEMLANE_CONSUMERS_MANY}
 KIND_RING, KIND_SLOTS, KIND_COUNTER = MEMLANE_KIND_RING, MEMLANE_KIND_SLOTS, MEMLANE_KIND_COUNTER
 
 
@@ -221,6 +255,7 @@ cdef class RingState:
     cdef memlane_ring_control *control
     cdef unsigned char *address
     cdef uint64_t offset
+    cdef bint many                    # consumers
     cdef str name
     cdef ProducerRole sending         # the one behind Ring.put
     cdef ConsumerRole receiving
@@ -240,14 +275,16 @@ cdef class RingState:
         cdef RingState state = RingState.__new__(RingState)
         name, kind, state.offset, nbytes, geometry, _ = entry
         state.name = f"ring {name!r} of {membership.name}"
-        if not memlane_ring_lay_out(&state.shape, geometry[0], geometry[1], geometry[2]) or state.shape.nbytes != nbytes:
+        if (not memlane_ring_lay_out(&state.shape, geometry[0], geometry[1], geometry[2]) or state.shape.nbytes != nbytes
+                or geometry[3] not in (MEMLANE_CONSUMERS_ONE, MEMLANE_CONSUMERS_MANY)):
             raise CorruptedError(f"the geometry of {state.name} contradicts itself; unlink the region and create "
                                  "it again", name=membership.name)
         state.membership = membership
         state.address = membership.mapping.address + state.offset
         state.control = <memlane_ring_control *>state.address
+        state.many = geometry[3] == MEMLANE_CONSUMERS_MANY
         state.sending = ProducerRole.__new__(ProducerRole, state)
-        state.receiving = ConsumerRole.__new__(ConsumerRole, state)
+        state.receiving = ManyConsumers.__new__(ManyConsumers, state) if state.many else OneConsumer.__new__(OneConsumer, state)
         state.doorbell = doorbell_at(membership, &state.control.doorbell, False)
         return state
 
@@ -262,6 +299,7 @@ cdef class RingState:
         view.capacity = self.shape.capacity
         view.records = self.shape.records
         view.mask = self.shape.descriptors - 1
+        view.many = self.many
 
     cdef int wake_consumers(self, uint32_t times) except -1:
         return ring_waiters(self.membership, &self.control.doorbell, self.doorbell, &self.control.waiters, times)
@@ -336,12 +374,13 @@ cdef class RingState:
             lanes.append({
                 "lane": lane, "producer": named,
                 "pid": self.membership.pid_of(owner) if owner > MEMLANE_OWNER_CLOSED else None,
-                "put": memlane_lane_tail(&view), "got": memlane_lane_head(&view),
+                "put": memlane_lane_tail(&view), "got": memlane_lane_got(&view),
                 "records": memlane_lane_length(&view)})
         owner = memlane_role_owner(&self.control.consumer)
         return {
             "capacity": self.shape.capacity, "max_records": self.shape.records, "producers": self.shape.lanes,
-            "records": self.length(), "lanes": lanes,
+            "records": self.length(), "lanes": lanes, "consumers": "many" if self.many else "one",
+            "redelivered": memlane_many_redelivered(self.control),
             "consumer": ("dead", "alive", "unknown")[self.membership.verdict(owner)] if owner else None,
             "consumer_pid": self.membership.pid_of(owner) if owner else None,
             "shutdown": ("no", "drain", "immediate")[memlane_ring_shutdown(self.control)],

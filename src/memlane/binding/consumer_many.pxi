@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""Consumers that compete: each record is taken by one step of src/core/lane_many.h, so no lock stands here."""
+
+
+@cython.final
+cdef class ManyConsumers(ConsumerRole):
+    """This process as one of many consumers. What it takes bears its tag, all its threads' alike."""
+
+    cdef memlane_many *lanes
+    cdef uint64_t next_look_ns        # when the dead are looked for while other lanes are busy
+    cdef uint32_t resume_lane         # where that look goes on, if it could not ask for everybody
+    cdef uint64_t resume
+
+    def __cinit__(self, RingState ring):
+        self.lanes = <memlane_many *>PyMem_Calloc(ring.shape.lanes, sizeof(memlane_many))
+        if self.lanes == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        PyMem_Free(self.lanes)
+
+    cdef int take_role(self) except -1:
+        cdef uint32_t lane
+        for lane in range(self.ring.shape.lanes):
+            self.ring.lane_at(lane, &self.lanes[lane].lane)
+            memlane_many_start(&self.lanes[lane])
+        self.next_look_ns = 0
+        return 0
+
+    cdef void depart(self) noexcept:
+        if not memlane_fork_is(self.epoch) or self.ring.membership.closed:
+            return
+        with cython.critical_section(self):
+            self.departing = True
+            if self.loans == 0:
+                self.epoch = EPOCH_CLOSED
+
+    # ---- looking ------------------------------------------------------------------------------------------
+
+    cdef int find(self, memlane_found *found) except -2:
+        """Fresh records first. Those in dead hands once a slice, and before it is said that there is nothing."""
+        cdef uint32_t leased = self.lanes_to_walk(), lane = self.current, turn
+        cdef memlane_status status
+        cdef memlane_found fresh
+        cdef bint unsettled = False
+        cdef int dead
+        for turn in range(leased):
+            if lane >= leased:
+                lane = 0
+            if self.is_leased(lane):
+                status = memlane_many_look(&self.lanes[lane], found)
+                if status == MEMLANE_OK:
+                    if not unsettled or memlane_monotonic_ns() < self.next_look_ns:
+                        return lane
+                    fresh = found[0]
+                    dead = self.find_in_dead_hand(leased, found)
+                    if dead >= 0:
+                        return dead
+                    found[0] = fresh
+                    return lane
+                if status == MEMLANE_CORRUPTED:
+                    self.ring.refuse(status, 0)
+                if memlane_many_settle(&self.lanes[lane], found.s) != found.s:
+                    unsettled = True
+            lane += 1
+        return self.find_in_dead_hand(leased, found) if unsettled else -1
+
+    cdef int find_in_dead_hand(self, uint32_t leased, memlane_found *found) except -2:
+        """
+        A record whose taker is proven dead, or which was handed back. The kernel is asked about a bounded number
+        of holders; the next look goes on behind them.
+        """
+        cdef uint32_t alive[PROBES_A_SLICE]
+        cdef uint32_t lane = self.resume_lane, turn, tag, probes = 0, i
+        cdef uint64_t s, low, end
+        cdef bint known
+        self.next_look_ns = memlane_monotonic_ns() + SLICE_NS
+        for turn in range(leased + 1):  # the first one twice: its beginning may have been passed over
+            if lane >= leased:
+                lane = 0
+            if self.is_leased(lane):
+                end = memlane_many_taken(&self.lanes[lane].lane)
+                s = low = memlane_many_settle(&self.lanes[lane], end)
+                if turn == 0 and low < self.resume < end:
+                    s = self.resume
+                while memlane_many_held(&self.lanes[lane], s, end, found):
+                    s = found.s + 1
+                    tag = memlane_state_tag(found.state)
+                    known = tag == self.tag
+                    for i in range(probes):
+                        known |= alive[i] == tag
+                    if known:
+                        continue
+                    if tag != 0:
+                        if probes == PROBES_A_SLICE:
+                            self.resume_lane, self.resume = lane, found.s
+                            return -1
+                        if self.ring.membership.verdict(tag) != DEAD:
+                            alive[probes] = tag
+                            probes += 1
+                            continue
+                    if memlane_extent_of(&self.lanes[lane].lane, found.s, &found.extent) == MEMLANE_OK:
+                        self.resume_lane, self.resume = lane, found.s
+                        return lane
+            lane += 1
+        self.resume_lane = self.resume = 0
+        return -1
+
+    cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, memlane_extent *extents) noexcept:
+        if memlane_state_kind(found.state) == MEMLANE_STATE_TAKEN:
+            extents[0] = found.extent
+            return 1
+        return memlane_many_look_on(&self.lanes[lane], found, most, extents)
+
+    # ---- taking -------------------------------------------------------------------------------------------
+
+    cdef inline size_t claim(self, uint32_t lane, memlane_found *found, size_t count) noexcept nogil:
+        """Make up to `count` records ours that were found, or the one in a dead hand; how many are."""
+        cdef bint redelivered = self.is_redelivered(found)
+        if not memlane_fork_is(self.epoch):
+            return 0
+        if memlane_state_kind(found.state) != MEMLANE_STATE_TAKEN:
+            return memlane_many_take(&self.lanes[lane].lane, found.s, count, self.tag)
+        if not memlane_many_claim(&self.lanes[lane].lane, found, self.tag):
+            return 0
+        if redelivered:
+            memlane_many_count_redelivered(self.ring.control)
+        return 1
+
+    cdef Py_ssize_t copy_out(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
+                             char **to) except -1:
+        cdef Py_ssize_t done
+        cdef bint crossed = False
+        cdef uint64_t total = 0, pinned = 0
+        cdef size_t i
+        for i in range(count):
+            total += extents[i].nbytes
+        if total < COPY_WITH_GIL_NBYTES:
+            done = self.claim_and_copy(lane, found, extents, count, to, &crossed)
+        else:
+            # Pinned: while we have no GIL, another thread may close the ring.
+            pinned = self.ring.membership.pin()
+            with nogil:
+                done = self.claim_and_copy(lane, found, extents, count, to, &crossed)
+        try:
+            self.note_freed(lane, crossed)
+        finally:
+            if pinned:
+                self.ring.membership.unpin(pinned)
+        if done < 0:
+            self.ring.refuse(MEMLANE_LOST, 0)
+        return done
+
+    cdef inline Py_ssize_t claim_and_copy(self, uint32_t lane, memlane_found *found, const memlane_extent *extents,
+                                          size_t count, char **to, bint *crossed) noexcept nogil:
+        """How many were copied and freed; -1: none, since we have been taken for dead."""
+        cdef const memlane_lane *view = &self.lanes[lane].lane
+        cdef size_t claimed = self.claim(lane, found, count), copied = 0, freed = 0, i
+        cdef memlane_extent again
+        while copied < claimed:
+            # Only now it cannot change any more, except by one who spoils bytes.
+            if (memlane_extent_of(view, found.s + copied, &again) != MEMLANE_OK
+                    or again.nbytes != extents[copied].nbytes):
+                break
+            memcpy(to[copied], view.bytes + again.offset, again.nbytes)
+            copied += 1
+        while freed < copied:
+            if not memlane_many_free(view, found.s + freed, self.tag):
+                break
+            crossed[0] |= memlane_many_crosses(view, found.s + freed, &extents[freed])
+            freed += 1
+        for i in range(copied, claimed):
+            memlane_many_hand_back(view, found.s + i, self.tag)
+        return -1 if freed == 0 and copied else <Py_ssize_t>freed
+
+    cdef int note_freed(self, uint32_t lane, bint crossed) except -1:
+        """Look for those who wait for room, or for the end."""
+        if crossed and memlane_waiters_any(&self.ring.lane_control(lane).waiters):
+            self.ring.wake_producer(lane, 1)
+        if memlane_ring_shutdown(self.ring.control) and memlane_waiters_any(&self.ring.control.waiters):
+            self.ring.wake_consumers(POSTS_MAX)
+        return 0
+
+    cdef bint lend(self, uint32_t lane, memlane_found *found) except -1:
+        if self.claim(lane, found, 1) == 0:
+            return False
+        if memlane_extent_of(&self.lanes[lane].lane, found.s, &found.extent) != MEMLANE_OK:
+            memlane_many_hand_back(&self.lanes[lane].lane, found.s, self.tag)
+            self.ring.refuse(MEMLANE_CORRUPTED, 0)
+        with cython.critical_section(self):
+            self.loans += 1
+        return True
+
+    cdef int take_back(self, uint32_t lane, uint64_t s) except -1:
+        memlane_many_free(&self.lanes[lane].lane, s, self.tag)
+        return self.note_freed(lane, True)
+
+    # ---- waiting, the end ---------------------------------------------------------------------------------
+
+    cdef bint any_in(self, uint32_t lane) noexcept nogil:
+        return memlane_many_any(&self.lanes[lane])
+
+    cdef bint overlooked_in(self, uint32_t lane) noexcept nogil:
+        return memlane_many_overlooked(&self.lanes[lane])
+
+    cdef memlane_status close_lane(self, uint32_t lane, bint drop) noexcept nogil:
+        if drop:
+            memlane_many_drop(&self.lanes[lane], self.tag)
+        return memlane_many_close(&self.lanes[lane])
+
+    cdef bint is_drained(self) noexcept nogil:
+        cdef uint32_t lane
+        cdef uint64_t end
+        for lane in range(self.ring.shape.lanes):
+            if self.is_leased(lane) and self.known[lane] != 2:
+                end = memlane_many_taken(&self.lanes[lane].lane)
+                if memlane_many_settle(&self.lanes[lane], end) != end:
+                    return False
+        return True

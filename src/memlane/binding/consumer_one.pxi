@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""The one consumer of a ring: it alone moves `head`, and a successor goes on from there."""
+
+
+@cython.final
+cdef class OneConsumer(ConsumerRole):
+    """The role of the consumer, if this process has it."""
+
+    cdef memlane_consumer *lanes
+    cdef memlane_mutex mutex          # guards `lanes` and `departing`
+
+    def __cinit__(self, RingState ring):
+        self.lanes = <memlane_consumer *>PyMem_Calloc(ring.shape.lanes, sizeof(memlane_consumer))
+        if self.lanes == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        PyMem_Free(self.lanes)
+
+    cdef int take_role(self) except -1:
+        cdef uint32_t found, lane
+        cdef int alive
+        while True:
+            found = memlane_role_owner(&self.ring.control.consumer)
+            if found != 0:
+                alive = self.ring.membership.verdict(found)
+                if alive == UNKNOWN:
+                    self.ring.refuse(MEMLANE_LOST, 0)
+                if alive == ALIVE:
+                    pid = self.ring.membership.pid_of(found)
+                    raise RoleTakenError(f"{self.ring.name} already has a consumer (pid {pid}, alive); close it there first, "
+                                         'or create the ring with consumers="many"', role="consumer", pids=(pid,))
+            if memlane_role_take(&self.ring.control.consumer, found, self.tag):
+                break
+        for lane in range(self.ring.shape.lanes):
+            self.ring.lane_at(lane, &self.lanes[lane].lane)
+            memlane_consumer_start(&self.lanes[lane])
+        memlane_mutex_reset(&self.mutex)
+        return 0
+
+    cdef void depart(self) noexcept:
+        if not memlane_fork_is(self.epoch) or self.ring.membership.closed:
+            return
+        memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
+        self.departing = True
+        if self.loans == 0:
+            self.epoch = EPOCH_CLOSED
+            memlane_role_give(&self.ring.control.consumer, self.tag)
+        memlane_mutex_unlock(&self.mutex)
+
+    cdef int find(self, memlane_found *found) except -2:
+        cdef uint32_t leased = self.lanes_to_walk(), lane = self.current, turn
+        cdef memlane_status status
+        for turn in range(leased):
+            if lane >= leased:
+                lane = 0
+            if self.is_leased(lane):
+                status = memlane_consumer_peek(&self.lanes[lane], &found.s, &found.extent)
+                if status == MEMLANE_BUSY:
+                    memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
+                    memlane_consumer_skip(&self.lanes[lane])
+                    memlane_mutex_unlock(&self.mutex)
+                    status = memlane_consumer_peek(&self.lanes[lane], &found.s, &found.extent)
+                if status == MEMLANE_OK:
+                    return lane
+                if status == MEMLANE_CORRUPTED:
+                    self.ring.refuse(status, 0)
+            lane += 1
+        return -1
+
+    cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, memlane_extent *extents) noexcept:
+        cdef memlane_status status
+        cdef uint64_t s
+        cdef size_t count = memlane_consumer_peek_many(&self.lanes[lane], most, &s, extents, &status)
+        return count if s == found.s else 0
+
+    cdef Py_ssize_t copy_out(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
+                             char **to) except -1:
+        """All of them or none, in one step under the mutex."""
+        cdef memlane_status status
+        cdef bint crossed = False
+        cdef uint64_t total = 0, pinned = 0
+        cdef size_t i
+        for i in range(count):
+            total += memlane_occupied(extents[i].nbytes)
+        if total < COPY_WITH_GIL_NBYTES and memlane_mutex_try(&self.mutex):
+            status = self.locked_copy(lane, found.s, extents, count, total, to, &crossed)
+            memlane_mutex_unlock(&self.mutex)
+        else:
+            # Pinned: while we have no GIL, another thread may close the ring.
+            pinned = self.ring.membership.pin()
+            with nogil:
+                memlane_mutex_lock(&self.mutex)
+                status = self.locked_copy(lane, found.s, extents, count, total, to, &crossed)
+                memlane_mutex_unlock(&self.mutex)
+        try:
+            if crossed and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
+                self.ring.wake_producer(lane, 1)
+        finally:
+            if pinned:
+                self.ring.membership.unpin(pinned)
+        if status == MEMLANE_LOST and not self.departing:
+            self.ring.refuse(status, 0)
+        return count if status == MEMLANE_OK else 0
+
+    cdef inline memlane_status locked_copy(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
+                                           uint64_t total, char **to, bint *crossed) noexcept nogil:
+        cdef memlane_consumer *consumer = &self.lanes[lane]
+        cdef memlane_extent again
+        cdef uint64_t now
+        cdef size_t i
+        if not memlane_fork_is(self.epoch):
+            return MEMLANE_BUSY
+        if memlane_consumer_peek(consumer, &now, &again) != MEMLANE_OK or now != s or again.nbytes != extents[0].nbytes:
+            return MEMLANE_BUSY
+        for i in range(count):
+            memcpy(to[i], consumer.lane.bytes + extents[i].offset, extents[i].nbytes)
+        if not memlane_role_held(&self.ring.control.consumer, self.tag):
+            return MEMLANE_LOST
+        crossed[0] = memlane_consumer_finish(consumer, count, total)
+        return MEMLANE_OK
+
+    cdef bint lend(self, uint32_t lane, memlane_found *found) except -1:
+        cdef uint64_t now
+        cdef bint taken = False
+        memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
+        if (memlane_fork_is(self.epoch) and memlane_consumer_peek(&self.lanes[lane], &now, &found.extent) == MEMLANE_OK
+                and now == found.s):
+            memlane_consumer_borrow(&self.lanes[lane])
+            self.loans += 1
+            taken = True
+        memlane_mutex_unlock(&self.mutex)
+        return taken
+
+    cdef int take_back(self, uint32_t lane, uint64_t s) except -1:
+        if memlane_role_held(&self.ring.control.consumer, self.tag):
+            memlane_consumer_release(&self.lanes[lane], s)
+            if memlane_waiters_any(&self.lanes[lane].lane.control.waiters):
+                self.ring.wake_producer(lane, 1)
+        return 0
+
+    cdef bint any_in(self, uint32_t lane) noexcept nogil:
+        return memlane_consumer_any(&self.lanes[lane])
+
+    cdef bint overlooked_in(self, uint32_t lane) noexcept nogil:
+        return memlane_consumer_overlooked(&self.lanes[lane])
+
+    cdef memlane_status close_lane(self, uint32_t lane, bint drop) noexcept nogil:
+        cdef memlane_status status
+        memlane_mutex_lock(&self.mutex)
+        if drop:
+            memlane_consumer_drop(&self.lanes[lane])
+        status = memlane_consumer_close(&self.lanes[lane])
+        memlane_mutex_unlock(&self.mutex)
+        return status
