@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -83,12 +84,19 @@ class AnyFork(Child):
     """A child made by one of FORKS."""
 
     def __init__(self, fork: str, function: Callable[..., Any], *args: Any) -> None:
-        usual = os.fork
+        usual, interval = os.fork, sys.getswitchinterval()
         os.fork = FORKS[fork]
+        if fork != "os.fork":
+            # Python's own hooks are skipped, too: a child that inherits another thread's request
+            # for the GIL waits for ever for that thread to take it. So let old requests be met
+            # here, and no new one be made for a while.
+            sys.setswitchinterval(0.05)
+            time.sleep(0.01)
         try:
             super().__init__(function, *args)
         finally:
             os.fork = usual
+            sys.setswitchinterval(interval)
 
 
 # ---- epochs, rows, roles -------------------------------------------------------------------------
