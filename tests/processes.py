@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -76,6 +77,10 @@ class Child:
                 time.sleep(0.001)
             self.status = os.waitstatus_to_exitcode(status)
         return self.status
+
+    def state(self) -> str:
+        """What the kernel says it does: "S" asleep, "T" stopped, "Z" ended and not waited for."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     def __enter__(self) -> Self:
         return self

@@ -6,17 +6,23 @@
 #ifndef MEMLANE_OS_SEMWAIT_H
 #define MEMLANE_OS_SEMWAIT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 uint64_t memlane_monotonic_ns(void);
 uint64_t memlane_boottime_ns(void);
 
-/* Wait for a token until a moment of the monotonic clock.
- * Returns 0: got one, ETIMEDOUT (where the semaphore is spoilt: soon), EINTR: a signal came, or another errno. */
+/* Wait for a token until a moment of the monotonic clock. Whatever the 32 bytes are and become meanwhile, this
+ * returns, where memlane_semaphore_layout_is_known(); elsewhere the C library judges them.
+ * Returns 0: got one, ETIMEDOUT (where the semaphore is spoilt maybe soon), EINTR: a signal came, or another errno. */
 int memlane_semaphore_wait(void *semaphore, uint64_t deadline_ns);
 
-/* Leave a token. Returns 0 or an errno; EOVERFLOW: there are more than enough, EINVAL: it is spoilt. */
+/* Leave a token, and wake one who waits, by this or by the C library's own functions.
+ * Returns 0 or an errno; EOVERFLOW: there are more than enough. */
 int memlane_semaphore_post(void *semaphore);
+
+/* Whether waits and posts are our own, on the bytes of the C library's semaphores. */
+bool memlane_semaphore_layout_is_known(void);
 
 /* Make an unnamed, process-shared semaphore of value 0 in 32 bytes of shared memory. Returns 0 or errno. */
 int memlane_semaphore_make(void *memory);
