@@ -5,6 +5,7 @@ Mapping: one mapped range of memory, and what can be done with it.
 A mapping counts its uses: exported buffers, holds of the library's own objects, and calls under way.
 Closing only refuses new ones; the memory goes with the last. The count, the closed mark and the
 protections change in critical sections of the mapping, in which nothing waits and no Python code runs.
+Short copies are made inside one, and need no count.
 """
 
 cdef extern from "<unistd.h>" nogil:
@@ -32,6 +33,11 @@ cdef object is_finalizing = _sys.is_finalizing
 # it back costs more than the copy (chosen somewhat arbitrarily, at some 50 microseconds of copying).
 cdef enum:
     LONG_COPY_NBYTES = 1 << 20
+
+# Up to here a copy is made inside the critical section of its mapping: it takes no longer than the two more that
+# a hold would need. Longer ones by several threads without the GIL shall not wait for each other.
+cdef enum:
+    SHORT_COPY_NBYTES = 16 << 10
 
 # the kernel's: a file name of 255 bytes, less its own "memfd:"
 cdef enum:
@@ -633,15 +639,12 @@ cdef class Mapping(PagesOfMapping):
     def __getbuffer__(self, Py_buffer *view, int flags):
         cdef int allowed
         self.hold()
-        try:
-            allowed = self._allowed(0, self.nbytes)
-            if not allowed & PROT_READ:
-                raise BufferError(f"{self!r} has pages that may not be read; protect('r') them before making a view")
-            if flags & PyBUF_WRITABLE and not allowed & PROT_WRITE:
-                raise BufferError(f"{self!r} has pages that may not be written; ask for a read-only view")
-        except BaseException:
+        allowed = self._allowed(0, self.nbytes)
+        if not allowed & PROT_READ or (flags & PyBUF_WRITABLE and not allowed & PROT_WRITE):
             self.let_go()
-            raise
+            raise BufferError(
+                f"{self!r} has pages that may not be written; ask for a read-only view" if allowed & PROT_READ
+                else f"{self!r} has pages that may not be read; protect('r') them before making a view")
         view.buf = self.address
         view.len = <Py_ssize_t>self.nbytes
         view.readonly = not allowed & PROT_WRITE
@@ -662,23 +665,79 @@ cdef class Mapping(PagesOfMapping):
         self.let_go()
 
     def __len__(self):
-        self.hold()
-        length = self.nbytes
-        self.let_go()
+        cdef uint64_t length = 0
+        with cython.critical_section(self):
+            if not self._closed and not self._kept_from_children:
+                length = self.nbytes
+        if length == 0:
+            self.hold()  # which knows what to raise
+            length = self.nbytes
+            self.let_go()
         return length
+
+    cdef inline bint _plainly(self, Py_ssize_t start, Py_ssize_t count, int needed) noexcept:
+        """
+        Whether a part may be touched with no more questions, as it nearly always may. For short accesses, which are over
+        before the critical section of the mapping ends in which this must be called: they need no hold.
+        """
+        return (not self._closed and not self._kept_from_children and self._protected is None
+                and self._protection & needed != 0 and 0 <= start
+                and <uint64_t>start + <uint64_t>count <= self.nbytes)
 
     def __getitem__(self, item):
         """Copy a byte out as an int, or a slice (any step) as bytes."""
-        cdef Py_ssize_t start = 0, stop = 0, step = 1, count, i
+        cdef Py_ssize_t start = 0, stop = 0, step = 1, first, last, count
+        cdef bint done = False
+        cdef unsigned char byte = 0
+        if not isinstance(item, slice):
+            start = index_of(item)
+            with cython.critical_section(self):
+                if start < 0:
+                    start += <Py_ssize_t>self.nbytes
+                if self._plainly(start, 1, PROT_READ):
+                    byte = self.address[start]
+                    done = True
+            return byte if done else self._byte(item, start)
+        bounds_of(item, &start, &stop, &step)
+        first, last = start, stop
+        count = PySlice_AdjustIndices(<Py_ssize_t>self.nbytes, &first, &last, step)
+        if step == 1 and count <= SHORT_COPY_NBYTES:
+            if count == 1:
+                # (Python keeps one object for each byte that there can be)
+                with cython.critical_section(self):
+                    if self._plainly(first, 1, PROT_READ):
+                        byte = self.address[first]
+                        done = True
+                if done:
+                    return PyBytes_FromStringAndSize(<char *>&byte, 1)
+            else:
+                # made outside, for allocation has no place in a critical section
+                copied = PyBytes_FromStringAndSize(NULL, count)
+                with cython.critical_section(self):
+                    if self._plainly(first, count, PROT_READ):
+                        memcpy(PyBytes_AS_STRING(copied), self.address + first, count)
+                        done = True
+                if done:
+                    return copied
+        return self._part(start, stop, step)
+
+    cdef object _byte(self, item, Py_ssize_t i):
+        """A byte about which questions are open; *i* is counted from the start."""
+        self.hold()
+        try:
+            self._require_index(item, i)
+            self._require(i, 1, 1, PROT_READ)
+            return self.address[i]
+        finally:
+            self.let_go()
+
+    cdef object _part(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t step):
+        """A copy that is long, has a step, or about which questions are open; bounds as the user gave them."""
+        cdef Py_ssize_t i, count
         cdef unsigned char *source
         cdef char *target
         self.hold()
         try:
-            if not isinstance(item, slice):
-                i = self._index(item)
-                self._require(i, 1, 1, PROT_READ)
-                return self.address[i]
-            PySlice_Unpack(item, &start, &stop, &step)
             count = PySlice_AdjustIndices(<Py_ssize_t>self.nbytes, &start, &stop, step)
             copied = PyBytes_FromStringAndSize(NULL, count)
             self._require(start, step, count, PROT_READ)
@@ -689,7 +748,7 @@ cdef class Mapping(PagesOfMapping):
                     target[i] = source[i * step]
             elif count >= LONG_COPY_NBYTES:
                 with nogil:
-                    memcpy(target, source, count)
+                    memlane_copy_to_new(target, source, count)
             else:
                 memcpy(target, source, count)
             return copied
@@ -704,21 +763,50 @@ cdef class Mapping(PagesOfMapping):
             TypeError: It was mapped "r", or these pages are protected from writing.
             ValueError: The length is another one: a mapping does not grow by assignment.
         """
-        cdef Py_ssize_t start = 0, stop = 0, step = 1, count, i
+        cdef Py_ssize_t start = 0, stop = 0, step = 1, first, last, count
+        cdef unsigned char byte
+        cdef bint done = False
+        if not isinstance(item, slice):
+            start = index_of(item)
+            byte = byte_of(value)
+            with cython.critical_section(self):
+                if start < 0:
+                    start += <Py_ssize_t>self.nbytes
+                if self._plainly(start, 1, PROT_WRITE):
+                    self.address[start] = byte
+                    done = True
+            if not done:
+                self._set_byte(item, start, byte)
+            return
+        bounds_of(item, &start, &stop, &step)
+        if step == 1 and PyBytes_CheckExact(value) and PyBytes_GET_SIZE(value) <= SHORT_COPY_NBYTES:
+            first, last = start, stop
+            count = PySlice_AdjustIndices(<Py_ssize_t>self.nbytes, &first, &last, step)
+            with cython.critical_section(self):
+                if PyBytes_GET_SIZE(value) == count and self._plainly(first, count, PROT_WRITE):
+                    memcpy(self.address + first, PyBytes_AS_STRING(value), count)
+                    done = True
+        if not done:
+            self._set_part(start, stop, step, value)
+
+    cdef int _set_byte(self, item, Py_ssize_t i, unsigned char byte) except -1:
+        self.hold()
+        try:
+            self._require_index(item, i)
+            self._require(i, 1, 1, PROT_WRITE)
+            self.address[i] = byte
+        finally:
+            self.let_go()
+        return 0
+
+    cdef int _set_part(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t step, value) except -1:
+        """As _part."""
+        cdef Py_ssize_t i, count
         cdef unsigned char *target
         cdef const unsigned char *source
         cdef Py_buffer data
         self.hold()
         try:
-            if not isinstance(item, slice):
-                i = self._index(item)
-                byte = PyNumber_Index(value)
-                if not 0 <= byte <= 255:
-                    raise ValueError(f"a byte must be from 0 to 255, got {value!r}")
-                self._require(i, 1, 1, PROT_WRITE)
-                self.address[i] = <unsigned char>byte
-                return
-            PySlice_Unpack(item, &start, &stop, &step)
             count = PySlice_AdjustIndices(<Py_ssize_t>self.nbytes, &start, &stop, step)
             PyObject_GetBuffer(value, &data, PyBUF_SIMPLE)
             try:
@@ -741,6 +829,7 @@ cdef class Mapping(PagesOfMapping):
                 PyBuffer_Release(&data)
         finally:
             self.let_go()
+        return 0
 
     def __delitem__(self, item):
         raise TypeError("a mapping's bytes cannot be deleted; assign zeros, or see resize")
@@ -789,13 +878,10 @@ cdef class Mapping(PagesOfMapping):
         """As `find`, but how often *data* lies within [start:end] without overlapping, as `bytes.count` does."""
         return self._search(data, start, end, SEARCH_COUNT)
 
-    cdef Py_ssize_t _index(self, item) except -1:
-        cdef Py_ssize_t index = PyNumber_AsSsize_t(item, IndexError)
-        if index < 0:
-            index += <Py_ssize_t>self.nbytes
+    cdef int _require_index(self, item, Py_ssize_t index) except -1:
         if not 0 <= index < <Py_ssize_t>self.nbytes:
             raise IndexError(f"index {item!r} is outside a mapping of {self.nbytes} bytes")
-        return index
+        return 0
 
     cdef int _require(self, Py_ssize_t start, Py_ssize_t step, Py_ssize_t count, int needed) except -1:
         """Raise unless `count` bytes from `start` may be touched in the way that one PROT_ bit says."""

@@ -40,9 +40,17 @@ cdef extern from "os/map.h" nogil:
     int memlane_residency(unsigned char *address, uint64_t nbytes, uint64_t *pages, uint64_t *resident)
     int memlane_reserve(int fd, uint64_t offset, uint64_t nbytes)
     int memlane_populate(void *address, uint64_t nbytes)
+    void memlane_copy_to_new(char *target, const unsigned char *source, uint64_t nbytes)
     int memlane_populate_for_reading(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes)
     int memlane_write_changed(int fd, const unsigned char *source, uint64_t nbytes, uint64_t offset,
                               uint64_t *written)
+
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+    ctypedef struct PySliceObject:
+        PyObject *start
+        PyObject *stop
+        PyObject *step
 
 cdef extern from "<sys/mman.h>" nogil:
     enum:
@@ -129,6 +137,48 @@ cdef uint64_t size_of(object value, str what, uint64_t least) except? 0:
     if nbytes < least:
         raise ValueError(f"{what} must be at least {least}, got {value!r}")
     return nbytes
+
+
+cdef inline Py_ssize_t index_of(object item) except? -1:
+    """An index as it was given, negative ones too."""
+    cdef Py_ssize_t index
+    cdef int overflow = 0
+    if PyLong_CheckExact(item):
+        # most are, and few of those too large: one call less than the general way
+        index = PyLong_AsLongLongAndOverflow(item, &overflow)
+        if not overflow:
+            return index
+    return PyNumber_AsSsize_t(item, IndexError)
+
+
+cdef inline bint plain_bound(PyObject *given, Py_ssize_t otherwise, Py_ssize_t *bound) noexcept:
+    cdef int overflow = 0
+    if given == <PyObject *>None:
+        bound[0] = otherwise
+        return True
+    if not PyLong_CheckExact(<object>given):
+        return False
+    bound[0] = PyLong_AsLongLongAndOverflow(<object>given, &overflow)
+    return not overflow
+
+
+cdef inline int bounds_of(object item, Py_ssize_t *start, Py_ssize_t *stop, Py_ssize_t *step) except -1:
+    """PySlice_Unpack, with a shorter way for plain numbers: a slice of a few bytes costs little else."""
+    cdef PySliceObject *given = <PySliceObject *>item
+    if (given.step == <PyObject *>None and plain_bound(given.start, 0, start)
+            and plain_bound(given.stop, PY_SSIZE_T_MAX, stop)):
+        step[0] = 1
+        return 0
+    return PySlice_Unpack(item, start, stop, step)
+
+
+cdef inline unsigned char byte_of(object value) except? 0:
+    cdef int overflow = 0
+    cdef long long byte
+    byte = PyLong_AsLongLongAndOverflow(value if PyLong_CheckExact(value) else PyNumber_Index(value), &overflow)
+    if overflow or not 0 <= byte <= 255:
+        raise ValueError(f"a byte must be from 0 to 255, got {value!r}")
+    return <unsigned char>byte
 
 
 cdef tuple overlaid(tuple old, uint64_t first, uint64_t last, int bits, int usual):

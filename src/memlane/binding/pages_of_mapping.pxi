@@ -91,7 +91,7 @@ cdef class PagesOfMapping:
 
     def write_back(self, path=None, offset=0, nbytes=None, *, wait=True):
         """
-        Write what this mapping holds to a file on purpose: what "c" (copy on write) else keeps for itmapping.
+        Write what this mapping holds to a file on purpose: what "c" (copy on write) else keeps for itself.
 
         Args:
             path: None is the file that was mapped; else another one, made if there is none, which gets the
