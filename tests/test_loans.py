@@ -23,10 +23,13 @@ from shared_bytes import RingBytes
 PAGE = 4096
 
 
-@pytest.fixture
-def ring() -> Iterator[Ring]:
-    """A small ring without a name."""
-    with Ring(capacity=PAGE, producers=2, records=4) as made:
+of_one_consumer = pytest.mark.parametrize("ring", ["one"], indirect=True)
+
+
+@pytest.fixture(params=["one", "many"])
+def ring(request: pytest.FixtureRequest) -> Iterator[Ring]:
+    """A small ring without a name, of each kind."""
+    with Ring(consumers=request.param, capacity=PAGE, producers=2, records=4) as made:
         yield made
 
 
@@ -84,6 +87,7 @@ def test_a_borrowed_record_keeps_its_room_until_it_is_released(ring: Ring) -> No
         assert ring.get() == b"%d" % turn * 900
 
 
+@of_one_consumer
 @pytest.mark.parametrize("view", ["memoryview", "numpy", "slice of a slice"])
 def test_a_record_is_released_when_the_last_view_of_it_dies(ring: Ring, view: str) -> None:
     """After its `with`, too: views keep it, however they were made."""
@@ -310,6 +314,7 @@ def test_a_view_outlives_whatever_is_closed(kind: str, closed: str) -> None:
         thing.close()
 
 
+@of_one_consumer
 def test_a_role_is_given_back_when_the_last_loan_has_died(ring: Ring) -> None:
     """A closed consumer with a loan out is still the consumer; then another process can be it."""
     ring.put_many([b"1", b"2"])
@@ -599,6 +604,7 @@ def test_loans_that_threads_drop_at_the_same_time_are_each_released_once() -> No
         assert ring.put_many([b""] * 64, timeout=0) == 64
 
 
+@of_one_consumer
 def test_a_loan_costs_no_reference_to_the_ring_and_no_leak(ring: Ring) -> None:
     """Thousands of loans leave as many blocks as there were."""
 

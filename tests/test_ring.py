@@ -43,10 +43,13 @@ from shared_bytes import DEAD_TAG, DEPARTED, FREE, NEVER, NONE, READY, RingBytes
 PAGE = 4096
 
 
-@pytest.fixture
-def ring() -> Iterator[Ring]:
-    """A small ring without a name."""
-    with Ring(capacity=PAGE, producers=4, records=8) as made:
+of_one_consumer = pytest.mark.parametrize("ring", ["one"], indirect=True)
+
+
+@pytest.fixture(params=["one", "many"])
+def ring(request: pytest.FixtureRequest) -> Iterator[Ring]:
+    """A small ring without a name, of each kind."""
+    with Ring(consumers=request.param, capacity=PAGE, producers=4, records=8) as made:
         yield made
 
 
@@ -884,6 +887,7 @@ def test_the_error_names_the_processes_that_hold_the_lanes() -> None:
         assert len(drained(ring)) == 3
 
 
+@of_one_consumer
 def test_a_second_process_is_refused_as_consumer_with_the_pid_of_the_first(ring: Ring) -> None:
     """With consumers="one" the role is a process's; nothing is waited for."""
     ring.put_many([b"1", b"2"])
@@ -903,6 +907,7 @@ def test_a_second_process_is_refused_as_consumer_with_the_pid_of_the_first(ring:
     assert drained(ring) == [b"2"]
 
 
+@of_one_consumer
 def test_handles_of_the_consumer_share_the_role_until_the_last_is_closed(ring: Ring) -> None:
     """In one process there is one consumer, however many handles lead to it."""
     ring.put_many([b"1", b"2", b"3", b"4"])
@@ -1043,6 +1048,7 @@ def test_records_of_several_processes_and_threads_come_once_and_in_order_each() 
 # ---- death ---------------------------------------------------------------------------------------
 
 
+@of_one_consumer
 def test_what_a_killed_consumer_had_in_hand_goes_to_its_successor_at_once(ring: Ring) -> None:
     """Borrowed and not released: it comes again, in order, with what was behind it."""
     ring.put_many([b"got", b"in hand", b"too", b"waiting"])
@@ -1056,6 +1062,7 @@ def test_what_a_killed_consumer_had_in_hand_goes_to_its_successor_at_once(ring: 
     assert drained(ring) == [b"in hand", b"too", b"waiting"]
 
 
+@of_one_consumer
 def test_a_successor_passes_what_a_killed_consumer_released_out_of_order(ring: Ring) -> None:
     """Released means done with, though `head` could not pass it yet. (trap 44)"""
     ring.put_many([b"0", b"1", b"2", b"3", b"4"])
@@ -1073,6 +1080,7 @@ def test_a_successor_passes_what_a_killed_consumer_released_out_of_order(ring: R
     assert len(drained(ring)) == 8
 
 
+@of_one_consumer
 def test_a_successor_finishes_a_release_that_was_cut_between_its_two_steps(ring: Ring) -> None:
     """
     Marked free, `head` not moved: passed, not handed out again, and its room comes back. (trap 44)
@@ -1088,6 +1096,7 @@ def test_a_successor_finishes_a_release_that_was_cut_between_its_two_steps(ring:
     assert drained(ring) == [b"3", b"4", b"5", b"6", b"7", b"new", b"new", b"new"]
 
 
+@of_one_consumer
 def test_a_get_between_the_two_steps_of_a_release_does_not_lose_the_records_in_front(
     ring: Ring,
 ) -> None:
@@ -1484,6 +1493,7 @@ def test_a_shutdown_of_a_ring_that_nobody_ever_used_ends_it(ring: Ring) -> None:
 # ---- facts ---------------------------------------------------------------------------------------
 
 
+@of_one_consumer
 def test_len_and_stats_tell_what_waits_and_who_is_there(ring: Ring) -> None:
     """Counts are exact while nothing moves; stats are plain dicts and lists."""
     assert (len(ring), ring.stats()["lanes"], ring.stats()["consumer"]) == (0, [], None)
@@ -1505,6 +1515,7 @@ def test_len_and_stats_tell_what_waits_and_who_is_there(ring: Ring) -> None:
     assert bool(ring)
 
 
+@of_one_consumer
 def test_stats_show_the_dead(ring: Ring) -> None:
     """A lane whose producer was killed, and a consumer that was."""
 

@@ -69,10 +69,17 @@ static inline void memlane_many_help(const struct memlane_lane *lane, uint64_t s
     for (int tries = 0; tries < 8 && (int64_t)(end - s) > 0; tries++)
         if (/* sync: lane.taken. release: who reads it sees the TAKEN states before it, or a ring that is shut down
              * could seem to be drained while records are in hand; acquire: for the same reason when we go on from
-             * what another one stored. Pairs with itself and the loads in memlane_many_look. */
+             * what another one stored. Pairs with itself and memlane_many_taken. */
             atomic_compare_exchange_strong_explicit(&lane->control->taken, &s, end, memory_order_acq_rel,
                                                     memory_order_acquire))
             return;
+}
+
+/* The number that consumers take next, for those who walk the lane and for statistics.
+ * Callers: anyone. Progress: wait-free. Ordering: acquire. Returns: the number. */
+static inline uint64_t memlane_many_taken(const struct memlane_lane *lane) {
+    /* sync: lane.taken. acquire: pairs with memlane_many_help */
+    return atomic_load_explicit(&lane->control->taken, memory_order_acquire);
 }
 
 /* Look for a fresh record.
@@ -84,8 +91,7 @@ static inline void memlane_many_help(const struct memlane_lane *lane, uint64_t s
  *           move too fast or the bytes are spoilt, look again; MEMLANE_CORRUPTED. */
 static inline enum memlane_status memlane_many_look(const struct memlane_many *many, struct memlane_found *found) {
     const struct memlane_lane *lane = &many->lane;
-    /* sync: lane.taken. acquire: pairs with memlane_many_help */
-    uint64_t s = atomic_load_explicit(&lane->control->taken, memory_order_acquire);
+    uint64_t s = memlane_many_taken(lane);
     for (uint64_t steps = 0; steps <= 2 * lane->mask + 2; steps++) {
         /* sync: descriptor.state. acquire: payload and extent of a READY record are visible, also when it went
          * through other hands, since each step of a state word is a read-modify-write. Pairs with
@@ -100,16 +106,20 @@ static inline enum memlane_status memlane_many_look(const struct memlane_many *m
         int32_t beyond = memlane_state_beyond(state, s);
         if (beyond < 0 || (beyond == 0 && memlane_state_kind(state) != MEMLANE_STATE_TAKEN &&
                            memlane_state_kind(state) != MEMLANE_STATE_FREE)) {
-            /* sync: lane.taken. acquire: as above. A stale number says nothing about emptiness. */
-            uint64_t again = atomic_load_explicit(&lane->control->taken, memory_order_acquire);
+            uint64_t again = memlane_many_taken(lane); /* a stale number says nothing about emptiness */
             if (again == s)
                 return MEMLANE_EMPTY;
             s = again;
             continue;
         }
-        memlane_many_help(lane, s, s + 1);
-        /* sync: lane.taken. acquire: as above */
-        s = atomic_load_explicit(&lane->control->taken, memory_order_acquire);
+        /* A record of a later round is here only after `head` has passed this one; the acquire load of its state
+         * has made that visible. relaxed: for that reason */
+        if (beyond > 0 && (int64_t)(memlane_lane_head(lane) - s) <= 0) {
+            if (memlane_many_taken(lane) == s && steps > 0)
+                return MEMLANE_CORRUPTED;
+        } else
+            memlane_many_help(lane, s, s + 1);
+        s = memlane_many_taken(lane);
     }
     return MEMLANE_BUSY;
 }
@@ -262,13 +272,6 @@ static inline bool memlane_many_held(const struct memlane_many *many, uint64_t s
     return false;
 }
 
-/* The number that consumers take next, for those who walk the lane and for statistics.
- * Callers: anyone. Progress: wait-free. Ordering: acquire. Returns: the number. */
-static inline uint64_t memlane_many_taken(const struct memlane_lane *lane) {
-    /* sync: lane.taken. acquire: pairs with memlane_many_help */
-    return atomic_load_explicit(&lane->control->taken, memory_order_acquire);
-}
-
 /* The second look of a waiter: is there anything a get would act on?
  * Callers: a consumer, after memlane_waiters_announce. Progress: wait-free. Ordering: seq_cst.
  * Returns: true: do not sleep; also for a number that has become stale. */
@@ -317,9 +320,10 @@ static inline enum memlane_status memlane_many_close(const struct memlane_many *
     if (state == memlane_state(s, MEMLANE_STATE_CLOSED))
         return MEMLANE_CLOSED;
     int32_t beyond = memlane_state_beyond(state, s);
-    if (beyond > 0 || (beyond == 0 && memlane_state_kind(state) != MEMLANE_STATE_NONE))
+    enum memlane_state kind = memlane_state_kind(state);
+    if (beyond > 0 || (beyond == 0 && kind >= MEMLANE_STATE_READY && kind <= MEMLANE_STATE_FREE))
         return MEMLANE_BUSY;
-    if (memlane_state_kind(state) == MEMLANE_STATE_TAKEN)
+    if (kind == MEMLANE_STATE_TAKEN)
         return MEMLANE_CLOSED;
     /* sync: descriptor.state. acq_rel: against the CAS of memlane_producer_publish, one of the two wins */
     return atomic_compare_exchange_strong_explicit(&descriptor->state, &state,
