@@ -98,6 +98,9 @@ class RingBytes(SharedBytes):
     def head_at(self, lane: int) -> int:
         return 256 + 512 * lane + 256
 
+    def taken_at(self, lane: int) -> int:
+        return self.head_at(lane) + 8
+
     def bytes_at(self, lane: int) -> int:
         return self._data + lane * self._data_nbytes + self._bytes_offset
 
