@@ -155,6 +155,54 @@ def test_child_takes_a_row_and_a_lane_of_its_own(region: Region, fork: str) -> N
     assert {os.getpid()} == alive(region)
 
 
+def put_one(ring: Ring, slot: memlane.Slot) -> None:
+    ring.put(b"x")
+
+
+def get_one(ring: Ring, slot: memlane.Slot) -> None:
+    with pytest.raises(Empty):
+        ring.get_nowait()
+
+
+def publish_one(ring: Ring, slot: memlane.Slot) -> None:
+    slot.publish(b"12345678")
+
+
+@pytest.mark.parametrize("use", [put_one, get_one, publish_one])
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_child_that_closes_its_own_handle_gives_the_role_back(
+    region: Region, fork: str, use: Callable[[Ring, memlane.Slot], None], line: Lines
+) -> None:
+    """
+    The handles that the parent used before the fork are not users in the child: the role that the
+    child took with a handle of its own is free when that is closed, though the child lives on.
+    """
+    used = region.ring("ring", capacity=4096, producers=2), region.slot("slot", 8)
+    use(*used)
+    says, go, stay = line(), line(), line()
+
+    def child() -> None:
+        go.hear()
+        with region.ring("ring") as ring, region.slot("slot") as slot:
+            use(ring, slot)
+        says.tell("closed")
+        stay.hear()
+
+    with AnyFork(fork, child) as process:
+        for handle in used:
+            handle.close()
+        go.tell()
+        assert "closed" == says.hear()
+
+        ring, slot = region.ring("ring"), region.slot("slot")
+        assert process.pid in alive(region)
+        assert {"departed"} >= {lane["producer"] for lane in ring.stats()["lanes"]}
+        assert ring.stats()["consumer"] is None
+        slot.publish(b"87654321")
+        stay.tell()
+        assert 0 == process.wait()
+
+
 CALLS: dict[str, Callable[[Region, Ring, memlane.Slot, memlane.Counter], Any]] = {
     "put": lambda region, ring, slot, counter: ring.put(b"child"),
     "put_many": lambda region, ring, slot, counter: ring.put_many([b"child"]),

@@ -31,13 +31,14 @@ cdef class ConsumerRole:
     cdef bint ending                  # every lane is closed, and we wait for what others have in hand
     cdef dict preparing
     cdef Spinning spinning
-    cdef int64_t handles
+    cdef Users users
 
     def __cinit__(self, RingState ring):
         self.ring = ring
         self.epoch = EPOCH_CLOSED
         self.preparing = {}
         self.spinning = Spinning()
+        self.users = Users()
         self.known = <unsigned char *>PyMem_Calloc(ring.shape.lanes, 1)
         if self.known == NULL:
             raise MemoryError()
@@ -114,9 +115,7 @@ cdef class ConsumerRole:
                         self.ending = False
                         self.epoch = memlane_fork_epoch()
         self.departing = False
-        if not handle.receives:
-            handle.receives = True
-            self.handles += 1
+        self.users.add(&handle.receives)
         return 0
 
     @cython.final
@@ -277,7 +276,7 @@ cdef class ConsumerRole:
 
     @cython.final
     cdef object get(self, Endpoint handle, object timeout, bint require_peer):
-        if handle.receives and memlane_fork_is(self.epoch):
+        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
             check_timeout(timeout)
             record = self.take()
             if record is not None:

@@ -179,6 +179,36 @@ cdef object epoch_lock(dict locks, kind=_RLock):
     return locks.setdefault(epoch, kind()) if lock is None else lock
 
 
+@cython.final
+cdef class Users:
+    """
+    How many handles of this process use a role, counted anew in each epoch: those that a forked child inherited
+    have used nothing there. A handle keeps the epoch in which it was counted, EPOCH_CLOSED before.
+    """
+
+    cdef uint64_t epoch
+    cdef int64_t count
+
+    cdef void add(self, uint64_t *counted_in) noexcept:
+        cdef uint64_t epoch = memlane_fork_epoch()
+        with cython.critical_section(self):
+            if self.epoch != epoch:
+                self.epoch, self.count = epoch, 0
+            if counted_in[0] != epoch:
+                counted_in[0] = epoch
+                self.count += 1
+
+    cdef bint remove(self, uint64_t *counted_in) noexcept:
+        """Whether it was the last one."""
+        cdef bint last = False
+        with cython.critical_section(self):
+            if memlane_fork_is(counted_in[0]):
+                self.count -= 1
+                last = self.count == 0
+            counted_in[0] = EPOCH_CLOSED
+        return last
+
+
 cdef class Membership:
     """
     This process's part in one region; shared by all handles that it has of the region.

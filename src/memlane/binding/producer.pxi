@@ -19,7 +19,7 @@ cdef class ProducerRole:
     cdef dict preparing               # a lock for each epoch
     cdef Doorbell doorbell
     cdef Spinning spinning
-    cdef int64_t handles
+    cdef Users users
 
     def __cinit__(self, RingState ring):
         self.ring = ring
@@ -27,6 +27,7 @@ cdef class ProducerRole:
         self.waiting = []
         self.preparing = {}
         self.spinning = Spinning()
+        self.users = Users()
 
     def __del__(self):
         if not finalizing():
@@ -54,9 +55,7 @@ cdef class ProducerRole:
             PyErr_CheckSignals()
             handle.check()
         self.departing = False
-        if not handle.sends:
-            handle.sends = True
-            self.handles += 1
+        self.users.add(&handle.sends)
         return 0
 
     cdef bint _lease(self, bint is_first_look) except -1:
@@ -168,7 +167,7 @@ cdef class ProducerRole:
         cdef memlane_status status
         cdef size_t done
         check_timeout(timeout)
-        if (handle.sends and memlane_fork_is(self.epoch) and span.nbytes < COPY_WITH_GIL_NBYTES
+        if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and span.nbytes < COPY_WITH_GIL_NBYTES
                 and not self.waiting and memlane_mutex_try(&self.mutex)):
             status = MEMLANE_BUSY
             if self.claim == NULL and memlane_fork_is(self.epoch):

@@ -392,12 +392,13 @@ cdef class Endpoint:
 
     cdef RingState state
     cdef bint _closed
-    cdef bint sends                   # counted among the handles of a ProducerRole
-    cdef bint receives                # counted among the handles of the ConsumerRole
+    cdef uint64_t sends               # epoch in which it was counted among the users of a ProducerRole
+    cdef uint64_t receives            # ... of the ConsumerRole
     cdef int wait
 
     def __cinit__(self, *_args, **_keywords):
         self._closed = True
+        self.sends = self.receives = EPOCH_CLOSED
 
     cdef int lead_to(self, RingState state, object wait) except -1:
         if wait not in WAITS:
@@ -427,17 +428,11 @@ cdef class Endpoint:
         if self._closed:
             return
         self._closed = True
-        if self.sends:
-            self.sends = False
-            sending = self.producer_role()
-            sending.handles -= 1
-            if sending.handles == 0:
-                sending.depart()
-        if self.receives:
-            self.receives = False
-            self.state.receiving.handles -= 1
-            if self.state.receiving.handles == 0:
-                self.state.receiving.depart()
+        sending = self.producer_role()
+        if sending is not None and sending.users.remove(&self.sends):
+            sending.depart()
+        if self.state.receiving.users.remove(&self.receives):
+            self.state.receiving.depart()
 
     @property
     def closed(self):

@@ -78,7 +78,7 @@ cdef class SlotsState:
     cdef uint64_t *epochs             # for each slot: in which this process took the writer's role
     cdef uint32_t tag
     cdef dict preparing
-    cdef int64_t handles              # those that have published
+    cdef Users users                  # handles that have published
 
     @staticmethod
     cdef SlotsState of(Membership membership, tuple entry):
@@ -101,6 +101,7 @@ cdef class SlotsState:
         state.membership = membership
         state.address = membership.mapping.address + <uint64_t>offset
         state.preparing = {}
+        state.users = Users()
         state.epochs = <uint64_t *>PyMem_Malloc(state.shape.slots * sizeof(uint64_t))
         if state.epochs == NULL:
             raise MemoryError()
@@ -210,7 +211,7 @@ cdef class SlotBase:
     cdef memlane_slot slot
     cdef uint64_t index
     cdef bint _closed
-    cdef bint publishes               # counted among the handles of the state
+    cdef uint64_t publishes           # epoch in which it was counted among the users of the state
     cdef object _encode               # a value to a buffer; None: values are buffers
     cdef bint _spreads                # ... called with the items of the value
     cdef object _decode               # bytes to a value; None: values are bytes
@@ -218,6 +219,7 @@ cdef class SlotBase:
 
     def __cinit__(self, *_args, **_keywords):
         self._closed = True
+        self.publishes = EPOCH_CLOSED
         self.spinning = Spinning()
 
     def _lead_to(self, Membership membership not None, tuple entry, uint64_t index, encode, bint spreads, decode):
@@ -235,11 +237,8 @@ cdef class SlotBase:
         if self._closed:
             return
         self._closed = True
-        if self.publishes:
-            self.publishes = False
-            self.state.handles -= 1
-            if self.state.handles == 0:
-                self.state.give_back()
+        if self.state.users.remove(&self.publishes):
+            self.state.give_back()
 
     cdef int check(self) except -1:
         if self._closed or self.state.membership.closed:
@@ -310,11 +309,9 @@ cdef class SlotBase:
         if nbytes != self.slot.nbytes:
             raise ValueError(f"{state.name} holds values of {self.slot.nbytes} bytes, got {nbytes}")
         while True:
-            if not self.publishes or not memlane_fork_is(state.epochs[self.index]):
+            if self.publishes != state.epochs[self.index] or not memlane_fork_is(state.epochs[self.index]):
                 state.become_writer(self.index)
-                if not self.publishes:
-                    self.publishes = True
-                    state.handles += 1
+                state.users.add(&self.publishes)
             if state.shape.writers == 2:
                 self.enter(deadline_of(timeout))
             now = memlane_boottime_ns()
