@@ -13,6 +13,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,8 @@ from memlane.cli.counting import count_plainly, differences, find_files
 from memlane.cli.demo import demo
 from memlane.cli.pipeline import stream
 from memlane.cli.reader import mapped_pieces
-from memlane.cli.stages import Totals
+from memlane.cli.stages import Totals, count_piece, join_pieces
 from memlane.cli.watching import shown
-from memlane.cli.worker import count
 from processes import PATIENCE_S, wait_until
 
 BATCH = 64 * 1024
@@ -81,7 +81,8 @@ def test_pieces_of_a_file_put_together_are_the_file_and_count_as_it(
     pieces = [bytes(piece) for piece in mapped_pieces(os.fspath(path))]
     assert AWKWARD[what] == b"".join(pieces)
     assert all(0 < len(piece) <= 2 * BATCH for piece in pieces)
-    assert expected_totals([AWKWARD[what]]) == count([*pieces, b""])
+    counted = [count_piece(piece) for piece in pieces or [b""]]
+    assert expected_totals([AWKWARD[what]]) == join_pieces(counted)
     assert expected_totals([AWKWARD[what]]) == count_plainly([os.fspath(path)])
 
 
@@ -94,11 +95,6 @@ def test_pieces_are_cut_behind_newlines_where_lines_are_shorter_than_a_batch(
     pieces = [bytes(piece) for piece in mapped_pieces(os.fspath(path))]
     assert len(pieces) > 10
     assert all(piece.endswith(b"\n") for piece in pieces)
-
-
-def test_words_of_one_file_do_not_run_into_the_next_one() -> None:
-    """A file that ends within a line ends its last word, too."""
-    assert Totals(files=2, lines=2, words=2, nbytes=6) == count([b"one", b"", b"two", b""])
 
 
 def test_difference_in_any_count_is_told_with_both_numbers() -> None:
@@ -171,8 +167,8 @@ def test_demo_ends_with_1_and_says_why_where_a_file_grew_before_it_was_checked(
     path = tmp_path / "file"
     path.write_bytes(b"one line\n")
 
-    def stream_then_grow(*arguments: object) -> object:
-        outcome = stream(*arguments)  # type: ignore[arg-type]
+    def stream_then_grow(*arguments: Any, **keywords: Any) -> object:
+        outcome = stream(*arguments, **keywords)
         path.write_bytes(b"one line\nand another\n")
         return outcome
 
@@ -281,20 +277,43 @@ def test_ctrl_c_also_ends_a_worker_that_does_not_answer(tmp_path: Path) -> None:
     assert [] == regions_of(program)
 
 
-@pytest.mark.parametrize("victim", ["reader", "worker"])
-def test_killed_process_of_the_pipeline_ends_the_demo_with_1_and_leaves_nothing(
-    victim: str, tmp_path: Path
-) -> None:
+def test_killed_reader_ends_the_demo_with_1_and_leaves_nothing(tmp_path: Path) -> None:
     """The others do not wait for the dead one; the text names it and the signal."""
-    with running_demo(tmp_path) as (program, reader, worker):
-        pid = {"reader": reader, "worker": worker}[victim]
-        os.kill(pid, signal.SIGKILL)
+    with running_demo(tmp_path) as (program, reader, _):
+        os.kill(reader, signal.SIGKILL)
         _, err = program.communicate(timeout=PATIENCE_S)
     assert 1 == program.returncode
-    assert f"memlane: the demo's {victim}" in err
-    assert f"(process {pid}) ended with SIGKILL before its work was done" in err
+    assert (
+        f"the demo's reader (process {reader}) ended with SIGKILL before its work was done" in err
+    )
     assert "Traceback" not in err
     assert [] == regions_of(program)
+
+
+def test_killed_worker_is_replaced_and_the_work_goes_on(tmp_path: Path) -> None:
+    """Nothing waits for the dead one, which had a batch in hand or not."""
+    with running_demo(tmp_path) as (program, reader, worker):
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: len({*children(program.pid)} - {reader, worker}) == 1, "another one")
+        os.kill(program.pid, signal.SIGINT)
+    assert 130 == program.returncode
+    assert [] == regions_of(program)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_totals_are_exact_though_workers_are_killed(
+    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At least once, made once by the numbers of file and piece; it is told what happened."""
+    contents = [b"some words on a line\n" * (100 * number) for number in range(200)]
+    for number, content in enumerate(contents):
+        (tmp_path / f"{number:03}").write_bytes(content)
+    arguments = ["demo", "--json", "--kill", "--workers", str(workers), os.fspath(tmp_path)]
+    assert 0 == main(arguments)
+    facts = json.loads(capsys.readouterr().out)
+    assert expected_totals(contents) == Totals(*(facts[what] for what in Totals._fields))
+    assert 1 <= len(facts["killed"]) <= 2 * workers
+    assert 0 <= facts["counted_twice"] <= facts["redelivered"] <= len(facts["killed"])
 
 
 @pytest.mark.sweeps

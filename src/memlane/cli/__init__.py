@@ -65,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--workers", type=_workers, default=1, metavar="N", help="how many programs count, 1 to 64"
     )
+    demo.add_argument(
+        "--kill",
+        action="store_true",
+        help="kill workers with SIGKILL while they count, and replace them",
+    )
     add("ls", _ls, "list the named regions of shared memory that there are")
     add("sweep", _sweep, "remove the named regions and semaphores that nobody has open")
     return parser
@@ -79,7 +84,12 @@ def _workers(text: str) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from memlane.cli.demo import demo  # what only the demo needs is loaded for the demo
 
-    return demo(arguments.paths, workers=arguments.workers, as_json=arguments.json)
+    return demo(
+        arguments.paths,
+        workers=arguments.workers,
+        kill=arguments.kill,
+        as_json=arguments.json,
+    )
 
 
 def _ls(arguments: argparse.Namespace) -> int:

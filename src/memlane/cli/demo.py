@@ -14,9 +14,12 @@ from memlane.cli.stages import Totals
 from memlane.cli.watching import shown
 
 
-def demo(paths: Sequence[str], *, workers: int = 1, as_json: bool = False) -> int:
+def demo(
+    paths: Sequence[str], *, workers: int = 1, kill: bool = False, as_json: bool = False
+) -> int:
     """
-    Count the files below *paths*, by default the standard library's, and print what was found.
+    Count the files below *paths*, by default the standard library's, and print what was found. With
+    *kill*, some workers are killed while they count; the totals must be right all the same.
 
     Returns:
         0 if the pipeline counted right, 1 if not, 2 if there is nothing at one of *paths*.
@@ -30,7 +33,7 @@ def demo(paths: Sequence[str], *, workers: int = 1, as_json: bool = False) -> in
         print(f"memlane demo: {error}", file=sys.stderr)
         return 2
     with shown(len(files)) as show:
-        outcome = stream(files, workers, show)
+        outcome = stream(files, workers, show, kill=kill)
     began = time.monotonic()
     plain = count_plainly(files)
     plain_seconds = time.monotonic() - began
@@ -52,6 +55,10 @@ def _print_text(
     through = f"through 1 reader and {workers} worker{'s' if workers > 1 else ''}"
     print(f"speed  {_speed(found, outcome.seconds):>15,.1f} MB/s {through}")
     print(f"plain  {_speed(plain, plain_seconds):>15,.1f} MB/s counted in one process, to compare")
+    if outcome.killed:
+        twice = f"{outcome.counted_twice:,} of them reported twice, counted once"
+        print(f"killed {len(outcome.killed):>15,} workers with SIGKILL amid their work, replaced")
+        print(f"again  {outcome.redelivered:>15,} batches from their hands to others, {twice}")
     for difference in wrong:
         print(f"WRONG: {difference}")
     if not wrong:
@@ -67,6 +74,9 @@ def _print_json(
         "seconds": outcome.seconds,
         "megabytes_per_second": _speed(found, outcome.seconds),
         "workers": workers,
+        "killed": outcome.killed,
+        "redelivered": outcome.redelivered,
+        "counted_twice": outcome.counted_twice,
         "skipped": [{"path": path, "why": why} for path, why in outcome.skipped],
         "plain": {**plain._asdict(), "seconds": plain_seconds},
         "differences": wrong,

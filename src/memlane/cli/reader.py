@@ -4,52 +4,75 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from memlane import Full, Mapping, Region, Ring, ShutDown
-from memlane.cli.stages import BATCHES, PROGRESS, REPORTS, SLICE_S, report
+from memlane import Mapping, PeerGoneError, Region, ShutDown
+from memlane.cli.stages import (
+    BATCHES,
+    HEADER,
+    PROGRESS,
+    REPORTS,
+    SLICE_S,
+    report,
+    require_parent,
+    while_parent_lives,
+)
 
 BATCH_NBYTES = 64 * 1024
 #: Often enough for the eye; each publication wakes the parent, who has better things to do.
 PROGRESS_PAUSE_S = 0.05
 
 
-def read(region: Region, paths: Sequence[str], workers: int, parent: int) -> None:
+def read(region: Region, paths: Sequence[str], parent: int) -> None:
     """
-    Read all *paths*, then shut the rings of batches down: that is how workers know the end.
+    Read all *paths*, then shut the ring of batches down: that is how workers know the end.
 
-    A file goes to one worker, the one that has the least to do. What cannot be read is reported and
-    skipped. Ends early when the parent shuts the rings down, or when process *parent* is gone.
+    What cannot be read is reported and skipped. Ends early when the parent shuts the rings down, or
+    when process *parent* is gone.
     """
-    rings = [region.ring(BATCHES.format(number)) for number in range(workers)]
-    reports, progress = region.ring(REPORTS), region.slot(PROGRESS)
-    files = nbytes = 0
+    ring, reports, progress = region.ring(BATCHES), region.ring(REPORTS), region.slot(PROGRESS)
+    files = batches = nbytes = 0
     due = 0.0
     try:
         for path in paths:
             try:
                 pieces = mapped_pieces(path)
             except OSError as error:
-                _put(reports, report(skipped=path, why=error.strerror), parent)
+                skipped = report(skipped=path, why=error.strerror)
+                while_parent_lives(partial(reports.put, skipped, timeout=SLICE_S), parent)
                 continue
-            ring = min(rings, key=len)
-            for piece in pieces:
-                _put(ring, piece, parent)
+            for number, (piece, last) in enumerate(_with_last(pieces)):
+                size = HEADER.size + len(piece)
+                with while_parent_lives(
+                    partial(ring.reserve, size, timeout=SLICE_S), parent
+                ) as room:
+                    room.write(HEADER.pack(files, number, last))
+                    room.write(piece, HEADER.size)
+                batches += 1
                 nbytes += len(piece)
                 if time.monotonic() >= due:
-                    _require(parent)
-                    progress.publish((files, nbytes, False))
+                    require_parent(parent)
+                    progress.publish((files, batches, nbytes, False))
                     due = time.monotonic() + PROGRESS_PAUSE_S
-            _put(ring, b"", parent)
             files += 1
-        for ring in rings:
-            ring.shutdown()
-        progress.publish((files, nbytes, True))
+        ring.shutdown()
+        progress.publish((files, batches, nbytes, True))
     except ShutDown:
         pass  # the parent has given up, and says why
+    except PeerGoneError as error:
+        sys.exit(f"memlane demo: the reader ends: {error}")
+
+
+def _with_last(pieces: Iterator[memoryview]) -> Iterator[tuple[bytes | memoryview, bool]]:
+    """Each piece, and whether it is the last one; an empty file has one that is empty."""
+    piece: bytes | memoryview = next(pieces, b"")
+    for following in pieces:
+        yield piece, False
+        piece = following
+    yield piece, True
 
 
 def mapped_pieces(path: str, nbytes: int = BATCH_NBYTES) -> Iterator[memoryview]:
@@ -77,18 +100,3 @@ def _cut(mapping: Mapping, nbytes: int) -> Iterator[memoryview]:
             end = limit if newline < 0 else newline + 1
             yield view[start:end]
             start = end
-
-
-def _put(ring: Ring, record: bytes | memoryview, parent: int) -> None:
-    while True:
-        try:
-            ring.put(record, timeout=SLICE_S)
-        except Full:
-            _require(parent)
-        else:
-            return
-
-
-def _require(parent: int) -> None:
-    if os.getppid() != parent:
-        sys.exit("memlane demo: the reader ends, its parent is gone")

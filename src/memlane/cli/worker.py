@@ -1,65 +1,57 @@
 # SPDX-License-Identifier: MIT
 """
-The demo's worker: a program of its own that opens the region by name and counts what comes in.
+The demo's worker: a program of its own that opens the region by name and counts what it can get.
 
-    python -m memlane.cli.worker REGION NUMBER PARENT_PID
+    python -m memlane.cli.worker REGION PARENT_PID
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 
-from memlane import Empty, PeerGoneError, Region, Ring, ShutDown
-from memlane.cli.stages import BATCHES, REPORTS, SLICE_S, Totals, report
+from memlane import PeerGoneError, Region, Ring, ShutDown
+from memlane.cli.stages import (
+    BATCHES,
+    HEADER,
+    REPORTS,
+    SLICE_S,
+    count_piece,
+    report,
+    while_parent_lives,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Say that one is ready, count until the reader shuts the ring down, report the totals."""
-    name, number, parent = arguments
+    """Say that one is ready, then count and report batches until the reader ends the ring."""
+    name, parent = arguments
     with Region.open(name) as region:
-        batches, reports = region.ring(BATCHES.format(number)), region.ring(REPORTS)
+        batches, reports = region.ring(BATCHES), region.ring(REPORTS)
         try:
             reports.put(report(ready=os.getpid()))
-            reports.put(report(totals=count(_received(batches, int(parent)))))
+            while True:
+                _count_one(batches, reports, int(parent))
         except PeerGoneError as error:
-            print(f"memlane demo: worker {number} ends: {error}", file=sys.stderr)
+            print(f"memlane demo: worker {os.getpid()} ends: {error}", file=sys.stderr)
             return 1
         except ShutDown:
-            pass  # the parent has given up, and says why
-    return 0
+            return 0  # all is counted; or the parent has given up, and says why
 
 
-def count(records: Iterable[bytes]) -> Totals:
-    """Count files whose pieces come in order, each file followed by an empty record."""
-    files = lines = words = nbytes = 0
-    last = b"\n"  # the byte before this record
-    for record in records:
-        if record:
-            lines += record.count(b"\n")
-            words += len(record.split())
-            # Where a long line was cut within a word, that word has been counted twice.
-            words -= not last.isspace() and not record[:1].isspace()
-            nbytes += len(record)
-            last = record[-1:]
-        else:
-            files += 1
-            lines += last != b"\n"  # a last line that has no newline
-            last = b"\n"
-    return Totals(files, lines, words, nbytes)
-
-
-def _received(ring: Ring, parent: int) -> Iterator[bytes]:
-    """All records until the ring is shut down; PeerGoneError if reader or parent die before."""
-    while True:
-        try:
-            yield from ring.get_many(64, timeout=SLICE_S, require_peer=True)
-        except ShutDown:
-            return
-        except Empty:
-            if os.getppid() != parent:
-                raise PeerGoneError("the parent is gone") from None
+def _count_one(batches: Ring, reports: Ring, parent: int) -> None:
+    """
+    Count one batch. It is given back only when its report is in: killed before, this worker leaves
+    it to another one, and a report that was in already bears the same numbers as the second.
+    """
+    borrow = partial(batches.borrow, timeout=SLICE_S, require_peer=True)
+    with while_parent_lives(borrow, parent) as record:
+        batch = bytes(record)
+        file, piece, last = HEADER.unpack_from(batch)
+        counted = count_piece(batch[HEADER.size :])
+        counted_report = report(file=file, piece=piece, last=last, counted=counted)
+        while_parent_lives(partial(reports.put, counted_report, timeout=SLICE_S), parent)
 
 
 if __name__ == "__main__":
