@@ -163,13 +163,70 @@ cdef int ring_waiters(Membership membership, void *record, Doorbell known, void 
 
 
 cdef class Sleep:
-    """One call's waiting: when it ends, and how long to pause where there is no doorbell."""
+    """
+    One call's waiting: when it ends, how long it spins, and the steps of src/core/waiters.h.
+
+    As it is, it only polls (`doze`). Who is woken by a doorbell derives from it and says in `is_due` what the second
+    look is; who is announced otherwise than on a count says how in `announce` and `withdraw`.
+
+        sleep = RoomSleep()                 # at the first look that found nothing
+        sleep.deadline, sleep.spinning = deadline, self.spinning
+        ...
+        if not sleep.spin(wait) and wait != WAIT_SPIN:
+            sleep.nap(&control.waiters, bell)
+        PyErr_CheckSignals()                # then the whole look again
+    """
 
     cdef uint64_t deadline
     cdef uint64_t pause
+    cdef Spinning spinning
 
     def __cinit__(self):
         self.pause = PAUSE_MIN_NS
+
+    cdef bint is_due(self) noexcept nogil:
+        """The second look: whether there may be what the caller waits for. Any thread, and it takes nothing."""
+        return False
+
+    cdef void announce(self, void *at) noexcept nogil:
+        """Say that one more is about to sleep."""
+        memlane_waiters_announce(at)
+
+    cdef void withdraw(self, void *at, bint woken) noexcept nogil:
+        """Take it back; who was woken had it taken away by the ringer."""
+        if not woken:
+            memlane_waiters_withdraw(at)
+
+    cdef bint spin(self, int wait) except -1:
+        """Look for as long as spinning has paid lately; whether it did now. Other threads run meanwhile."""
+        cdef uint64_t limit = self.spinning.limit(wait), began
+        cdef int looks
+        if limit == 0:
+            return False
+        with nogil:
+            began = memlane_monotonic_ns()
+            while True:
+                for looks in range(32):
+                    if self.is_due():
+                        self.spinning.learn(True)
+                        return True
+                    memlane_cpu_relax()
+                if not self.spinning.goes_on(began, limit):
+                    return False
+
+    cdef int nap(self, void *at, Doorbell bell) except -1:
+        """Announce at *at*, look again, sleep one slice at most, withdraw."""
+        cdef void *semaphore = bell.semaphore
+        cdef uint64_t began
+        cdef bint woken = False
+        self.announce(at)
+        if not self.is_due():
+            began = memlane_monotonic_ns()
+            with nogil:
+                woken = self.doze(semaphore)
+            self.spinning.learn_sleep(woken, memlane_monotonic_ns() - began)
+        self.withdraw(at, woken)
+        return 0
 
     cdef uint64_t slice_end(self) noexcept nogil:
         cdef uint64_t end = memlane_monotonic_ns() + SLICE_NS
@@ -180,7 +237,7 @@ cdef class Sleep:
 
     cdef bint doze(self, void *semaphore) noexcept nogil:
         """
-        Sleep one slice at most, without the GIL; the caller has announced itself and looked again.
+        Sleep one slice at most, without the GIL; without a semaphore for a growing pause.
         Returns whether it was woken by a token.
         """
         cdef uint64_t end = self.slice_end()

@@ -2,6 +2,16 @@
 """A producer's lane in this process, and the claim on it."""
 
 @cython.final
+cdef class RoomSleep(Sleep):
+    """A put that waits for room."""
+
+    cdef ProducerRole role
+
+    cdef bint is_due(self) noexcept nogil:
+        return self.role.any_room()
+
+
+@cython.final
 cdef class ProducerRole:
     """One lease of a lane by this process; its threads share it."""
 
@@ -240,8 +250,7 @@ cdef class ProducerRole:
         cdef Membership membership = self.ring.membership
         cdef memlane_status status
         cdef size_t done = 0, step
-        cdef Sleep sleep = None
-        cdef bint found
+        cdef RoomSleep sleep = None
         cdef object ticket = None
         cdef uint64_t pinned, began, end
         handle.check()
@@ -281,8 +290,8 @@ cdef class ProducerRole:
                     self.ring.refuse(status, spans[done].nbytes)
 
                 if sleep is None:
-                    sleep = Sleep()
-                    sleep.deadline = deadline
+                    sleep = RoomSleep()
+                    sleep.deadline, sleep.spinning, sleep.role = deadline, self.spinning, self
                 if deadline == 0 or sleep.is_over():
                     if done:
                         return done
@@ -297,20 +306,8 @@ cdef class ProducerRole:
                     if began < end:
                         ticket.acquire(True, (end - began) * 1e-9)
                     continue
-                with nogil:
-                    found = self.spin(handle.wait)
-                if not found and handle.wait != WAIT_SPIN:
-                    memlane_waiters_announce(&self.producer.lane.control.waiters)
-                    found = self.any_room()
-                    if not found:
-                        began = memlane_monotonic_ns()
-                        with nogil:
-                            found = sleep.doze(self.doorbell.semaphore)
-                        self.spinning.learn_sleep(found, memlane_monotonic_ns() - began)
-                        if not found:
-                            memlane_waiters_withdraw(&self.producer.lane.control.waiters)
-                    else:
-                        memlane_waiters_withdraw(&self.producer.lane.control.waiters)
+                if not sleep.spin(handle.wait) and handle.wait != WAIT_SPIN:
+                    sleep.nap(&self.producer.lane.control.waiters, self.doorbell)
                 PyErr_CheckSignals()
         finally:
             if ticket is not None:
@@ -391,21 +388,6 @@ cdef class ProducerRole:
         found = self.claim == NULL and memlane_producer_any(&self.producer)
         memlane_mutex_unlock(&self.mutex)
         return found
-
-    cdef bint spin(self, int wait) noexcept nogil:
-        cdef uint64_t limit = self.spinning.limit(wait), began
-        cdef int looks
-        if limit == 0:
-            return False
-        began = memlane_monotonic_ns()
-        while True:
-            for looks in range(32):
-                if self.any_room():
-                    self.spinning.learn(True)
-                    return True
-                memlane_cpu_relax()
-            if not self.spinning.goes_on(began, limit):
-                return False
 
 
 @cython.final

@@ -196,6 +196,24 @@ cdef class SlotsState:
         return -1
 
 
+@cython.final
+cdef class NewerSleep(Sleep):
+    """A reader that waits for a version: announced by its watcher's own bit."""
+
+    cdef SlotBase reader
+    cdef uint64_t seen
+    cdef uint32_t watcher
+
+    cdef bint is_due(self) noexcept nogil:
+        return memlane_slot_version(&self.reader.slot) > self.seen
+
+    cdef void announce(self, void *at) noexcept nogil:
+        memlane_armed_announce(at, self.watcher)
+
+    cdef void withdraw(self, void *at, bint woken) noexcept nogil:
+        memlane_armed_withdraw(at, self.watcher)
+
+
 cdef uint64_t version_of(object version) except? 0:
     if isinstance(version, bool) or not hasattr(version, "__index__"):
         raise TypeError(f"version must be an int, got {version!r}")
@@ -515,11 +533,10 @@ cdef class SlotBase:
             ClosedError: this process closed the handle.
         """
         cdef SlotsState state = self.state
-        cdef uint64_t seen = version_of(version), deadline = deadline_of(timeout), pinned, began
+        cdef uint64_t seen = version_of(version), deadline = deadline_of(timeout), pinned
         cdef int watcher = -1
         cdef Doorbell bell = None
-        cdef Sleep sleep = None
-        cdef bint found
+        cdef NewerSleep sleep = None
         cdef memlane_stamp stamp
         self.check()
         pinned = state.membership.pin()
@@ -527,28 +544,21 @@ cdef class SlotBase:
             while memlane_slot_version(&self.slot) <= seen:
                 self.check()
                 if sleep is None:
-                    sleep = Sleep()
-                    sleep.deadline = deadline
+                    sleep = NewerSleep()
+                    sleep.deadline, sleep.spinning, sleep.reader, sleep.seen = deadline, self.spinning, self, seen
                 if deadline == 0 or sleep.is_over():
                     raise TimeoutError(f"nothing newer than version {seen} was published in {state.name}")
-                with nogil:
-                    found = self.spin(seen)
-                if not found:
+                if not sleep.spin(WAIT_ADAPTIVE):
                     if bell is None:
                         watcher = state.lease_watcher()
                         if watcher >= 0:
                             bell = doorbell_at(state.membership, &state.watcher(watcher).doorbell, True)
-                    if watcher < 0:
+                    if bell is None:
                         with nogil:
                             sleep.doze(NULL)
                     else:
-                        memlane_armed_announce(&self.slot.control.armed, watcher)
-                        if memlane_slot_version(&self.slot) <= seen:
-                            began = memlane_monotonic_ns()
-                            with nogil:
-                                found = sleep.doze(bell.semaphore)
-                            self.spinning.learn_sleep(found, memlane_monotonic_ns() - began)
-                        memlane_armed_withdraw(&self.slot.control.armed, watcher)
+                        sleep.watcher = watcher
+                        sleep.nap(&self.slot.control.armed, bell)
                 PyErr_CheckSignals()
             value = self.take(&stamp, None)
             return value, stamp.version
@@ -556,19 +566,3 @@ cdef class SlotBase:
             if watcher >= 0 and memlane_fork_is(pinned):
                 memlane_role_give(&state.watcher(watcher).owner, state.membership.own_tag())
             state.membership.unpin(pinned)
-
-    cdef bint spin(self, uint64_t seen) noexcept nogil:
-        cdef uint64_t limit = self.spinning.limit(WAIT_ADAPTIVE), end
-        cdef int looks
-        if limit == 0:
-            return False
-        end = memlane_monotonic_ns() + limit
-        while True:
-            for looks in range(32):
-                if memlane_slot_version(&self.slot) > seen:
-                    self.spinning.learn(True)
-                    return True
-                memlane_cpu_relax()
-            if memlane_monotonic_ns() >= end:
-                self.spinning.learn(False)
-                return False
