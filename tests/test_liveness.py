@@ -680,8 +680,27 @@ def test_worn_out_row_is_never_joined_again(region: Region, table: Table) -> Non
     region._member.leave()
 
     assert RETIRED == table.generation(300)
-    with pytest.raises(RoleTakenError):
+    with pytest.raises(RoleTakenError, match=r": 1024 retired .*\(row 0, 1, .* the region again"):
         region.join()
+
+
+def test_a_full_table_says_which_rows_are_taken_and_which_are_worn_out(
+    region: Region, table: Table
+) -> None:
+    """Who finds no row learns whether closing something helps."""
+    table.occupy(7, 9, 11)
+    table.set_generation(7, RETIRED)
+    table.set_generation(9, RETIRED + 2)
+    table.lock(row_byte(11))
+
+    with pytest.raises(RoleTakenError) as caught:
+        region.join()
+
+    assert (
+        f"all 1024 rows of region {region.name!r} are taken: 1021 by live participants, "
+        "2 retired after too many joins (row 7, 9), 1 locked by somebody who has not joined; "
+        "close some participants"
+    ) == str(caught.value)
 
 
 def test_first_row_is_a_random_one(tmp_path: Path) -> None:

@@ -28,6 +28,10 @@
 /* A row whose generation gets here is never joined again: the next ones would bring old tags back. */
 #define MEMLANE_GENERATION_RETIRED (MEMLANE_GENERATION_MASK - 1)
 
+static inline bool memlane_generation_is_retired(uint64_t generation) {
+    return generation >= MEMLANE_GENERATION_RETIRED;
+}
+
 static inline uint32_t memlane_tag(uint32_t row, uint64_t generation) {
     return (uint32_t)((generation & MEMLANE_GENERATION_MASK) << MEMLANE_TAG_ROW_BITS) | row;
 }
@@ -43,7 +47,7 @@ static inline uint32_t memlane_tag_row(uint32_t tag) { return tag & (MEMLANE_ROW
 static inline bool memlane_row_join(struct memlane_row *row, uint64_t *generation) {
     /* relaxed: only a hint for the CAS, which decides */
     uint64_t even = atomic_load_explicit(&row->generation, memory_order_relaxed);
-    if ((even & 1) || even >= MEMLANE_GENERATION_RETIRED)
+    if ((even & 1) || memlane_generation_is_retired(even))
         return false;
     /* sync: row.generation. acq_rel: pairs with memlane_row_leave and memlane_row_bury, so that nothing
      * of ours is seen under the generation of the one before. Failure relaxed: nothing was taken. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -32,6 +33,11 @@ int memlane_lockbyte_probe(int descriptor, int64_t byte, bool for_writing) {
     short found = F_UNLCK;
     int result = lock(descriptor, F_OFD_GETLK, byte, for_writing ? F_WRLCK : F_RDLCK, &found);
     return result < 0 ? result : found != F_UNLCK;
+}
+
+bool memlane_is_file(int descriptor, uint64_t device, uint64_t inode) {
+    struct stat found;
+    return fstat(descriptor, &found) == 0 && found.st_dev == device && found.st_ino == inode;
 }
 
 bool memlane_is_network_file(int descriptor) {

@@ -23,6 +23,9 @@ int memlane_lockbyte_release(int descriptor, int64_t byte);
  * Returns 1: locked, 0: free, or a negative errno. */
 int memlane_lockbyte_probe(int descriptor, int64_t byte, bool for_writing);
 
+/* Whether a descriptor leads to this file: numbers are reused. */
+bool memlane_is_file(int descriptor, uint64_t device, uint64_t inode);
+
 /* Whether a file lies on a network file system, where these locks say nothing of other machines. */
 bool memlane_is_network_file(int descriptor);
 

@@ -11,6 +11,8 @@ import random as _random
 import time as _time
 from threading import Lock as _Lock, RLock as _RLock
 
+from libc.errno cimport EAGAIN, ENOLCK
+
 from memlane.errors import CorruptedError, LayoutError, RoleTakenError, TruncatedError
 
 
@@ -61,6 +63,7 @@ cdef extern from "core/layout.h" nogil:
     int64_t MEMLANE_ROW_BYTE(uint32_t row)
 
 cdef extern from "core/table.h" nogil:
+    bint memlane_generation_is_retired(uint64_t generation)
     uint32_t memlane_tag(uint32_t row, uint64_t generation)
     uint32_t memlane_tag_row(uint32_t tag)
     bint memlane_row_join(memlane_row *row, uint64_t *generation)
@@ -91,6 +94,7 @@ cdef extern from "os/fork.h" nogil:
 
 cdef extern from "os/lockbytes.h" nogil:
     bint memlane_is_network_file(int descriptor)
+    bint memlane_is_file(int descriptor, uint64_t device, uint64_t inode)
     int memlane_lockbyte_try(int descriptor, int64_t byte, bint for_writing)
     int memlane_lockbyte_release(int descriptor, int64_t byte)
     int memlane_lockbyte_probe(int descriptor, int64_t byte, bint for_writing)
@@ -107,6 +111,8 @@ cdef enum:
     DEAD = 0
     UNKNOWN = -1
 
+# What _find_row returns where no row is free; no errno.
+cdef int ROW_NONE = 1
 
 MAGIC = (<object>MEMLANE_MAGIC).to_bytes(8, _sys.byteorder)
 HEADER_NBYTES = sizeof(memlane_header)
@@ -328,71 +334,109 @@ cdef class Membership:
         Raises:
             ClosedError: the region was closed.
             PermissionError: opened read-only, or this process may not open the file any more.
-            RoleTakenError: every row is taken by a live participant.
+            RoleTakenError: no row is free: live participants have them, or they are worn out.
         """
-        cdef uint64_t epoch = memlane_fork_epoch()
-        cdef uint32_t start, turn, row
+        cdef uint32_t start
+        cdef uint64_t start_time
+        cdef bytes name
         if self._closing:
             raise ClosedError(f"{self.name} is closed")
-        if self._epoch == epoch:
+        if memlane_fork_is(self._epoch):
             return
         if self.readonly:
             raise PermissionError(
                 _errno.EACCES, f"{self.name} is open read-only and cannot take a role; open it without readonly=True")
+        # Before the lock, since this runs Python, and in its midst the collector or a handler may join, fork or close.
+        start, start_time, name = _random.randrange(self.geometry.rows), process_start_time(), process_name()
         with epoch_lock(self._joining):
-            if self._epoch == epoch:
-                return
-            self._lock_descriptor = memlane_fork_open(self.base)
-            if self._lock_descriptor < 0:
-                error, self._lock_descriptor = -self._lock_descriptor, -1
-                raise os_error(error, f"join {self.name}", None,
-                               "call region.join() before dropping privileges or closing descriptors")
-            try:
-                if not self._is_base(self._lock_descriptor):
-                    raise ClosedError(f"descriptor {self.base} of {self.name} was closed by this process; open it again")
-                start = _random.randrange(self.geometry.rows)
-                # Even rows first; then those of the dead, whose proof has to be made.
-                for turn in range(2 * self.geometry.rows):
-                    row = (start + turn) % self.geometry.rows
-                    if turn >= self.geometry.rows and self._probe_row(row, True) != DEAD:
-                        continue
-                    if self._take_row(row):
-                        break
-                else:
-                    raise RoleTakenError(
-                        f"all {self.geometry.rows} rows of {self.name} are taken by live participants; "
-                        "close some of them", role="participant", pids=())
-                if memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) != 1:
-                    memlane_row_leave(self.row_at(self._row), self._generation)
-                    raise OSError(_errno.ENOLCK, f"the locks of {self.name} cannot be seen; use a local file system")
-            except BaseException:
-                memlane_fork_close(self._lock_descriptor)
-                self._lock_descriptor = -1
-                raise
-            self._tag = memlane_tag(self._row, self._generation)
-            self._epoch = epoch
+            self._join(start, start_time, name)
 
-    cdef bint _take_row(self, uint32_t row) except -1:
-        if memlane_row_generation(self.row_at(row)) & 1 or not lock_byte(
-                self._lock_descriptor, MEMLANE_ROW_BYTE(row), True):
-            return False
-        if not memlane_row_join(self.row_at(row), &self._generation):
-            memlane_lockbyte_release(self._lock_descriptor, MEMLANE_ROW_BYTE(row))
-            return False
-        self._row = row
-        memlane_row_describe(self.row_at(row), getpid(), process_start_time(), process_name())
-        return True
+    cdef int _join(self, uint32_t start, uint64_t start_time, bytes name) except -1:
+        """
+        Under the lock. Runs no Python before the row is taken and known as ours, or given up: whoever comes
+        in between would take another one, and this one would stay taken.
+        """
+        cdef uint64_t epoch = memlane_fork_epoch(), generation
+        cdef uint32_t row
+        cdef int descriptor, found
+        cdef bint is_base
+        if self._epoch == epoch:
+            return 0
+        if self._closing:
+            raise ClosedError(f"{self.name} is closed")
+        descriptor = memlane_fork_open(self.base)
+        if descriptor < 0:
+            raise os_error(-descriptor, f"join {self.name}", None,
+                           "call region.join() before dropping privileges or closing descriptors")
+        is_base = self._is_base(descriptor)
+        found = self._find_row(descriptor, start, &row, &generation) if is_base else ROW_NONE
+        if found == 0 and memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(row), False) != 1:
+            memlane_row_leave(self.row_at(row), generation)
+            found = -ENOLCK
+        if found == 0:
+            memlane_row_describe(self.row_at(row), getpid(), start_time, name)
+            self._lock_descriptor, self._row, self._generation = descriptor, row, generation
+            self._tag = memlane_tag(row, generation)
+            self._epoch = epoch
+            return 0
+        memlane_fork_close(descriptor)
+        if not is_base:
+            raise ClosedError(f"descriptor {self.base} of {self.name} was closed by this process; open it again")
+        if found == ROW_NONE:
+            self._refuse_row()
+        if found == -ENOLCK:
+            raise OSError(_errno.ENOLCK, f"the locks of {self.name} cannot be seen; use a local file system")
+        raise os_error(-found, "lock a byte", None, "use a local file system and Linux 3.15 or newer")
+
+    cdef int _find_row(self, int descriptor, uint32_t start, uint32_t *row, uint64_t *generation) noexcept:
+        """Take a row, its byte locked through *descriptor*. Returns 0, ROW_NONE, or a negative errno."""
+        cdef uint32_t turn
+        cdef int error
+        # Even rows first; then those of the dead, whose proof has to be made.
+        for turn in range(2 * self.geometry.rows):
+            row[0] = (start + turn) % self.geometry.rows
+            if turn >= self.geometry.rows and self._probe_row(row[0], True) != DEAD:
+                continue
+            if memlane_row_generation(self.row_at(row[0])) & 1:
+                continue
+            error = memlane_lockbyte_try(descriptor, MEMLANE_ROW_BYTE(row[0]), True)
+            if error == -EAGAIN:
+                continue
+            if error or memlane_row_join(self.row_at(row[0]), generation):
+                return error
+            memlane_lockbyte_release(descriptor, MEMLANE_ROW_BYTE(row[0]))
+        return ROW_NONE
+
+    cdef object _refuse_row(self):
+        """Say what became of all the rows."""
+        cdef uint32_t row
+        cdef uint64_t generation
+        live, retired, locked = 0, [], 0
+        for row in range(self.geometry.rows):
+            generation = memlane_row_generation(self.row_at(row))
+            if generation & 1:
+                live += 1
+            elif memlane_generation_is_retired(generation):
+                retired.append(row)
+            else:
+                locked += 1
+        taken = [f"{live} by live participants"] if live else []
+        if retired:
+            named = ", ".join(map(str, retired[:8])) + (", ..." if len(retired) > 8 else "")
+            taken.append(f"{len(retired)} retired after too many joins (row {named})")
+        if locked:
+            taken.append(f"{locked} locked by somebody who has not joined")
+        raise RoleTakenError(
+            f"all {self.geometry.rows} rows of {self.name} are taken: {', '.join(taken)}; "
+            + ("close some participants" if live else "create the region again"),
+            role="participant", pids=())
 
     cdef bint _is_base(self, int descriptor) noexcept:
         """Whether a descriptor still leads to the file of this region: numbers are reused."""
-        try:
-            found = _os.fstat(descriptor)
-        except OSError:
-            return False
-        return found.st_dev == self._base_device and found.st_ino == self._base_inode
+        return memlane_is_file(descriptor, self._base_device, self._base_inode)
 
-    cdef int _probe_row(self, uint32_t row, bint joining) except -2:
-        """Ask the kernel whether the owner of an odd row lives; one that does not is buried."""
+    cdef int _probe_row(self, uint32_t row, bint joining) noexcept:
+        """Ask the kernel whether the owner of an odd row lives; one that does not is buried. Runs no Python."""
         cdef memlane_row *theirs = self.row_at(row)
         cdef uint64_t generation = memlane_row_generation(theirs)
         if not generation & 1:
@@ -414,7 +458,7 @@ cdef class Membership:
             memlane_row_bury(theirs, generation)
         return DEAD
 
-    cdef int verdict(self, uint32_t tag) except -2:
+    cdef int verdict(self, uint32_t tag) noexcept:
         """ALIVE, DEAD (then it stays so) or UNKNOWN, for the owner that a tag names."""
         cdef uint32_t row = memlane_tag_row(tag)
         cdef uint64_t generation
