@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import memlane
+import memlane.doorbell
 from processes import Child, output_of, unrelated, wait_until
+from region_files import file_of
+from stepping import ROWS, Table, row_byte
 
 COLLECTED_UNDER_THE_LOCK = """
 import gc, sys, warnings
@@ -71,3 +77,60 @@ def test_a_put_that_may_not_wait_does_not_wait_for_a_thread_that_waits_for_a_lan
         waiting.join()
 
         assert [b"first", b"second"] == ring.get_many(3)
+
+
+def amid(
+    monkeypatch: pytest.MonkeyPatch, module: object, function: str, step: Callable[[], object]
+) -> None:
+    """Have *step* run once, in the midst of the next call of a function of Python."""
+    usual = getattr(module, function)
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(module, function, usual)
+        step()
+        return usual(*args, **options)
+
+    monkeypatch.setattr(module, function, interrupted)
+
+
+#: Functions of Python that taking a row or a lane calls, or once called.
+STEPS = [
+    (random, "randrange"),
+    (os, "fstat"),
+    (os.path, "basename"),
+    (memlane.doorbell.DoorbellSet, "at"),
+]
+
+
+@pytest.mark.parametrize(("module", "function"), STEPS)
+def test_a_join_in_the_midst_of_a_join_takes_no_second_row(
+    module: object, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Handlers and the collector may do the same step; the row is given back at the end."""
+    with memlane.Region.create(None, 4096) as region, Table(file_of(region)) as table:
+        amid(monkeypatch, module, function, region.join)
+        region.join()
+        monkeypatch.undo()
+        odd = [row for row in range(ROWS) if table.generation(row) % 2]
+        assert [table.row_of(os.getpid())] == odd
+        assert [region._member.tag % 1024] == odd
+        region.close()
+
+        assert [] == [row for row in odd if table.generation(row) % 2]
+        assert [] == [row for row in range(ROWS) if table.is_locked(row_byte(row))]
+
+
+@pytest.mark.parametrize(("module", "function"), [*STEPS, (os, "fstatvfs")])
+def test_a_put_in_the_midst_of_a_first_put_takes_no_second_lane(
+    module: object, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both records come through the one lane of this process; the other is left to others."""
+    with memlane.Ring(capacity=4096, producers=2) as ring:
+        amid(monkeypatch, module, function, lambda: ring.put(b"handler"))
+        ring.put(b"interrupted")
+        monkeypatch.undo()
+
+        assert ["alive"] == [lane["producer"] for lane in ring.stats()["lanes"]]
+        received = sorted(ring.get_many(3))
+    assert b"interrupted" == received.pop()
+    assert [] == received or [b"handler"] == received

@@ -215,15 +215,18 @@ cdef class Sleep:
                     return False
 
     cdef int nap(self, void *at, Doorbell bell) except -1:
-        """Announce at *at*, look again, sleep one slice at most, withdraw."""
-        cdef void *semaphore = bell.semaphore
+        """Announce at *at*, look again, sleep one slice at most, withdraw. Without a doorbell of one's own: poll."""
         cdef uint64_t began
         cdef bint woken = False
+        if bell is None:
+            with nogil:
+                self.doze(NULL)
+            return 0
         self.announce(at)
         if not self.is_due():
             began = memlane_monotonic_ns()
             with nogil:
-                woken = self.doze(semaphore)
+                woken = self.doze(bell.semaphore)
             self.spinning.learn_sleep(woken, memlane_monotonic_ns() - began)
         self.withdraw(at, woken)
         return 0

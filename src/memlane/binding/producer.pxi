@@ -66,16 +66,31 @@ cdef class ProducerRole:
             handle.check()
         self.departing = False
         self.users.add(&handle.sends)
+        if self.doorbell is None:
+            self._find_doorbell()
+        return 0
+
+    cdef int _find_doorbell(self) except -1:
+        cdef uint32_t lane = self.lane
+        bell = doorbell_at(self.ring.membership, &self.ring.lane_control(lane).doorbell, True)
+        if lane == self.lane:  # still: looking for it may let another thread give the lane back and take another one
+            self.doorbell = bell
         return 0
 
     cdef bint _lease(self, bint is_first_look) except -1:
-        """Try to take a lane; False: all are taken."""
+        """
+        Try to take a lane; False: all are taken. From the moment that one is taken it runs no Python until that is
+        known: a handler in the midst of it would take a second one, and the first would stay taken.
+        """
         cdef memlane_status status
         # Whatever was inherited over a fork belongs to the parent.
         self.claim = NULL
         self.departing = False
         self.waiting = []
+        self.doorbell = None
         self.tag = self.ring.membership.own_tag()
+        if memlane_fork_is(self.epoch):
+            return True  # done meanwhile, by a handler that ran while this process joined
         if memlane_ring_shutdown(self.ring.control):
             self.ring.refuse(MEMLANE_CLOSED, 0)
         if not self._find_lane(is_first_look):
@@ -89,7 +104,6 @@ cdef class ProducerRole:
             memlane_lane_depart(self.producer.lane.control, self.tag)
             self.ring.refuse(status, 0)
         memlane_ring_raise_leased(self.ring.control, self.lane + 1)
-        self.doorbell = doorbell_at(self.ring.membership, &self.producer.lane.control.doorbell, True)
         memlane_mutex_reset(&self.mutex)
         self.epoch = memlane_fork_epoch()
         return True

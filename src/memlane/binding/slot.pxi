@@ -553,12 +553,8 @@ cdef class SlotBase:
                         watcher = state.lease_watcher()
                         if watcher >= 0:
                             bell = doorbell_at(state.membership, &state.watcher(watcher).doorbell, True)
-                    if bell is None:
-                        with nogil:
-                            sleep.doze(NULL)
-                    else:
-                        sleep.watcher = watcher
-                        sleep.nap(&self.slot.control.armed, bell)
+                            sleep.watcher = watcher
+                    sleep.nap(&self.slot.control.armed, bell)
                 PyErr_CheckSignals()
             value = self.take(&stamp, None)
             return value, stamp.version
