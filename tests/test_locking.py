@@ -134,3 +134,19 @@ def test_a_put_in_the_midst_of_a_first_put_takes_no_second_lane(
         received = sorted(ring.get_many(3))
     assert b"interrupted" == received.pop()
     assert [] == received or [b"handler"] == received
+
+
+def test_a_ring_that_is_shut_down_while_a_lane_is_looked_for_is_shut_down_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A first put finds the lanes closed in between: it says why nobody will ever get one."""
+    with memlane.Ring(capacity=4096, producers=1) as ring:
+
+        def end() -> None:
+            ring.shutdown()
+            with pytest.raises(memlane.ShutDown):
+                ring.get()
+
+        amid(monkeypatch, os, "fstatvfs", end)
+        with pytest.raises(memlane.ShutDown):
+            ring.put(b"too late")

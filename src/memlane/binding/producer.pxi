@@ -94,6 +94,9 @@ cdef class ProducerRole:
         if memlane_ring_shutdown(self.ring.control):
             self.ring.refuse(MEMLANE_CLOSED, 0)
         if not self._find_lane(is_first_look):
+            # Not taken but closed, if the end came in between.
+            if memlane_ring_shutdown(self.ring.control):
+                self.ring.refuse(MEMLANE_CLOSED, 0)
             return False
         if memlane_fork_is(self.epoch):
             return True
