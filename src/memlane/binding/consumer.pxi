@@ -289,10 +289,9 @@ cdef class ConsumerRole:
         """Take in one of four ways, waiting until the deadline."""
         cdef RingState ring = self.ring
         cdef Membership membership = ring.membership
-        cdef Sleep sleep = None
-        cdef bint found
+        cdef RecordSleep sleep = None
         cdef int end
-        cdef uint64_t pinned, began
+        cdef uint64_t pinned
         handle.check()
         pinned = membership.pin()
         try:
@@ -316,27 +315,15 @@ cdef class ConsumerRole:
                 elif require_peer and self.peers_are_gone() and not self.any_record():
                     raise PeerGoneError(f"all producers of {ring.name} have died or left, and it is drained")
                 if sleep is None:
-                    sleep = Sleep()
-                    sleep.deadline = deadline
+                    sleep = RecordSleep()
+                    sleep.role, sleep.deadline, sleep.spinning = self, deadline, self.spinning
                 if deadline == 0 or sleep.is_over():
                     self.check_sound()
                     ring.refuse(MEMLANE_EMPTY, 0)
-                with nogil:
-                    found = self.spin(handle.wait)
-                if not found:
+                if not sleep.spin(handle.wait):
                     self.check_sound()
                     if handle.wait != WAIT_SPIN:
-                        memlane_waiters_announce(&ring.control.waiters)
-                        found = self.any_record()
-                        if not found:
-                            began = memlane_monotonic_ns()
-                            with nogil:
-                                found = sleep.doze(ring.doorbell.semaphore)
-                            self.spinning.learn_sleep(found, memlane_monotonic_ns() - began)
-                            if not found:
-                                memlane_waiters_withdraw(&ring.control.waiters)
-                        else:
-                            memlane_waiters_withdraw(&ring.control.waiters)
+                        sleep.nap(&ring.control.waiters, ring.doorbell)
                 PyErr_CheckSignals()
         finally:
             membership.unpin(pinned)
@@ -351,22 +338,6 @@ cdef class ConsumerRole:
             if self.is_leased(lane) and self.known[lane] != 2 and self.any_in(lane):
                 return True
         return memlane_ring_shutdown(self.ring.control) != 0
-
-    @cython.final
-    cdef bint spin(self, int wait) noexcept nogil:
-        cdef uint64_t limit = self.spinning.limit(wait), began
-        cdef int looks
-        if limit == 0:
-            return False
-        began = memlane_monotonic_ns()
-        while True:
-            for looks in range(32):
-                if self.any_record():
-                    self.spinning.learn(True)
-                    return True
-                memlane_cpu_relax()
-            if not self.spinning.goes_on(began, limit):
-                return False
 
     @cython.final
     cdef int wake_producers(self) except -1:
@@ -425,6 +396,16 @@ cdef class ConsumerRole:
             if self.is_leased(lane) and self.overlooked_in(lane) and self.overlooked_in(lane):
                 self.ring.refuse(MEMLANE_CORRUPTED, 0)
         return 0
+
+
+@cython.final
+cdef class RecordSleep(Sleep):
+    """A get that waits for a record."""
+
+    cdef ConsumerRole role
+
+    cdef bint is_due(self) noexcept nogil:
+        return self.role.any_record()
 
 
 @cython.final
