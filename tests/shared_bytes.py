@@ -59,6 +59,10 @@ class SharedBytes:
     def read(self, at: int, nbytes: int) -> bytes:
         return bytes(self._view[self.object + at : self.object + at + nbytes])
 
+    def punch(self, at: int) -> None:
+        """Give the pages back from byte *at* of the region to its end: they read as zeros."""
+        self._mapping.madvise(mmap.MADV_REMOVE, at, len(self._mapping) - at)
+
     def __enter__(self) -> Self:
         return self
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import itertools
 import os
 import pickle
@@ -1693,6 +1694,29 @@ def test_an_adopter_of_a_corrupt_lane_says_so_and_does_not_keep_it() -> None:
         shared.set_word(shared.extent_at(0, 0), 2**64 - 1)
         with pytest.raises(CorruptedError):
             ring.put(b"y")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_hole_that_somebody_punched_is_corrupt_or_empty_but_no_crash(
+    ring: Ring, whole: bool
+) -> None:
+    """
+    Seals do not keep anybody from punching holes. Without descriptors and bytes a lane contradicts
+    its hints; without its words, too, it is as good as new. (trap 66)
+    """
+    ring.put_many([b"x"] * 3)
+    with RingBytes(ring) as shared:
+        at = shared.object + (0 if whole else shared.state_at(0, 0))
+        shared.punch(at)
+        with pytest.raises(Empty if whole else CorruptedError):
+            ring.get(timeout=0.01)
+        with contextlib.suppress(memlane.MemlaneError):
+            ring.put(b"y", timeout=0.01)
+        with contextlib.suppress(memlane.MemlaneError):
+            ring.get_many(9, timeout=0.01)
+        ring.shutdown(immediate=True)
+        with pytest.raises(ShutDown):
+            ring.get(timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("kind", range(8))

@@ -53,6 +53,14 @@ static void alice_hands_back(void) {
     if (many_take(&many, ALICE, &s))
         memlane_many_hand_back(&many.bench.lane, s, ALICE);
 }
+static bool overlooked;
+static void look_for_corruption(void) { overlooked = memlane_many_overlooked(&many.many); }
+static void three_rounds(void) {
+    for (int i = 0; i < 12; i++) {
+        CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'q'));
+        CHECK_EQUAL('q', many_get(&many, BOB));
+    }
+}
 static void put_e(void) { answer = many_put(&many, 'e'); }
 static void close_lane(void) {
     memlane_ring_shut(many.bench.ring, MEMLANE_SHUTDOWN_DRAIN);
@@ -166,6 +174,21 @@ TEST(a_consumer_overtaken_by_whole_rounds_of_the_lane_at_any_access_gets_a_recor
         check_all("pqr", "");
         bench_free(&many.bench);
         CHECK(k < 1000);
+    }
+}
+
+/* (trap 42) */
+TEST(a_look_for_corruption_overtaken_by_whole_rounds_at_any_access_sees_none) {
+    for (int full = 0; full < 2; full++) {
+        bool met = true;
+        for (long k = 0; met; k++) {
+            prepare(full);
+            bob_gets_all();
+            met = meets_at(k, look_for_corruption, three_rounds);
+            CHECK(!overlooked);
+            bench_free(&many.bench);
+            CHECK(k < 1000);
+        }
     }
 }
 
