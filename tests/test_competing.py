@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import multiprocessing
 import os
 import signal
 import threading
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -593,6 +595,28 @@ def test_a_ring_whose_producers_are_gone_says_so_to_all(ring: Ring) -> None:
         assert 0 == other.wait()
     with pytest.raises(PeerGoneError):
         ring.get(require_peer=True)
+
+
+# ---- other ways to start processes ---------------------------------------------------------------
+
+
+def _sum_up(ring: Ring) -> int:
+    return sum(int(record) for record in ring)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_of_a_pool_compete_however_they_were_started(method: str) -> None:
+    """A ring without a name goes to them as an argument; each becomes a consumer at first use."""
+    context = multiprocessing.get_context(method)
+    with (
+        Ring(capacity=PAGE, consumers="many") as ring,
+        ProcessPoolExecutor(2, mp_context=context) as pool,
+    ):
+        sums = [pool.submit(_sum_up, ring) for _ in range(2)]
+        for number in range(300):
+            ring.put(b"%d" % number, timeout=PATIENCE_S)
+        ring.shutdown()
+        assert sum(range(300)) == sum(future.result(PATIENCE_S) for future in sums)
 
 
 # ---- handles and hostile bytes -------------------------------------------------------------------
