@@ -7,9 +7,11 @@ import ctypes
 import errno
 import io
 import os
+import platform
 import resource
 import socket
 import stat
+import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,43 @@ def in_child(function: Callable[[], None]) -> int:
     """What limits a whole process is tried in one of its own."""
     with Child(function) as child:
         return child.wait()
+
+
+#: Numbers of system calls that tests have the kernel refuse.
+CALLS = {
+    "x86_64": {"openat": 257, "memfd_create": 319, "mmap": 9, "mlock2": 325},
+    "aarch64": {"openat": 56, "memfd_create": 279, "mmap": 222, "mlock2": 284},
+}.get(platform.machine(), {})
+
+needs_numbers = pytest.mark.skipif(not CALLS, reason="system calls have other numbers here")
+
+
+def have_refused(call: str, error: int) -> None:
+    """
+    From now on the kernel answers *error* to one system call of this process (seccomp): what a test
+    cannot bring about, such as a machine out of descriptors. Of mmap, only to that of a descriptor.
+    """
+    load, equal, give = 0x20, 0x15, 0x06  # BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_RET
+    allow, refuse = 0x7FFF0000, 0x00050000 | error  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
+    descriptor_at = 48  # of struct seccomp_data, the low half of args[4] on little-endian machines
+    steps = [(load, 0, 0, 0), (equal, 0, 3 if call == "mmap" else 1, CALLS[call])]
+    if call == "mmap":
+        steps += [(load, 0, 0, descriptor_at), (equal, 1, 0, 0xFFFFFFFF)]
+    steps += [(give, 0, 0, refuse), (give, 0, 0, allow)]
+    program = b"".join(struct.pack("HBBI", *step) for step in steps)
+    code = ctypes.create_string_buffer(program)
+    filter_of = struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    if libc.prctl(22, 2, ctypes.create_string_buffer(filter_of)):  # PR_SET_SECCOMP, MODE_FILTER
+        os._exit(77)
+
+
+def assert_in_child(function: Callable[[], None]) -> None:
+    status = in_child(function)
+    if status == 77:
+        pytest.skip("no right to filter system calls")
+    assert 0 == status
 
 
 def is_device(path: str) -> bool:
@@ -81,6 +120,88 @@ def test_no_descriptor_left_is_emfile_that_says_what_to_raise(tmp_path: Path) ->
         Mapping.open(path).close()
 
     assert 0 == in_child(ask)
+
+
+@needs_numbers
+def test_no_descriptor_left_on_the_machine_is_enfile_that_says_what_to_raise(
+    tmp_path: Path,
+) -> None:
+    """fs.file-max: another limit than the process's own, with another way out."""
+    path = tmp_path / "data"
+    path.write_bytes(b"x")
+
+    def ask_for_a_file() -> None:
+        have_refused("openat", errno.ENFILE)
+        makes: list[Callable[[], object]] = [
+            lambda: Mapping.open(path),
+            lambda: Mapping.create(path.with_name("new"), 1),
+            lambda: Mapping.shm("memlane-test-enfile", create=1),
+        ]
+        for make in makes:
+            with pytest.raises(OSError, match=r"the machine has too many.*fs\.file-max") as caught:
+                make()
+            assert errno.ENFILE == caught.value.errno
+
+    def ask_for_a_memfd() -> None:
+        have_refused("memfd_create", errno.ENFILE)
+        with pytest.raises(OSError, match=r"the machine has too many.*fs\.file-max") as caught:
+            Mapping.memfd(1)
+        assert errno.ENFILE == caught.value.errno
+        Mapping.anonymous(1).close()
+
+    assert_in_child(ask_for_a_file)
+    assert_in_child(ask_for_a_memfd)
+
+
+@needs_numbers
+def test_a_device_that_the_kernel_does_not_give_says_what_it_may_need(tmp_path: Path) -> None:
+    """What /dev/mem answers to who is not root, and to root under lockdown or STRICT_DEVMEM."""
+    path = tmp_path / "data"
+    path.write_bytes(b"x")
+
+    def ask() -> None:
+        have_refused("mmap", errno.EPERM)
+        with pytest.raises(PermissionError, match="STRICT_DEVMEM or lockdown") as caught:
+            Mapping.open("/dev/zero", nbytes=PAGE_SIZE, sync=True)
+        assert "/dev/zero" == caught.value.filename
+        # a file has other reasons
+        with pytest.raises(PermissionError, match="it may be sealed, append-only or on a noexec"):
+            Mapping.open(path)
+
+    assert_in_child(ask)
+
+
+@needs_numbers
+@pytest.mark.parametrize("error", [errno.ENOMEM, errno.EAGAIN])
+def test_memory_that_the_kernel_does_not_lock_is_not_kept(error: int) -> None:
+    """Which of the two it answers depends on the kernel; the text and the way out are the same."""
+
+    def ask() -> None:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 20, 1 << 20))
+        have_refused("mlock2", error)
+        with Mapping.anonymous(PAGE_SIZE) as m:
+            with pytest.raises(
+                OSError, match=r"may lock 1048576 bytes in all.*ulimit -l"
+            ) as caught:
+                m.lock()
+            assert error == caught.value.errno
+        with pytest.raises(OSError, match="RLIMIT_MEMLOCK"):
+            Mapping.anonymous(PAGE_SIZE, locked=True)
+
+    assert_in_child(ask)
+
+
+def test_files_of_proc_and_sys_are_refused_with_the_advice_to_read_them() -> None:
+    """They look like files, and have no pages."""
+    with pytest.raises(io.UnsupportedOperation, match="what /proc shows is read, not mapped"):
+        Mapping.open("/proc/self/status")
+    some = next(
+        path
+        for path in Path("/sys/kernel/mm").rglob("*")
+        if os.access(path, os.R_OK) and path.is_file()
+    )
+    with pytest.raises(OSError, match=r"cannot be mapped.*read from it instead"):
+        Mapping.open(some)
 
 
 def test_too_many_mappings_are_enomem_that_names_the_limit() -> None:

@@ -405,8 +405,8 @@ cdef class Mapping(PagesOfMapping):
         regular = found.mode == S_IFREG
         if regular:
             if found.nbytes == 0:
-                raise unsupported("cannot map an empty file: give it a length first, or make it with Mapping.create",
-                                  self.path)
+                raise unsupported("cannot map an empty file: give it a length first, or make it with Mapping.create "
+                                  "(what /proc shows is read, not mapped)", self.path)
         elif found.mode == S_IFDIR:
             raise os_error(_errno.EISDIR, f"map {self._source()}", self.path)
         elif found.mode != S_IFCHR and found.mode != S_IFBLK:
