@@ -36,7 +36,8 @@ def main() -> None:
         _, status = os.waitpid(child, 0)
         died_of = signal.Signals(-os.waitstatus_to_exitcode(status)).name
         offset = about_to_touch[0] - buffer.address
-        print(f"the child died of {died_of} at offset {offset} of a buffer of {len(buffer)} bytes")
+        print(f"the child died of {died_of} at address {about_to_touch[0]:#x},")
+        print(f"offset {offset} of a buffer of {len(buffer)} bytes")
         print("that is the first byte of the guard page:", about_to_touch[0] == behind)
         print("what it wrote before is here:", buffer.count(b"\x01"), "bytes")
 
