@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml meson.build
 
-.PHONY: demo test build check core-tests contract-tests other-pythons stress bench format clean
+.PHONY: demo test build check core-tests contract-tests other-pythons stress sanitize bench format clean
 
 build: $(VENV)/installed
 
@@ -48,6 +48,11 @@ other-pythons: build
 stress: build
 	$(BIN)/python tests/crash.py --rounds 1000 --victim all --kind all
 	MEMLANE_MODEL_SEQUENCES=10000 $(BIN)/python -m pytest -q tests/test_mapping_model.py
+
+# Minutes, most of them for compiling: the extension with the address and undefined behaviour sanitizers in it.
+# SANITIZED="tests/test_ring.py -k spoilt" runs other tests than the usual ones.
+sanitize: $(VENV)/ready
+	sh tests/sanitize.sh $(BIN)/python $(BUILD)/sanitize $(SANITIZED)
 
 bench: build
 	$(BIN)/python benchmarks/bench.py

@@ -204,17 +204,17 @@ int memlane_protect(unsigned char *address, uint64_t nbytes, uint64_t page_nbyte
     return mprotect(address - hidden, whole_pages(nbytes + hidden, page_nbytes), protection) ? -errno : 0;
 }
 
+/* Both by number: the C library's wrapper of mlock2 is younger than the call, and under a sanitizer mlock and munlock
+ * do nothing but say that they did. */
 int memlane_lock(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, int on_fault) {
     uint64_t hidden = bytes_before(address, page_nbytes);
-    if (!on_fault)
-        return mlock(address - hidden, nbytes + hidden) ? -errno : 0;
-    /* by number: the wrapper is younger than the call */
-    return syscall(SYS_mlock2, address - hidden, nbytes + hidden, KERNEL_MLOCK_ONFAULT) ? -errno : 0;
+    unsigned how = on_fault ? KERNEL_MLOCK_ONFAULT : 0;
+    return syscall(SYS_mlock2, address - hidden, nbytes + hidden, how) ? -errno : 0;
 }
 
 int memlane_unlock(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes) {
     uint64_t hidden = bytes_before(address, page_nbytes);
-    return munlock(address - hidden, nbytes + hidden) ? -errno : 0;
+    return syscall(SYS_munlock, address - hidden, nbytes + hidden) ? -errno : 0;
 }
 
 int memlane_name(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, const char *name) {
