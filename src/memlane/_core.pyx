@@ -26,6 +26,7 @@ from cpython.slice cimport PySlice_AdjustIndices, PySlice_Unpack
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset
 
 import errno as _errno

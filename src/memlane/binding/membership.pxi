@@ -62,6 +62,15 @@ cdef extern from "core/layout.h" nogil:
     const int64_t MEMLANE_CREATION_BYTE, MEMLANE_PRESENCE_BYTE
     int64_t MEMLANE_ROW_BYTE(uint32_t row)
 
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t nbytes)
+
+cdef extern from *:
+    """
+    #define MEMLANE_HEADER_ALIGNMENT _Alignof(struct memlane_header)
+    """
+    const size_t MEMLANE_HEADER_ALIGNMENT
+
 cdef extern from "core/table.h" nogil:
     bint memlane_generation_is_retired(uint64_t generation)
     uint32_t memlane_tag(uint32_t row, uint64_t generation)
@@ -224,7 +233,7 @@ cdef class Membership:
     """
 
     cdef Mapping mapping
-    cdef memlane_header geometry      # a private copy, checked
+    cdef memlane_header *geometry     # a private copy, checked; apart, for Python aligns objects to 16 bytes only
     cdef memlane_header *shared
     cdef readonly int base            # the descriptor, -1 once closed
     cdef uint64_t _base_device, _base_inode
@@ -251,19 +260,24 @@ cdef class Membership:
         self.base = -1
         self._lock_descriptor = -1
         self._epoch = EPOCH_CLOSED
+        self.geometry = <memlane_header *>aligned_alloc(MEMLANE_HEADER_ALIGNMENT, sizeof(memlane_header))
+        if self.geometry == NULL:
+            raise MemoryError
+        memset(self.geometry, 0, sizeof(memlane_header))
+
+    def __dealloc__(self):
+        free(self.geometry)
 
     def __init__(self, Mapping mapping not None, int base, *, str name, object path, bint readonly):
-        cdef memlane_header copied
         if mapping.nbytes < sizeof(memlane_header):
             raise TruncatedError(
                 f"{name} has {mapping.nbytes} bytes, a region has at least {sizeof(memlane_header)}; remove it",
                 name=name, expected=sizeof(memlane_header), found=mapping.nbytes)
-        memcpy(&copied, mapping.address, sizeof(copied))
-        check_header(&copied, mapping.nbytes, name)
+        memcpy(self.geometry, mapping.address, sizeof(memlane_header))
+        check_header(self.geometry, mapping.nbytes, name)
         found = _os.fstat(base)
         mapping.hold()
         self.mapping = mapping
-        self.geometry = copied
         self.shared = <memlane_header *>mapping.address
         self.base = base
         self._base_device, self._base_inode = found.st_dev, found.st_ino
@@ -547,7 +561,7 @@ cdef class Membership:
     cdef int entry_at(self, uint64_t index, memlane_entry *entry) except -1:
         memcpy(entry, self.mapping.address + self.geometry.directory_offset + index * sizeof(memlane_entry),
                sizeof(memlane_entry))
-        if memlane_entry_check(&self.geometry, entry) != MEMLANE_OK:
+        if memlane_entry_check(self.geometry, entry) != MEMLANE_OK:
             raise CorruptedError(f"entry {index} in the directory of {self.name} is out of bounds; "
                                  "unlink the region and create it again", name=self.name)
         return 0
@@ -604,7 +618,7 @@ cdef class Membership:
         except BaseException:
             self.give_back(offset, reserved_nbytes)
             raise
-        memlane_directory_add(self.shared, &self.geometry, index, &entry)
+        memlane_directory_add(self.shared, self.geometry, index, &entry)
         return offset
 
     cdef int reserve(self, uint64_t offset, uint64_t nbytes) except -1:
