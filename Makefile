@@ -56,6 +56,7 @@ sanitize: $(VENV)/ready
 
 bench: build
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/crowd.py
 
 format: $(VENV)/ready
 	$(BIN)/ruff format .
