@@ -218,6 +218,43 @@ def test_what_a_killed_consumer_had_in_hand_goes_to_another_one_and_is_marked(
         assert [] == drained(ring)
 
 
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_an_interrupt_while_a_doorbell_is_looked_for_loses_no_record(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Python code runs before a record is taken or when there is none, never behind one. (trap 41)
+    """
+    with Ring(capacity=PAGE, records=8, consumers=kind, wait="sleep") as ring:
+        ring.put_many([b"%d" % number for number in range(8)])
+
+        def put() -> None:
+            ring.put(b"late")
+
+        def interrupt(*_arguments: object) -> None:
+            raise KeyboardInterrupt
+
+        with Child(put) as child, RingBytes(ring) as shared:
+            # the child's lane is another one: it waits for room in none
+            assert 0 == child.wait()
+            waiter = threading.Thread(target=ring.put, args=(b"last",))
+            waiter.start()
+            wait_until(lambda: shared.half(shared.waiters_at(0)), "the put to sleep")
+            monkeypatch.setattr(ring.region._member.doorbells, "at", interrupt)
+            found: list[bytes] = []
+            interrupts = 0
+            while len(found) < 10:
+                try:
+                    found += ring.get_many(2, timeout=PATIENCE_S)
+                except KeyboardInterrupt:
+                    interrupts += 1
+                    monkeypatch.undo()
+            waiter.join(PATIENCE_S)
+
+        assert 1 == interrupts
+        assert sorted([*(b"%d" % number for number in range(8)), b"last", b"late"]) == sorted(found)
+
+
 @pytest.mark.parametrize("verb", ["get", "get_many", "get_into", "borrow"])
 def test_every_verb_takes_over_from_the_dead(ring: Ring, pipe: Pipe, verb: str) -> None:
     """Also while it waits: within a slice, with nobody to ring."""

@@ -76,9 +76,8 @@ cdef class ConsumerRole:
         """Take the record that was found, and leave it where it is; False: another one was faster."""
         raise NotImplementedError()
 
-    cdef int take_back(self, uint32_t lane, uint64_t s) except -1:
+    cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
         """Free a record that was lent, in any order, from any thread."""
-        raise NotImplementedError()
 
     cdef bint any_in(self, uint32_t lane) noexcept nogil:
         """The second look at a leased lane."""
@@ -119,14 +118,13 @@ cdef class ConsumerRole:
         return 0
 
     @cython.final
-    cdef int loan_ended(self) except -1:
+    cdef void loan_ended(self) noexcept:
         cdef bint last
         with cython.critical_section(self):
             self.loans -= 1
             last = self.loans == 0 and self.departing
         if last:
             self.depart()
-        return 0
 
     # ---- looking and taking ---------------------------------------------------------------------------
 
@@ -196,7 +194,7 @@ cdef class ConsumerRole:
                     PyList_SET_ITEM(step, i, record)
                     to[i] = PyBytes_AS_STRING(record)
                 done = self.copy_out(lane, &found, extents, count, to)
-                if done == 0:
+                if done == 0 and not taken:
                     PyErr_CheckSignals()
             except Exception:
                 # What was taken is handed out; what is wrong will still be wrong at the next call.
@@ -276,7 +274,7 @@ cdef class ConsumerRole:
 
     @cython.final
     cdef object get(self, Endpoint handle, object timeout, bint require_peer):
-        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
+        if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
             check_timeout(timeout)
             record = self.take()
             if record is not None:
@@ -297,6 +295,8 @@ cdef class ConsumerRole:
         try:
             while True:
                 self.prepare(handle)
+                if ring.owes:
+                    ring.pay()
                 record = self.take_as(how, most, view)
                 if record is not None:
                     # The baton: whoever was woken and sees more rings again.
@@ -456,10 +456,8 @@ cdef class Record:
         self.is_held = False
         # A forked child has a copy of the parent's loan, which is not its to release.
         if memlane_fork_is(self.pinned):
-            try:
-                role.take_back(self.lane, self.s)
-            finally:
-                role.loan_ended()
+            role.take_back(self.lane, self.s)
+            role.loan_ended()
         role.ring.membership.unpin_loan(self.pinned)
         return 0
 

@@ -142,11 +142,9 @@ cdef class ManyConsumers(ConsumerRole):
             pinned = self.ring.membership.pin()
             with nogil:
                 done = self.claim_and_copy(lane, found, extents, count, to, &crossed)
-        try:
-            self.note_freed(lane, crossed)
-        finally:
-            if pinned:
-                self.ring.membership.unpin(pinned)
+        self.note_freed(lane, crossed)
+        if pinned:
+            self.ring.membership.unpin(pinned)
         if done < 0:
             self.ring.refuse(MEMLANE_LOST, 0)
         return done
@@ -173,13 +171,12 @@ cdef class ManyConsumers(ConsumerRole):
             memlane_many_hand_back(view, found.s + i, self.tag)
         return -1 if freed == 0 and copied else <Py_ssize_t>freed
 
-    cdef int note_freed(self, uint32_t lane, bint crossed) except -1:
+    cdef void note_freed(self, uint32_t lane, bint crossed) noexcept:
         """Look for those who wait for room, or for the end."""
         if crossed and memlane_waiters_any(&self.ring.lane_control(lane).waiters):
-            self.ring.wake_producer(lane, 1)
+            self.ring.wake_producer_known(lane)
         if memlane_ring_shutdown(self.ring.control) and memlane_waiters_any(&self.ring.control.waiters):
             self.ring.wake_consumers(POSTS_MAX)
-        return 0
 
     cdef bint lend(self, uint32_t lane, memlane_found *found) except -1:
         if self.claim(lane, found, 1) == 0:
@@ -191,9 +188,9 @@ cdef class ManyConsumers(ConsumerRole):
             self.loans += 1
         return True
 
-    cdef int take_back(self, uint32_t lane, uint64_t s) except -1:
+    cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
         memlane_many_free(&self.lanes[lane].lane, s, self.tag)
-        return self.note_freed(lane, True)
+        self.note_freed(lane, True)
 
     # ---- waiting, the end ---------------------------------------------------------------------------------
 

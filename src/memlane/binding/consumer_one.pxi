@@ -93,12 +93,10 @@ cdef class OneConsumer(ConsumerRole):
                 memlane_mutex_lock(&self.mutex)
                 status = self.locked_copy(lane, found.s, extents, count, total, to, &crossed)
                 memlane_mutex_unlock(&self.mutex)
-        try:
-            if crossed and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
-                self.ring.wake_producer(lane, 1)
-        finally:
-            if pinned:
-                self.ring.membership.unpin(pinned)
+        if crossed and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
+            self.ring.wake_producer_known(lane)
+        if pinned:
+            self.ring.membership.unpin(pinned)
         if status == MEMLANE_LOST and not self.departing:
             self.ring.refuse(status, 0)
         return count if status == MEMLANE_OK else 0
@@ -132,12 +130,11 @@ cdef class OneConsumer(ConsumerRole):
         memlane_mutex_unlock(&self.mutex)
         return taken
 
-    cdef int take_back(self, uint32_t lane, uint64_t s) except -1:
+    cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
         if memlane_role_held(&self.ring.control.consumer, self.tag):
             memlane_consumer_release(&self.lanes[lane], s)
             if memlane_waiters_any(&self.lanes[lane].lane.control.waiters):
-                self.ring.wake_producer(lane, 1)
-        return 0
+                self.ring.wake_producer_known(lane)
 
     cdef bint any_in(self, uint32_t lane) noexcept nogil:
         return memlane_consumer_any(&self.lanes[lane])

@@ -144,22 +144,19 @@ cdef Doorbell doorbell_at(Membership membership, void *record, bint make):
     return membership.doorbells.at(<char *>record - <char *>membership.mapping.address, make)
 
 
-cdef int ring_waiters(Membership membership, void *record, Doorbell known, void *count, uint32_t times) except -1:
-    """Take announcements away and post as often; *known* may be None if it was never needed before."""
+cdef bint ring_waiters(Doorbell bell, void *count, uint32_t times) noexcept:
+    """
+    Take announcements away and post as often; False: *bell* is not attached, and nothing is done. Runs no Python code,
+    so it may stand behind a record that was taken.
+    """
     cdef uint32_t taken = 0
-    cdef uint64_t pinned
+    if bell is None or bell.semaphore == NULL:
+        return False
     while taken < times and memlane_waiters_withdraw(count):
         taken += 1
     if taken:
-        # Looking for the doorbell may let another thread close the region, and its semaphore may lie in there.
-        pinned = membership.pin()
-        try:
-            if known is None or known.semaphore == NULL:
-                known = doorbell_at(membership, record, False)
-            known.ring(taken)
-        finally:
-            membership.unpin(pinned)
-    return 0
+        bell.ring(taken)
+    return True
 
 
 cdef class Sleep:

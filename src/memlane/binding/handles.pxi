@@ -349,7 +349,7 @@ cdef object get_many(Endpoint handle, object most, object timeout, bint require_
     cdef list found
     cdef uint64_t pinned
     check_timeout(timeout)
-    if handle.receives == role.epoch and memlane_fork_is(role.epoch):
+    if handle.receives == role.epoch and memlane_fork_is(role.epoch) and not role.ring.owes:
         pinned = role.ring.membership.pin()  # another thread may close the ring between two steps
         try:
             found = role.take_many(count)

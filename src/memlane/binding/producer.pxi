@@ -195,7 +195,7 @@ cdef class ProducerRole:
         cdef size_t done
         check_timeout(timeout)
         if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and span.nbytes < COPY_WITH_GIL_NBYTES
-                and not self.waiting and memlane_mutex_try(&self.mutex)):
+                and not self.waiting and not self.ring.owes and memlane_mutex_try(&self.mutex)):
             status = MEMLANE_BUSY
             if self.claim == NULL and memlane_fork_is(self.epoch):
                 status = memlane_producer_put(&self.producer, span.bytes, span.nbytes)
@@ -275,6 +275,8 @@ cdef class ProducerRole:
             self.ring.refuse(MEMLANE_TOO_LARGE, spans[0].nbytes)
         pinned = membership.pin()
         try:
+            if self.ring.owes:
+                self.ring.pay()
             while True:
                 try:
                     self.prepare(handle, deadline)
@@ -354,9 +356,8 @@ cdef class ProducerRole:
                 pass  # it has its turn already
         return 0
 
-    cdef int wake_own(self) except -1:
-        return ring_waiters(self.ring.membership, &self.producer.lane.control.doorbell, self.doorbell,
-                            &self.producer.lane.control.waiters, 1)
+    cdef void wake_own(self) noexcept:
+        ring_waiters(self.doorbell, &self.producer.lane.control.waiters, 1)
 
     cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, Room room) noexcept:
         cdef memlane_status status

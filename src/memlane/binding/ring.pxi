@@ -260,6 +260,8 @@ cdef class RingState:
     cdef ProducerRole sending         # the one behind Ring.put
     cdef ConsumerRole receiving
     cdef Doorbell doorbell            # of the consumers
+    cdef list bells                   # of the lanes, where this process has looked for them
+    cdef bint owes                    # somebody is to be woken whose doorbell was not looked for yet
 
     @staticmethod
     cdef RingState of(Membership membership, tuple entry):
@@ -286,6 +288,7 @@ cdef class RingState:
         state.sending = ProducerRole.__new__(ProducerRole, state)
         state.receiving = ManyConsumers.__new__(ManyConsumers, state) if state.many else OneConsumer.__new__(OneConsumer, state)
         state.doorbell = doorbell_at(membership, &state.control.doorbell, False)
+        state.bells = [None] * <Py_ssize_t>state.shape.lanes
         return state
 
     cdef memlane_lane_control *lane_control(self, uint32_t lane) noexcept nogil:
@@ -301,12 +304,38 @@ cdef class RingState:
         view.mask = self.shape.descriptors - 1
         view.many = self.many
 
-    cdef int wake_consumers(self, uint32_t times) except -1:
-        return ring_waiters(self.membership, &self.control.doorbell, self.doorbell, &self.control.waiters, times)
+    # Looking for a doorbell runs Python code, and with it handlers of signals, whose exceptions would lose what was
+    # taken. So it is done before a record is taken, or when there is none.
+
+    cdef void wake_consumers(self, uint32_t times) noexcept:
+        if not ring_waiters(self.doorbell, &self.control.waiters, times):
+            self.owes = True
+
+    cdef void wake_producer_known(self, uint32_t lane) noexcept:
+        if not ring_waiters(<Doorbell>self.bells[lane], &self.lane_control(lane).waiters, 1):
+            self.owes = True
+
+    cdef int pay(self) except -1:
+        """Wake those who were not woken for want of their doorbell. The caller has pinned the region."""
+        cdef uint32_t lane
+        self.owes = False
+        if self.doorbell.semaphore == NULL and memlane_waiters_any(&self.control.waiters):
+            doorbell_at(self.membership, &self.control.doorbell, False)  # attached now, if it can be
+            ring_waiters(self.doorbell, &self.control.waiters, 1)
+        for lane in range(memlane_ring_leased(self.control, self.shape.lanes)):
+            if memlane_waiters_any(&self.lane_control(lane).waiters):
+                self.wake_producer(lane, 1)
+        return 0
 
     cdef int wake_producer(self, uint32_t lane, uint32_t times) except -1:
+        """As it is, by a doorbell that may have to be looked for. The caller has pinned the region."""
         cdef memlane_lane_control *control = self.lane_control(lane)
-        return ring_waiters(self.membership, &control.doorbell, None, &control.waiters, times)
+        cdef Doorbell bell = <Doorbell>self.bells[lane]
+        if bell is None or bell.semaphore == NULL:
+            bell = doorbell_at(self.membership, &control.doorbell, False)
+            self.bells[lane] = bell
+        ring_waiters(bell, &control.waiters, times)
+        return 0
 
     cdef object refuse(self, memlane_status status, uint64_t nbytes):
         """Raise what a status means: the one place where one becomes Python."""
