@@ -447,6 +447,54 @@ def test_process_that_closed_all_descriptors_judges_nobody_and_says_why(
         assert {os.getpid(), living.pid} == alive(region)
 
 
+def descriptors_of(region: Region) -> list[int]:
+    """The numbers under which this process has the file of a region open."""
+    found = os.fstat(region._member.base)
+    numbers = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.path.samestat(found, os.fstat(int(name))):
+                numbers.append(int(name))
+        except OSError:
+            continue  # the one of the listing itself
+    return numbers
+
+
+@pytest.mark.parametrize("is_in_hand", [False, True], ids=["put", "commit"])
+def test_producer_that_was_taken_for_dead_writes_nothing_over_its_heirs_records(
+    region: Region, is_in_hand: bool, line: Lines
+) -> None:
+    """A process lost its descriptors, and another has its lane: its puts say so (trap 6)"""
+    says, go = line(), line()
+    ring = region.ring("ring", capacity=4096, producers=1)
+
+    def robbed() -> None:
+        ring.put(b"before")
+        room = ring.reserve(16) if is_in_hand else None
+        for number in descriptors_of(region):
+            os.close(number)
+        says.tell("closed")
+        go.hear()
+        calls: list[Callable[[], Any]] = [
+            lambda: ring.put(b"late"),
+            lambda: ring.put_nowait(b"late"),
+            lambda: ring.put_many([b"late"] * 3),
+            lambda: ring.reserve(8),
+        ]
+        for call in calls if room is None else [room.commit]:
+            with pytest.raises(ClosedError, match="taken for dead"):
+                call()
+
+    with Child(robbed) as process:
+        assert "closed" == says.hear()
+        for number in range(3):
+            ring.put_nowait(b"heir %d" % number)
+        go.tell()
+        assert 0 == process.wait()
+
+    assert [b"before", b"heir 0", b"heir 1", b"heir 2"] == ring.get_many(9)
+
+
 # ---- rows ----------------------------------------------------------------------------------------
 
 

@@ -53,6 +53,7 @@ struct memlane_lane {
 struct memlane_producer {
     struct memlane_lane lane;
     struct memlane_ring_control *ring; /* of which the shutdown flag is looked at */
+    uint32_t tag; /* the owner word while the lane is ours */
     uint64_t next; /* the record to commit next */
     uint64_t head; /* what was last seen of the consumer */
     uint64_t oldest; /* offset of record `head`, if head != next */
@@ -254,18 +255,30 @@ static inline bool memlane_producer_any(const struct memlane_producer *producer)
                              memlane_state(head, MEMLANE_STATE_FREE);
 }
 
+/* Whether the lane is still ours: a process that closed descriptors of the library is taken for dead, and its lane
+ * goes to an heir, whose records it must not write over.
+ * Callers: the producer, before it writes. Progress: wait-free. Ordering: none. Returns: true: ours. */
+static inline bool memlane_producer_owns(const struct memlane_producer *producer) {
+    /* relaxed: one taken for dead wrongly shall stop soon; what it does until then is not promised. The line is
+     * not stored to unless the lane changes hands or its producer waits, so this look costs no traffic. */
+    return atomic_load_explicit(&producer->lane.control->owner, memory_order_relaxed) == producer->tag;
+}
+
 /* Claim room for one record: its payload may be written to bytes[*offset ...] from now on.
  *
  * Callers:  the producer, no other claim open.
  * Progress: wait-free; does not wait for room.
  * Ordering: on MEMLANE_OK all reads the consumer made of this room have finished.
  * Returns:  MEMLANE_OK; MEMLANE_FULL; MEMLANE_TOO_LARGE; MEMLANE_CLOSED, the ring is shut down;
- *           MEMLANE_CORRUPTED. Nothing in shared memory has changed, whatever it is.
+ *           MEMLANE_LOST, the lane is another one's; MEMLANE_CORRUPTED. Nothing in shared memory has changed,
+ *           whatever it is.
  * If the producer dies with a claim: nothing has happened. */
 static inline enum memlane_status memlane_producer_claim(struct memlane_producer *producer, uint64_t nbytes,
                                                          uint64_t *offset) {
     if (memlane_ring_shutdown(producer->ring))
         return MEMLANE_CLOSED;
+    if (!memlane_producer_owns(producer))
+        return MEMLANE_LOST;
     if (nbytes > memlane_max_record(&producer->lane))
         return MEMLANE_TOO_LARGE;
     uint64_t occupied = memlane_occupied(nbytes);
@@ -327,9 +340,11 @@ static inline void memlane_extent_store(const struct memlane_lane *lane, uint64_
  * Progress: wait-free.
  * Ordering: seq_cst; the caller may look at waiters.count next.
  * Returns:  MEMLANE_OK; MEMLANE_CLOSED, the ring was shut down meanwhile and nobody will get the record;
- *           MEMLANE_CORRUPTED. */
+ *           MEMLANE_LOST, the lane is another one's by now; MEMLANE_CORRUPTED. */
 static inline enum memlane_status memlane_producer_commit(struct memlane_producer *producer, uint64_t offset,
                                                           uint64_t nbytes) {
+    if (!memlane_producer_owns(producer))
+        return MEMLANE_LOST;
     memlane_extent_store(&producer->lane, producer->next, offset, nbytes);
     enum memlane_status status = memlane_producer_publish(&producer->lane, producer->next);
     if (status != MEMLANE_OK)
@@ -366,7 +381,7 @@ static inline void memlane_lane_void(const struct memlane_lane *lane, uint64_t f
  * Progress: wait-free.
  * Ordering: as memlane_producer_commit.
  * Returns:  MEMLANE_OK, *done records are in, at least one of count > 0; MEMLANE_FULL, MEMLANE_TOO_LARGE (the first record),
- *           MEMLANE_CLOSED, MEMLANE_CORRUPTED: none is.
+ *           MEMLANE_CLOSED, MEMLANE_LOST, MEMLANE_CORRUPTED: none is.
  * If the producer dies inside: none is in; the staged ones are voided by memlane_producer_adopt. */
 static inline enum memlane_status memlane_producer_put_many(struct memlane_producer *producer,
                                                             const struct memlane_span *records, size_t count,
@@ -392,6 +407,8 @@ static inline enum memlane_status memlane_producer_put_many(struct memlane_produ
     *done = 0;
     if (staged == 0)
         return status;
+    if (!memlane_producer_owns(producer))
+        return MEMLANE_LOST; /* and nothing is voided: what was staged may be the heir's records by now */
     status = memlane_producer_publish(&trial.lane, first);
     if (status != MEMLANE_OK) {
         memlane_lane_void(&trial.lane, first + 1, first + staged);
@@ -405,7 +422,7 @@ static inline enum memlane_status memlane_producer_put_many(struct memlane_produ
 
 /* Take up a lane, a fresh one or one with the backlog of a dead or departed producer.
  *
- * Callers:  who has just become its owner. May be repeated: dying in it is harmless.
+ * Callers:  who has just become its owner, `tag` is set. May be repeated: dying in it is harmless.
  * Progress: bounded by the number of descriptors.
  * Ordering: the owner word was taken with acquire, so all that the last owner did is visible.
  * Returns:  MEMLANE_OK, the private state is set; MEMLANE_CORRUPTED. */

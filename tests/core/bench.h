@@ -45,6 +45,7 @@ BENCH struct bench bench_new_at(uint64_t capacity, uint64_t records, uint64_t s)
     atomic_store(&bench.lane.control->taken, s);
     bench.producer.lane = bench.lane;
     bench.producer.ring = bench.ring;
+    bench.producer.tag = atomic_load(&bench.lane.control->owner);
     bench.consumer.lane = bench.lane;
     CHECK_EQUAL(MEMLANE_OK, memlane_producer_adopt(&bench.producer));
     memlane_consumer_start(&bench.consumer);
@@ -60,6 +61,7 @@ BENCH enum memlane_status bench_new_producer(struct bench *bench) {
     memset(&bench->producer, 0xa5, sizeof bench->producer);
     bench->producer.lane = bench->lane;
     bench->producer.ring = bench->ring;
+    bench->producer.tag = atomic_load(&bench->lane.control->owner);
     return memlane_producer_adopt(&bench->producer);
 }
 

@@ -432,6 +432,33 @@ TEST(an_adopter_killed_at_any_step_of_the_voiding_leaves_the_rest_to_the_next) {
     }
 }
 
+TEST(a_producer_whose_lane_is_another_ones_writes_nothing_over_the_heirs_records) {
+    struct bench bench = bench_new(4096, 64);
+    struct memlane_producer robbed = bench.producer;
+    uint64_t offset;
+    size_t done = 9;
+    CHECK_EQUAL(MEMLANE_OK, memlane_producer_claim(&robbed, 16, &offset));
+    CHECK(memlane_lane_lease(bench.lane.control, MEMLANE_OWNER_NEVER, 7 << MEMLANE_TAG_ROW_BITS));
+    CHECK_EQUAL(MEMLANE_OK, bench_new_producer(&bench));
+    for (int i = 0; i < 3; i++)
+        CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 24, i));
+    unsigned char bytes[4096];
+    struct memlane_descriptor descriptors[64];
+    memcpy(bytes, bench.lane.bytes, sizeof bytes);
+    memcpy(descriptors, bench.lane.descriptors, sizeof descriptors);
+
+    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_commit(&robbed, offset, 16));
+    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_claim(&robbed, 16, &offset));
+    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_put(&robbed, "sixteen bytes...", 16));
+    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_put_many(&robbed, batch_of(5, 16, 40), 5, &done));
+    CHECK_EQUAL(0, done);
+    CHECK_BYTES(bytes, bench.lane.bytes, sizeof bytes);
+    CHECK_BYTES(descriptors, bench.lane.descriptors, sizeof descriptors);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQUAL(MEMLANE_OK, bench_get(&bench, 24, i));
+    bench_free(&bench);
+}
+
 TEST(an_adopter_takes_up_a_full_lane_and_finds_it_full) {
     for (uint64_t records = 1; records <= 8; records++) {
         struct bench bench = bench_new_at(256, records, 7);

@@ -102,6 +102,7 @@ cdef class ProducerRole:
             return True
         self.ring.lane_at(self.lane, &self.producer.lane)
         self.producer.ring = self.ring.control
+        self.producer.tag = self.tag
         status = memlane_producer_adopt(&self.producer)
         if status != MEMLANE_OK:
             memlane_lane_depart(self.producer.lane.control, self.tag)
@@ -296,7 +297,7 @@ cdef class ProducerRole:
                     if done == count:
                         return done
                     continue
-                if status == MEMLANE_LOST:
+                if status == MEMLANE_LOST and not self.is_robbed():
                     continue  # closed or forked in between: prepare says so
                 if status == MEMLANE_BUSY:
                     if self.claim_thread == _get_ident():
@@ -332,6 +333,11 @@ cdef class ProducerRole:
             if ticket is not None:
                 self.leave_queue(ticket)
             membership.unpin(pinned)
+
+    cdef bint is_robbed(self) noexcept:
+        """Whether the lane that we still believe to be ours has another owner."""
+        return (memlane_fork_is(self.epoch) and not self.departing
+                and memlane_lane_owner(self.producer.lane.control) != self.tag)
 
     cdef bint is_turn_of(self, object ticket) except -1:
         """Whether nobody waits in front of this put; None: it does not wait yet."""
@@ -528,7 +534,7 @@ cdef class Room:
             BufferError: a view of the room is alive; `del` it, then commit or abort.
             ShutDown: the ring was shut down meanwhile; nobody gets the record.
             ValueError: *nbytes* is more than was reserved.
-            ClosedError: committed or aborted before.
+            ClosedError: committed or aborted before, or this process was taken for dead.
         """
         cdef ProducerRole role = self.role
         cdef memlane_status status

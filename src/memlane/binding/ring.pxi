@@ -56,6 +56,7 @@ cdef extern from "core/lane.h" nogil:
     struct memlane_producer:
         memlane_lane lane
         memlane_ring_control *ring
+        uint32_t tag
     struct memlane_consumer:
         memlane_lane lane
         uint64_t loans
