@@ -14,8 +14,15 @@ from memlane import Ring, Slot
 
 NONE, READY, TAKEN, FREE, CLOSED = range(5)
 NEVER, DEPARTED = 0, 1
+
+
+def tag_of(row: int, generation: int) -> int:
+    """How a participant is named in shared words: 22 bits of its generation, 10 of its row."""
+    return generation % (1 << 22) << 10 | row
+
+
 #: A tag of a row that nobody ever joined with that generation: as good as one of a dead process.
-DEAD_TAG = 1999 << 10 | 5
+DEAD_TAG = tag_of(5, 1999)
 
 _OBJECTS_OFFSET_AT = 72
 _PAGE = 4096

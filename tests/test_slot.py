@@ -18,7 +18,11 @@ import pytest
 
 from memlane import ClosedError, Empty, LayoutError, Region, RoleTakenError, Slot, SlotTable
 from processes import PATIENCE_S, Child, output_of, unrelated, wait_until
-from shared_bytes import DEAD_TAG, SlotBytes
+from region_files import file_of
+from shared_bytes import DEAD_TAG, SlotBytes, tag_of
+from stepping import Line, Table, line
+
+__all__ = ["line"]
 
 
 class Pose(ctypes.Structure):
@@ -377,6 +381,36 @@ def test_more_threads_than_there_are_watchers_can_ever_be_poll_and_see_it(slot: 
 
         assert [thread.result(PATIENCE_S) for thread in waiting] == [(b"12345678", 1)] * 70
         assert [shared.half(128 * n) for n in range(64)] == [0] * 64
+
+
+def test_the_watcher_of_a_dead_process_is_found_behind_those_of_many_living(
+    line: Callable[[], Line],
+) -> None:
+    """A look asks the kernel about a few owners only, and the next one goes on behind them."""
+    says, stay = line(), line()
+    with Slot.create(None, "q", watchers=20) as slot, SlotBytes(slot, 20) as shared:
+
+        def live() -> None:
+            slot.region.join()
+            says.tell("joined")
+            stay.hear()
+
+        with (
+            Child(live) as child,
+            Table(file_of(slot.region)) as table,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            says.hear()
+            row = table.row_of(child.pid)
+            for number in range(20):
+                shared.set_half(128 * number, tag_of(row, table.generation(row)))
+            shared.set_half(128 * 18, DEAD_TAG)
+            waiting = pool.submit(slot.wait_newer, 0, timeout=PATIENCE_S)
+            wait_until(lambda: shared.half(128 * 18) != DEAD_TAG or waiting.done(), "a watcher")
+            slot.publish((1,))
+
+            assert ((1,), 1) == waiting.result()
+            stay.tell()
 
 
 def test_the_watcher_of_a_killed_process_is_leased_again() -> None:

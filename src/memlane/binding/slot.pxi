@@ -79,6 +79,7 @@ cdef class SlotsState:
     cdef uint32_t tag
     cdef dict preparing
     cdef Users users                  # handles that have published
+    cdef uint32_t next_probed         # the watcher whose owner is asked for next, while none is free
 
     @staticmethod
     cdef SlotsState of(Membership membership, tuple entry):
@@ -176,21 +177,25 @@ cdef class SlotsState:
         return 0
 
     cdef int lease_watcher(self) except -2:
-        """A doorbell of one's own to wait at; -1: none is free, or this process may not write: poll."""
-        cdef uint32_t index, found
-        cdef uint32_t tag
+        """
+        A doorbell of one's own to wait at; -1: none is free, or this process may not write: poll. Asks for some
+        owners each time, in turn, so that the dead are found behind any number of the living.
+        """
+        cdef uint32_t step, index, found, tag, start = self.next_probed
         cdef int probes = 0
         if self.membership.readonly:
             return -1
         tag = self.membership.own_tag()
-        for index in range(self.shape.watchers):
+        for step in range(self.shape.watchers):
+            index = (start + step) % self.shape.watchers
             found = memlane_role_owner(&self.watcher(index).owner)
-            if found != 0 and found != tag and probes < PROBES_A_SLICE:
+            if found != 0:
+                if found == tag or probes == PROBES_A_SLICE:
+                    continue
                 probes += 1
+                self.next_probed = (index + 1) % self.shape.watchers
                 if self.membership.verdict(found) != DEAD:
                     continue
-            elif found != 0:
-                continue
             if memlane_role_take(&self.watcher(index).owner, found, tag):
                 return index
         return -1
