@@ -152,10 +152,12 @@ def own_mounts() -> None:
         raise OSError(ctypes.get_errno(), "cannot have mounts of one's own")
 
 
-def own_shared_memory(nbytes: int) -> None:
-    """Give this process, a child made for it, an empty /dev/shm of *nbytes*."""
+def own_shared_memory(nbytes: int, inodes: int = 0) -> None:
+    """
+    Give this process, a child made for it, an empty /dev/shm of *nbytes*, and of that many inodes.
+    """
     own_mounts()
-    mount("tmpfs", SHARED_MEMORY, f"size={nbytes}")
+    mount("tmpfs", SHARED_MEMORY, f"size={nbytes},nr_inodes={inodes}")
 
 
 @functools.cache

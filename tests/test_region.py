@@ -11,6 +11,7 @@ import itertools
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import stat
 import threading
@@ -32,6 +33,7 @@ from memlane import (
     Counter,
     Empty,
     LayoutError,
+    Mapping,
     MemlaneError,
     Region,
     RegionExistsError,
@@ -1124,6 +1126,37 @@ def test_creating_with_no_room_tells_need_free_and_mount_and_leaves_nothing(name
             assert (one.need, one.free, one.mount) == (again.need, again.free, again.mount)
 
     with Child(try_all) as child:
+        assert 0 == child.wait()
+
+
+def make_named(name: str) -> None:
+    Region.create(name, 4096).close()
+
+
+def make_shared_memory(name: str) -> None:
+    Mapping.shm(name, "r+", create=4096).close()
+
+
+@needs_mounts
+@pytest.mark.parametrize("make", [make_named, make_shared_memory])
+def test_a_file_system_without_inodes_says_so(make: Callable[[str], None], name: str) -> None:
+    """There are bytes enough, and still no file can be made: the error says what is missing."""
+
+    def run() -> None:
+        own_shared_memory(1 << 24, inodes=8)
+        errors: list[Any] = []
+        for number in range(9):
+            try:
+                make(f"{name}-{number}")
+            except OSError as error:
+                errors.append(error)
+        assert errors
+        for one in errors:
+            assert errno.ENOSPC == one.errno
+            assert "/dev/shm" == one.mount
+            assert re.search(r"in /dev/shm: .* [0-2] of 8 inodes; .*nr_inodes", str(one)), one
+
+    with Child(run) as child:
         assert 0 == child.wait()
 
 

@@ -51,6 +51,8 @@ def new_file(directory: Path, permissions: int, region_id: int) -> tuple[int, Pa
     try:
         return os.open(directory, flags | os.O_TMPFILE, permissions), None
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _core.no_room(str(directory), _core.PAGE_SIZE) from None
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise
     path = directory / f"{NEW_PREFIX}{region_id:016x}"
@@ -71,6 +73,10 @@ def link(descriptor: int, temporary: Path | None, path: Path, called: str) -> No
             name=str(path),
             errno=errno.EEXIST,
         ) from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # a name counts as a file, too
+            raise _core.no_room(str(path), _core.PAGE_SIZE) from None
+        raise
     finally:
         os.close(directory)
         if temporary is not None:

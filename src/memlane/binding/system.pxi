@@ -7,6 +7,9 @@ Also the few things done with files that can fail in more ways than one: open, r
 # Reserving looks for signals after this many bytes, so that Ctrl-C does not wait for a whole disk.
 cdef uint64_t RESERVE_NBYTES_A_TURN = 256 << 20
 
+# What a file that was given up may have taken and set free again by the time we look: a temporary one, and a name.
+cdef int INODES_A_FILE = 2
+
 cdef str SHARED_MEMORY_DIRECTORY = "/dev/shm"
 
 # What an errno of open, mmap and their like means here, and what to do about it.
@@ -72,7 +75,7 @@ cdef object reserve_error(int error, object path, uint64_t nbytes):
 
     Facts as attributes: `need`, `free` (bytes; None if unknown) and `mount` (None for memory).
     """
-    free = mount = None
+    free = mount = room = None
     if path is not None:
         mount = _os.path.realpath(path)
         while not _os.path.ismount(mount):
@@ -86,7 +89,12 @@ cdef object reserve_error(int error, object path, uint64_t nbytes):
     if free is None:
         free = free_memory()
 
-    if error == _errno.ENOSPC or error == _errno.EDQUOT or (error == _errno.ENOMEM and path is None):
+    if (error == _errno.ENOSPC and free is not None and free >= nbytes and room.f_files
+            and room.f_favail <= INODES_A_FILE):
+        # A memory file system counts files, too.
+        failed = OSError(error, f"cannot make another file in {mount}: it has {free} bytes free, but {room.f_favail} of "
+                         f"{room.f_files} inodes; remove files there, or mount it with a larger nr_inodes", path)
+    elif error == _errno.ENOSPC or error == _errno.EDQUOT or (error == _errno.ENOMEM and path is None):
         where = "memory" if mount is None else mount
         why = "your quota there does not allow it" if error == _errno.EDQUOT else (
             f"{'an unknown number of' if free is None else free} bytes are free")
@@ -143,6 +151,8 @@ cdef int open_file(object path, int flags, int mode, str doing, dict remedies=No
     try:
         return _os.open(path, flags | _os.O_CLOEXEC | _os.O_NONBLOCK | _os.O_NOCTTY, mode)
     except OSError as failed:
+        if failed.errno == _errno.ENOSPC:
+            raise reserve_error(_errno.ENOSPC, path, 1) from None  # a file without a byte takes an inode
         raise os_error(failed.errno, doing, path, remedies and remedies.get(failed.errno)) from None
 
 
