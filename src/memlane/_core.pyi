@@ -236,6 +236,13 @@ class Mapping:
 
 MAGIC: Final[bytes]
 HEADER_NBYTES: Final[int]
+BACKING_NAMED: Final[int]
+BACKING_PATH: Final[int]
+BACKING_MEMFD: Final[int]
+BACKING_ANONYMOUS: Final[int]
+DOORBELL_NONE: Final[int]
+DOORBELL_UNNAMED: Final[int]
+DOORBELL_NAMED: Final[int]
 RESERVED_AT_CREATION_NBYTES: Final[int]
 SCHEMA_NBYTES: Final[int]
 

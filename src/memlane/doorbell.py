@@ -36,8 +36,6 @@ _DIRECTORY = Path("/dev/shm")
 _PREFIX = "sem.memlane."
 #: What glibc makes of a semaphore; other sizes are not ours.
 _FILE_NBYTES = 32
-_KIND_NONE, _KIND_UNNAMED, _KIND_NAMED = 0, 1, 2
-_BACKING_NAMED, _BACKING_PATH, _BACKING_MEMFD, _BACKING_ANONYMOUS = 1, 2, 3, 4
 #: How many sweeps are outrun; a file that goes away that often is not swept by accident.
 _SWEEPS_OUTRUN = 100
 
@@ -180,7 +178,7 @@ class DoorbellSet:
 
     @property
     def is_named(self) -> bool:
-        return self._backing in (_BACKING_NAMED, _BACKING_PATH)
+        return self._backing in (_core.BACKING_NAMED, _core.BACKING_PATH)
 
     def be_present(self, *, alone: bool) -> None:
         """
@@ -216,7 +214,7 @@ class DoorbellSet:
             at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
             for place in at_once + later:
                 bell = self.at(place, False)
-                if not bell.attached and bell.kind != _KIND_NONE:
+                if not bell.attached and bell.kind != _core.DOORBELL_NONE:
                     bell.forget()
                 if place in at_once:
                     self.at(place, True)
@@ -241,7 +239,7 @@ class DoorbellSet:
             # collector ends forgotten loans, which ring, at any moment.
             with self._locks.setdefault(_core.fork_epoch(), threading.RLock()):
                 if not bell.attached and self._is_ours:
-                    if make and bell.kind == _KIND_NONE:
+                    if make and bell.kind == _core.DOORBELL_NONE:
                         self._make(bell, offset)
                     else:
                         self._attach(bell, offset)
@@ -249,9 +247,9 @@ class DoorbellSet:
 
     def _make(self, bell: _core.Doorbell, offset: int) -> None:
         number = offset // 64
-        if self._backing == _BACKING_MEMFD:
+        if self._backing == _core.BACKING_MEMFD:
             bell.make_unnamed()
-        elif self._backing == _BACKING_ANONYMOUS:
+        elif self._backing == _core.BACKING_ANONYMOUS:
 
             def begin() -> tuple[int, int]:
                 file = _make(self._region_id, number, self._permissions)
@@ -274,9 +272,9 @@ class DoorbellSet:
                 _unlink(self._region_id, number)
 
     def _attach(self, bell: _core.Doorbell, offset: int) -> None:
-        if bell.kind == _KIND_UNNAMED and self._backing == _BACKING_MEMFD:
+        if bell.kind == _core.DOORBELL_UNNAMED and self._backing == _core.BACKING_MEMFD:
             bell.attach_unnamed()
-        elif bell.kind == _KIND_NAMED and self.is_named:
+        elif bell.kind == _core.DOORBELL_NAMED and self.is_named:
             number = offset // 64
             try:
                 found = os.lstat(_file(self._region_id, number))

@@ -25,7 +25,6 @@ PREFIX = "memlane."
 #: Where O_TMPFILE is missing a new region bears such a name until it is complete; no user name
 #: starts with a dot.
 NEW_PREFIX = ".memlane-new."
-NAMED, PATH, MEMFD = 1, 2, 3
 
 #: How long open waits for one who holds presence for a moment, by opening or sweeping at the same
 #: time. Arbitrary, far above what either takes.
@@ -35,11 +34,15 @@ _PRESENCE_PATIENCE_S = 5.0
 def place(name: Name) -> tuple[Path | None, int, str]:
     """Where a region of this name is: path, backing, and how to call it in an error text."""
     if name is None:
-        return None, MEMFD, "unnamed region"
+        return None, _core.BACKING_MEMFD, "unnamed region"
     if isinstance(name, os.PathLike):
         path = Path(os.path.abspath(os.fsdecode(name)))
-        return path, PATH, f"region {str(name)!r}"
-    return SHARED_MEMORY / (PREFIX + _arguments.name(name)), NAMED, f"region {name!r}"
+        return path, _core.BACKING_PATH, f"region {str(name)!r}"
+    return (
+        SHARED_MEMORY / (PREFIX + _arguments.name(name)),
+        _core.BACKING_NAMED,
+        f"region {name!r}",
+    )
 
 
 def new_file(directory: Path, permissions: int, region_id: int) -> tuple[int, Path | None]:

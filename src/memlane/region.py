@@ -44,8 +44,12 @@ if TYPE_CHECKING:
     from memlane.slot import Layout, Slot, SlotTable
 
 Wait = Literal["adaptive", "spin", "sleep"]
-BACKINGS = {1: "named", 2: "path", 3: "memfd", 4: "anonymous"}
-_MEMFD, _ANONYMOUS = 3, 4
+BACKINGS = {
+    _core.BACKING_NAMED: "named",
+    _core.BACKING_PATH: "path",
+    _core.BACKING_MEMFD: "memfd",
+    _core.BACKING_ANONYMOUS: "anonymous",
+}
 _F_ADD_SEALS, _SEALS = 1033, 0x0001 | 0x0002 | 0x0004  # SEAL, SHRINK, GROW of linux/fcntl.h
 
 
@@ -196,7 +200,7 @@ class Region:
         if anonymous:
             if name is not None:
                 raise ValueError(f"an anonymous region has no name, got {name!r}; pass None")
-            backing = _ANONYMOUS
+            backing = _core.BACKING_ANONYMOUS
         region_id = secrets.randbits(64) or 1
         header, total = _header(region_id, backing, wanted, permissions)
         temporary: Path | None = None
@@ -216,7 +220,7 @@ class Region:
                 raise OSError(
                     errno.EAGAIN, f"the new file of {called} was locked by somebody else; try again"
                 )
-            if backing == _ANONYMOUS:
+            if backing == _core.BACKING_ANONYMOUS:
                 os.ftruncate(descriptor, _core.PAGE_SIZE)  # a companion that only bears the locks
                 mapping = Mapping.anonymous(total, no_reserve=True)
             else:
@@ -228,7 +232,7 @@ class Region:
                     _core.RESERVED_AT_CREATION_NBYTES,
                     path=None if path is None else str(path),
                 )
-                if backing == _MEMFD:
+                if backing == _core.BACKING_MEMFD:
                     fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
                 mapping = Mapping.from_fd(descriptor, "r+", nbytes=total)
             mapping[: len(header)] = header
@@ -682,7 +686,7 @@ class Region:
                 f"the layout of {name!r} takes {len(described)} bytes to describe, at most "
                 f"{_core.SCHEMA_NBYTES} fit"
             )
-        if member.backing == _ANONYMOUS and not member.is_native:
+        if member.backing == _core.BACKING_ANONYMOUS and not member.is_native:
             raise RuntimeError(
                 f"cannot make {name!r} in {member.name} after the fork: the other processes could "
                 "not find its semaphores; make it before, or use a region with name None, which is "
@@ -700,7 +704,7 @@ class Region:
                 """
                 assert isinstance(member.doorbells, doorbell.DoorbellSet)
                 at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
-                for place in at_once + (later if member.backing == _ANONYMOUS else []):
+                for place in at_once + (later if member.backing == _core.BACKING_ANONYMOUS else []):
                     member.doorbells.at(place, True)
 
             member.add_entry(
@@ -796,7 +800,7 @@ class Region:
         member = self._check()
         spawning = multiprocessing.context.get_spawning_popen() is not None
         handed_over = None
-        if member.backing == _ANONYMOUS:
+        if member.backing == _core.BACKING_ANONYMOUS:
             if spawning:
                 raise MemlaneError(
                     f"{member.name} is MAP_ANONYMOUS memory, which travels by fork only; make it "
