@@ -180,6 +180,18 @@ CONSUMERS = {"one": MEMLANE_CONSUMERS_ONE, "many": MEMLANE_CONSUMERS_MANY}
 KIND_RING, KIND_SLOTS, KIND_COUNTER = MEMLANE_KIND_RING, MEMLANE_KIND_SLOTS, MEMLANE_KIND_COUNTER
 
 
+cdef extern from *:
+    """
+    #include <stddef.h>
+    #define RING_DOORBELL_AT offsetof(struct memlane_ring_control, doorbell)
+    #define LANE_DOORBELL_AT offsetof(struct memlane_lane_control, doorbell)
+    #define WATCHER_DOORBELL_AT offsetof(struct memlane_watcher, doorbell)
+    """
+    const uint64_t RING_DOORBELL_AT
+    const uint64_t LANE_DOORBELL_AT
+    const uint64_t WATCHER_DOORBELL_AT
+
+
 def doorbell_offsets(uint32_t kind, uint64_t offset, uint64_t nbytes, tuple geometry):
     """
     Where in the region an object's doorbells are: those made with it, and those made by their first users.
@@ -187,17 +199,14 @@ def doorbell_offsets(uint32_t kind, uint64_t offset, uint64_t nbytes, tuple geom
     """
     cdef memlane_ring_shape of_ring
     cdef memlane_slots_shape of_slots
-    cdef memlane_ring_control *ring = NULL
-    cdef memlane_lane_control *lane = NULL
-    cdef memlane_watcher *watcher = NULL
     if (kind == MEMLANE_KIND_RING and memlane_ring_lay_out(&of_ring, geometry[0], geometry[1], geometry[2])
             and of_ring.nbytes == nbytes):
-        first = offset + sizeof(memlane_ring_control) + <uint64_t>&lane.doorbell
-        return [offset + <uint64_t>&ring.doorbell], [first + i * sizeof(memlane_lane_control) for i in range(geometry[0])]
+        first = offset + sizeof(memlane_ring_control) + LANE_DOORBELL_AT
+        return [offset + RING_DOORBELL_AT], [first + i * sizeof(memlane_lane_control) for i in range(geometry[0])]
     if (kind == MEMLANE_KIND_SLOTS
             and memlane_slots_lay_out(&of_slots, geometry[0], geometry[1], geometry[2], geometry[3], geometry[4])
             and of_slots.nbytes == nbytes):
-        return [], [offset + <uint64_t>&watcher.doorbell + i * sizeof(memlane_watcher) for i in range(geometry[3])]
+        return [], [offset + WATCHER_DOORBELL_AT + i * sizeof(memlane_watcher) for i in range(geometry[3])]
     return [], []
 
 
