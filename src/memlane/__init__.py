@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Rings, slots and mappings in shared memory for Python processes on one Linux machine."""
 
-from memlane._core import PAGE_SIZE, Consumer, Mapping, Producer, Record, Room
+from memlane._core import PAGE_SIZE, Consumer, Mapping, Producer, Record, Room, guard
 from memlane.counter import Counter
 from memlane.errors import (
     ClosedError,
@@ -55,6 +55,7 @@ __all__ = [
     "SlotTable",
     "TruncatedError",
     "__version__",
+    "guard",
     "sweep",
     "windows",
 ]

@@ -25,6 +25,10 @@ _Timeout: TypeAlias = SupportsFloat | None
 # Of the directory: name, kind, offset, nbytes, geometry, schema.
 _Entry: TypeAlias = tuple[str, int, int, int, tuple[int, ...], str]
 
+# ---- guard.pxi -----------------------------------------------------------------------------------
+
+def guard(on: bool = True, /) -> bool: ...
+
 # ---- mapping.pxi ---------------------------------------------------------------------------------
 
 _Access: TypeAlias = Literal["r", "r+", "c"]
@@ -291,6 +295,8 @@ class Membership:
     def libc(self) -> bytes: ...
     @property
     def objects_offset(self) -> int: ...
+    @property
+    def file(self) -> tuple[int, int]: ...
     @property
     def is_native(self) -> bool: ...
     @property

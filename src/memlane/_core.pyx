@@ -39,6 +39,7 @@ from memlane import _arguments
 from memlane.errors import ClosedError
 
 include "binding/system.pxi"
+include "binding/guard.pxi"
 include "binding/pages.pxi"
 include "binding/pages_of_mapping.pxi"
 include "binding/mapping.pxi"

@@ -68,12 +68,14 @@ class CorruptedError(MemlaneError, ValueError):
 
 class TruncatedError(MemlaneError, OSError):
     """
-    The file below a mapping is shorter than it must be. Facts: `name`, `expected`, `found` (bytes).
+    The file below a mapping is shorter than it must be, or lost pages. Facts: `name`, `path`,
+    `expected` and `found` (bytes; None: the length that it has now cannot be known).
     """
 
     name: str
+    path: Any
     expected: int
-    found: int
+    found: Any
 
 
 class ClosedError(MemlaneError, ValueError):

@@ -128,6 +128,7 @@ def check_file(descriptor: int, path: Path, called: str, owner: int | None) -> o
             f"{called} has {found.st_size} bytes, a region has at least {_core.HEADER_NBYTES}; "
             "remove it",
             name=str(path),
+            path=str(path),
             expected=_core.HEADER_NBYTES,
             found=found.st_size,
         )

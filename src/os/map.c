@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "os/map.h"
 
+#include "os/guard.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -353,16 +355,21 @@ static int write_whole(int fd, const unsigned char *source, uint64_t nbytes, uin
     return 0;
 }
 
-int memlane_write_changed(int fd, const unsigned char *source, uint64_t nbytes, uint64_t offset, uint64_t *written) {
+int memlane_write_changed(int fd, const unsigned char *source, uint64_t nbytes, uint64_t offset,
+                          const struct memlane_guarded *guarded, uint64_t *written) {
     unsigned char found[16 << 10]; /* the block; a few pages, to save calls (chosen somewhat arbitrarily) */
+    unsigned char wanted[sizeof found];
     *written = 0;
     while (nbytes > 0) {
         uint64_t part = nbytes < sizeof found ? nbytes : sizeof found;
         int64_t there = read_whole(fd, found, part, offset);
         if (there < 0)
             return (int)there;
-        if ((uint64_t)there < part || memcmp(found, source, part) != 0) {
-            int error = write_whole(fd, source, part, offset);
+        memcpy(wanted, source, part); /* once, and then known to be no zeros of the guard's */
+        if (memlane_guard_is_truncated(guarded))
+            return -EFAULT;
+        if ((uint64_t)there < part || memcmp(found, wanted, part) != 0) {
+            int error = write_whole(fd, wanted, part, offset);
             if (error)
                 return error;
             *written += part;

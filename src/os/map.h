@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct memlane_guarded;
+
 /* Kernels know more advice than older C libraries name; the numbers are fixed by the kernel. */
 #define MEMLANE_MADV_COLD 20
 #define MEMLANE_MADV_PAGEOUT 21
@@ -93,7 +95,9 @@ void memlane_copy_to_new(char *target, const unsigned char *source, uint64_t nby
 int memlane_populate_for_reading(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes);
 
 /* Write those blocks of memory to the file that differ from what is there, and count their bytes.
- * Interruptions are retried. After an error a part may be written. */
-int memlane_write_changed(int fd, const unsigned char *source, uint64_t nbytes, uint64_t offset, uint64_t *written);
+ * Interruptions are retried. After an error a part may be written; -EFAULT: the memory, which `guarded` stands for, has
+ * lost pages, whose zeros are kept from the file. */
+int memlane_write_changed(int fd, const unsigned char *source, uint64_t nbytes, uint64_t offset,
+                          const struct memlane_guarded *guarded, uint64_t *written);
 
 #endif

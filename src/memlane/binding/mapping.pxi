@@ -112,6 +112,7 @@ cdef class Mapping(PagesOfMapping):
     cdef str _full_path                 # where resize finds the file again, wherever the process went
     cdef uint64_t _device, _inode       # ... and what it must find there
     cdef uint64_t _offset               # of the first byte in the file
+    cdef memlane_guarded *_guarded      # its place in the guard's table
     cdef uint64_t _uses                 # exported buffers + holds + calls under way
     cdef tuple _protected               # ((start, stop, PROT_ bits), ...) from the first page; None: all as usual
     cdef int _protection                # PROT_ bits of all the rest
@@ -124,6 +125,7 @@ cdef class Mapping(PagesOfMapping):
 
     def __cinit__(self, *args, **kwargs):
         self._fd = -1
+        self._guarded = &memlane_unguarded
         self._page_nbytes = PAGE_NBYTES
         self._closed = True  # until something is mapped
         self._fixed_because = "nothing is mapped"
@@ -467,9 +469,11 @@ cdef class Mapping(PagesOfMapping):
         self._closed = False
         if self.huge_pages_kind is not None and self._page_nbytes != PAGE_NBYTES:
             self._fixed_because = "the kernel cannot lengthen mappings of huge pages; map it anew"
-        if options is not None:
+        if options is not None or fd >= 0:
             try:
-                self._finish(options)
+                guard_mapping(self, fd >= 0 and not self._is_device)
+                if options is not None:
+                    self._finish(options)
             except BaseException:
                 # (the descriptor is the maker's until it has returned)
                 self._closed = True
@@ -552,7 +556,16 @@ cdef class Mapping(PagesOfMapping):
     # ---- living and dying -------------------------------------------------------------------------
 
     cdef int hold(self) except -1:
-        """Keep the memory mapped until let_go. The caller also keeps a reference to the mapping."""
+        """Keep the memory mapped until let_go, if it is whole. The caller also keeps a reference to the mapping."""
+        self.keep()
+        if memlane_guard_is_truncated(self._guarded):
+            error = truncated_mapping(self)
+            self.let_go()
+            raise error
+        return 0
+
+    cdef int keep(self) except -1:
+        """As hold, whatever has become of the bytes."""
         cdef bint refused
         with cython.critical_section(self):
             refused = self._closed or (self._kept_from_children and not memlane_fork_is(self._born))
@@ -574,6 +587,7 @@ cdef class Mapping(PagesOfMapping):
     cdef void _unmap(self) noexcept:
         """Give memory and descriptor back. Only the last user comes here, and only once."""
         cdef unsigned char *address = self.address
+        unguard_mapping(self)
         self.address = NULL
         if address != NULL and not (self._kept_from_children and not memlane_fork_is(self._born)):
             # (a child has nothing at these addresses, or something else)
@@ -639,6 +653,8 @@ cdef class Mapping(PagesOfMapping):
     def __getbuffer__(self, Py_buffer *view, int flags):
         cdef int allowed
         self.hold()
+        if self._guarded != &memlane_unguarded:
+            memlane_guard_come_on_top()  # before the memory is used by others, who do not ask us
         allowed = self._allowed(0, self.nbytes)
         if not allowed & PROT_READ or (flags & PyBUF_WRITABLE and not allowed & PROT_WRITE):
             self.let_go()
@@ -667,7 +683,7 @@ cdef class Mapping(PagesOfMapping):
     def __len__(self):
         cdef uint64_t length = 0
         with cython.critical_section(self):
-            if not self._closed and not self._kept_from_children:
+            if not self._closed and not self._kept_from_children and not memlane_guard_is_truncated(self._guarded):
                 length = self.nbytes
         if length == 0:
             self.hold()  # which knows what to raise
@@ -678,10 +694,11 @@ cdef class Mapping(PagesOfMapping):
     cdef inline bint _plainly(self, Py_ssize_t start, Py_ssize_t count, int needed) noexcept:
         """
         Whether a part may be touched with no more questions, as it nearly always may. For short accesses, which are over
-        before the critical section of the mapping ends in which this must be called: they need no hold.
+        before the critical section of the mapping ends in which this must be called: they need no hold. Whether all pages
+        were there is known afterwards.
         """
         return (not self._closed and not self._kept_from_children and self._protected is None
-                and self._protection & needed != 0 and 0 <= start
+                and not memlane_guard_is_truncated(self._guarded) and self._protection & needed != 0 and 0 <= start
                 and <uint64_t>start + <uint64_t>count <= self.nbytes)
 
     def __getitem__(self, item):
@@ -696,7 +713,7 @@ cdef class Mapping(PagesOfMapping):
                     start += <Py_ssize_t>self.nbytes
                 if self._plainly(start, 1, PROT_READ):
                     byte = self.address[start]
-                    done = True
+                    done = not memlane_guard_is_truncated(self._guarded)
             return byte if done else self._byte(item, start)
         bounds_of(item, &start, &stop, &step)
         first, last = start, stop
@@ -707,7 +724,7 @@ cdef class Mapping(PagesOfMapping):
                 with cython.critical_section(self):
                     if self._plainly(first, 1, PROT_READ):
                         byte = self.address[first]
-                        done = True
+                        done = not memlane_guard_is_truncated(self._guarded)
                 if done:
                     return PyBytes_FromStringAndSize(<char *>&byte, 1)
             else:
@@ -716,7 +733,7 @@ cdef class Mapping(PagesOfMapping):
                 with cython.critical_section(self):
                     if self._plainly(first, count, PROT_READ):
                         memcpy(PyBytes_AS_STRING(copied), self.address + first, count)
-                        done = True
+                        done = not memlane_guard_is_truncated(self._guarded)
                 if done:
                     return copied
         return self._part(start, stop, step)
@@ -727,7 +744,9 @@ cdef class Mapping(PagesOfMapping):
         try:
             self._require_index(item, i)
             self._require(i, 1, 1, PROT_READ)
-            return self.address[i]
+            found = self.address[i]
+            check_whole(self)
+            return found
         finally:
             self.let_go()
 
@@ -751,6 +770,7 @@ cdef class Mapping(PagesOfMapping):
                     memlane_copy_to_new(target, source, count)
             else:
                 memcpy(target, source, count)
+            check_whole(self)
             return copied
         finally:
             self.let_go()
@@ -774,7 +794,7 @@ cdef class Mapping(PagesOfMapping):
                     start += <Py_ssize_t>self.nbytes
                 if self._plainly(start, 1, PROT_WRITE):
                     self.address[start] = byte
-                    done = True
+                    done = not memlane_guard_is_truncated(self._guarded)
             if not done:
                 self._set_byte(item, start, byte)
             return
@@ -785,7 +805,7 @@ cdef class Mapping(PagesOfMapping):
             with cython.critical_section(self):
                 if PyBytes_GET_SIZE(value) == count and self._plainly(first, count, PROT_WRITE):
                     memcpy(self.address + first, PyBytes_AS_STRING(value), count)
-                    done = True
+                    done = not memlane_guard_is_truncated(self._guarded)
         if not done:
             self._set_part(start, stop, step, value)
 
@@ -795,6 +815,7 @@ cdef class Mapping(PagesOfMapping):
             self._require_index(item, i)
             self._require(i, 1, 1, PROT_WRITE)
             self.address[i] = byte
+            check_whole(self)
         finally:
             self.let_go()
         return 0
@@ -825,6 +846,7 @@ cdef class Mapping(PagesOfMapping):
                         memmove(target, data.buf, count)
                 else:
                     memmove(target, data.buf, count)
+                check_whole(self)
             finally:
                 PyBuffer_Release(&data)
         finally:
@@ -864,6 +886,7 @@ cdef class Mapping(PagesOfMapping):
                         found = search(self.address + first, count, <unsigned char *>sought.buf, sought.len, what)
                 else:
                     found = search(self.address + first, count, <unsigned char *>sought.buf, sought.len, what)
+                check_whole(self)
                 return found if what == SEARCH_COUNT or found < 0 else first + found
             finally:
                 PyBuffer_Release(&sought)
@@ -927,55 +950,6 @@ cdef class Mapping(PagesOfMapping):
         finally:
             self.let_go()
 
-    def advise(self, advice, offset=0, nbytes=None):
-        """
-        Tell the kernel how the memory will be used, as madvise(2) describes.
-
-        Args:
-            advice: "normal", "random", "sequential", "willneed", "dontneed", "free", "remove", "hugepage",
-                "nohugepage", "dontfork", "dofork", "dontdump", "dodump", "mergeable", "unmergeable",
-                "wipeonfork", "keeponfork", "cold", "pageout", "populate_read", "populate_write",
-                "dontneed_locked" or "collapse".
-            offset: First byte. "dontneed", "dontneed_locked", "free" and "remove" discard data and so take
-                whole pages only.
-            nbytes: How many; None is all behind *offset*.
-
-        Raises:
-            ValueError: Advice of another name, a range not within the mapping, or not of whole pages.
-            OSError: This kernel, or this kind of memory, does not know the advice.
-
-        "remove" and "dontneed" give zeros, or the file's own bytes, in place of what was there; "remove"
-        also undoes the reservation. After "dontfork" a forked child finds the mapping closed.
-        """
-        cdef uint64_t start, length = 0
-        cdef int error, number
-        if advice not in ADVICE:
-            raise ValueError(f"advice must be one of {', '.join(ADVICE)}, got {advice!r}")
-        number = ADVICE[advice]
-        self.hold()
-        try:
-            start = self._range(offset, nbytes, &length)
-            if (number == MADV_DONTNEED or number == MADV_FREE or number == MADV_REMOVE
-                    or number == MEMLANE_MADV_DONTNEED_LOCKED):
-                # what remove cuts out of the file is gone for everybody: only pages that are all ours
-                self._require_whole_pages(start, length, f"advise({advice!r})",
-                                          number == MADV_REMOVE and not self._owns_last_page)
-            while length:
-                with nogil:
-                    error = memlane_advise(self.address + start, length, self._page_nbytes, number)
-                if error == 0:
-                    break
-                if error != -_EINTR:
-                    raise os_error(-error, f"advise {advice!r} for {self!r}", self.path,
-                                   "this kernel or this kind of memory does not take it" if error == -_EINVAL else None)
-                PyErr_CheckSignals()
-            if number == MADV_DONTFORK and length:
-                self._kept_from_children = True
-            elif number == MADV_DOFORK and length == self.nbytes:
-                self._kept_from_children = False
-        finally:
-            self.let_go()
-
     def protect(self, protection, offset=0, nbytes=None):
         """
         Change what may be done with pages: "none", or "r", "w", "x" and their combinations in this order.
@@ -1027,6 +1001,7 @@ cdef class Mapping(PagesOfMapping):
                 if self._protected is not old:
                     continue
                 if not closed and not busy:
+                    memlane_guard_allow(self._guarded, bits)
                     error = memlane_protect(self.address + start, length, self._page_nbytes, bits)
                     # out of memory half way: some pages may have changed, so count the rights as lost
                     if error == 0 or (error == -_ENOMEM and lowers):
@@ -1124,9 +1099,11 @@ cdef class Mapping(PagesOfMapping):
         with cython.critical_section(self):
             busy = self._uses > 1
             if not busy:
+                memlane_guard_begin_move(self._guarded)
                 error = memlane_remap(&self.address, self.nbytes, length, self._page_nbytes, self._guard_nbytes)
                 if error == 0:
                     self.nbytes = length
+                memlane_guard_end_move(self._guarded, self.address, self.nbytes)
         if busy:
             raise self._busy()
         if error:

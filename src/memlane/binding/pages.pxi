@@ -43,7 +43,7 @@ cdef extern from "os/map.h" nogil:
     void memlane_copy_to_new(char *target, const unsigned char *source, uint64_t nbytes)
     int memlane_populate_for_reading(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes)
     int memlane_write_changed(int fd, const unsigned char *source, uint64_t nbytes, uint64_t offset,
-                              uint64_t *written)
+                              const memlane_guarded *guarded, uint64_t *written)
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
@@ -262,15 +262,18 @@ cdef bint may_be_transparent(bint private_memory, uint64_t nbytes):
     return any(f"[{mode}]" in chosen for mode in ("always", "madvise", "advise", "within_size", "force"))
 
 
-cdef uint64_t write_changed(int fd, const unsigned char *source, uint64_t nbytes, uint64_t offset, str path) except? 0:
-    """Write what differs from the file; how many bytes that was."""
+cdef uint64_t write_changed(int fd, const unsigned char *source, uint64_t nbytes, uint64_t offset,
+                            const memlane_guarded *guarded, str path) except? 0:
+    """Write what differs from the file; how many bytes that was. It stops at pages that are lost: check_whole then."""
     cdef uint64_t done = 0, turn, written = 0, total = 0
     cdef int error
     while done < nbytes:
         turn = min(nbytes - done, <uint64_t>WRITE_NBYTES_A_TURN)
         with nogil:
-            error = memlane_write_changed(fd, source + done, turn, offset + done, &written)
+            error = memlane_write_changed(fd, source + done, turn, offset + done, guarded, &written)
         total += written
+        if error == -_EFAULT:
+            break
         if error:
             raise os_error(-error, f"write {nbytes} bytes back", path)
         done += turn

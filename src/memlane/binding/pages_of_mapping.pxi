@@ -1,12 +1,64 @@
 # SPDX-License-Identifier: MIT
 """
 What can be asked and told about the pages of a mapping as the kernel sees them: where they lie, how large
-they are, which are in memory or locked there, and writing private ones back. A base of Mapping and of
+they are, how they will be used, which are in memory or locked there, and writing private ones back. A base of Mapping and of
 nothing else, so that each file can be read in a sitting.
 """
 
 @cython.internal
 cdef class PagesOfMapping:
+    def advise(self, advice, offset=0, nbytes=None):
+        """
+        Tell the kernel how the memory will be used, as madvise(2) describes.
+
+        Args:
+            advice: "normal", "random", "sequential", "willneed", "dontneed", "free", "remove", "hugepage",
+                "nohugepage", "dontfork", "dofork", "dontdump", "dodump", "mergeable", "unmergeable",
+                "wipeonfork", "keeponfork", "cold", "pageout", "populate_read", "populate_write",
+                "dontneed_locked" or "collapse".
+            offset: First byte. "dontneed", "dontneed_locked", "free" and "remove" discard data and so take
+                whole pages only.
+            nbytes: How many; None is all behind *offset*.
+
+        Raises:
+            ValueError: Advice of another name, a range not within the mapping, or not of whole pages.
+            OSError: This kernel, or this kind of memory, does not know the advice.
+
+        "remove" and "dontneed" give zeros, or the file's own bytes, in place of what was there; "remove"
+        also undoes the reservation. After "dontfork" a forked child finds the mapping closed.
+        """
+        cdef Mapping mapping = <Mapping?>self
+        cdef uint64_t start, length = 0
+        cdef int error, number
+        if advice not in ADVICE:
+            raise ValueError(f"advice must be one of {', '.join(ADVICE)}, got {advice!r}")
+        number = ADVICE[advice]
+        mapping.hold()
+        try:
+            start = mapping._range(offset, nbytes, &length)
+            if (number == MADV_DONTNEED or number == MADV_FREE or number == MADV_REMOVE
+                    or number == MEMLANE_MADV_DONTNEED_LOCKED):
+                # what remove cuts out of the file is gone for everybody: only pages that are all ours
+                mapping._require_whole_pages(start, length, f"advise({advice!r})",
+                                             number == MADV_REMOVE and not mapping._owns_last_page)
+            while length:
+                with nogil:
+                    error = memlane_advise(mapping.address + start, length, mapping._page_nbytes, number)
+                if error == 0:
+                    break
+                if error != -_EINTR:
+                    raise os_error(-error, f"advise {advice!r} for {mapping!r}", mapping.path,
+                                   "this kernel or this kind of memory does not take it" if error == -_EINVAL else None)
+                PyErr_CheckSignals()
+            if number == MADV_DONTFORK and length:
+                mapping._kept_from_children = True
+                memlane_guard_keep_from_children(mapping._guarded, True)
+            elif number == MADV_DOFORK and length == mapping.nbytes:
+                mapping._kept_from_children = False
+                memlane_guard_keep_from_children(mapping._guarded, False)
+        finally:
+            mapping.let_go()
+
     def lock(self, offset=0, nbytes=None, *, on_fault=False):
         """
         Keep pages in memory, so that touching them never waits for the disk, and none of them is swapped out.
@@ -127,11 +179,13 @@ cdef class PagesOfMapping:
             try:
                 if not _stat.S_ISREG(_os.fstat(fd).st_mode):
                     raise unsupported(f"cannot write {mapping!r} back to {target!r}: it is no regular file", target)
-                written = write_changed(fd, mapping.address + start, length, mapping._offset + start, target)
+                written = write_changed(fd, mapping.address + start, length, mapping._offset + start,
+                                        mapping._guarded, target)
                 if wait:
                     _os.fsync(fd)
             finally:
                 close_descriptor(fd)
+            check_whole(mapping)
             return written
         finally:
             mapping.let_go()
