@@ -761,9 +761,11 @@ class Region:
             raise
         try:
             names.be_present(descriptor, may_be_alone=False, called=called)
-            if names.region_id_of(descriptor) == self._member.region_id and names.still_leads_to(
-                self._path, os.fstat(descriptor)
-            ):
+            found = os.fstat(descriptor)
+            is_ours = self._member.region_id == names.region_id_of(descriptor)
+            # one that was cut off has no id any more
+            is_ours |= self._member.file == (found.st_dev, found.st_ino)
+            if is_ours and names.still_leads_to(self._path, found):
                 os.unlink(self._path)
             doorbell.remove_set(self._member.region_id)
         finally:

@@ -247,6 +247,7 @@ cdef class ConsumerRole:
             if self.lend(lane, &found):
                 self.current = lane + 1
                 record.begin(self, lane, &found, redelivered)
+                self.ring.membership.check_whole()
                 return record
             if not memlane_fork_is(self.epoch):
                 return None
@@ -465,7 +466,7 @@ cdef class Record:
         if not self.is_open:
             raise ClosedError(f"this record of {'a ring' if self.role is None else self.role.ring.name} was released; "
                               "borrow another one")
-        return 0
+        return self.role.ring.membership.check_whole()
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         self.check()
@@ -486,7 +487,9 @@ cdef class Record:
     def __getitem__(self, index):
         with memoryview(self) as view:
             found = view[index]
-            return bytes(found) if isinstance(found, memoryview) else found
+            copied = bytes(found) if isinstance(found, memoryview) else found
+        self.check()
+        return copied
 
     def release(self):
         """Give the record back, now or when its last view dies. Never fails; doing it twice does nothing."""

@@ -147,6 +147,8 @@ cdef class ManyConsumers(ConsumerRole):
             self.ring.membership.unpin(pinned)
         if done < 0:
             self.ring.refuse(MEMLANE_LOST, 0)
+        if memlane_guard_is_truncated(self.ring.guarded):
+            self.ring.membership.check_whole()  # then what was copied may be zeros
         return done
 
     cdef inline Py_ssize_t claim_and_copy(self, uint32_t lane, memlane_found *found, const memlane_extent *extents,

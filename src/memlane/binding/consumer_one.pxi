@@ -99,6 +99,8 @@ cdef class OneConsumer(ConsumerRole):
             self.ring.membership.unpin(pinned)
         if status == MEMLANE_LOST and not self.departing:
             self.ring.refuse(status, 0)
+        if memlane_guard_is_truncated(self.ring.guarded):
+            self.ring.membership.check_whole()  # then what was copied may be zeros
         return count if status == MEMLANE_OK else 0
 
     cdef inline memlane_status locked_copy(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,

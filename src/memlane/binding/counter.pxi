@@ -63,7 +63,9 @@ cdef class CounterBase:
             ClosedError: this process closed the handle.
         """
         self.check(True)
-        return memlane_counter_add(self.counter, PyNumber_Index(amount))
+        total = memlane_counter_add(self.counter, PyNumber_Index(amount))
+        self.membership.check_whole()
+        return total
 
     def exchange(self, value):
         """
@@ -76,10 +78,14 @@ cdef class CounterBase:
             As `add`.
         """
         self.check(True)
-        return memlane_counter_exchange(self.counter, PyNumber_Index(value))
+        before = memlane_counter_exchange(self.counter, PyNumber_Index(value))
+        self.membership.check_whole()
+        return before
 
     @property
     def value(self):
         """The value at this moment."""
         self.check(False)
-        return memlane_counter_load(self.counter)
+        value = memlane_counter_load(self.counter)
+        self.membership.check_whole()
+        return value

@@ -76,13 +76,18 @@ cdef class Doorbell:
     cdef memlane_doorbell *record
     cdef void *semaphore
     cdef bint opened              # by name, so it is to be closed
+    cdef memlane_guarded *guarded # the page of one that was opened
     cdef Membership membership
 
     def __init__(self, Membership membership not None, uint64_t offset):
         self.membership = membership
         self.record = <memlane_doorbell *>(membership.mapping.address + offset)
 
+    def __cinit__(self, *_args):
+        self.guarded = &memlane_unguarded
+
     def __dealloc__(self):
+        memlane_guard_forget(self.guarded)
         # Not the process's last look at its memory: sem_close counts, and unmaps with the last.
         if self.opened and self.semaphore != NULL:
             memlane_semaphore_close(self.semaphore)
@@ -125,10 +130,17 @@ cdef class Doorbell:
         if self.semaphore == NULL:
             raise os_error(error, f"open semaphore {name}")
         self.opened = True
+        # without a place in the table it works all the same
+        memlane_guard_watch(<unsigned char *>self.semaphore, sizeof(self.record.semaphore), PAGE_NBYTES, 0,
+                            PROT_READ | PROT_WRITE, b"", &self.guarded)
 
     @property
     def attached(self):
         return self.semaphore != NULL
+
+    cdef void *address(self) noexcept nogil:
+        """Where to wait; NULL: poll, for there is no semaphore, or somebody has cut its file off."""
+        return NULL if memlane_guard_is_truncated(self.guarded) else self.semaphore
 
     cdef void ring(self, uint32_t times) noexcept nogil:
         """Leave tokens; without a semaphore there is nothing to do, for then the sleepers poll."""
@@ -223,7 +235,7 @@ cdef class Sleep:
         if not self.is_due():
             began = memlane_monotonic_ns()
             with nogil:
-                woken = self.doze(bell.semaphore)
+                woken = self.doze(bell.address())
             self.spinning.learn_sleep(woken, memlane_monotonic_ns() - began)
         self.withdraw(at, woken)
         return 0

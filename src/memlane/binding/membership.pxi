@@ -13,7 +13,7 @@ from threading import Lock as _Lock, RLock as _RLock
 
 from libc.errno cimport EAGAIN, ENOLCK
 
-from memlane.errors import CorruptedError, LayoutError, RoleTakenError, TruncatedError
+from memlane.errors import CorruptedError, LayoutError, RoleTakenError
 
 
 cdef extern from "core/layout.h" nogil:
@@ -240,6 +240,7 @@ cdef class Membership:
     """
 
     cdef Mapping mapping
+    cdef memlane_guarded *guarded     # that of the mapping
     cdef memlane_header *geometry     # a private copy, checked; apart, for Python aligns objects to 16 bytes only
     cdef memlane_header *shared
     cdef readonly int base            # the descriptor, -1 once closed
@@ -267,6 +268,7 @@ cdef class Membership:
         self.base = -1
         self._lock_descriptor = -1
         self._epoch = EPOCH_CLOSED
+        self.guarded = &memlane_unguarded
         self.geometry = <memlane_header *>aligned_alloc(MEMLANE_HEADER_ALIGNMENT, sizeof(memlane_header))
         if self.geometry == NULL:
             raise MemoryError
@@ -279,12 +281,17 @@ cdef class Membership:
         if mapping.nbytes < sizeof(memlane_header):
             raise TruncatedError(
                 f"{name} has {mapping.nbytes} bytes, a region has at least {sizeof(memlane_header)}; remove it",
-                name=name, expected=sizeof(memlane_header), found=mapping.nbytes)
+                name=name, path=path, expected=sizeof(memlane_header), found=mapping.nbytes)
+        # Words that agree with each other must not come half from the file and half from nowhere.
+        memlane_guard_replace_whole(mapping._guarded)
+        memlane_guard_come_on_top()
         memcpy(self.geometry, mapping.address, sizeof(memlane_header))
-        check_header(self.geometry, mapping.nbytes, name)
+        check_whole(mapping)
+        check_header(self.geometry, mapping.nbytes, name, path)
         found = _os.fstat(base)
         mapping.hold()
         self.mapping = mapping
+        self.guarded = mapping._guarded
         self.shared = <memlane_header *>mapping.address
         self.base = base
         self._base_device, self._base_inode = found.st_dev, found.st_ino
@@ -328,6 +335,11 @@ cdef class Membership:
         return self.geometry.objects_offset
 
     @property
+    def file(self):
+        """(device, inode) of the file below."""
+        return self._base_device, self._base_inode
+
+    @property
     def is_native(self):
         """Whether this very process made the membership: False in forked children."""
         return memlane_fork_is(self._born)
@@ -356,12 +368,14 @@ cdef class Membership:
             ClosedError: the region was closed.
             PermissionError: opened read-only, or this process may not open the file any more.
             RoleTakenError: no row is free: live participants have them, or they are worn out.
+            TruncatedError: the file below was cut off.
         """
         cdef uint32_t start
         cdef uint64_t start_time
         cdef bytes name
         if self._closing:
             raise ClosedError(f"{self.name} is closed")
+        self.check_whole()
         if memlane_fork_is(self._epoch):
             return
         if self.readonly:
@@ -371,6 +385,7 @@ cdef class Membership:
         start, start_time, name = _random.randrange(self.geometry.rows), process_start_time(), process_name()
         with epoch_lock(self._joining):
             self._join(start, start_time, name)
+        self.check_whole()
 
     cdef int _join(self, uint32_t start, uint64_t start_time, bytes name) except -1:
         """
@@ -404,6 +419,7 @@ cdef class Membership:
         if not is_base:
             raise ClosedError(f"descriptor {self.base} of {self.name} was closed by this process; open it again")
         if found == ROW_NONE:
+            self.check_whole()
             self._refuse_row()
         if found == -ENOLCK:
             raise OSError(_errno.ENOLCK, f"the locks of {self.name} cannot be seen; use a local file system")
@@ -516,12 +532,14 @@ cdef class Membership:
                 continue
             alive = self._probe_row(row, False)
             if alive == UNKNOWN:
+                self.check_whole()
                 raise ClosedError(f"this process closed the descriptors of {self.name}, so it cannot tell who lives; "
                                   "open the region again")
             memlane_row_description(self.row_at(row), &pid, &start_time, name)
             # Of the dead only a reader is told: for all others the row has just become free, or a newcomer's.
             if alive == ALIVE or memlane_row_generation(self.row_at(row)) == generation:
                 found.append((row, pid, start_time, (<bytes>name).decode(errors="replace"), alive == ALIVE))
+        self.check_whole()
         return found
 
     def leave(self):
@@ -538,8 +556,34 @@ cdef class Membership:
         left = memlane_row_leave(self.row_at(self._row), self._generation)
         memlane_fork_close(self._lock_descriptor)
         self._lock_descriptor = -1
-        if not left:
+        if not left and not memlane_guard_is_truncated(self.guarded):
             raise ClosedError(f"this process was taken for dead in {self.name}: its descriptors had been closed")
+
+    cdef int check_whole(self) except -1:
+        """
+        Raise TruncatedError if any access so far has met a missing page. After each use of the memory.
+
+        From then on this process's mapping is private and nobody hears of it any more, so the row is let go: what this
+        process held can be taken over, and it takes nothing else.
+        """
+        if memlane_guard_is_truncated(self.guarded):
+            self._let_row_go()
+            try:
+                found = _os.fstat(self.base).st_size if self.base >= 0 else None
+            except OSError:
+                found = None
+            raise truncated_error(self.name, self.path, self.geometry.nbytes, found)
+        return 0
+
+    cdef void _let_row_go(self) noexcept:
+        """Have the kernel release the row's byte. The generation stays odd: in the file it is out of our reach."""
+        cdef int descriptor = -1
+        with cython.critical_section(self):
+            if memlane_fork_is(self._epoch):
+                self._epoch = EPOCH_CLOSED
+                descriptor, self._lock_descriptor = self._lock_descriptor, -1
+        if descriptor >= 0:
+            memlane_fork_close(descriptor)
 
     # ---- the creation byte and the directory ----------------------------------------------------
 
@@ -585,6 +629,7 @@ cdef class Membership:
                 (<bytes>entry.name[:64]).split(b"\0")[0].decode(errors="replace"), entry.kind, entry.offset,
                 entry.nbytes, tuple([entry.geometry[i] for i in range(8)]),
                 (<bytes>entry.schema[:entry.schema_nbytes]).decode(errors="replace")))
+        self.check_whole()
         return found
 
     def add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
@@ -598,6 +643,7 @@ cdef class Membership:
             ValueError: the region or its directory is too small.
         """
         cdef memlane_entry entry, last
+        self.check_whole()  # before it is made longer again by a reservation
         cdef uint64_t index = memlane_directory_count(self.shared, self.geometry.entries)
         cdef uint64_t offset = self.geometry.objects_offset
         cdef uint64_t at = self.geometry.directory_offset + index * sizeof(memlane_entry)
@@ -626,6 +672,7 @@ cdef class Membership:
             self.give_back(offset, reserved_nbytes)
             raise
         memlane_directory_add(self.shared, self.geometry, index, &entry)
+        self.check_whole()
         return offset
 
     cdef int reserve(self, uint64_t offset, uint64_t nbytes) except -1:
@@ -672,7 +719,7 @@ cdef class Membership:
         self.notice_fork()
         if self._closing:
             raise ClosedError(f"{self.name} is closed")
-        return 0
+        return self.check_whole()
 
     cdef uint64_t pin(self) except 0:
         """
@@ -700,7 +747,7 @@ cdef class Membership:
 
     cdef uint64_t pin_loan(self) except 0:
         """Keep them for a loan. A forked child keeps the memory for the loans that it inherited, but not the row."""
-        self.mapping.hold()
+        self.mapping.keep()
         return self.pin()
 
     cdef void unpin_loan(self, uint64_t epoch) noexcept:
@@ -727,11 +774,12 @@ cdef class Membership:
         if self.doorbells is not None:
             self.doorbells.close()
         self.roles.clear()
+        self.guarded = &memlane_unguarded  # its place in the table may become another mapping's
         self.mapping.let_go()
         self.mapping.close()
 
 
-cdef int check_header(memlane_header *header, uint64_t file_nbytes, str name) except -1:
+cdef int check_header(memlane_header *header, uint64_t file_nbytes, str name, object path) except -1:
     """Judge a private copy of a header; each way to be wrong has its own text."""
     cdef memlane_status status = memlane_header_check(header, file_nbytes)
     ours = f"version {MEMLANE_LAYOUT_VERSION} draft {MEMLANE_LAYOUT_DRAFT}"
@@ -751,7 +799,7 @@ cdef int check_header(memlane_header *header, uint64_t file_nbytes, str name) ex
                           "use the library that made it", name=name, expected=0, found=header.features)
     if status == MEMLANE_TRUNCATED:
         raise TruncatedError(f"{name} has {file_nbytes} bytes, its header says {header.nbytes}; unlink it and create "
-                             "it again", name=name, expected=header.nbytes, found=file_nbytes)
+                             "it again", name=name, path=path, expected=header.nbytes, found=file_nbytes)
     raise CorruptedError(f"the header of {name} contradicts itself; unlink it and create it again", name=name)
 
 

@@ -202,6 +202,8 @@ cdef class ProducerRole:
                 status = memlane_producer_put(&self.producer, span.bytes, span.nbytes)
             memlane_mutex_unlock(&self.mutex)
             if status == MEMLANE_OK:
+                if memlane_guard_is_truncated(self.ring.guarded):
+                    self.ring.membership.check_whole()  # then nobody will ever see the record
                 if memlane_waiters_any(&self.ring.control.waiters):
                     self.ring.wake_consumers(1)
                 return 0
@@ -289,6 +291,7 @@ cdef class ProducerRole:
                 if self.is_turn_of(ticket):
                     status = self.attempt(spans + done, count - done, &step, room)
                 if status == MEMLANE_OK:
+                    membership.check_whole()
                     done += step
                     if room is not None:
                         return 1
@@ -520,6 +523,7 @@ cdef class Room:
             else:
                 with nogil:
                     memcpy(to, view.buf, view.len)
+            self.role.ring.membership.check_whole()
             return view.len
         finally:
             PyBuffer_Release(&view)
@@ -555,9 +559,12 @@ cdef class Room:
         memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
         status = memlane_producer_commit(&role.producer, self.offset, length)
         memlane_mutex_unlock(&role.mutex)
-        if status == MEMLANE_OK and memlane_waiters_any(&role.ring.control.waiters):
-            role.ring.wake_consumers(1)
-        self.end()  # last: it may be what kept the memory of a closed ring
+        try:
+            role.ring.membership.check_whole()
+            if status == MEMLANE_OK and memlane_waiters_any(&role.ring.control.waiters):
+                role.ring.wake_consumers(1)
+        finally:
+            self.end()  # last: it may be what kept the memory of a closed ring
         if status != MEMLANE_OK:
             role.ring.refuse(status, length)
 

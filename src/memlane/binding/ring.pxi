@@ -261,6 +261,7 @@ cdef class RingState:
     """What this process knows of one ring."""
 
     cdef Membership membership
+    cdef memlane_guarded *guarded     # that of the region
     cdef memlane_ring_shape shape
     cdef memlane_ring_control *control
     cdef unsigned char *address
@@ -292,6 +293,7 @@ cdef class RingState:
             raise CorruptedError(f"the geometry of {state.name} contradicts itself; unlink the region and create "
                                  "it again", name=membership.name)
         state.membership = membership
+        state.guarded = membership.guarded
         state.address = membership.mapping.address + state.offset
         state.control = <memlane_ring_control *>state.address
         state.many = geometry[3] == MEMLANE_CONSUMERS_MANY
@@ -350,6 +352,7 @@ cdef class RingState:
     cdef object refuse(self, memlane_status status, uint64_t nbytes):
         """Raise what a status means: the one place where one becomes Python."""
         cdef memlane_lane lane
+        self.membership.check_whole()  # whatever it looks like then, it is that
         if status == MEMLANE_FULL:
             raise Full(f"{self.name} is full; get some records, or wait with a longer timeout")
         if status == MEMLANE_EMPTY:
@@ -378,6 +381,7 @@ cdef class RingState:
             self.wake_consumers(POSTS_MAX)
             for lane in range(self.shape.lanes):
                 self.wake_producer(lane, POSTS_MAX)
+            self.membership.check_whole()
         finally:
             self.membership.unpin(pinned)
 
@@ -456,6 +460,7 @@ cdef class Endpoint:
     cdef RingState state_of(self):
         if self._closed:
             self.check()
+        self.state.membership.check_whole()
         return self.state
 
     cdef ProducerRole producer_role(self):

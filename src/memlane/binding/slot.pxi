@@ -266,7 +266,7 @@ cdef class SlotBase:
     cdef int check(self) except -1:
         if self._closed or self.state.membership.closed:
             raise ClosedError(f"this handle of {'a slot' if self.state is None else self.state.name} is closed")
-        return 0
+        return self.state.membership.check_whole()
 
     @property
     def closed(self):
@@ -349,6 +349,7 @@ cdef class SlotBase:
                     memlane_mutex_unlock(&state.mutex)
             if state.shape.writers == 2:
                 memlane_role_give(&self.slot.control.writer, state.tag)
+            state.membership.check_whole()
             if version:
                 break
             if state.shape.writers == 1 and memlane_fork_is(state.epochs[self.index]):
@@ -433,6 +434,7 @@ cdef class SlotBase:
                                            "more copies")
             finally:
                 self.state.membership.unpin(pinned)
+        self.state.membership.check_whole()
         if status == MEMLANE_EMPTY:
             raise Empty(f"{self.state.name} was never published; wait with wait_newer(0)")
         return 0
@@ -496,7 +498,9 @@ cdef class SlotBase:
         """How many values were published so far; 0: none."""
         self.check()
         self.state.membership.notice_fork()
-        return memlane_slot_version(&self.slot)
+        version = memlane_slot_version(&self.slot)
+        self.check()
+        return version
 
     @property
     def nbytes(self):
@@ -565,5 +569,5 @@ cdef class SlotBase:
             return value, stamp.version
         finally:
             if watcher >= 0 and memlane_fork_is(pinned):
-                memlane_role_give(&state.watcher(watcher).owner, state.membership.own_tag())
+                memlane_role_give(&state.watcher(watcher).owner, state.membership._tag)
             state.membership.unpin(pinned)
