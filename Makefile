@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml meson.build
 
-.PHONY: demo test build check core-tests contract-tests other-pythons stress sanitize bench format clean
+.PHONY: demo test build check core-tests contract-tests other-pythons stress every-step sanitize bench format clean
 
 build: $(VENV)/installed
 
@@ -53,6 +53,10 @@ stress: build
 # SANITIZED="tests/test_ring.py -k spoilt" runs other tests than the usual ones.
 sanitize: $(VENV)/ready
 	sh tests/sanitize.sh $(BIN)/python $(BUILD)/sanitize $(SANITIZED)
+
+# An hour: a process killed, and another one stopped, at every instruction of what a program can do.
+every-step: build
+	$(BIN)/python tests/every_step.py --how both
 
 bench: build
 	$(BIN)/python benchmarks/bench.py

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""
+A process killed or stopped between any two instructions spoils nothing: a sample of the points. All
+of them: `make every-step`.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from every_step import NotHereError, Stepping, every_step
+from every_step_operations import OPERATIONS
+
+#: A sample, for seconds; the points are others in each run, and named where one fails.
+POINTS = 4
+
+
+@pytest.fixture(scope="module")
+def stepping() -> Stepping:
+    try:
+        return Stepping()
+    except NotHereError as error:
+        pytest.skip(f"cannot single-step here: {error}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(name, marks=pytest.mark.sweeps if make().sweeps else ())
+        for name, make in OPERATIONS.items()
+    ],
+)
+def test_whoever_dies_or_stops_at_any_instruction_is_survived(
+    operation: str, stepping: Stepping
+) -> None:
+    """
+    Promises 1, 2 and 4: nothing hangs, nothing is torn, lost or doubled, nothing is left behind;
+    who was only stopped goes on as if nothing had been.
+    """
+    for how in ("kill", "stop"):
+        seed = random.randrange(1 << 32)
+        try:
+            summary = every_step(stepping, OPERATIONS[operation](), how, sample=POINTS, seed=seed)
+        except NotHereError as error:
+            pytest.skip(f"cannot single-step here: {error}")
+        assert POINTS <= summary.rounds
+        assert summary.instructions > 0
+
+
+def test_a_process_is_stopped_between_every_two_instructions_of_a_put(stepping: Stepping) -> None:
+    """The sample above is one of something: the points do reach before and behind the commit."""
+    summary = every_step(stepping, OPERATIONS["put-fits-one"](), "kill", stride=8)
+    assert {"done", "nothing"} == set(summary.outcomes)
+    assert summary.points // 8 <= summary.rounds
+    assert summary.instructions + summary.system_calls <= summary.points + 1
