@@ -6,14 +6,12 @@ of them: `make every-step`.
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from every_step import NotHereError, Stepping, every_step
 from every_step_operations import OPERATIONS
 
-#: A sample, for seconds; the points are others in each run, and named where one fails.
+#: A sample, for seconds, and the same one each time: to look for more is what the long form is for.
 POINTS = 4
 
 
@@ -41,17 +39,16 @@ def test_whoever_dies_or_stops_at_any_instruction_is_survived(
     who was only stopped goes on as if nothing had been.
     """
     for how in ("kill", "stop"):
-        seed = random.randrange(1 << 32)
         try:
-            summary = every_step(stepping, OPERATIONS[operation](), how, sample=POINTS, seed=seed)
+            summary = every_step(stepping, OPERATIONS[operation](), how, sample=POINTS)
         except NotHereError as error:
             pytest.skip(f"cannot single-step here: {error}")
-        assert POINTS <= summary.rounds
+        assert summary.rounds >= POINTS
         assert summary.instructions > 0
 
 
-def test_a_process_is_stopped_between_every_two_instructions_of_a_put(stepping: Stepping) -> None:
-    """The sample above is one of something: the points do reach before and behind the commit."""
+def test_the_points_of_a_put_lie_before_and_behind_its_commit(stepping: Stepping) -> None:
+    """What is sampled above is worth it: a record that is put is whole from one point on."""
     summary = every_step(stepping, OPERATIONS["put-fits-one"](), "kill", stride=8)
     assert {"done", "nothing"} == set(summary.outcomes)
     assert summary.points // 8 <= summary.rounds
