@@ -322,7 +322,8 @@ class Stepping:
             if how == "kill" or outcome == _ENDED:
                 child.kill()
                 return operation.killed(child.result()), outcome == _ENDED
-            self._stop(child, outcome == _ASLEEP)
+            if not self._stop(child, outcome == _ASLEEP):
+                return operation.killed(child.result()), True
             operation.stopped()
             os.kill(child.pid, signal.SIGCONT)
             end = time.monotonic() + PATIENCE_S
@@ -335,13 +336,18 @@ class Stepping:
         finally:
             child.close()
 
-    def _stop(self, child: _Child, asleep: bool) -> None:
-        """From our hold to an ordinary SIGSTOP."""
+    def _stop(self, child: _Child, asleep: bool) -> bool:
+        """From our hold to an ordinary SIGSTOP; False: it was about to exit, and has."""
         os.kill(child.pid, signal.SIGSTOP)
         if asleep:
             assert os.WIFSTOPPED(os.waitpid(child.pid, os.WUNTRACED)[1])
         assert self.library.stepper_detach(child.stepper, signal.SIGSTOP if asleep else 0)
-        assert os.WIFSTOPPED(os.waitpid(child.pid, os.WUNTRACED)[1])
+        _, status = os.waitpid(child.pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            child.status = os.waitstatus_to_exitcode(status)
+            assert child.status == 0, f"who was stopped ended with {child.status}"
+            return False
+        return True
 
 
 @dataclass
@@ -421,7 +427,7 @@ def every_step(
                 summary.rounds += 1
                 summary.outcomes[outcome] += 1
                 seen(summary, point, known.points)
-                # Not all children take the same number of steps: which row is free is left to chance.
+                # Not all children take as many steps: which row they join is left to chance.
                 if ended and point >= known.points:
                     break
             where = "the end"
