@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * Runs a traced child to an exact instruction of one piece of code: the extension's text.
+ * Takes a traced child to an exact instruction of one piece of code: the extension's text.
  *
- * A child that stands still before an operation has passed no point yet. Points are
+ * First one child is taken through all of an operation, to learn its points. A point is
  *
- *   - inside of the text: each instruction, or with a watched file each one that changed the file;
- *   - outside: each beginning and each end of a system call; and each way back into the text.
+ *   - inside of the text: that the child stands before an instruction; with a watched file only if the one before
+ *     it has changed the file;
+ *   - outside: that a system call begins, or ends.
  *
- * Inside the child is single-stepped. Outside it runs freely up to the next system call or to a breakpoint: one
- * stands where the text was left for another function, and one at the beginning of each function of the text, or of
- * those only that were seen to be entered when a child ran through it all before.
+ * Inside this child is single-stepped. Outside it runs freely, up to the next system call or to a breakpoint: one at
+ * the beginning of every function of the text, and one where the text was left for another function. A point inside
+ * is then known by the address, and how often the child had come by there before. So a later child, which starts from
+ * the same memory and does the same, gets there by that one breakpoint.
  *
- * Callers: one thread, the parent that forked the child. Every call returns while the child stands still, is asleep
- * in a system call, or has ended.
+ * Callers: one thread, the parent that forked the child. Calls return while the child stands still, is asleep in a
+ * system call, or has ended.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,37 +38,37 @@ enum outcome { AT_POINT, ENDED, ASLEEP, FAILED };
 struct breakpoint {
     uint64_t address;
     unsigned char covered; /* the byte of the program below it */
-    bool hit;
+};
+
+struct point {
+    uint64_t address; /* of an instruction; 0: a beginning or an end of a system call */
+    uint64_t time; /* the first, the second ... */
 };
 
 struct stepper {
     pid_t pid;
-    int status; /* of waitpid, once ended */
     uint64_t begin, end; /* of the text */
-    int64_t points; /* passed so far */
-    int64_t instructions; /* of the text, passed so far */
-    int64_t system_calls; /* stops at them, passed so far */
-    bool in_system_call;
     bool waiting; /* it runs; what it was told last is not over */
     bool stepping; /* what it was told last was a single step */
     int signal; /* to be handed on */
     int memory; /* /proc/PID/mem */
-    const char *watched; /* path of the file, or NULL */
-    unsigned char *stores; /* with a watched file, for each byte of the text: an instruction there changed it */
-    bool learning; /* which ones those are: looks after every instruction, else after those only */
-    uint64_t stepped; /* where the instruction is that was stepped last */
-    unsigned char *mapped, *copied;
-    size_t mapped_nbytes;
+    uint64_t system_calls; /* beginnings and ends of them so far */
+    uint64_t instructions; /* of the text, so far */
+    uint64_t passed; /* how often the child came by the point that is looked for */
     size_t count;
     struct breakpoint breakpoints[BREAKPOINTS_MAX];
+    /* while learning */
+    uint32_t *visits; /* of each byte of the text: how often an instruction there was stepped to */
+    struct point *points;
+    size_t found, room;
+    const char *watched; /* path of the file, or NULL */
+    unsigned char *mapped, *copied;
+    size_t mapped_nbytes;
 };
 
 static uint64_t reg(const struct stepper *stepper, size_t offset) {
-    errno = 0;
     return (uint64_t)ptrace(PTRACE_PEEKUSER, stepper->pid, offset, NULL);
 }
-
-static uint64_t pc(const struct stepper *stepper) { return reg(stepper, offsetof(struct user_regs_struct, rip)); }
 
 static bool in_text(const struct stepper *stepper, uint64_t address) {
     return address >= stepper->begin && address < stepper->end;
@@ -89,7 +91,7 @@ static bool set_breakpoint(struct stepper *stepper, uint64_t address) {
         return true;
     if (stepper->count == BREAKPOINTS_MAX || pread(stepper->memory, &covered, 1, (off_t)address) != 1)
         return false;
-    stepper->breakpoints[stepper->count++] = (struct breakpoint){address, covered, false};
+    stepper->breakpoints[stepper->count++] = (struct breakpoint){address, covered};
     return poke(stepper, address, INT3);
 }
 
@@ -117,10 +119,15 @@ static char state_of(pid_t pid) {
     return after && after[1] ? after[2] : '?';
 }
 
-/* Wait until the child stands still, has ended, or is asleep in the kernel. */
-static enum outcome wait_for(struct stepper *stepper, int *status) {
-    bool may_sleep = stepper->in_system_call; /* nothing else makes it sleep */
+/* Let the child do one thing, if it does not already, and wait until it stands still, has ended, or is asleep in the
+ * kernel. */
+static enum outcome do_one(struct stepper *stepper, int request, int *status) {
     struct timespec pause = {0, 20000};
+    bool may_sleep = request != PTRACE_SINGLESTEP; /* there are no system calls in the text */
+    if (!stepper->waiting && ptrace(request, stepper->pid, NULL, (void *)(intptr_t)stepper->signal) != 0)
+        return FAILED;
+    stepper->signal = 0;
+    stepper->waiting = true;
     for (int looks = 0;; looks++) {
         pid_t found = waitpid(stepper->pid, status, (may_sleep ? WNOHANG : 0) | __WALL);
         if (found == stepper->pid)
@@ -135,15 +142,22 @@ static enum outcome wait_for(struct stepper *stepper, int *status) {
             if (state_of(stepper->pid) == 'S')
                 return ASLEEP;
         }
-        if (found == 0 && looks > 5)
+        if (found == 0)
             nanosleep(&pause, NULL);
     }
     stepper->waiting = false;
-    if (!WIFSTOPPED(*status)) {
-        stepper->status = *status;
-        return ENDED;
-    }
-    return AT_POINT;
+    return WIFSTOPPED(*status) ? AT_POINT : ENDED;
+}
+
+/* Step over what a breakpoint covers, if one stands at `address`, where the child stands. */
+static enum outcome do_step(struct stepper *stepper, uint64_t address, int *status) {
+    struct breakpoint *covering = breakpoint_at(stepper, address);
+    if (covering && !poke(stepper, address, covering->covered))
+        return FAILED;
+    enum outcome outcome = do_one(stepper, PTRACE_SINGLESTEP, status);
+    if (outcome == AT_POINT && covering && !poke(stepper, address, INT3))
+        return FAILED;
+    return outcome;
 }
 
 /* Whether the watched file is another one than at the last look. */
@@ -172,8 +186,7 @@ static bool has_changed(struct stepper *stepper) {
     return true;
 }
 
-struct stepper *stepper_begin(pid_t pid, uint64_t begin, uint64_t end, const char *watched, unsigned char *stores,
-                              bool learning) {
+struct stepper *stepper_begin(pid_t pid, uint64_t begin, uint64_t end) {
     char path[64];
     struct stepper *stepper = calloc(1, sizeof *stepper);
     if (stepper == NULL)
@@ -181,9 +194,6 @@ struct stepper *stepper_begin(pid_t pid, uint64_t begin, uint64_t end, const cha
     stepper->pid = pid;
     stepper->begin = begin;
     stepper->end = end;
-    stepper->watched = watched;
-    stepper->stores = stores;
-    stepper->learning = learning;
     snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
     stepper->memory = open(path, O_RDWR | O_CLOEXEC);
     if (stepper->memory < 0 ||
@@ -193,109 +203,127 @@ struct stepper *stepper_begin(pid_t pid, uint64_t begin, uint64_t end, const cha
         free(stepper);
         return NULL;
     }
-    if (watched)
-        has_changed(stepper);
     return stepper;
 }
 
-bool stepper_add_entry(struct stepper *stepper, uint64_t address) { return set_breakpoint(stepper, address); }
-
-/* The places where the text was entered; returns how many. */
-size_t stepper_entered(const struct stepper *stepper, uint64_t *addresses) {
-    size_t found = 0;
-    for (size_t i = 0; i < stepper->count; i++)
-        if (stepper->breakpoints[i].hit)
-            addresses[found++] = stepper->breakpoints[i].address;
-    return found;
+void stepper_free(struct stepper *stepper) {
+    if (stepper->mapped)
+        munmap(stepper->mapped, stepper->mapped_nbytes);
+    free(stepper->copied);
+    free(stepper->visits);
+    close(stepper->memory);
+    free(stepper);
 }
 
-int64_t stepper_points(const struct stepper *stepper) { return stepper->points; }
+/* ---- learning -------------------------------------------------------------------------------------------------- */
 
-int64_t stepper_instructions(const struct stepper *stepper) { return stepper->instructions; }
-
-int64_t stepper_system_calls(const struct stepper *stepper) { return stepper->system_calls; }
-
-int stepper_status(const struct stepper *stepper) { return stepper->status; }
-
-/* Whether the instruction that was stepped last has changed the watched file. To compare it all each time takes
- * longer than the step. */
-static bool stored(struct stepper *stepper) {
-    unsigned char *known = &stepper->stores[stepper->stepped - stepper->begin];
-    if ((!stepper->learning && !*known) || !has_changed(stepper))
+/* Begin to learn: `functions` are those of the text, `points` has room for `room` of what will be found. */
+bool stepper_prepare(struct stepper *stepper, const uint64_t *functions, size_t count, struct point *points,
+                     size_t room, const char *watched) {
+    stepper->points = points;
+    stepper->room = room;
+    stepper->watched = watched;
+    stepper->visits = calloc(stepper->end - stepper->begin, sizeof *stepper->visits);
+    if (stepper->visits == NULL)
         return false;
-    *known = 1;
+    if (watched)
+        has_changed(stepper);
+    for (size_t i = 0; i < count; i++)
+        if (!set_breakpoint(stepper, functions[i]))
+            return false;
     return true;
 }
 
-/* What has happened since the child was let run; counts the points. */
-static enum outcome account(struct stepper *stepper, int status) {
-    int stopped_by = WSTOPSIG(status);
-    if (stopped_by == (SIGTRAP | 0x80)) {
-        stepper->in_system_call = !stepper->in_system_call;
-        stepper->points++;
-        stepper->system_calls++;
-        if (stepper->watched)
-            has_changed(stepper);
-        return AT_POINT;
-    }
-    if (stopped_by != SIGTRAP) {
-        stepper->signal = stopped_by;
-        return AT_POINT;
-    }
-    uint64_t at = pc(stepper);
-    if (stepper->stepping) {
-        stepper->instructions++;
-        if (!stepper->watched || stored(stepper))
-            stepper->points++;
-        if (!in_text(stepper, at) && !guard_return(stepper))
-            return FAILED;
-        return AT_POINT;
-    }
-    struct breakpoint *hit = breakpoint_at(stepper, at - 1);
-    if (!hit)
-        return FAILED;
-    hit->hit = true;
-    if (ptrace(PTRACE_POKEUSER, stepper->pid, offsetof(struct user_regs_struct, rip), (void *)(at - 1)) != 0)
-        return FAILED;
-    if (!stepper->watched)
-        stepper->points++;
-    return AT_POINT;
+static bool note(struct stepper *stepper, uint64_t address, uint64_t time) {
+    if (stepper->found == stepper->room)
+        return false;
+    stepper->points[stepper->found++] = (struct point){address, time};
+    return true;
 }
 
-/* Let the child run until it has passed `point` points. ASLEEP: call again, when something was done about it. */
-enum outcome stepper_run(struct stepper *stepper, int64_t point) {
-    int status = 0;
-    while (stepper->waiting || stepper->points < point) {
-        if (!stepper->waiting) {
-            uint64_t at = pc(stepper);
-            struct breakpoint *covering = breakpoint_at(stepper, at);
-            stepper->stepping = in_text(stepper, at) && !stepper->in_system_call;
-            stepper->stepped = at;
-            if (stepper->stepping && covering && !poke(stepper, at, covering->covered))
+/* Take the child through everything, to its end. ASLEEP: call again, when something was done about it. */
+enum outcome stepper_learn(struct stepper *stepper) {
+    for (;;) {
+        int status = 0;
+        uint64_t at = stepper->waiting ? 0 : reg(stepper, offsetof(struct user_regs_struct, rip));
+        stepper->stepping = !stepper->waiting && in_text(stepper, at);
+        if (stepper->stepping) {
+            stepper->visits[at - stepper->begin]++;
+            if (!stepper->watched && !note(stepper, at, stepper->visits[at - stepper->begin]))
                 return FAILED;
-            if (ptrace(stepper->stepping ? PTRACE_SINGLESTEP : PTRACE_SYSCALL, stepper->pid, NULL,
-                       (void *)(intptr_t)stepper->signal) != 0)
-                return FAILED;
-            stepper->signal = 0;
-            stepper->waiting = true;
-            if (stepper->stepping && covering) {
-                enum outcome outcome = wait_for(stepper, &status);
-                if (outcome != AT_POINT)
-                    return outcome;
-                if (!poke(stepper, at, INT3))
-                    return FAILED;
-                if (account(stepper, status) == FAILED)
-                    return FAILED;
-                continue;
-            }
         }
-        enum outcome outcome = wait_for(stepper, &status);
+        enum outcome outcome =
+            stepper->stepping ? do_step(stepper, at, &status) : do_one(stepper, PTRACE_SYSCALL, &status);
         if (outcome != AT_POINT)
             return outcome;
-        if (account(stepper, status) == FAILED)
-            return FAILED;
+        int stopped_by = WSTOPSIG(status);
+        if (stopped_by == (SIGTRAP | 0x80)) {
+            if (!note(stepper, 0, ++stepper->system_calls))
+                return FAILED;
+            if (stepper->watched)
+                has_changed(stepper);
+        } else if (stopped_by != SIGTRAP) {
+            stepper->signal = stopped_by;
+        } else {
+            at = reg(stepper, offsetof(struct user_regs_struct, rip));
+            if (stepper->stepping) {
+                stepper->instructions++;
+                if (!in_text(stepper, at) && !guard_return(stepper))
+                    return FAILED;
+                if (stepper->watched && has_changed(stepper) && in_text(stepper, at) &&
+                    !note(stepper, at, stepper->visits[at - stepper->begin] + 1))
+                    return FAILED;
+            } else if (!breakpoint_at(stepper, at - 1) ||
+                       ptrace(PTRACE_POKEUSER, stepper->pid, offsetof(struct user_regs_struct, rip),
+                              (void *)(at - 1)) != 0) {
+                return FAILED;
+            }
+        }
     }
-    return AT_POINT;
+}
+
+size_t stepper_found(const struct stepper *stepper) { return stepper->found; }
+
+uint64_t stepper_instructions(const struct stepper *stepper) { return stepper->instructions; }
+
+uint64_t stepper_system_calls(const struct stepper *stepper) { return stepper->system_calls; }
+
+/* ---- later children ------------------------------------------------------------------------------------------- */
+
+/* Let the child run to a point, or to its end if that has the time 0. ASLEEP: call again, with the same point. */
+enum outcome stepper_run(struct stepper *stepper, uint64_t address, uint64_t time) {
+    int request = address || time == 0 ? PTRACE_CONT : PTRACE_SYSCALL;
+    if (address && stepper->count == 0 && !set_breakpoint(stepper, address))
+        return FAILED;
+    for (;;) {
+        int status = 0;
+        enum outcome outcome = do_one(stepper, request, &status);
+        if (outcome != AT_POINT)
+            return outcome;
+        int stopped_by = WSTOPSIG(status);
+        if (stopped_by != SIGTRAP && stopped_by != (SIGTRAP | 0x80)) {
+            stepper->signal = stopped_by;
+            continue;
+        }
+        if (address &&
+            (reg(stepper, offsetof(struct user_regs_struct, rip)) != address + 1 ||
+             ptrace(PTRACE_POKEUSER, stepper->pid, offsetof(struct user_regs_struct, rip), (void *)address) != 0))
+            return FAILED;
+        if (++stepper->passed == time)
+            return AT_POINT;
+        while (address && reg(stepper, offsetof(struct user_regs_struct, rip)) == address) {
+            outcome = do_step(stepper, address, &status);
+            if (outcome != AT_POINT)
+                return outcome;
+            if (WSTOPSIG(status) != SIGTRAP) {
+                stepper->signal = WSTOPSIG(status);
+                break;
+            }
+            /* An instruction that repeats itself, such as rep movs: each time counts. */
+            if (reg(stepper, offsetof(struct user_regs_struct, rip)) == address && ++stepper->passed == time)
+                return AT_POINT;
+        }
+    }
 }
 
 /* Let the child go for good, whole again; with SIGSTOP it stands still until it is told to go on. */
@@ -305,12 +333,4 @@ bool stepper_detach(struct stepper *stepper, int signal) {
             return false;
     stepper->count = 0;
     return ptrace(PTRACE_DETACH, stepper->pid, NULL, (void *)(intptr_t)signal) == 0;
-}
-
-void stepper_free(struct stepper *stepper) {
-    if (stepper->mapped)
-        munmap(stepper->mapped, stepper->mapped_nbytes);
-    free(stepper->copied);
-    close(stepper->memory);
-    free(stepper);
 }

@@ -8,12 +8,13 @@ every k; or stopped there, while the others go on, and let go on later.
     python tests/every_step.py --sample 10 --json       ten points of each
 
 The parent forks a child for each point. The child takes its roles and stands still; from there
-tests/every_step.c runs it, instruction by instruction inside of the extension, to point k. Then the
-parent, a successor in its own right, looks whether everything is as it must be: that is written
-down in tests/every_step_operations.py. Points are every instruction of the extension, and every
-beginning and end of a system call. For the long operations (create, open, unlink, sweep ...) they
-are the system calls, and those instructions after which the shared bytes are others than before:
-between two of these a kill cannot make a difference to anybody.
+tests/every_step.c takes it to point k, and it is killed or stopped. Then the parent, a successor in
+its own right, looks whether everything is as it must be: that is written down in
+tests/every_step_operations.py. Points are every instruction of the extension, and every beginning
+and end of a system call: a first child is single-stepped through it all, to learn them. For the
+long operations (create, open, unlink, sweep ...) they are the system calls, and those instructions
+after which the shared bytes are others than before: between two of these a kill cannot make a
+difference to anybody.
 
 Needs x86_64, a C compiler, and the permission to ptrace one's own children.
 """
@@ -51,7 +52,8 @@ How = Literal["kill", "stop"]
 PATIENCE_S: Final = 60.0
 _AT_POINT, _ENDED, _ASLEEP, _FAILED = range(4)
 _TRACEME = 0
-_ENTRIES_MAX = 4096  # as in tests/every_step.c
+_FUNCTIONS_MAX = 3000  # tests/every_step.c has room for 4096 breakpoints
+_POINTS_MAX = 100_000  # far more than any operation has
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -112,19 +114,16 @@ def _compiled(directory: Path) -> ctypes.CDLL:
         [compiler, *flags, "-shared", "-fPIC", "-o", str(library), str(source)], check=True
     )
     found = ctypes.CDLL(str(library))
-    number, handle = ctypes.c_int64, ctypes.c_void_p
+    number, size, handle = ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p
     found.stepper_begin.restype = handle
-    found.stepper_begin.argtypes = [
-        *(ctypes.c_int, number, number, ctypes.c_char_p, handle, ctypes.c_bool)
-    ]
-    found.stepper_add_entry.argtypes = [handle, number]
-    found.stepper_add_entry.restype = ctypes.c_bool
-    found.stepper_run.argtypes = [handle, number]
-    found.stepper_entered.argtypes = [handle, handle]
-    found.stepper_entered.restype = ctypes.c_size_t
+    found.stepper_begin.argtypes = [ctypes.c_int, number, number]
+    found.stepper_prepare.restype = ctypes.c_bool
+    found.stepper_prepare.argtypes = [handle, handle, size, handle, size, ctypes.c_char_p]
+    found.stepper_learn.argtypes = [handle]
+    found.stepper_run.argtypes = [handle, number, number]
     found.stepper_detach.argtypes = [handle, ctypes.c_int]
     found.stepper_detach.restype = ctypes.c_bool
-    for counted in ("points", "instructions", "system_calls"):
+    for counted in ("found", "instructions", "system_calls"):
         function = getattr(found, f"stepper_{counted}")
         function.argtypes, function.restype = [handle], number
     found.stepper_free.argtypes = [handle]
@@ -161,27 +160,34 @@ def _functions(text: int) -> list[int]:
         for fields in map(str.split, listed.splitlines())
         if len(fields) == 3 and fields[1] in "tT"
     }
-    if not 10 < len(found) < _ENTRIES_MAX:
+    if not 10 < len(found) < _FUNCTIONS_MAX:
         raise NotHereError(f"the extension was stripped, or has too many functions: {len(found)}")
     return sorted(found)
 
 
+class _Point(ctypes.Structure):
+    """Before an instruction, the n-th time; or the n-th beginning or end of a system call."""
+
+    _fields_ = (("address", ctypes.c_uint64), ("time", ctypes.c_uint64))
+
+
+_TO_ITS_END = _Point(0, 0)
+
+
 @dataclass
 class _Known:
-    """What was learned about an operation when a child ran through all of it."""
+    """What was learned about an operation when a child was taken through all of it."""
 
-    stores: ctypes.Array[ctypes.c_ubyte]  # of each byte of the text: 1 if an instruction there did
-    entries: list[int] = field(default_factory=list)  # where the text is entered
-    sleeps: bool = False
-    points: int = 0
-    instructions: int = 0
-    system_calls: int = 0
+    points: list[_Point]
+    instructions: int
+    system_calls: int
+    sleeps: bool
 
 
 class _Child:
     """A child that stands before the operation, traced by us."""
 
-    def __init__(self, stepping: Stepping, operation: Operation, known: _Known) -> None:
+    def __init__(self, stepping: Stepping, operation: Operation) -> None:
         self._library = stepping.library
         self.reader, writer = os.pipe()
         self.status: int | None = None
@@ -198,12 +204,7 @@ class _Child:
             if self.status == 77:
                 raise NotHereError("this system does not permit ptrace")
             raise AssertionError(f"the child of {operation.name} ended early with {self.status}")
-        watched = operation.watched
-        self._path = None if watched is None else os.fsencode(watched)
-        begin, end = stepping.text
-        self.stepper = self._library.stepper_begin(
-            self.pid, begin, end, self._path, known.stores, not known.points
-        )
+        self.stepper = self._library.stepper_begin(self.pid, *stepping.text)
         assert self.stepper, "cannot step"
 
     def result(self) -> object:
@@ -264,64 +265,65 @@ class Stepping:
         self._known: dict[str, _Known] = {}
 
     def known(self, operation: Operation) -> _Known:
-        """
-        Run a child through all of the operation, with a breakpoint at every function; later
-        children get along with those that were hit.
-        """
+        """Take a child through all of the operation, for its points."""
         if operation.name in self._known:
             return self._known[operation.name]
-        known = _Known((ctypes.c_ubyte * (self.text[1] - self.text[0]))())
+        functions = (ctypes.c_uint64 * len(self._functions))(*self._functions)
+        points = (_Point * _POINTS_MAX)()
+        watched = None if operation.watched is None else os.fsencode(operation.watched)
         operation.prepare()
-        child = _Child(self, operation, known)
+        child = _Child(self, operation)
         try:
             operation.arrange()
-            for address in self._functions:
-                assert self.library.stepper_add_entry(child.stepper, address)
-            known.sleeps = self._run(operation, child, 1 << 60) == _ASLEEP
-            if known.sleeps:
+            assert self.library.stepper_prepare(
+                *(child.stepper, functions, len(functions), points, len(points), watched)
+            )
+            outcome = self.library.stepper_learn(child.stepper)
+            sleeps = outcome == _ASLEEP
+            if sleeps:
                 operation.wake()
-                while self._run(operation, child, 1 << 60) == _ASLEEP:
-                    pass
+            while outcome == _ASLEEP:
+                outcome = self.library.stepper_learn(child.stepper)
+            assert outcome == _ENDED, f"could not step through {operation.name}"
             child.status = 0
             operation.killed(child.result())
-            room = (ctypes.c_uint64 * _ENTRIES_MAX)()
-            known.entries = room[: self.library.stepper_entered(child.stepper, room)]
-            for what in ("points", "instructions", "system_calls"):
-                setattr(known, what, getattr(self.library, f"stepper_{what}")(child.stepper))
+            self._known[operation.name] = _Known(
+                [_Point(each.address, each.time) for each in points[: self._count("found", child)]],
+                self._count("instructions", child),
+                self._count("system_calls", child),
+                sleeps,
+            )
         finally:
             child.close()
-        self._known[operation.name] = known
-        return known
+        return self._known[operation.name]
 
-    def _run(self, operation: Operation, child: _Child, point: int) -> int:
-        outcome: int = self.library.stepper_run(child.stepper, point)
-        assert outcome != _FAILED, f"could not step to point {point} of {operation.name}"
-        return outcome
+    def _count(self, what: str, child: _Child) -> int:
+        counted: int = getattr(self.library, f"stepper_{what}")(child.stepper)
+        return counted
 
     def round(
-        self, operation: Operation, how: How, point: int, *, asleep: bool = False
+        self, operation: Operation, how: How, point: _Point, *, asleep: bool = False
     ) -> tuple[str, bool]:
         """
         One child, to one point; or, if *asleep*, to where it first sleeps in the kernel. Everything
-        is checked. Returns what came of it, and whether it had ended before the point.
+        is checked. Returns what came of it, and whether the child got to the point.
         """
-        known = self.known(operation)
         operation.prepare()
-        child = _Child(self, operation, known)
+        child = _Child(self, operation)
+        run = self.library.stepper_run
         try:
             operation.arrange()
-            for entry in known.entries:
-                assert self.library.stepper_add_entry(child.stepper, entry)
-            outcome = self._run(operation, child, point)
+            outcome = run(child.stepper, point.address, point.time)
             if outcome == _ASLEEP and not asleep:
                 operation.wake()
                 while outcome == _ASLEEP:
-                    outcome = self._run(operation, child, point)
+                    outcome = run(child.stepper, point.address, point.time)
+            assert outcome != _FAILED, "could not step there"
             if outcome == _ENDED:
                 child.status = 0
             if how == "kill" or outcome == _ENDED:
                 child.kill()
-                return operation.killed(child.result()), outcome == _ENDED
+                return operation.killed(child.result()), outcome != _ENDED
             if not self._stop(child, outcome == _ASLEEP):
                 return operation.killed(child.result()), True
             operation.stopped()
@@ -332,7 +334,7 @@ class Stepping:
                 assert time.monotonic() < end, "who was stopped does not go on"
                 time.sleep(0.0005)
             assert child.status == 0, f"who was stopped ended with {child.status}"
-            return operation.resumed(child.result()), False
+            return operation.resumed(child.result()), True
         finally:
             child.close()
 
@@ -361,11 +363,20 @@ class Summary:
     system_calls: int = 0
     rounds: int = 0
     seconds: float = 0.0
+    #: Children that ended before they came by their point: not all take the same way, for which row
+    #: is joined is left to chance.
+    missed: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, came: tuple[str, bool]) -> None:
+        outcome, was_there = came
+        self.rounds += 1
+        self.missed += not was_there
+        self.outcomes[outcome] += 1
 
     def row(self) -> tuple[object, ...]:
         came = ", ".join(f"{what} {count}" for what, count in sorted(self.outcomes.items()))
-        counted = (self.points, self.instructions, self.system_calls, self.rounds)
+        counted = (self.points, self.instructions, self.system_calls, self.rounds, self.missed)
         return (self.operation, self.how, *counted, round(self.seconds), came)
 
 
@@ -406,30 +417,21 @@ def every_step(
             signal.alarm(round(2 * PATIENCE_S))
             operation.begin()
             known = stepping.known(operation)
-            summary.points = known.points
+            summary.points = len(known.points)
             summary.instructions, summary.system_calls = known.instructions, known.system_calls
-            points: Iterator[int]
-            if sample is None:
-                points = iter(range(0, 1 << 60, stride))
-            else:
-                chosen = random.Random(seed).sample(range(known.points), min(sample, known.points))
-                points = iter(sorted(chosen))
-            signal.alarm(round(2 * PATIENCE_S))
+            points = range(0, summary.points, stride)
+            chosen = list(points)
+            if sample is not None:
+                chosen = sorted(random.Random(seed).sample(points, min(sample, len(points))))
             if known.sleeps:
                 where = "asleep"
-                outcome, _ = stepping.round(operation, how, 1 << 60, asleep=True)
-                summary.outcomes[outcome] += 1
-                summary.rounds += 1
-            for point in points:
-                where = f"point {point} of {known.points}"
                 signal.alarm(round(2 * PATIENCE_S))
-                outcome, ended = stepping.round(operation, how, point)
-                summary.rounds += 1
-                summary.outcomes[outcome] += 1
-                seen(summary, point, known.points)
-                # Not all children take as many steps: which row they join is left to chance.
-                if ended and point >= known.points:
-                    break
+                summary.add(stepping.round(operation, how, _TO_ITS_END, asleep=True))
+            for index in chosen:
+                where = f"point {index} of {summary.points}"
+                signal.alarm(round(2 * PATIENCE_S))
+                summary.add(stepping.round(operation, how, known.points[index]))
+                seen(summary, index, summary.points)
             where = "the end"
         except BaseException as error:
             error.add_note(f"{operation.name}, {how}, {where}")
@@ -476,7 +478,8 @@ def main() -> int:
             print(f"\r{summary.operation} {point}/{points}  ", end="", file=sys.stderr)
 
     if not asked.json:
-        print("operation | how | points | instructions | system calls | rounds | s | outcomes")
+        columns = "operation, how, points, instructions, system calls, rounds, missed, s, outcomes"
+        print(columns.replace(", ", " | "))
     for name in asked.operations or OPERATIONS:
         for how in hows:
             try:
