@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml meson.build
 
-.PHONY: demo test build check core-tests contract-tests other-pythons stress every-step sanitize bench format clean
+.PHONY: demo test build check core-tests contract-tests other-pythons stress every-step sanitize verify bench format clean
 
 build: $(VENV)/installed
 
@@ -57,6 +57,10 @@ sanitize: $(VENV)/ready
 # An hour: a process killed, and another one stopped, at every instruction of what a program can do.
 every-step: build
 	$(BIN)/python tests/every_step.py --how both
+
+# The protocols as models, every order of steps and every death in them. No part of `make test`: needs spin.
+verify: $(VENV)/ready
+	$(BIN)/python tests/models/verify.py
 
 bench: build
 	$(BIN)/python benchmarks/bench.py
