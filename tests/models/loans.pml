@@ -18,14 +18,10 @@
  * sizes: RECORDS=2 DESCRIPTORS=1 DEATHS=0 SHUTDOWN=1
  * mistake NO_FENCE: RECORDS=3 DESCRIPTORS=2 DEATHS=0 SHUTDOWN=0; finds "end state"
  *     no fence after the mark: `head` stops between two releases for good, the producer waits for ever
- * mistake LOANS_EARLY: RECORDS=4 DESCRIPTORS=4 DEATHS=1 SHUTDOWN=0; finds "end state"
- *     a loan leaves the count before `head` was looked at: a get stores `head` beside it
  * mistake HEAD_PLAIN: RECORDS=3 DESCRIPTORS=2 DEATHS=0 SHUTDOWN=0; finds "end state"
  *     a get stores `head` although loans are out: the producer overwrites what is lent
  * mistake NO_SKIP: RECORDS=3 DESCRIPTORS=2 DEATHS=1 SHUTDOWN=0; finds "end state"
  *     a successor does not pass records that were given back before its time
- * mistake NEXT_LEFT: RECORDS=4 DESCRIPTORS=4 DEATHS=1 SHUTDOWN=0; finds "end state"
- *     a get beside loans leaves `next` on a record that a dead one gave back, and `head` passes it
  * mistake ONE_LOOK: RECORDS=2 DESCRIPTORS=1 DEATHS=0 SHUTDOWN=1; finds "ended"
  *     the producer does not look at the flag again after it saw `head` move: a full lane was called closed
  */
@@ -166,9 +162,7 @@ inline get() {
     :: found == 0 -> STEP(assert(head <= next); handed[next]++; head = next + 1); next++
     :: else ->
         after = next + 1;
-#ifndef NEXT_LEFT
         behind_free(after);
-#endif
         STEP(handed[next]++);
         mark(next);
         advance();
@@ -247,13 +241,8 @@ end:
         s = lent[thread] - 1;
         STEP(assert(payload[s % DESCRIPTORS] == s)); /* the user reads what is lent */
         mark(s);
-#ifdef LOANS_EARLY
-        STEP(loans[OURS]--);
-        advance();
-#else
         advance();
         STEP(loans[OURS]--);
-#endif
         s = 0;
         STEP(lent[thread] = 0)
     od;

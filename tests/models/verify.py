@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-Have spin look at every order of steps of the models beside this file, and show that it would notice.
+Have spin go through every order of steps of the models beside this file, and show that it looks.
 
-The header of a model lists the sizes it is explored at, where nothing may be found, and the mistakes that can be
-put into it, each with the sizes at which it must be found and a word of what spin then says:
+The header of a model lists the sizes it is explored at, where nothing may be found, and the
+mistakes that can be put into it, each with its sizes and a word of what spin must say then:
 
     sizes: RECORDS=3 DESCRIPTORS=2
     mistake NO_FENCE: RECORDS=3 DESCRIPTORS=2; finds "end state"
@@ -29,7 +29,9 @@ HERE = Path(__file__).resolve().parent
 #: What one run may take; the largest needs half of it.
 MEMORY_MIB = 4000
 SECONDS_MAX = 900
-MISSING = "needs {}, which is not installed; apt-get install -y {} (Debian, Ubuntu), then run it again"
+MISSING = (
+    "needs {}, which is not installed; apt-get install -y {} (Debian, Ubuntu), then run it again"
+)
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,21 @@ def explore(case: Case) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="memlane-verify-") as directory:
         for command in (
             ["spin", *symbols, "-a", str(HERE / f"{case.model}.pml")],
-            ["gcc", "-O2", "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MIB}", "-o", "pan", "pan.c"],
+            [
+                "gcc",
+                "-O2",
+                "-w",
+                "-DSAFETY",
+                "-DCOLLAPSE",
+                f"-DMEMLIM={MEMORY_MIB}",
+                "-o",
+                "pan",
+                "pan.c",
+            ],
         ):
-            built = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+            built = subprocess.run(
+                command, cwd=directory, capture_output=True, text=True, check=False
+            )
             if built.returncode or "Error" in built.stdout:
                 raise RuntimeError(f"{' '.join(command)}: {built.stdout}{built.stderr}")
         began = time.monotonic()
@@ -104,7 +118,9 @@ def judged(output: str, seconds: float) -> Verdict:
     """Read what a verifier printed."""
     states = re.search(r"(\d+) states, stored", output)
     error = re.search(r"pan:\d*:? (.*) \(at depth \d+\)", output)
-    complete = "errors: 0" in output and not re.search(r"Search not completed|reached -DMEMLIM|too small", output)
+    complete = "errors: 0" in output and not re.search(
+        r"Search not completed|reached -DMEMLIM|too small", output
+    )
     return Verdict(int(states[1]) if states else 0, seconds, error[1] if error else None, complete)
 
 
@@ -118,7 +134,9 @@ def opinion(case: Case, verdict: Verdict) -> tuple[bool, str]:
         return False, "NOT FOUND"
     if case.finds not in verdict.error:
         return False, f"ANOTHER: {verdict.error}"
-    return True, "found: " + ("somebody waits for ever" if "end state" in verdict.error else "assertion")
+    return True, "found: " + (
+        "somebody waits for ever" if "end state" in verdict.error else "assertion"
+    )
 
 
 def show(rows: list[tuple[str, ...]]) -> None:
@@ -144,7 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (lacking := missing()) is not None:
         print(f"make verify {lacking}", file=sys.stderr)
         return 2
-    rows, failed = [], 0
+    rows: list[tuple[str, ...]] = []
+    failed = 0
     for case in all_cases(options.models):
         verdict = explore(case)
         right, text = opinion(case, verdict)
