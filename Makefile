@@ -44,9 +44,10 @@ contract-tests: build
 other-pythons: build
 	sh tests/other_pythons.sh $(BIN)/python $(BUILD)
 
-# Minutes, not seconds: thousands of processes killed under load.
+# Minutes, not seconds: thousands of processes killed and stopped under load.
 stress: build
-	$(BIN)/python tests/crash.py --rounds 1000 --victim all --kind all
+	$(BIN)/python tests/crash.py --mix rings --rounds 10000
+	$(BIN)/python tests/crash.py --mix slot --rounds 2000
 	MEMLANE_MODEL_SEQUENCES=10000 $(BIN)/python -m pytest -q tests/test_mapping_model.py
 
 # Minutes, most of them for compiling: the extension with the address and undefined behaviour sanitizers in it.
