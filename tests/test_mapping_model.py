@@ -426,11 +426,19 @@ class MappingModel(RuleBasedStateMachine):
             assert bytes(self.file) == self.path.read_bytes()
 
     def teardown(self) -> None:
-        for view in self.views:
-            view.release()
-        if self.mapping is not None:
-            self.mapping.close()
-        self.directory.cleanup()
+        try:
+            # at last what was left alone all the while: pages that are gone
+            if self.mapping is not None and not self.mapping.closed:
+                self.read(0, 1, 1)
+                self.the_bytes_are_those_of_the_model()
+            for view in self.views:
+                assert bytes(self.bytes) == bytes(view)
+        finally:
+            for view in self.views:
+                view.release()
+            if self.mapping is not None:
+                self.mapping.close()
+            self.directory.cleanup()
 
 
 TestMappingModel = MappingModel.TestCase
