@@ -517,6 +517,9 @@ def test_each_fault_of_a_header_has_its_own_error(
         assert facts.expected != facts.found  # type: ignore[attr-defined]
 
 
+#: What a child ends with where it cannot have an overlay: arbitrary, but no status of its own.
+NO_OVERLAY = 77
+
 LENGTHS = [0, 1, 7, 8, 9, 127, 128, 512, 4095, 4096, 4097, 69631, 69632, 70000, 1118207, 1118208]
 
 
@@ -1065,6 +1068,57 @@ def test_a_region_is_opened_for_writing_from_the_start(
         assert os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC == flags & (
             os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         )
+
+
+@needs_mounts
+def test_processes_share_a_region_that_lies_in_the_lower_layer_of_an_overlay(
+    tmp_path: Path,
+) -> None:
+    """
+    The first one to open it has the file copied up before it is mapped, so all map the same bytes;
+    those below stay as they were. (trap 27)
+    """
+    layers = tmp_path / "layers"
+    merged = tmp_path / "merged"
+    for made in (layers, merged):
+        made.mkdir()
+
+    def count(amount: int, expected: int) -> None:
+        with Region.open(merged / "region") as region:
+            assert expected == region.counter("hits").add(amount)
+
+    def share() -> None:
+        own_mounts()
+        mount("tmpfs", layers)
+        for layer in ("lower", "upper", "work"):
+            (layers / layer).mkdir()
+        with Region.create(layers / "lower" / "region", "64 KiB") as region:
+            region.counter("hits").add(1)
+        before = (layers / "lower" / "region").read_bytes()
+        try:
+            mount(
+                "overlay",
+                merged,
+                f"lowerdir={layers}/lower,upperdir={layers}/upper,workdir={layers}/work",
+            )
+        except OSError:
+            os._exit(NO_OVERLAY)
+        with Region.open(merged / "region") as region:
+            with Child(count, 10, 11) as other:
+                assert 0 == other.wait()
+            assert 111 == region.counter("hits").add(100)
+            with Child(count, 1000, 1111) as other:
+                assert 0 == other.wait()
+            assert 1111 == region.counter("hits").value
+            region.unlink()
+        assert before == (layers / "lower" / "region").read_bytes()
+        assert [] == os.listdir(merged)
+
+    with Child(share) as child:
+        status = child.wait()
+    if status == NO_OVERLAY:
+        pytest.skip("this kernel mounts no overlay here")
+    assert 0 == status
 
 
 @needs_mounts
