@@ -393,21 +393,6 @@ def busy_thread(step: Callable[[], object]) -> Iterator[None]:
     assert [] == failed
 
 
-def test_raw_clone_beside_a_joining_thread_can_fork_again(region: Region) -> None:
-    """
-    A clone without hooks happens while another thread holds the mutex of the descriptions; the
-    child forks again in the usual way before it calls anything: neither hangs (trap 4)
-    """
-
-    def fork_again() -> None:
-        runs(region.join)
-
-    with busy_thread(join_and_close):
-        for _ in range(40):
-            with AnyFork("clone", fork_again) as child:
-                assert 0 == child.wait()
-
-
 def put_if_there_is_room(ring: Ring, record: bytes) -> bool:
     try:
         ring.put(record, timeout=0.01)

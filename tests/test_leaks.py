@@ -90,6 +90,7 @@ def mapping() -> None:
         made[0:5] = b"bytes"
 
 
+@pytest.mark.timeout(400)  # tens of seconds; minutes on a machine that is busy otherwise
 @pytest.mark.parametrize(
     ("cycle", "cycles"),
     [

@@ -26,12 +26,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing import shared_memory
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import memlane
-from memlane import PAGE_SIZE, ClosedError, Mapping
+from memlane import PAGE_SIZE, ClosedError, Mapping, _core
 
 
 @pytest.fixture
@@ -538,6 +539,14 @@ def test_wrong_arguments_are_refused_before_anything_is_made(
 
     assert not os.path.exists("/dev/shm/x")
     assert not os.path.exists("x")
+
+
+def test_no_room_for_memory_without_a_name_says_so() -> None:
+    """There is no mount to name and none to count inodes of."""
+    error: Any = _core.no_room(None, 1 << 60)
+    assert "cannot reserve 1152921504606846976 bytes in memory" in str(error)
+    assert (errno.ENOSPC, 1 << 60, None) == (error.errno, error.need, error.mount)
+    assert "in memory" in str(_core.no_room(None, 1))
 
 
 @pytest.mark.parametrize("kind", ["shm", "file", "memfd"])

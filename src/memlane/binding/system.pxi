@@ -89,7 +89,7 @@ cdef object reserve_error(int error, object path, uint64_t nbytes):
     if free is None:
         free = free_memory()
 
-    if (error == _errno.ENOSPC and free is not None and free >= nbytes and room.f_files
+    if (error == _errno.ENOSPC and room is not None and free is not None and free >= nbytes and room.f_files
             and room.f_favail <= INODES_A_FILE):
         # A memory file system counts files, too.
         failed = OSError(error, f"cannot make another file in {mount}: it has {free} bytes free, but {room.f_favail} of "
