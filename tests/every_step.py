@@ -268,6 +268,8 @@ class Stepping:
         """Take a child through all of the operation, for its points."""
         if operation.name in self._known:
             return self._known[operation.name]
+        # The first of all children finds less in the memory of its parent, and takes another way.
+        self.round(operation, "kill", _TO_ITS_END)
         functions = (ctypes.c_uint64 * len(self._functions))(*self._functions)
         points = (_Point * _POINTS_MAX)()
         watched = None if operation.watched is None else os.fsencode(operation.watched)

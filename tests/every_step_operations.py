@@ -71,6 +71,9 @@ class _OfRing(Operation):
         )
 
     def end(self) -> None:
+        """Of hundreds of children nobody is left, but rows that anybody may join."""
+        alive = {each.pid for each in self.ring.region.participants() if each.alive}
+        assert alive <= {os.getpid()}
         self.ring.close()
 
     def number(self) -> int:
@@ -112,6 +115,7 @@ class _OfProducer(_OfRing):
     def prepare(self) -> None:
         self.before: list[int] = []  # what the child puts before the operation
         self.operated: list[int] = []  # ... by it
+        self.others: list[int] = []  # put by others while it is stopped
         self.got: list[int] = []
         self.plan()
 
@@ -134,7 +138,7 @@ class _OfProducer(_OfRing):
 
     def check_got(self, result: object) -> str:
         """All that was put before, then all or nothing of the operation."""
-        own = [number for number in self.got if number in self.before + self.operated]
+        own = [number for number in self.got if number not in self.others]
         if own == self.before + self.operated:
             return "done"
         assert self.before == own, "lost, doubled, out of order, or a part of a batch"
@@ -156,6 +160,7 @@ class _OfProducer(_OfRing):
 
     def stopped(self) -> None:
         number = self.number()
+        self.others.append(number)
         self.other.put(record(number), timeout=PATIENCE_S)
         while number not in self.got:
             self.got.append(number_of(self.ring.get(timeout=PATIENCE_S)))
@@ -422,6 +427,7 @@ class PutRings(_OfProducer):
 
     def stopped(self) -> None:
         number = self.number()
+        self.others.append(number)
         self.other.put(record(number), timeout=PATIENCE_S)
         while number not in self.got:
             self.got.append(self.sleeper.hear())
@@ -1391,6 +1397,48 @@ class AddObject(_OfName):
         return self.killed(result)
 
 
+class FirstPutNamed(_OfName):
+    """A lane of a ring with a name is leased, and a semaphore made for it."""
+
+    name = "first-put-named"
+
+    def prepare(self) -> None:
+        self.ring = self.create()
+        self.got: list[bytes] = []
+
+    def run(self) -> object:
+        self.ring.put(record(0))
+        return True
+
+    def killed(self, result: object) -> str:
+        try:
+            self.got += self.ring.get_many(8, timeout=0)
+        except Empty:
+            pass
+        assert self.got in ([], [record(0)])
+        assert self.got or result is None, "lost"
+        with self.ring.producer() as first, self.ring.producer() as second:
+            for producer in (first, second):  # the lane of the dead, and one that nobody had
+                self.next += 1
+                producer.put(record(self.next), timeout=PATIENCE_S)
+                assert record(self.next) == self.ring.get(timeout=PATIENCE_S)
+        self.ring.unlink()
+        self.ring.close()
+        return ("done" if self.got else "nothing") + self.take_away()
+
+    def stopped(self) -> None:
+        with self.ring.producer() as other:
+            other.put(record(1), timeout=PATIENCE_S)
+        while record(1) not in self.got:
+            self.got.append(self.ring.get(timeout=PATIENCE_S))
+        self.got.remove(record(1))
+        super().stopped()
+
+    def resumed(self, result: object) -> str:
+        assert result is True
+        return self.killed(result)
+
+
 # ---- all of them ---------------------------------------------------------------------------------
 
 _BOTH: tuple[type[_OfRing], ...] = (
@@ -1440,7 +1488,7 @@ def _operations() -> dict[str, Callable[[], Operation]]:
     for slot in (Publish, FirstPublish, PublishRings, WaitNewer):
         add(partial(slot, "one"), "-one")
     add(partial(Publish, "many"), "-many")
-    for named in (Create, CreateAndLeave, Open, OpenAlone, Unlink, Sweep, AddObject):
+    for named in (Create, CreateAndLeave, Open, OpenAlone, Unlink, Sweep, AddObject, FirstPutNamed):
         add(named, "")
     return found
 
