@@ -1483,11 +1483,11 @@ def _operations() -> dict[str, Callable[[], Operation]]:
     consumers: tuple[Consumers, ...] = ("one", "many")
     for kind in _BOTH:
         for each in consumers:
-            add(partial(kind, each), f"-{each}")
-    add(partial(Redeliver, "many"), "-many")
+            add(partial(kind, each), f":{each}")
+    add(partial(Redeliver, "many"), ":many")
     for slot in (Publish, FirstPublish, PublishRings, WaitNewer):
-        add(partial(slot, "one"), "-one")
-    add(partial(Publish, "many"), "-many")
+        add(partial(slot, "one"), ":one")
+    add(partial(Publish, "many"), ":many")
     for named in (Create, CreateAndLeave, Open, OpenAlone, Unlink, Sweep, AddObject, FirstPutNamed):
         add(named, "")
     return found

@@ -49,7 +49,7 @@ def test_whoever_dies_or_stops_at_any_instruction_is_survived(
 
 def test_the_points_of_a_put_lie_before_and_behind_its_commit(stepping: Stepping) -> None:
     """What is sampled above is worth it: a record that is put is whole from one point on."""
-    summary = every_step(stepping, OPERATIONS["put-fits-one"](), "kill", stride=8)
+    summary = every_step(stepping, OPERATIONS["put-fits:one"](), "kill", stride=8)
     assert {"done", "nothing"} == set(summary.outcomes)
     assert 0 == summary.missed
     assert summary.instructions + summary.system_calls == summary.points
