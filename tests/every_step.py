@@ -467,6 +467,7 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown operations: {', '.join(sorted(unknown))}")
     faulthandler.enable()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the children end, too
     try:
         stepping = Stepping()
     except NotHereError as error:
