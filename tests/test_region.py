@@ -742,6 +742,74 @@ def test_an_object_is_opened_as_what_it_is(region: Region) -> None:
         assert caught.value.expected != caught.value.found
 
 
+#: Where entries are, and what in them.
+_DIRECTORY, _ENTRY_NBYTES, _ENTRY_OFFSET, _ENTRY_GEOMETRY = 69632, 1024, 72, 88
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "use"),
+    [
+        (_ENTRY_GEOMETRY + 8, 8192, lambda region: region.ring("pose")),
+        (_ENTRY_GEOMETRY + 24, 2, lambda region: region.ring("pose")),
+        (_ENTRY_GEOMETRY, 2, lambda region: region.table("pose")),
+        (_ENTRY_GEOMETRY + 32, 2, lambda region: region.slot("pose")),
+        (_ENTRY_GEOMETRY + 32, 2, lambda region: region.stats()),
+    ],
+)
+def test_an_entry_that_has_changed_since_it_was_opened_is_corrupted(
+    at: int, value: int, use: Callable[[Region], Any]
+) -> None:
+    """
+    All handles of a process share what it knows of an object; another one must not be told that
+    its own arguments are wrong, or be given an object of another shape.
+    """
+    is_ring = at in (_ENTRY_GEOMETRY + 8, _ENTRY_GEOMETRY + 24)
+    with (
+        Region.create(None, "1 MiB") as region,
+        region.ring("pose", capacity=4096) if is_ring else region.slot("pose", "2d") as opened,
+        bytes_of(region) as found,
+    ):
+        entry = region._find("pose")
+        assert entry is not None
+        found.set_word(_DIRECTORY + at, value)
+        with pytest.raises(CorruptedError, match=r"contradicts itself|another object lies"):
+            use(region)
+        assert not opened.closed
+
+
+@pytest.mark.parametrize("taken", ["frames", "pose"])
+def test_two_entries_for_the_same_bytes_are_corrupted(taken: str) -> None:
+    """Two objects never lie at one place; the second one is refused, whichever it is."""
+    with Region.create(None, "1 MiB") as region:
+        shapes: dict[str, Callable[[str], Any]] = {
+            "frames": lambda name: region.ring(name, capacity=4096 if name == "frames" else 8192),
+            "pose": lambda name: region.slot(name, "2d" if name == "pose" else "3d"),
+        }
+        first = shapes[taken](taken)
+        shapes[taken]("another").close()
+        with bytes_of(region) as found:
+            place = found.word(_DIRECTORY + _ENTRY_OFFSET)
+            found.set_word(_DIRECTORY + _ENTRY_NBYTES + _ENTRY_OFFSET, place)
+            with pytest.raises(CorruptedError, match="another object lies"):
+                region["another"]
+        first.close()
+
+
+def test_an_object_that_is_gone_as_soon_as_it_was_added_is_corrupted(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody spoils the directory while an object is added: an error that says so."""
+    looked: list[str] = []
+
+    def nothing(name: str) -> None:
+        looked.append(name)
+
+    monkeypatch.setattr(region, "_find", nothing)
+    with pytest.raises(CorruptedError, match="was added to the directory"):
+        region.slot("pose", "2d")
+    assert ["pose"] * 3 == looked
+
+
 @pytest.mark.parametrize(
     "ask",
     [

@@ -30,6 +30,7 @@ from memlane import _arguments, _core, doorbell, names
 from memlane._core import Mapping, Membership
 from memlane.errors import (
     ClosedError,
+    CorruptedError,
     LayoutError,
     MemlaneError,
     RegionExistsError,
@@ -711,7 +712,12 @@ class Region:
                 encoded, kind, nbytes, geometry, described, reserved_nbytes, initialise
             )
         entry = self._find(name)
-        assert entry is not None
+        if entry is None:
+            raise CorruptedError(
+                f"{name!r} was added to the directory of {member.name} and is not in it; unlink "
+                "the region and create it again",
+                name=member.name,
+            )
         return entry, True
 
     def _creating(self, timeout: float | None) -> _Creating:

@@ -210,6 +210,14 @@ def doorbell_offsets(uint32_t kind, uint64_t offset, uint64_t nbytes, tuple geom
     return [], []
 
 
+cdef int check_described(Membership membership, tuple entry, tuple described) except -1:
+    """What this process knows of the object at that offset must be what the entry says: one state serves all handles."""
+    if (entry[3], entry[4]) != described:
+        raise CorruptedError(f"entry {entry[0]!r} in the directory of {membership.name} is at byte {entry[2]}, where "
+                             "another object lies; unlink the region and create it again", name=membership.name)
+    return 0
+
+
 cdef int contiguous(object thing, Py_buffer *view, int flags) except -1:
     """PyObject_GetBuffer, with one error for bytes that do not lie together: numpy calls that a ValueError."""
     try:
@@ -268,6 +276,7 @@ cdef class RingState:
     cdef uint64_t offset
     cdef bint many                    # consumers
     cdef str name
+    cdef tuple described              # nbytes and geometry by the entry that it was made from
     cdef ProducerRole sending         # the one behind Ring.put
     cdef ConsumerRole receiving
     cdef Doorbell doorbell            # of the consumers
@@ -281,6 +290,7 @@ cdef class RingState:
         state = membership.roles.get(key)
         if state is None:
             state = membership.roles.setdefault(key, RingState._make(membership, entry))
+        check_described(membership, entry, (<RingState>state).described)
         return state
 
     @staticmethod
@@ -288,6 +298,7 @@ cdef class RingState:
         cdef RingState state = RingState.__new__(RingState)
         name, kind, state.offset, nbytes, geometry, _ = entry
         state.name = f"ring {name!r} of {membership.name}"
+        state.described = nbytes, geometry
         if (not memlane_ring_lay_out(&state.shape, geometry[0], geometry[1], geometry[2]) or state.shape.nbytes != nbytes
                 or geometry[3] not in (MEMLANE_CONSUMERS_ONE, MEMLANE_CONSUMERS_MANY)):
             raise CorruptedError(f"the geometry of {state.name} contradicts itself; unlink the region and create "

@@ -73,6 +73,7 @@ cdef class SlotsState:
     cdef memlane_slots_shape shape
     cdef unsigned char *address
     cdef str name
+    cdef tuple described              # nbytes and geometry by the entry that it was made from
     cdef memlane_mutex mutex          # keeps publishing threads of this process apart
     cdef uint64_t mutex_epoch
     cdef uint64_t *epochs             # for each slot: in which this process took the writer's role
@@ -87,6 +88,7 @@ cdef class SlotsState:
         state = membership.roles.get(key)
         if state is None:
             state = membership.roles.setdefault(key, SlotsState._make(membership, entry))
+        check_described(membership, entry, (<SlotsState>state).described)
         return state
 
     @staticmethod
@@ -95,6 +97,7 @@ cdef class SlotsState:
         cdef uint64_t i
         name, _, offset, nbytes, geometry, _ = entry
         state.name = f"slot {name!r} of {membership.name}"
+        state.described = nbytes, geometry
         if (not memlane_slots_lay_out(&state.shape, geometry[0], geometry[1], geometry[2], geometry[3], geometry[4])
                 or state.shape.nbytes != nbytes):
             raise CorruptedError(f"the geometry of {state.name} contradicts itself; unlink the region and create "
