@@ -12,10 +12,12 @@
 #include <stddef.h>
 
 static long steps_left = -1; /* accesses to let pass; below 0: no stop is set */
+static unsigned long steps_made; /* accesses so far, for who wants a bound */
 static void (*steps_other)(void); /* runs at the stop; NULL: the process dies there */
 static jmp_buf steps_death;
 
 static inline void step(void) {
+    steps_made++;
     if (steps_left < 0 || steps_left-- > 0)
         return;
     if (steps_other)
@@ -43,6 +45,8 @@ static inline void step(void) {
 #undef atomic_compare_exchange_weak_explicit
 #undef atomic_fetch_add_explicit
 #undef atomic_fetch_sub_explicit
+#undef atomic_fetch_or_explicit
+#undef atomic_fetch_and_explicit
 #define atomic_load_explicit(object, order) (step(), STEPS(load)(object, order))
 #define atomic_store_explicit(object, value, order) (step(), STEPS(store)(object, value, order))
 #define atomic_exchange_explicit(object, value, order) (step(), STEPS(exchange)(object, value, order))
@@ -52,6 +56,8 @@ static inline void step(void) {
     (step(), STEPS_CAS(object, expected, desired, 0, success, failure))
 #define atomic_fetch_add_explicit(object, value, order) (step(), STEPS_FETCH(add)(object, value, order))
 #define atomic_fetch_sub_explicit(object, value, order) (step(), STEPS_FETCH(sub)(object, value, order))
+#define atomic_fetch_or_explicit(object, value, order) (step(), STEPS_FETCH(or)(object, value, order))
+#define atomic_fetch_and_explicit(object, value, order) (step(), STEPS_FETCH(and)(object, value, order))
 
 /* Run `act` and kill it in front of access number k (from 0). Returns: true: it died; false: it came to its end
  * before that. */
