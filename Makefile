@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml meson.build
 
-.PHONY: demo test build check core-tests contract-tests other-pythons stress every-step sanitize verify bench format clean
+.PHONY: demo test build check core-tests contract-tests other-pythons stress every-step fuzz sanitize verify bench format clean
 
 build: $(VENV)/installed
 
@@ -49,6 +49,13 @@ stress: build
 	$(BIN)/python tests/crash.py --mix rings --rounds 10000
 	$(BIN)/python tests/crash.py --mix slot --rounds 2000
 	MEMLANE_MODEL_SEQUENCES=10000 $(BIN)/python -m pytest -q tests/test_mapping_model.py
+
+# A million spoilt inputs: most of them in C, where the address sanitizer looks on.
+fuzz: build
+	@if [ -f $(BUILD)/core/build.ninja ]; then :; else PATH="$(abspath $(BIN)):$$PATH" $(BIN)/meson setup $(BUILD)/core tests/core; fi
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/ninja -C $(BUILD)/core hostile_address
+	MEMLANE_INPUTS=900000 $(BUILD)/core/hostile_address
+	$(BIN)/python tests/hostile.py --inputs 100000
 
 # Minutes, most of them for compiling: the extension with the address and undefined behaviour sanitizers in it.
 # SANITIZED="tests/test_ring.py -k spoilt" runs other tests than the usual ones.
