@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +78,17 @@ def missing() -> str | None:
     return None
 
 
+def children_cpu_seconds() -> float:
+    """Of the processor, so that the figures do not depend on who else uses the machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def explore(case: Case) -> Verdict:
     """Build the verifier of one case and let it run to its end, or to the first thing wrong."""
     symbols = [f"-D{symbol}" for symbol in (*case.sizes, *filter(None, [case.mistake]))]
+    # A mistake may also make somebody wait for ever; where an assertion is to bite, only it counts.
+    only_assertions = ["-E"] if case.finds not in (None, "end state") else []
     with tempfile.TemporaryDirectory(prefix="memlane-verify-") as directory:
         for command in (
             ["spin", *symbols, "-a", str(HERE / f"{case.model}.pml")],
@@ -101,16 +109,16 @@ def explore(case: Case) -> Verdict:
             )
             if built.returncode or "Error" in built.stdout:
                 raise RuntimeError(f"{' '.join(command)}: {built.stdout}{built.stderr}")
-        began = time.monotonic()
+        began = children_cpu_seconds()
         output = subprocess.run(
-            ["./pan", "-m2000000", "-w22"],
+            ["./pan", "-m2000000", "-w22", *only_assertions],
             cwd=directory,
             capture_output=True,
             text=True,
             timeout=SECONDS_MAX,
             check=False,
         ).stdout
-        seconds = time.monotonic() - began
+        seconds = children_cpu_seconds() - began
     return judged(output, seconds)
 
 
@@ -141,7 +149,7 @@ def opinion(case: Case, verdict: Verdict) -> tuple[bool, str]:
 
 def show(rows: list[tuple[str, ...]]) -> None:
     """Print the table, with rich where it is installed."""
-    titles = ("model", "sizes", "mistake", "states", "seconds", "verdict")
+    titles = ("model", "sizes", "mistake", "states", "CPU s", "verdict")
     try:
         from rich.console import Console
         from rich.table import Table
