@@ -126,7 +126,7 @@ def verbs_of(region: memlane.Region) -> list[Verb]:
             slot.wait_newer(version, timeout=0)
 
     def count(choose: random.Random) -> None:
-        region["counter"].add(1)
+        region.counter("counter").add(1)
 
     def list_all(choose: random.Random) -> None:
         for name in region:
