@@ -73,6 +73,7 @@ verify: $(VENV)/ready
 bench: build
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/crowd.py
+	$(BIN)/python benchmarks/idle.py
 
 format: $(VENV)/ready
 	$(BIN)/ruff format .

@@ -13,6 +13,7 @@ import pytest
 from hostile import WAYS
 
 HARNESS = Path(__file__).with_name("hostile.py")
+pytestmark = pytest.mark.slow
 INPUTS = {"rest": 300, "between": 1500, "fire": 700}
 
 
