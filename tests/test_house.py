@@ -126,6 +126,14 @@ def test_the_memory_model_has_one_row_for_each_sync_tag_and_none_for_another() -
     assert [] == [row[0] for row in rows if len(row) != 4 or not all(row)]
 
 
+def test_the_memory_model_says_of_each_sync_tag_which_shape_its_pair_has() -> None:
+    """A pair whose shape nobody named is one whose orders nobody has argued for."""
+    page = (ROOT / "docs" / "memory-model.md").read_text()
+    shapes = page.partition("### Each pair and its shape\n")[2].partition("\n## ")[0]
+
+    assert [] == sorted(tag for tag in tags_in_sources() if f"`{tag}`" not in shapes)
+
+
 @each([path for path in C_SOURCES if path.parent.name == "core"])
 def test_core_knows_neither_python_nor_the_operating_system(path: Path) -> None:
     """src/core is algorithm only: no Python, no allocation, no system call, no printing."""
