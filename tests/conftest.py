@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import signal
 import tempfile
 import time
 import uuid
@@ -22,6 +23,10 @@ SHARED_MEMORY = Path("/dev/shm")
 SWEEP_LOCK = Path(tempfile.gettempdir()) / f"memlane-tests-{os.getuid()}.lock"
 #: Held while one waits for the other: the kernel lets readers pass a waiting writer for ever.
 SWEEP_TURN = SWEEP_LOCK.with_suffix(".turn")
+
+
+# A shell starts what runs in the background with SIGINT ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def ours() -> set[str]:

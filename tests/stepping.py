@@ -39,6 +39,11 @@ def row_byte(row: int) -> int:
     return PRESENCE_BYTE + 64 + row
 
 
+def joining_byte(row: int) -> int:
+    """The byte that a joiner of a row locks meanwhile."""
+    return row_byte(row) + ROWS
+
+
 class Table:
     """
     The participants table of a region, as bytes to read and to poke. *path* is that of its file.

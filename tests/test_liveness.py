@@ -29,6 +29,7 @@ from stepping import (
     Stepped,
     Table,
     is_locked,
+    joining_byte,
     line,
     locks,
     probes,
@@ -571,6 +572,30 @@ def test_dead_one_stays_dead_while_a_joiner_stands_still_on_its_byte(
 
             assert "dead" == ring.stats()["consumer"]
             assert dead.pid not in alive(region)
+
+
+def test_nobody_joins_and_dies_behind_the_look_of_a_joiner_that_stands_still(
+    region: Region, table: Table
+) -> None:
+    """
+    A joiner is about to lock the byte of a row that it saw free: until it has, nobody else may join
+    there, or the joiner's lock would let that one pass for alive once it had died (trap 7)
+    """
+    table.occupy(5)
+
+    def refused() -> None:
+        with pytest.raises(RoleTakenError):
+            region.join()
+
+    with Stepped(region.join) as joiner:
+        joiner.run_to(locks(joining_byte(5)))
+        with Child(refused) as other:
+            assert 0 == other.wait()
+        assert 0 == table.generation(5)
+        joiner.go_on()
+
+        assert 0 == joiner.wait()
+        assert 1 == table.generation(5)
 
 
 def test_late_burial_does_not_touch_who_came_after(

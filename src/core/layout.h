@@ -47,6 +47,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define MEMLANE_PRESENCE_BYTE (INT64_C(1) << 61)
 #define MEMLANE_CREATION_BYTE (MEMLANE_PRESENCE_BYTE + 1)
 #define MEMLANE_ROW_BYTE(row) (MEMLANE_PRESENCE_BYTE + 64 + (int64_t)(row))
+#define MEMLANE_JOINING_BYTE(row) (MEMLANE_ROW_BYTE(row) + MEMLANE_ROWS_MAX)
 
 /* A tag names a participant in shared words: low 22 bits of its generation, then 10 bits of row.
  * A generation in use is odd, so no tag is 0. */

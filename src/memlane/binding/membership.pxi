@@ -64,6 +64,7 @@ cdef extern from "core/layout.h" nogil:
     const uint64_t MEMLANE_MAGIC, MEMLANE_FEATURES
     const int64_t MEMLANE_CREATION_BYTE, MEMLANE_PRESENCE_BYTE
     int64_t MEMLANE_ROW_BYTE(uint32_t row)
+    int64_t MEMLANE_JOINING_BYTE(uint32_t row)
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t nbytes)
@@ -436,13 +437,26 @@ cdef class Membership:
                 continue
             if memlane_row_generation(self.row_at(row[0])) & 1:
                 continue
-            error = memlane_lockbyte_try(descriptor, MEMLANE_ROW_BYTE(row[0]), True)
-            if error == -EAGAIN:
-                continue
-            if error or memlane_row_join(self.row_at(row[0]), generation):
+            # One joins a row at a time. Else another one may join and die behind our look, and we would lock its byte:
+            # stopped there, we would let it pass for alive.
+            error = memlane_lockbyte_try(descriptor, MEMLANE_JOINING_BYTE(row[0]), True)
+            if error == 0:
+                error = self._try_row(descriptor, row[0], generation)
+                memlane_lockbyte_release(descriptor, MEMLANE_JOINING_BYTE(row[0]))
+            if error != -EAGAIN:
                 return error
-            memlane_lockbyte_release(descriptor, MEMLANE_ROW_BYTE(row[0]))
         return ROW_NONE
+
+    cdef int _try_row(self, int descriptor, uint32_t row, uint64_t *generation) noexcept:
+        """Take this row, whose joining byte is ours. Returns 0, -EAGAIN if it is taken, or another negative errno."""
+        cdef int error
+        if memlane_row_generation(self.row_at(row)) & 1:
+            return -EAGAIN
+        error = memlane_lockbyte_try(descriptor, MEMLANE_ROW_BYTE(row), True)
+        if error or memlane_row_join(self.row_at(row), generation):
+            return error
+        memlane_lockbyte_release(descriptor, MEMLANE_ROW_BYTE(row))
+        return -EAGAIN
 
     cdef object _refuse_row(self):
         """Say what became of all the rows."""
