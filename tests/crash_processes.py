@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import faulthandler
 import os
@@ -11,11 +10,11 @@ import random
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import memlane
+from processes import die_with_parent, forked
 
 
 @dataclasses.dataclass
@@ -68,15 +67,6 @@ def die_soon(choose: random.Random) -> None:
     signal.setitimer(signal.ITIMER_REAL, 1e-6 + 60e-6 * choose.random() ** 2)
 
 
-_libc = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:
-    """A harness that was killed must not leave workers behind that work for ever."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class HangError(Exception):
     """Somebody got nowhere."""
 
@@ -89,21 +79,12 @@ class Processes:
         self.patience_s = patience_s
 
     def start(self, role: str, work: Callable[[], None]) -> None:
-        sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                _die_with_parent()
-                faulthandler.register(signal.SIGUSR1, all_threads=True)
-                work()
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        self.pids[role] = pid
+        def run() -> None:
+            die_with_parent()
+            faulthandler.register(signal.SIGUSR1, all_threads=True)
+            work()
+
+        self.pids[role] = forked(run)
 
     def kill(self, *roles: str) -> None:
         """SIGKILL all of them, then reap them."""

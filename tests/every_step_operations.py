@@ -650,7 +650,21 @@ class Redeliver(_OfConsumer):
         os._exit(0)
 
 
-class FirstGet(_OfConsumer):
+class _RoleMayBeFree(_OfConsumer):
+    """Whether the child has the role of the one consumer depends on the point."""
+
+    def stopped(self) -> None:
+        if self.consumers == "many":
+            super().stopped()
+            return
+        try:
+            with self.ring.consumer() as other:
+                self.got.append(number_of(other.get_nowait()))
+        except RoleTakenError:
+            pass
+
+
+class FirstGet(_RoleMayBeFree):
     """The first use of everything: a row, the role of the consumer."""
 
     name = "first-get"
@@ -665,18 +679,8 @@ class FirstGet(_OfConsumer):
         except (RoleTakenError, Empty):
             return []  # the parent was faster while this one was stopped
 
-    def stopped(self) -> None:
-        if self.consumers == "many":
-            super().stopped()
-            return
-        try:
-            with self.ring.consumer() as other:
-                self.got.append(number_of(other.get_nowait()))
-        except RoleTakenError:
-            pass
 
-
-class LeaveConsumer(_OfConsumer):
+class LeaveConsumer(_RoleMayBeFree):
     """Close the handle, then the ring, with a loan that outlives both for a moment."""
 
     name = "leave-consumer"
@@ -691,16 +695,6 @@ class LeaveConsumer(_OfConsumer):
         self.loan.release()
         self.ring.close()
         return [number]
-
-    def stopped(self) -> None:
-        if self.consumers == "many":
-            super().stopped()
-            return
-        try:
-            with self.ring.consumer() as other:
-                self.got.append(number_of(other.get_nowait()))
-        except RoleTakenError:
-            pass
 
 
 class GetRings(_OfConsumer):

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import faulthandler
 import json
 import mmap
@@ -32,13 +31,13 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import memlane
+from processes import die_with_parent, forked
 from region_files import field, semaphores, set_field
 
 #: The share of each in all inputs: opening a file takes longest.
@@ -284,7 +283,7 @@ def fire(inputs: Iterator[int], outcome: Outcome) -> None:
             verbs, where = verbs_of(region), places(len(view))
             spoiler = os.fork()
             if spoiler == 0:
-                _die_with_parent()
+                die_with_parent()
                 choose = random.Random(number)
                 while True:
                     spoil(view, where, choose)
@@ -302,13 +301,6 @@ def fire(inputs: Iterator[int], outcome: Outcome) -> None:
 
 
 # ---- the watchdog --------------------------------------------------------------------------------
-
-_libc = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def work(way: str, first: int, count: int, report: int, at: memoryview) -> None:
@@ -332,20 +324,14 @@ def watch(way: str, first: int, count: int, patience_s: float, shows: bool) -> d
     at[0] = first
     receiver, sender = os.pipe()
     began = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            _die_with_parent()
-            faulthandler.enable()
-            faulthandler.register(signal.SIGUSR1)
-            work(way, first, count, sender, at)
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
+
+    def run() -> None:
+        die_with_parent()
+        faulthandler.enable()
+        faulthandler.register(signal.SIGUSR1)
+        work(way, first, count, sender, at)
+
+    child = forked(run)
     os.close(sender)
     seen, seen_at, hangs = first, time.monotonic(), 0
     ended: int | None = None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -14,6 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from memlane import Empty
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
 #: Far more than anything here takes; reaching it means a hang.
 PATIENCE_S = 60.0
 
@@ -26,6 +31,39 @@ def wait_until(condition: Callable[[], object], what: str = "the condition") -> 
         time.sleep(0.001)
 
 
+def die_with_parent() -> None:
+    """For a child: whoever kills its parent leaves nobody behind who works for ever."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def forked(function: Callable[..., Any], *args: Any) -> int:
+    """The pid of a child that runs *function* and exits: 0, or 1 after an exception."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            function(*args)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    return pid
+
+
+def drained(ring: Any) -> list[bytes]:
+    """Everything there is to get from a ring now."""
+    found = []
+    while True:
+        try:
+            found.append(ring.get_nowait())
+        except Empty:
+            return found
+
+
 class Child:
     """
     A forked child that runs *function* and exits: 0, or 1 after an exception. Killed and reaped at
@@ -34,19 +72,7 @@ class Child:
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self.status: int | None = None
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            status = 1
-            try:
-                function(*args)
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
+        self.pid = forked(function, *args)
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)

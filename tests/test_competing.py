@@ -28,7 +28,7 @@ from memlane import (
     Ring,
     ShutDown,
 )
-from processes import PATIENCE_S, Child, output_of, unrelated, wait_until
+from processes import PATIENCE_S, Child, drained, output_of, unrelated, wait_until
 from shared_bytes import DEAD_TAG, FREE, TAKEN, RingBytes
 
 PAGE = 4096
@@ -85,15 +85,6 @@ def holding(ring: Ring, pipe: Pipe, *, then: Callable[[Any], None] | None = None
                 then(record)
 
     return Child(hold)
-
-
-def drained(ring: Any) -> list[bytes]:
-    found = []
-    while True:
-        try:
-            found.append(ring.get_nowait())
-        except Empty:
-            return found
 
 
 # ---- each record to one --------------------------------------------------------------------------

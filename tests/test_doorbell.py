@@ -1226,16 +1226,11 @@ def test_ctrl_c_ends_a_wait_that_would_last_for_ever(
             if backing != "anonymous":
                 wait_until(lambda: waiting(ring), "the child to sleep")
             else:
-                wait_until(lambda: is_asleep(child.pid), "the child to sleep")
+                wait_until(lambda: child.state() == "S", "the child to sleep")
             child.signal(signal.SIGINT)
             assert 0 == child.wait()
         ring.unlink()
     os.close(asleep)
-
-
-def is_asleep(pid: int) -> bool:
-    """Whether the kernel has a process asleep."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def test_records_arrive_while_signals_rain(name: str) -> None:

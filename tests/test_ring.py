@@ -38,7 +38,7 @@ from memlane import (
     RoleTakenError,
     ShutDown,
 )
-from processes import PATIENCE_S, Child, output_of, unrelated, wait_until
+from processes import PATIENCE_S, Child, drained, output_of, unrelated, wait_until
 from shared_bytes import DEAD_TAG, DEPARTED, FREE, NEVER, NONE, READY, RingBytes
 
 PAGE = 4096
@@ -52,16 +52,6 @@ def ring(request: pytest.FixtureRequest) -> Iterator[Ring]:
     """A small ring without a name, of each kind."""
     with Ring(consumers=request.param, capacity=PAGE, producers=4, records=8) as made:
         yield made
-
-
-def drained(ring: Any) -> list[bytes]:
-    """Everything there is to get now."""
-    found = []
-    while True:
-        try:
-            found.append(ring.get_nowait())
-        except Empty:
-            return found
 
 
 def forever() -> None:

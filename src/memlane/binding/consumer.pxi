@@ -304,7 +304,8 @@ cdef class ConsumerRole:
                     if sleep is not None and memlane_waiters_any(&ring.control.waiters) and self.any_record():
                         ring.wake_consumers(1)
                     return record
-                self.wake_producers()
+                # Nothing fresh: whoever waits for room has it, however little was freed since it was last rung for.
+                ring.wake_producers()
                 if memlane_ring_shutdown(ring.control):
                     end = self.close_lanes()
                     if end == END_NOW:
@@ -339,15 +340,6 @@ cdef class ConsumerRole:
             if self.is_leased(lane) and self.known[lane] != 2 and self.any_in(lane):
                 return True
         return memlane_ring_shutdown(self.ring.control) != 0
-
-    @cython.final
-    cdef int wake_producers(self) except -1:
-        """Nothing fresh: whoever waits for room has it, however little was freed since it was last rung for."""
-        cdef uint32_t lane
-        for lane in range(memlane_ring_leased(self.ring.control, self.ring.shape.lanes)):
-            if memlane_waiters_any_fenced(&self.ring.lane_control(lane).waiters):
-                self.ring.wake_producer(lane, 1)
-        return 0
 
     @cython.final
     cdef int close_lanes(self) except -1:

@@ -340,13 +340,17 @@ cdef class RingState:
 
     cdef int pay(self) except -1:
         """Wake those who were not woken for want of their doorbell. The caller has pinned the region."""
-        cdef uint32_t lane
         self.owes = False
         if self.doorbell.semaphore == NULL and memlane_waiters_any(&self.control.waiters):
             doorbell_at(self.membership, &self.control.doorbell, False)  # attached now, if it can be
             ring_waiters(self.doorbell, &self.control.waiters, 1)
+        return self.wake_producers()
+
+    cdef int wake_producers(self) except -1:
+        """One waiting put of each lane. The caller has pinned the region."""
+        cdef uint32_t lane
         for lane in range(memlane_ring_leased(self.control, self.shape.lanes)):
-            if memlane_waiters_any(&self.lane_control(lane).waiters):
+            if memlane_waiters_any_fenced(&self.lane_control(lane).waiters):
                 self.wake_producer(lane, 1)
         return 0
 

@@ -59,8 +59,8 @@ class Outcome:
     counted_twice: int = 0  # of these, the ones whose report was in
     seconds: float = 0.0  # from the reader's start to the last report
     _pieces: dict[int, dict[int, Counted]] = field(default_factory=dict)  # by file and piece
-    _whole: int = 0  # files whose last piece is in; all of them at the end
     batches: int = 0
+    files: int = 0  # whose last piece is in
 
     def note(self, file: int, piece: int, last: bool, counted: Counted) -> None:
         """Take in one report of one batch, however often it comes."""
@@ -69,13 +69,8 @@ class Outcome:
             self.counted_twice += 1
             return
         pieces[piece] = counted
-        self._whole += last
+        self.files += last
         self.batches += 1
-
-    @property
-    def files(self) -> int:
-        """How many files are counted, at least to their last piece."""
-        return self._whole
 
     def total(self) -> Totals:
         files = [
@@ -133,7 +128,7 @@ class _Pipeline:
         self.progress = region.slot(PROGRESS, PROGRESS_LAYOUT)
         self.outcome = Outcome()
         self.ready: set[int] = set()
-        self.killed_on_purpose: list[int] = []
+        self.kills_done = 0
         self.workers: list[subprocess.Popen[bytes]] = []
         self.reader = multiprocessing.get_context("fork").Process(
             target=read, args=(region, paths, os.getpid()), name="memlane demo reader"
@@ -190,14 +185,14 @@ class _Pipeline:
 
     def _kill_when_due(self) -> None:
         """Kill the next worker when the next part of the files has been counted."""
-        done = len(self.killed_on_purpose)
-        if done < self.kills and self.outcome.files * (self.kills + 1) > self.files * (done + 1):
+        due = self.outcome.files * (self.kills + 1) > self.files * (self.kills_done + 1)
+        if due and self.kills_done < self.kills:
             alive = [worker for worker in self.workers if worker.pid in self.ready]
             if alive:
                 victim = random.choice(alive)
                 victim.kill()
                 self.ready.discard(victim.pid)
-                self.killed_on_purpose.append(victim.pid)
+                self.kills_done += 1
 
     def _check(self) -> bool:
         """Replace workers that were killed; whether all have ended, and well. PeerGoneError."""
