@@ -24,8 +24,8 @@ import pytest
 
 import memlane
 import memlane.doorbell as doorbell_module
-from memlane import Empty, Full, Ring, ShutDown, Slot
-from processes import Child, output_of, unrelated, wait_until
+from memlane import Empty, Full, Ring, ShutDown, Slot, _core
+from processes import PATIENCE_S, Child, output_of, unrelated, wait_until
 from region_files import (
     LANE_DOORBELL,
     LANE_WAITERS,
@@ -834,6 +834,178 @@ def exchange_with_program(receiving: memlane.Consumer, path: Path) -> None:
     )
     assert b"from there" == receiving.get()
     assert "" == output_of(program)
+
+
+def file_is(descriptor: int, path: Path) -> bool:
+    return os.path.samestat(os.fstat(descriptor), os.stat(path))
+
+
+@pytest.mark.sweeps
+def test_an_opener_does_not_replace_the_anchor_that_a_sweep_has_just_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The sweep would remove the new one by its name, from under the opener who is present there; so
+    the opener waits until the sweep is through, and then begins the set. (trap 23)
+    """
+    path = tmp_path / "ring.lane"
+    with Ring.create(path, wait="sleep") as ring:
+        region_id = id_of(ring)
+    whole = sorted(semaphores(region_id))
+    for left in semaphores(region_id).values():
+        left.unlink()
+    make, unlink, sleep = doorbell_module._make, doorbell_module._unlink, time.sleep
+    sweepers: list[Child] = []
+
+    def sweep_with_a_stop() -> None:
+        def stop_and_unlink(of: int, number: int) -> None:
+            if of == region_id:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            unlink(of, number)
+
+        monkeypatch.setattr(doorbell_module, "_unlink", stop_and_unlink)
+        memlane.sweep()
+
+    def make_and_be_swept(of: int, number: int, permissions: int) -> tuple[int, int]:
+        made = make(of, number, permissions)
+        if not sweepers:
+            sweepers.append(Child(sweep_with_a_stop))
+            assert os.WIFSTOPPED(os.waitpid(sweepers[0].pid, os.WUNTRACED)[1])
+        return made
+
+    def let_sweep_end(_seconds: float = 0) -> None:
+        monkeypatch.setattr(time, "sleep", sleep)
+        if sweepers[0].status is None:
+            sweepers[0].go_on()
+            assert 0 == sweepers[0].wait()
+
+    monkeypatch.setattr(doorbell_module, "_make", make_and_be_swept)
+    monkeypatch.setattr(doorbell_module, "_SWEEP_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(time, "sleep", let_sweep_end)  # while the opener waits, if it does
+    with Ring.open(path, wait="sleep") as ring:
+        let_sweep_end()
+        begun = sorted(semaphores(region_id))
+        assert bell_at(ring).attached
+        ring.unlink()
+
+    assert whole == begun
+
+
+def test_a_ring_is_created_without_doorbells_if_a_sweep_of_its_set_stands_still(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Whoever has locked the new anchor and is stopped makes nobody hang or fail: all poll, until one
+    is alone again and finds it unlocked. (trap 23)
+    """
+    make = doorbell_module._make
+    locked: list[int] = []
+
+    def make_and_lock(region_id: int, number: int, permissions: int) -> tuple[int, int]:
+        made = make(region_id, number, permissions)
+        if number == 0:
+            locked.append(os.open(semaphores(region_id)[0], os.O_RDWR | os.O_CLOEXEC))
+            assert _core.presence_lock(locked[-1], True)
+        return made
+
+    monkeypatch.setattr(doorbell_module, "_make", make_and_lock)
+    with Ring.create(name, wait="sleep") as ring:
+        without = sorted(semaphores(id_of(ring)))
+        with Child(ring.get) as child:
+            ring.put(b"for one who polls")
+            assert 0 == child.wait()
+    for descriptor in locked:
+        os.close(descriptor)  # as if it had been killed
+    with Ring.open(name, wait="sleep") as ring:
+        attached = bell_at(ring).attached
+        ring.unlink()
+
+    assert 1 == len(locked)
+    assert [0] == without
+    assert attached
+
+
+@pytest.mark.sweeps
+def test_a_sweep_removes_what_was_made_between_its_list_and_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What outlived its anchor, the next sweep would remove without a look at who uses it. (trap 23)
+    """
+    path = tmp_path / "ring.lane"
+    with Ring.create(path) as ring:
+        region_id = id_of(ring)
+    before = semaphores(region_id)
+    lock = _core.presence_lock
+    met: list[int] = []
+
+    def come_and_go_before(descriptor: int, for_writing: bool = False) -> bool:
+        if for_writing and not met and file_is(descriptor, before[0]):
+            with Ring.open(path) as ring:
+                met.append(descriptor)
+                ring.put(b"makes the lane's doorbell")
+            assert set(before) < set(semaphores(region_id))
+        return lock(descriptor, for_writing)
+
+    monkeypatch.setattr(_core, "presence_lock", come_and_go_before)
+    removed = memlane.sweep()
+    left = semaphores(region_id)
+
+    assert 1 == len(met)
+    assert f"semaphores of region {region_id:016x}" in removed
+    assert {} == left
+
+
+@pytest.mark.sweeps
+def test_a_sweep_that_finds_no_anchor_leaves_a_set_that_is_begun_just_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it saw without an anchor has one now, and somebody present there. (trap 23)"""
+    path = tmp_path / "ring.lane"
+    with Ring.create(path) as ring:
+        region_id = id_of(ring)
+    whole = semaphores(region_id)
+    whole[0].unlink()
+    really_open = os.open
+    begun: list[Ring] = []
+
+    def open_and_begin(at: Any, *rest: Any, **options: Any) -> int:
+        try:
+            return really_open(at, *rest, **options)
+        except FileNotFoundError:
+            if at == whole[0]:
+                monkeypatch.setattr(os, "open", really_open)
+                begun.append(Ring.open(path))
+            raise
+
+    monkeypatch.setattr(os, "open", open_and_begin)
+    removed = memlane.sweep()
+    left = semaphores(region_id)
+    with begun[0] as ring:
+        ring.unlink()
+
+    assert f"semaphores of region {region_id:016x}" not in removed
+    assert whole == left
+
+
+@pytest.mark.sweeps
+def test_sets_beyond_those_that_a_sweep_locks_at_once_are_swept_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many lie about, all go but that in use."""
+    monkeypatch.setattr(doorbell_module, "_LOCKED_AT_ONCE", 2)
+    at_rest = []
+    for number in range(5):
+        with Ring.create(tmp_path / f"ring-{number}.lane") as ring:
+            at_rest.append(id_of(ring))
+    with Ring.create(tmp_path / "used.lane") as ring:
+        removed = memlane.sweep()
+        used = sorted(semaphores(id_of(ring)))
+        ring.unlink()
+
+    assert {f"semaphores of region {region_id:016x}" for region_id in at_rest} <= set(removed)
+    assert [{}] * 5 == [semaphores(region_id) for region_id in at_rest]
+    assert 2 == len(used)
 
 
 # ---- many, and for long --------------------------------------------------------------------------

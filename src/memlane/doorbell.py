@@ -17,10 +17,12 @@ only slower.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -38,6 +40,12 @@ _PREFIX = "sem.memlane."
 _FILE_NBYTES = 32
 #: How many sweeps are outrun; a file that goes away that often is not swept by accident.
 _SWEEPS_OUTRUN = 100
+#: How long to wait for a sweep that has locked the anchor; a slice, which is more than one takes
+#: that is not stopped. Between two looks: arbitrary.
+_SWEEP_PATIENCE_S, _SWEEP_PAUSE_S = 0.1, 0.0005
+#: Of how many sets a sweep locks the anchors before it lists what they have: a list takes long
+#: where many lie about, and descriptors are few. Arbitrary.
+_LOCKED_AT_ONCE = 32
 
 _T = TypeVar("_T")
 
@@ -100,8 +108,16 @@ def _outrunning_sweeps(begin: Callable[[], _T]) -> _T:
     )
 
 
-class _BeingRemovedError(FileNotFoundError):
-    """The set is there, but somebody has locked its anchor to remove it."""
+def still_leads_to(path: Path, found: os.stat_result) -> bool:
+    """Whether a name is still that of the file that was found under it."""
+    try:
+        return os.path.samestat(os.lstat(path), found)
+    except FileNotFoundError:
+        return False
+
+
+class _BeingRemovedError(OSError):
+    """The set is there, but a sweep has locked its anchor to remove it."""
 
 
 class Anchor:
@@ -113,7 +129,8 @@ class Anchor:
 
     def __init__(self, region_id: int) -> None:
         """
-        Be present at an existing set; FileNotFoundError if there is none, or it is being removed.
+        Be present at an existing set; FileNotFoundError if there is none, _BeingRemovedError if a
+        sweep has locked it.
         """
         self._mapping: _core.Mapping | None = None
         self._path = _file(region_id, 0)
@@ -132,23 +149,35 @@ class Anchor:
 
     @classmethod
     def make(cls, region_id: int, permissions: int) -> Anchor:
-        """Make one and be present at it."""
+        """
+        Be present at the set, and make the anchor if there is none. For one who is alone in the
+        region. _BeingRemovedError if a sweep has locked the set and does not go on.
+        """
 
         def begin() -> Anchor:
-            _make(region_id, 0, permissions)
-            return cls(region_id)
+            try:
+                return cls(region_id)
+            except _BeingRemovedError:
+                raise  # a new one in its place the same sweep would remove, with us present
+            except OSError:
+                _make(region_id, 0, permissions)
+                return cls(region_id)
 
-        return _outrunning_sweeps(begin)
+        end = time.monotonic() + _SWEEP_PATIENCE_S
+        while True:
+            try:
+                return _outrunning_sweeps(begin)
+            except _BeingRemovedError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_SWEEP_PAUSE_S)
 
     def still_stands(self) -> bool:
         """
         Whether the set still has its name: semaphores made after its removal would never be
         removed.
         """
-        try:
-            return os.path.samestat(self._found, os.lstat(self._path))
-        except FileNotFoundError:
-            return False
+        return still_leads_to(self._path, self._found)
 
     def close(self) -> None:
         if self._mapping is not None:
@@ -183,24 +212,28 @@ class DoorbellSet:
     def be_present(self, *, alone: bool) -> None:
         """
         Take part in the set of a region with a name. One who is *alone* in the region makes a set
-        that is missing anew; for anyone else a missing set means that it polls.
+        that is missing anew, and waits up to a slice for a sweep that is about to remove the old
+        one; for anyone else a missing set means that it polls.
         """
         if not self.is_named:
             return
         try:
-            self._anchor = Anchor(self._region_id)
-        except _BeingRemovedError:
-            pass  # what was made now, the same sweep would remove: polls
-        except OSError:
             if alone:
-                try:
-                    self.make_anchor()
-                except (OSError, posix_ipc.Error):
-                    pass  # somebody else's, or no room: polls
+                self.make_anchor()
+            else:
+                self._anchor = Anchor(self._region_id)
+        except (OSError, posix_ipc.Error):
+            pass  # there is none, or it is somebody else's, or no room: polls
 
     def make_anchor(self) -> None:
-        """Begin the set of a region with a name. For its creator, before the region can be seen."""
-        self._anchor = Anchor.make(self._region_id, self._permissions)
+        """
+        Begin the set of a region with a name, which nobody else has open or can see. Where a sweep
+        stands still that is about to remove it, everybody polls.
+        """
+        try:
+            self._anchor = Anchor.make(self._region_id, self._permissions)
+        except _BeingRemovedError:
+            pass
 
     def mend(self, entries: Iterable[tuple[str, int, int, int, tuple[int, ...], str]]) -> None:
         """
@@ -329,35 +362,46 @@ def remove_set(region_id: int) -> None:
         _unlink(region_id, number)
 
 
+def _lock_to_remove(anchor: Path) -> int:
+    """
+    A descriptor of the anchor, locked so that nobody can be present at the set. FileNotFoundError
+    if there is none; another OSError if somebody is present, or it is not ours to touch.
+    """
+    descriptor = os.open(anchor, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if _core.presence_lock(descriptor, True) and still_leads_to(anchor, os.fstat(descriptor)):
+            return descriptor
+        raise BlockingIOError(f"{anchor} is in use, or was removed by somebody else")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def sweep_sets() -> Iterator[str]:
     """Remove every set that nobody is present at; yields the names of the sets."""
-    for region_id, numbers in _sets().items():
-        anchor = _file(region_id, 0)
-        try:
-            descriptor = os.open(anchor, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            if 0 in numbers:
-                continue  # somebody else sweeps
-            descriptor = -1
-        except OSError:
-            continue  # not ours to touch
-        try:
-            if descriptor >= 0:
-                if not _core.presence_lock(descriptor, True):
-                    continue
-                # What we have locked must still be what bears the name.
+    found = list(_sets())
+    for begin in range(0, len(found), _LOCKED_AT_ONCE):
+        with contextlib.ExitStack() as locks:
+            has_anchor = {}
+            for region_id in found[begin : begin + _LOCKED_AT_ONCE]:
                 try:
-                    if not os.path.samestat(os.fstat(descriptor), os.lstat(anchor)):
-                        continue
+                    locks.callback(os.close, _lock_to_remove(_file(region_id, 0)))
+                    has_anchor[region_id] = True
                 except FileNotFoundError:
-                    continue
-            for number in numbers:
+                    has_anchor[region_id] = False
+                except OSError:
+                    pass
+            # Listed anew: before the lock somebody may have come, made one more, and gone. It must
+            # not outlive the anchor: what has none to lock is garbage to the next sweep.
+            now = _sets()
+            for region_id, is_locked in has_anchor.items():
+                numbers = now.get(region_id, [])
+                if 0 in numbers and not is_locked:
+                    continue  # begun again meanwhile
                 try:
-                    _unlink(region_id, number)
+                    for number in numbers:
+                        _unlink(region_id, number)
                 except (PermissionError, posix_ipc.PermissionsError):
-                    break
-            else:
-                yield f"semaphores of region {region_id:016x}"
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
+                    continue
+                if numbers:
+                    yield f"semaphores of region {region_id:016x}"

@@ -155,13 +155,6 @@ def be_present(descriptor: int, *, may_be_alone: bool, called: str) -> bool:
         time.sleep(0.0005)
 
 
-def still_leads_to(path: Path, found: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.lstat(path), found)
-    except FileNotFoundError:
-        return False
-
-
 def region_id_of(descriptor: int) -> int:
     """The id in the header of the region behind a descriptor; 0 if it is none."""
     begin = os.pread(descriptor, 32, 0)
@@ -209,7 +202,7 @@ def sweep() -> list[str]:
             is_new = path.name.startswith(NEW_PREFIX)
             if not is_new and not region_id_of(descriptor):
                 continue
-            if _core.presence_lock(descriptor, True) and still_leads_to(path, found):
+            if _core.presence_lock(descriptor, True) and doorbell.still_leads_to(path, found):
                 os.unlink(path)
                 removed.append(path.name if is_new else path.name.removeprefix(PREFIX))
         except OSError:

@@ -339,7 +339,7 @@ class Region:
                 found = names.check_file(descriptor, path, called, owner)
                 alone = names.be_present(descriptor, may_be_alone=not readonly, called=called)
                 # Between open and presence the name may have been swept or unlinked.
-                if not names.still_leads_to(path, found):
+                if not doorbell.still_leads_to(path, found):
                     continue
                 with _registry.lock():
                     known = _registry.find(found.st_dev, found.st_ino, readonly)
@@ -771,7 +771,7 @@ class Region:
             is_ours = self._member.region_id == names.region_id_of(descriptor)
             # one that was cut off has no id any more
             is_ours |= self._member.file == (found.st_dev, found.st_ino)
-            if is_ours and names.still_leads_to(self._path, found):
+            if is_ours and doorbell.still_leads_to(self._path, found):
                 os.unlink(self._path)
             doorbell.remove_set(self._member.region_id)
         finally:
