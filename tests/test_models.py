@@ -12,7 +12,7 @@ from models import verify
 
 MODELS = Path(__file__).resolve().parent / "models"
 
-#: Those that need a second, most of it for the compiler.
+#: Those that need a second or a few, the compiler included.
 QUICK = [case for case in verify.all_cases(["participants"]) if "ROWS=1" in case.sizes]
 
 needs_spin = pytest.mark.skipif(verify.missing() is not None, reason=str(verify.missing()))

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * Participants: src/core/table.h, memlane_row_join, _leave, _bury, _is, and their callers in
- * src/memlane/binding/membership.pxi: _take_row, _probe_row, verdict, leave; traps 7 to 10.
+ * src/memlane/binding/membership.pxi: _find_row, _try_row, _probe_row, verdict, leave; traps 7 to 10.
  *
- * Three processes want to join the rows of a table, of which 1 and 2 may die anywhere; each then takes the one role of the
- * region, at once if it is free, else from a tag that it proves dead, gives it back and leaves. The kernel's locks on the
- * bytes of rows vanish with a process some time after its last step. A process that was taken for dead wrongly
- * (ROBBED: its descriptors were closed, so its lock went) goes on and must spoil nothing.
+ * Three processes want to join the rows of a table, of which 1 and 2 may die anywhere, and 3 may be stopped anywhere for
+ * ever; each then takes the one role of the region, at once if it is free, else from a tag that it proves dead, gives it
+ * back and leaves. The kernel's locks on the bytes of rows vanish with a process some time after its last step; those of
+ * a stopped one stay. A process that was taken for dead wrongly (ROBBED: its descriptors were closed, so its locks went)
+ * goes on and must spoil nothing.
  *
- * Checked: a row has one owner; a role is held by one who lives; nobody robs a live one; in the end whoever lives has
- * had its turn, so nobody waits for the dead.
+ * Checked: a row has one owner; a role is held by one who lives; nobody robs a live one, stopped or not; in the end
+ * whoever lives has had its turn, or waits for the stopped one's row, joining byte or role, so nobody waits for the dead.
  *
  * sizes: ROWS=1 ROBBED=0
  * sizes: ROWS=2 ROBBED=0
@@ -24,28 +25,44 @@
  *     joining moves the generation before it has the lock: a live one is proven dead
  * mistake PLAIN_GIVE: ROWS=2 ROBBED=1; finds "role"
  *     a role is given back by a store: one taken for dead frees the role of its heir
+ * mistake NO_JOINING_BYTE: ROWS=1 ROBBED=0; finds "end state"
+ *     no joining byte: another one joins and dies between a joiner's look and its lock; if the joiner is stopped there,
+ *     the dead one looks alive (trap 7)
+ * mistake NO_SECOND_LOOK: ROWS=1 ROBBED=0; finds "end state"
+ *     a joiner has looked only before it had the joining byte: the same
  * mistake NO_BURY: ROWS=1 ROBBED=0; finds "end state"
  *     a dead owner's row stays odd: nobody can ever join it
  */
-#define STEP(...) atomic { if :: killed[me] -> goto dead :: else fi; __VA_ARGS__ }
+#define STEP(...) atomic { if :: killed[me] -> goto dead :: !killed[me] && stopped[me] -> goto stand :: else fi; __VA_ARGS__ }
+/* until something has changed, or for ever because of who is stopped: then one may give up, and end */
+#define WAIT(changed, held_up) \
+    atomic { \
+        if \
+        :: (changed) || killed[me] || stopped[me] -> skip \
+        :: !killed[me] && !stopped[me] && (held_up) -> killed[me] = true; goto dead \
+        fi \
+    }
 #define TAG(row, generation) ((row) * 64 + (generation) + 1) /* never 0 */
 #define ROW_OF(tag) (((tag) - 1) / 64)
 #define GENERATION_OF(tag) (((tag) - 1) % 64)
 
-byte generation[ROWS], lock[ROWS], role;
-bool killed[4];
+byte generation[ROWS], lock[ROWS], joining[ROWS], role;
+bool killed[4], stopped[4];
 
 /* ghosts: who has the row since its last join, who lives with it, who was taken for dead by force */
 byte holder[ROWS];
 bool robbed[4];
 
 proctype Kill(byte victim) { killed[victim] = true }
+proctype Stop(byte victim) { stopped[victim] = true }
 
 /* Somebody closed the descriptors of a live process: the kernel lets its locks go. */
 proctype Rob() {
 end:
     atomic {
-        (lock[0] == 1 && holder[0] == 1) -> lock[0] = 0; robbed[1] = true
+        (lock[0] == 1 && holder[0] == 1) ->
+        lock[0] = 0; robbed[1] = true;
+        if :: joining[0] == 1 -> joining[0] = 0 :: else fi
     }
 }
 
@@ -107,37 +124,64 @@ proctype Process(byte me) {
         :: seen % 2 == 1 ->
             /* in use; look again when something has changed */
 #ifdef NO_BURY
-            atomic { (generation[row] != seen || killed[me]) -> skip }
+            WAIT(generation[row] != seen, stopped[holder[row]])
 #else
-            atomic { (generation[row] != seen || lock[row] == 0 || killed[me]) -> skip }
+            WAIT(generation[row] != seen || lock[row] == 0, stopped[holder[row]])
 #endif
         :: else ->
-#ifndef LOCK_LATE
-            STEP(if :: lock[row] == 0 -> lock[row] = me; joined = true :: else fi);
-#else
-            joined = true;
-#endif
+#ifndef NO_JOINING_BYTE
+            STEP(if :: joining[row] == 0 -> joining[row] = me :: else fi);
             if
-            :: joined ->
-                /* memlane_row_join */
-                STEP(mine = generation[row]);
-                STEP(
-                    if
-                    :: mine % 2 == 0 && generation[row] == mine ->
-                        mine = mine + 1; generation[row] = mine; holder[row] = me
-                    :: else -> joined = false
-                    fi
-                );
-                if
-                :: joined ->
-#ifdef LOCK_LATE
-                    atomic { (lock[row] == 0 || killed[me]) -> if :: killed[me] -> goto dead :: else fi; lock[row] = me }
+            :: joining[row] != me ->
+                WAIT(joining[row] == 0 || generation[row] != seen, stopped[joining[row]]);
+                goto next
+            :: else
+            fi;
 #endif
-                :: else -> STEP(lock[row] = 0)
+            /* _try_row */
+#ifndef NO_JOINING_BYTE
+#ifndef NO_SECOND_LOOK
+            STEP(seen = generation[row]);
+            if
+            :: seen % 2 == 1 -> goto untried
+            :: else
+            fi;
+#endif
+#endif
+#ifndef LOCK_LATE
+            STEP(if :: lock[row] == 0 -> lock[row] = me :: else fi);
+            if
+            :: lock[row] != me -> /* somebody is about to end */
+                STEP(if :: joining[row] == me -> joining[row] = 0 :: else fi);
+                WAIT(lock[row] == 0 || generation[row] != seen, stopped[lock[row]]);
+                goto next
+            :: else
+            fi;
+#endif
+            /* memlane_row_join */
+            STEP(mine = generation[row]);
+            STEP(
+                if
+                :: mine % 2 == 0 && generation[row] == mine ->
+                    mine = mine + 1; generation[row] = mine; holder[row] = me; joined = true
+                :: else
                 fi
-            :: else -> atomic { (lock[row] == 0 || generation[row] != seen || killed[me]) -> skip }
-            fi
+            );
+#ifdef LOCK_LATE
+            if
+            :: joined -> atomic { (lock[row] == 0 || killed[me]) -> if :: killed[me] -> goto dead :: else fi; lock[row] = me }
+            :: else
+            fi;
+#else
+            if
+            :: !joined -> STEP(lock[row] = 0)
+            :: else
+            fi;
+#endif
+untried:
+            STEP(if :: joining[row] == me -> joining[row] = 0 :: else fi)
         fi;
+next:
         seen = 0
     od;
     tag = TAG(row, mine);
@@ -153,7 +197,8 @@ proctype Process(byte me) {
         if
         :: dead_found -> STEP(if :: role == found -> role = tag :: else fi)
         :: else -> /* alive: wait for it to give the role back, or to die */
-            atomic { (role != found || lock[ROW_OF(found)] == 0 || generation[ROW_OF(found)] != GENERATION_OF(found) || killed[me]) -> skip }
+            WAIT(role != found || lock[ROW_OF(found)] == 0 || generation[ROW_OF(found)] != GENERATION_OF(found),
+                 stopped[holder[ROW_OF(found)]])
         fi;
         dead_found = false
     od;
@@ -181,8 +226,16 @@ dead:
     atomic {
         if :: lock[0] == me -> lock[0] = 0 :: else fi;
         if :: lock[ROWS - 1] == me -> lock[ROWS - 1] = 0 :: else fi;
+        if :: joining[0] == me -> joining[0] = 0 :: else fi;
+        if :: joining[ROWS - 1] == me -> joining[ROWS - 1] = 0 :: else fi;
         row = 0; mine = 0; tag = 0; found = 0; seen = 0; joined = false; dead_found = false; unlocked = false
-    }
+    };
+    goto gone;
+stand:
+end_stopped:
+    (false);
+gone:
+    skip
 }
 
 init {
@@ -190,6 +243,7 @@ init {
         run Process(1); run Process(2); run Process(3);
         if :: run Kill(1) :: true fi;
         if :: run Kill(2) :: true fi;
+        if :: run Stop(3) :: true fi;
         if :: ROBBED -> run Rob() :: true fi
     }
 }
