@@ -108,6 +108,13 @@ class Child:
         """What the kernel says it does: "S" asleep, "T" stopped, "Z" ended and not waited for."""
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
+    def switches(self) -> int:
+        """How often it gave the processor away of itself: it slept, and was woken."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                return int(line.split()[1])
+        raise AssertionError("the kernel counts no voluntary switches")
+
     def __enter__(self) -> Self:
         return self
 

@@ -505,6 +505,32 @@ def test_one_record_wakes_one_of_many_sleepers(pipe: Pipe) -> None:
         assert [0] * 6 == [child.wait() for child in children]
 
 
+def test_who_is_outrun_is_not_rung_for_every_record_and_sleeps_when_the_others_stop(
+    pipe: Pipe,
+) -> None:
+    """While another one takes all, a waiter looks now and then; then the bell rings again."""
+    rounds = 4000
+    with Ring(capacity=PAGE, consumers="many", wait="sleep") as ring, RingBytes(ring) as shared:
+
+        def get() -> None:
+            for record in ring:
+                pipe.send(record)
+
+        with Child(get) as child:
+            wait_until(lambda: shared.half(shared.WAITERS) == 1, "the child to sleep")
+            before = child.switches()
+            for _ in range(rounds):
+                ring.put(b"flow")
+                with contextlib.suppress(Empty):  # the child is faster now and then
+                    ring.get_nowait()
+            assert child.switches() - before < rounds // 16
+            wait_until(lambda: shared.half(shared.WAITERS) == 1, "the child to sleep again")
+            ring.put(b"for you")
+            ring.shutdown()
+            assert 0 == child.wait()
+            assert b"for you" == pipe.rest()[-1]
+
+
 def test_a_killed_sleeper_costs_the_others_nothing_but_a_slice(pipe: Pipe) -> None:
     """What it swallowed, a token or an announcement, is made up for by a look. (trap 29)"""
     with Ring(capacity=PAGE, consumers="many", wait="sleep") as ring, RingBytes(ring) as shared:

@@ -12,6 +12,11 @@ cdef enum:
     END_OF_OTHERS     # nothing will follow, but others have records in hand
     END_NOW
 
+# A consumer that was woken in vain costs some 10 microseconds of somebody's time, so the least pause makes that
+# a tenth; the greatest is the longest that a record can wait for it when the others are busy all of a sudden.
+cdef uint64_t OUTRUN_PAUSE_MIN_NS = 100000
+cdef uint64_t OUTRUN_PAUSE_MAX_NS = 1000000
+
 
 cdef class ConsumerRole:
     """
@@ -31,6 +36,7 @@ cdef class ConsumerRole:
     cdef bint ending                  # every lane is closed, and we wait for what others have in hand
     cdef dict preparing
     cdef Spinning spinning
+    cdef uint64_t outrun_pause_ns     # how long to stay away while others take what comes; 0: they do not
     cdef Users users
 
     def __cinit__(self, RingState ring):
@@ -86,6 +92,10 @@ cdef class ConsumerRole:
     cdef bint overlooked_in(self, uint32_t lane) noexcept nogil:
         """Whether the hints of a leased lane contradict its states."""
         return False
+
+    cdef uint64_t taken_by_all(self) noexcept nogil:
+        """How many records all consumers together have taken; constant where there is only one."""
+        return 0
 
     cdef memlane_status close_lane(self, uint32_t lane, bint drop) noexcept nogil:
         """Close a leased lane behind its last record."""
@@ -319,10 +329,16 @@ cdef class ConsumerRole:
                 if sleep is None:
                     sleep = RecordSleep()
                     sleep.role, sleep.deadline, sleep.spinning = self, deadline, self.spinning
+                    sleep.taken = self.taken_by_all()
+                else:
+                    sleep.learn_outrun()
                 if deadline == 0 or sleep.is_over():
                     self.check_sound()
                     ring.refuse(MEMLANE_EMPTY, 0)
-                if not sleep.spin(handle.wait):
+                if self.outrun_pause_ns and handle.wait != WAIT_SPIN:
+                    self.check_sound()
+                    sleep.stay_away()
+                elif not sleep.spin(handle.wait):
                     self.check_sound()
                     if handle.wait != WAIT_SPIN:
                         sleep.nap(&ring.control.waiters, ring.doorbell)
@@ -393,12 +409,34 @@ cdef class ConsumerRole:
 
 @cython.final
 cdef class RecordSleep(Sleep):
-    """A get that waits for a record."""
+    """
+    A get that waits for a record.
+
+    While others take whatever comes, ringing for one more wakes it in vain, at the price of two switches for
+    somebody who would have work: at full speed one consumer keeps up and the bell would ring for every record. Who
+    is outrun neither spins nor announces itself; it looks again after a pause that grows while that goes on.
+    """
 
     cdef ConsumerRole role
+    cdef uint64_t taken               # by all consumers, at the last look that found nothing
 
     cdef bint is_due(self) noexcept nogil:
         return self.role.any_record()
+
+    cdef void learn_outrun(self) noexcept nogil:
+        """After another look that found nothing: whether records have come, and others have got them."""
+        cdef uint64_t taken = self.role.taken_by_all(), pause = 2 * self.role.outrun_pause_ns
+        if taken == self.taken:
+            self.role.outrun_pause_ns = 0
+        else:
+            self.role.outrun_pause_ns = min(max(pause, OUTRUN_PAUSE_MIN_NS), OUTRUN_PAUSE_MAX_NS)
+        self.taken = taken
+
+    cdef int stay_away(self) except -1:
+        self.pause = self.role.outrun_pause_ns
+        with nogil:
+            self.doze(NULL)
+        return 0
 
 
 @cython.final

@@ -196,6 +196,13 @@ cdef class ManyConsumers(ConsumerRole):
 
     # ---- waiting, the end ---------------------------------------------------------------------------------
 
+    cdef uint64_t taken_by_all(self) noexcept nogil:
+        cdef uint64_t total = 0
+        cdef uint32_t lane
+        for lane in range(memlane_ring_leased(self.ring.control, self.ring.shape.lanes)):
+            total += memlane_lane_got(&self.lanes[lane].lane)
+        return total
+
     cdef bint any_in(self, uint32_t lane) noexcept nogil:
         return memlane_many_any(&self.lanes[lane])
 
