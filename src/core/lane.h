@@ -38,6 +38,9 @@
 #include "core/layout.h"
 #include "core/waiters.h"
 
+/* Of a long payload only the beginning: processors foresee the rest by themselves. */
+#define MEMLANE_PREFETCH_MAX UINT64_C(1024)
+
 /* One process's view of a lane: addresses and geometry, private and fixed. */
 struct memlane_lane {
     struct memlane_lane_control *control;
@@ -669,6 +672,20 @@ static inline bool memlane_consumer_freed(struct memlane_consumer *consumer, uin
     consumer->freed_records = 0;
     consumer->freed_nbytes = 0;
     return true;
+}
+
+/* Have the payload of record s fetched while the one before it is copied, if it is there already.
+ * Callers: any consumer. Progress: wait-free. Ordering: none, nothing is decided by it. Returns: nothing. */
+static inline void memlane_lane_prefetch(const struct memlane_lane *lane, uint64_t s) {
+    struct memlane_extent extent;
+    /* relaxed: only a hint. What is not ready is left alone: its lines are the producer's, who is about to write them */
+    if (atomic_load_explicit(&memlane_descriptor_of(lane, s)->state, memory_order_relaxed) !=
+            memlane_state(s, MEMLANE_STATE_READY) ||
+        memlane_extent_of(lane, s, &extent) != MEMLANE_OK)
+        return;
+    uint64_t end = extent.nbytes < MEMLANE_PREFETCH_MAX ? extent.nbytes : MEMLANE_PREFETCH_MAX;
+    for (uint64_t at = 0; at < end; at += 64)
+        __builtin_prefetch(lane->bytes + extent.offset + at);
 }
 
 /* Free `records` records from `next` on, which were copied out and occupied `nbytes`.

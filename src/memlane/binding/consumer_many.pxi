@@ -157,6 +157,7 @@ cdef class ManyConsumers(ConsumerRole):
         cdef const memlane_lane *view = &self.lanes[lane].lane
         cdef size_t claimed = self.claim(lane, found, count), copied = 0, freed = 0, i
         cdef memlane_extent again
+        memlane_lane_prefetch(view, found.s + claimed)
         while copied < claimed:
             # Only now it cannot change any more, except by one who spoils bytes.
             if (memlane_extent_of(view, found.s + copied, &again) != MEMLANE_OK

@@ -113,6 +113,7 @@ cdef class OneConsumer(ConsumerRole):
             return MEMLANE_BUSY
         if memlane_consumer_peek(consumer, &now, &again) != MEMLANE_OK or now != s or again.nbytes != extents[0].nbytes:
             return MEMLANE_BUSY
+        memlane_lane_prefetch(&consumer.lane, s + count)
         for i in range(count):
             memcpy(to[i], consumer.lane.bytes + extents[i].offset, extents[i].nbytes)
         if not memlane_role_held(&self.ring.control.consumer, self.tag):

@@ -73,6 +73,7 @@ cdef extern from "core/lane.h" nogil:
     uint32_t memlane_lane_owner(const memlane_lane_control *control)
     bint memlane_lane_lease(memlane_lane_control *control, uint32_t found, uint32_t tag)
     bint memlane_lane_depart(memlane_lane_control *control, uint32_t tag)
+    void memlane_lane_prefetch(const memlane_lane *lane, uint64_t s)
     memlane_status memlane_lane_close_unleased(memlane_lane_control *control)
     void memlane_ring_raise_leased(memlane_ring_control *control, uint32_t lanes)
     uint32_t memlane_ring_leased(memlane_ring_control *control, uint32_t lanes)
