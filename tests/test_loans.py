@@ -63,6 +63,36 @@ def test_a_borrowed_record_is_its_bytes_in_place_and_read_only(ring: Ring) -> No
     assert bool(record)
 
 
+def test_an_item_of_a_record_is_that_of_its_bytes_or_an_error(ring: Ring) -> None:
+    ring.put(b"\x80ab")
+    ring.put(b"")
+    with ring.borrow() as record:
+        assert list(b"\x80ab") * 2 == [record[at] for at in range(-3, 0)] + [
+            record[at] for at in range(3)
+        ]
+        for at in (3, -4, 2**64, -(2**64)):
+            with pytest.raises(IndexError, match=r"3 bytes|cannot fit"):
+                record[at]
+    with pytest.raises(ClosedError):
+        record[0]
+    with ring.borrow() as nothing, pytest.raises(IndexError, match="0 bytes"):
+        nothing[0]
+
+
+def test_large_records_are_written_where_the_last_one_was_if_the_consumer_keeps_up() -> None:
+    """Then the memory is still in the processor's cache."""
+    with Ring(capacity="1 MiB") as ring, RingBytes(ring) as shared:
+        for number in range(6):
+            with ring.reserve(100_000) as room:
+                room.write(bytes([number]) * 100_000)
+            assert shared.extent(0, 100_000) == shared.word(shared.extent_at(0, number))
+            with ring.borrow() as record:
+                assert (number, number) == (record[0], record[-1])
+        ring.put(bytes(100_000))
+        ring.put(bytes(100_000))
+        assert shared.extent(100_000, 100_000) == shared.word(shared.extent_at(0, 7))
+
+
 @pytest.mark.parametrize("kind", [Room, Record])
 def test_loans_are_made_by_verbs_only(kind: Any) -> None:
     """The classes are there for annotations."""

@@ -37,6 +37,7 @@
 
 #include "core/layout.h"
 #include "core/waiters.h"
+#include "core/words.h"
 
 /* Of a long payload only the beginning: processors foresee the rest by themselves. */
 #define MEMLANE_PREFETCH_MAX UINT64_C(1024)
@@ -265,6 +266,22 @@ static inline bool memlane_producer_owns(const struct memlane_producer *producer
     /* relaxed: one taken for dead wrongly shall stop soon; what it does until then is not promised. The line is
      * not stored to unless the lane changes hands or its producer waits, so this look costs no traffic. */
     return atomic_load_explicit(&producer->lane.control->owner, memory_order_relaxed) == producer->tag;
+}
+
+/* Look whether the consumer is through with everything: then the next record goes where the lane begins. For large
+ * records, of which a lane that is walked from end to end would push the last one out of the processor's cache.
+ *
+ * Callers:  the producer, before memlane_producer_claim; no staged record of a batch.
+ * Progress: bounded by `looks`; with a consumer that is slow it is all of them.
+ * Ordering: as memlane_producer_refresh; the claim that follows looks at the shutdown flag.
+ * Returns:  nothing: what is corrupt is found by the claim. */
+static inline void memlane_producer_reuse(struct memlane_producer *producer, uint64_t looks) {
+    for (; looks && producer->next != producer->head; looks--) {
+        if (memlane_producer_refresh(producer) != MEMLANE_OK)
+            return;
+        if (producer->next != producer->head)
+            memlane_cpu_relax();
+    }
 }
 
 /* Claim room for one record: its payload may be written to bytes[*offset ...] from now on.

@@ -62,6 +62,21 @@ TEST(a_record_as_large_as_the_ring_fits_after_a_small_one_was_taken) {
     bench_free(&bench);
 }
 
+TEST(a_large_record_goes_where_the_lane_begins_once_all_before_it_are_released) {
+    struct bench bench = bench_new(64, 8);
+    uint64_t offset = 99;
+    CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 24, 0));
+    memlane_producer_reuse(&bench.producer, 3);
+    CHECK_EQUAL(MEMLANE_OK, memlane_producer_claim(&bench.producer, 24, &offset));
+    CHECK_EQUAL(24, offset); /* the looks end, though nobody has taken anything */
+
+    CHECK_EQUAL(MEMLANE_OK, bench_get(&bench, 24, 0));
+    memlane_producer_reuse(&bench.producer, 1);
+    CHECK_EQUAL(MEMLANE_OK, memlane_producer_claim(&bench.producer, 24, &offset));
+    CHECK_EQUAL(0, offset);
+    bench_free(&bench);
+}
+
 TEST(a_record_larger_than_the_ring_is_too_large_also_when_the_lane_is_full) {
     struct bench bench = bench_new(64, 1);
     CHECK_EQUAL(MEMLANE_TOO_LARGE, bench_put(&bench, 65, 0));
@@ -435,7 +450,7 @@ TEST(an_adopter_killed_at_any_step_of_the_voiding_leaves_the_rest_to_the_next) {
 TEST(a_producer_whose_lane_is_another_ones_writes_nothing_over_the_heirs_records) {
     struct bench bench = bench_new(4096, 64);
     struct memlane_producer robbed = bench.producer;
-    uint64_t offset;
+    uint64_t offset = 0;
     size_t done = 9;
     CHECK_EQUAL(MEMLANE_OK, memlane_producer_claim(&robbed, 16, &offset));
     CHECK(memlane_lane_lease(bench.lane.control, MEMLANE_OWNER_NEVER, 7 << MEMLANE_TAG_ROW_BITS));

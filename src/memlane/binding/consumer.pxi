@@ -288,9 +288,28 @@ cdef class ConsumerRole:
         if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
             check_timeout(timeout)
             record = self.take()
+            if record is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
+                record = self.take()
             if record is not None:
                 return record
         return self.extract(handle, TAKE_ONE, 1, NULL, deadline_of(timeout), require_peer)
+
+    @cython.final
+    cdef object obtain(self, Endpoint handle, int how, Py_ssize_t most, Py_buffer *view, object timeout, bint require_peer):
+        """`get` for the other ways to take: at once where there is something, else as `extract` does."""
+        cdef uint64_t pinned
+        check_timeout(timeout)
+        if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
+            pinned = self.ring.membership.pin()  # another thread may close the ring between two steps
+            try:
+                found = self.take_as(how, most, view)
+                if found is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
+                    found = self.take_as(how, most, view)
+            finally:
+                self.ring.membership.unpin(pinned)
+            if found is not None:
+                return found
+        return self.extract(handle, how, most, view, deadline_of(timeout), require_peer)
 
     @cython.final
     cdef object extract(self, Endpoint handle, int how, Py_ssize_t most, Py_buffer *view, uint64_t deadline,
@@ -345,6 +364,21 @@ cdef class ConsumerRole:
                 PyErr_CheckSignals()
         finally:
             membership.unpin(pinned)
+
+    @cython.final
+    cdef bint comes_soon(self, int wait) noexcept nogil:
+        """
+        Whether there is a record within a microsecond or two, which is how long an answer takes that was asked for.
+        With the GIL: to give it away and take it back would be most of that time.
+        """
+        cdef int looks
+        if self.outrun_pause_ns or self.spinning.limit(wait) == 0:
+            return False
+        for looks in range(LOOKS_WITH_GIL):
+            if self.any_record():
+                return True
+            memlane_cpu_relax()
+        return False
 
     @cython.final
     cdef bint any_record(self) noexcept nogil:
@@ -440,6 +474,7 @@ cdef class RecordSleep(Sleep):
 
 
 @cython.final
+@cython.no_gc  # made for each record, and in no cycle: it leads to its role alone
 cdef class Record:
     """
     A borrowed record: its bytes where they lie in the ring, read-only, until it is released.
@@ -515,6 +550,15 @@ cdef class Record:
         return True
 
     def __getitem__(self, index):
+        cdef Py_ssize_t at
+        if PyLong_CheckExact(index):
+            at = PyNumber_AsSsize_t(index, IndexError)
+            if at < 0:
+                at += self.extent.nbytes
+            self.check()
+            if not 0 <= at < <Py_ssize_t>self.extent.nbytes:
+                raise IndexError(f"index {index} is out of range of a record of {self.extent.nbytes} bytes")
+            return self.address[at]
         with memoryview(self) as view:
             found = view[index]
             copied = bytes(found) if isinstance(found, memoryview) else found
@@ -532,4 +576,6 @@ cdef class Record:
         return self
 
     def __exit__(self, _kind, _value, _traceback):
-        self.release()
+        self.is_open = False
+        if self.exports == 0:
+            self.end()

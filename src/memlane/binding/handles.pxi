@@ -345,19 +345,7 @@ def _consumer_of(ring):
 
 cdef object get_many(Endpoint handle, object most, object timeout, bint require_peer):
     cdef Py_ssize_t count = _arguments.positive(most, "most", 1 << 30)
-    cdef ConsumerRole role = handle.state_of().receiving
-    cdef list found
-    cdef uint64_t pinned
-    check_timeout(timeout)
-    if handle.receives == role.epoch and memlane_fork_is(role.epoch) and not role.ring.owes:
-        pinned = role.ring.membership.pin()  # another thread may close the ring between two steps
-        try:
-            found = role.take_many(count)
-        finally:
-            role.ring.membership.unpin(pinned)
-        if found:
-            return found
-    return role.extract(handle, TAKE_MANY, count, NULL, deadline_of(timeout), require_peer)
+    return handle.state_of().receiving.obtain(handle, TAKE_MANY, count, NULL, timeout, require_peer)
 
 
 cdef object get_into(Endpoint handle, object buffer, object timeout, bint require_peer):
@@ -365,13 +353,13 @@ cdef object get_into(Endpoint handle, object buffer, object timeout, bint requir
     cdef ConsumerRole role = handle.state_of().receiving
     contiguous(buffer, &view, PyBUF_WRITABLE)
     try:
-        return role.extract(handle, TAKE_INTO, 1, &view, deadline_of(timeout), require_peer)
+        return role.obtain(handle, TAKE_INTO, 1, &view, timeout, require_peer)
     finally:
         PyBuffer_Release(&view)
 
 
 cdef object borrow(Endpoint handle, object timeout, bint require_peer):
-    return handle.state_of().receiving.extract(handle, TAKE_LOAN, 1, NULL, deadline_of(timeout), require_peer)
+    return handle.state_of().receiving.obtain(handle, TAKE_LOAN, 1, NULL, timeout, require_peer)
 
 
 cdef object next_record(Endpoint handle):

@@ -254,10 +254,16 @@ cdef class ProducerRole:
     cdef Room reserve(self, Endpoint handle, object nbytes, object timeout):
         cdef memlane_span span
         cdef Room room = Room.__new__(Room)
+        cdef size_t done
         span.bytes = NULL
         span.nbytes = size_of(nbytes, "nbytes", 0)
         room.role = self
         room.nbytes = span.nbytes
+        check_timeout(timeout)
+        if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and not self.waiting and not self.ring.owes
+                and self.attempt(&span, 1, &done, room) == MEMLANE_OK):
+            self.ring.membership.check_whole()
+            return room
         self.insert(handle, &span, 1, deadline_of(timeout), room)
         return room
 
@@ -303,7 +309,7 @@ cdef class ProducerRole:
                 if status == MEMLANE_LOST and not self.is_robbed():
                     continue  # closed or forked in between: prepare says so
                 if status == MEMLANE_BUSY:
-                    if self.claim_thread == _get_ident():
+                    if self.claim_thread == PyThread_get_thread_ident():
                         raise RuntimeError(
                             f"this thread has a claim open on its lane of {self.ring.name}, or a view of an aborted one "
                             "is alive; commit or abort it, or del the view, first")
@@ -374,7 +380,7 @@ cdef class ProducerRole:
         cdef uint64_t *offset = NULL
         cdef unsigned long thread = 0
         if room is not None:
-            offset, thread = room.offset_address(), _get_ident()
+            offset, thread = room.offset_address(), PyThread_get_thread_ident()
         else:
             for i in range(count):
                 total += spans[i].nbytes
@@ -398,6 +404,8 @@ cdef class ProducerRole:
             return MEMLANE_LOST
         if self.claim != NULL:
             return MEMLANE_BUSY
+        if count == 1 and spans[0].nbytes >= REUSE_NBYTES:
+            memlane_producer_reuse(&self.producer, 1 + spans[0].nbytes // REUSE_NBYTES_A_LOOK)
         if offset == NULL:
             return memlane_producer_put_many(&self.producer, spans, count, done)
         done[0] = 1
@@ -418,6 +426,7 @@ cdef class ProducerRole:
 
 
 @cython.final
+@cython.no_gc  # made for each record, and in no cycle: it leads to its role alone
 cdef class Room:
     """
     A claim: room for one record inside the ring, to be written in place, then committed.
@@ -540,6 +549,9 @@ cdef class Room:
             ValueError: *nbytes* is more than was reserved.
             ClosedError: committed or aborted before, or this process was taken for dead.
         """
+        self.commit_bytes(nbytes)
+
+    cdef int commit_bytes(self, object nbytes) except -1:
         cdef ProducerRole role = self.role
         cdef memlane_status status
         cdef uint64_t length = self.nbytes
@@ -555,7 +567,7 @@ cdef class Room:
         self.is_open = False
         if not memlane_fork_is(self.pinned):
             self.end()
-            return
+            return 0
         memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
         status = memlane_producer_commit(&role.producer, self.offset, length)
         memlane_mutex_unlock(&role.mutex)
@@ -567,6 +579,7 @@ cdef class Room:
             self.end()  # last: it may be what kept the memory of a closed ring
         if status != MEMLANE_OK:
             role.ring.refuse(status, length)
+        return 0
 
     def abort(self):
         """Give the room back unused. While a view of it lives the lane stays claimed. Never raises twice."""
@@ -581,6 +594,6 @@ cdef class Room:
     def __exit__(self, kind, _value, _traceback):
         if self.is_open:
             if kind is None:
-                self.commit()
+                self.commit_bytes(None)
             else:
                 self.abort()

@@ -13,7 +13,6 @@ it goes to the slow path. A role's mutex is held for one step of src/core and ne
 (docs/locking.md).
 """
 
-from threading import get_ident as _get_ident
 
 from memlane.errors import Empty, Full, PeerGoneError, RecordTooLargeError, ShutDown
 
@@ -84,6 +83,7 @@ cdef extern from "core/lane.h" nogil:
     bint memlane_role_give(void *role, uint32_t tag)
     bint memlane_role_held(void *role, uint32_t tag)
     memlane_status memlane_producer_adopt(memlane_producer *producer)
+    void memlane_producer_reuse(memlane_producer *producer, uint64_t looks)
     memlane_status memlane_producer_put(memlane_producer *producer, const void *record, size_t nbytes)
     memlane_status memlane_producer_put_many(
         memlane_producer *producer, const memlane_span *records, size_t count, size_t *done)
@@ -152,6 +152,14 @@ cdef enum:
 # Above this size a copy lets other threads run: some 10 microseconds of copying, against one or two
 # for giving the GIL away and taking it back.
 cdef size_t COPY_WITH_GIL_NBYTES = 65536
+
+# From this size on a record had better go where the last one was, which is in the processor's cache still. A look
+# whether it is free takes 50 ns, copying so much for each look a hundred times as long.
+cdef uint64_t REUSE_NBYTES = 16384
+cdef uint64_t REUSE_NBYTES_A_LOOK = 65536
+
+# Looks of some 50 ns, which other threads wait for.
+cdef int LOOKS_WITH_GIL = 32
 
 # The longest spin of wait="adaptive": waking a sleeper costs 30 to 50 microseconds on a virtual machine,
 # so spinning as long costs at most as much again. wait="spin" looks for signals this often.
