@@ -24,7 +24,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from bench import WrongPayloadError, machine
+import machine
+from contenders import WrongPayloadError
 
 import memlane
 from memlane import Ring, ShutDown
@@ -136,7 +137,7 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=200_000, help="records of a sample")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     arguments = parser.parse_args()
-    line = machine()
+    line = machine.line()
     for number in range(arguments.rounds + 1):
         for case in CASES:
             sample = run(case, arguments.records)

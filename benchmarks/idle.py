@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench import machine
+import machine
 
 import memlane
 
@@ -163,7 +163,7 @@ def main() -> int:
     if arguments.json:
         print(json.dumps([asdict(result) for result in results], indent=2))
         return 0
-    print(machine())
+    print(machine.line())
     print("participants  waiters  wait      in hand  % of a core, mean   most  wakes/s")
     for result in results:
         print(

@@ -1,0 +1,499 @@
+# SPDX-License-Identifier: MIT
+"""
+The cases: what is sent between which processes, and how a sample of it is taken.
+
+A `Pair` is one library in one case: its processes live as long as the case, and wait for the word
+to go while others are measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import pickle
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import contenders
+from contenders import Kind, Peer, Plan, Receiver, Sender
+from workers import State, Worker
+
+Shape: TypeAlias = Literal["one way", "there and back", "objects", "crowd", "latest", "idle"]
+
+KIB = 1024
+MIB = 1024 * 1024
+#: Bytes of small records that can be on their way.
+CAPACITY = 256 * KIB
+FRAME_NBYTES = 1920 * 1080 * 3
+PRODUCERS = 4
+IDLE_S = 2.0
+
+# Monotonic and the same in all processes.
+now = time.perf_counter
+now_ns = time.perf_counter_ns
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the yardstick."""
+
+    key: str  # for the command line
+    title: str
+    shape: Shape
+    kind: Kind
+    nbytes: int
+    unit: str  # M/s, k/s, 1/s: more is better; µs, ms: less is better
+    capacity: int = CAPACITY
+    rounds: int | None = None  # at most
+
+    @property
+    def more_is_better(self) -> bool:
+        return self.unit.endswith("/s")
+
+
+CASES = [
+    Case("8B", "8 bytes, one call each", "one way", "busy", 8, "M/s"),
+    Case("64B", "64 bytes, one call each", "one way", "busy", 64, "M/s"),
+    Case("64B-wait", "64 bytes, waiting get and put", "one way", "wait", 64, "M/s"),
+    Case("64B-batch", "64 bytes, batches of 256", "one way", "batch", 64, "M/s"),
+    Case("256B", "256 bytes, one call each", "one way", "busy", 256, "M/s"),
+    Case("1KiB", "1 KiB, one call each", "one way", "busy", KIB, "M/s"),
+    Case("16KiB", "16 KiB, loans", "one way", "loan", 16 * KIB, "k/s", MIB),
+    Case("256KiB", "256 KiB, loans", "one way", "loan", 256 * KIB, "k/s", 2 * MIB),
+    Case("4MiB", "4 MiB, loans", "one way", "loan", 4 * MIB, "k/s", 16 * MIB),
+    Case("frame", "1080p frame, loans", "one way", "loan", FRAME_NBYTES, "1/s", 4 * FRAME_NBYTES),
+    Case("trip-busy", "round trip / 2, 8 bytes, busy", "there and back", "busy", 8, "µs"),
+    Case("trip-wait", "round trip / 2, 8 bytes, waiting", "there and back", "wait", 8, "µs"),
+    Case("idle", "idle blocked reader, CPU in 2 s", "idle", "wait", 8, "ms", rounds=3),
+    Case("dict", "dict of 200 bytes, pickled", "objects", "busy", 256, "k/s"),
+    Case("slot-64B", "latest value, 64 bytes, reads", "latest", "slot", 64, "M/s"),
+    Case("slot-4KiB", "latest value, 4 KiB, reads", "latest", "slot", 4 * KIB, "M/s"),
+    Case("4to1", "four producers, 256 bytes", "crowd", "busy", 256, "M/s"),
+]
+
+SCALE = {"M/s": 1e-6, "k/s": 1e-3, "1/s": 1.0}
+
+
+@dataclass
+class Sample:
+    """One measurement: the figure of the case, and what else was seen."""
+
+    value: float
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+# ---- jobs of the workers -----------------------------------------------------------------------
+
+
+def make_receiver(state: State, adapter: str, key: str, plan: Plan) -> bool:
+    """Make this end; say whether it is lossy."""
+    receiver = importlib.import_module(adapter).receiver(plan)
+    state.ends[key] = receiver
+    return bool(receiver.lossy)
+
+
+def make_sender(state: State, adapter: str, key: str, plan: Plan) -> None:
+    state.ends[key] = importlib.import_module(adapter).sender(plan)
+
+
+def send(state: State, kind: Kind, nbytes: int, count: int) -> float:
+    """Send *count* records; return when it began."""
+    sender: Sender = state.ends["there"]
+    if kind == "batch" and sender.put_many is not None:
+        begin = now()
+        contenders.send_batches(sender.put_many, count, nbytes)
+    elif kind == "loan":
+        payloads = contenders.payloads_of(nbytes)
+        begin = now()
+        contenders.send_payloads(sender, payloads, count)
+    else:
+        records = contenders.records_of(nbytes)
+        begin = now()
+        contenders.send_each(sender, records, count)
+    return begin
+
+
+def send_ends(state: State, kind: Kind, nbytes: int) -> None:
+    """To a lossy receiver: tell it that there are no more, until it has heard it."""
+    sender: Sender = state.ends["there"]
+    while not state.told_to_stop(0.0005):
+        if kind == "loan":
+            last = bytes([contenders.END_MARK])
+            contenders.send_payloads(sender, [last * nbytes], 1)
+        else:
+            sender.put(contenders.end_of(nbytes))
+
+
+def drain(state: State) -> None:
+    """Take what is left of a lossy channel, so that no old end is met by the next sample."""
+    receiver: Receiver = state.ends["there"]
+    get = receiver.get_left or receiver.get
+    while get() is not None:
+        pass
+
+
+def receive(state: State, kind: Kind, nbytes: int, count: int) -> tuple[int, float, int]:
+    """Receive *count* records; return how many came, when the last one had, how many were torn."""
+    receiver: Receiver = state.ends["there"]
+    came = count
+    receiver.torn = 0
+    if kind == "batch" and receiver.get_many is not None:
+        state.ready()
+        contenders.receive_batches(receiver.get_many, count, nbytes, whole=False)
+    elif kind == "loan":
+        marks = len(contenders.payloads_of(nbytes))
+        state.ready()
+        came = contenders.receive_payloads(receiver, nbytes, marks, count)
+    else:
+        records = contenders.records_of(nbytes)
+        state.ready()
+        came = contenders.receive_each(receiver, records, count)
+    return came, now(), receiver.torn
+
+
+def receive_whole_batches(state: State, nbytes: int, count: int) -> None:
+    """Receive batches and compare every record, with no clock running."""
+    receiver: Receiver = state.ends["there"]
+    state.ready()
+    if receiver.get_many is not None:
+        contenders.receive_batches(receiver.get_many, count, nbytes, whole=True)
+    else:
+        contenders.receive_each(receiver, contenders.records_of(nbytes), count)
+
+
+def a_dict() -> dict[str, Any]:
+    """About 200 bytes when pickled."""
+    return {
+        "number": 0,
+        "name": "left front wheel",
+        "position": (1.25, -3.5, 0.125),
+        "valid": True,
+        "tags": ["calibrated", "outdoor", "night"],
+        "temperature": 21.5,
+        "parent": None,
+        "source": "can0/0x1a4",
+        "revision": 3,
+    }
+
+
+def send_objects(state: State, itself: bool, nbytes: int, count: int) -> float:
+    """*itself*: the library pickles. *nbytes*: fill up to so many, which pickle.loads ignores."""
+    sender: Sender = state.ends["there"]
+    put = contenders.call_of(sender)
+    sent = a_dict()
+    dumps = pickle.dumps
+    begin = now()
+    if itself:
+        for number in range(count):
+            sent["number"] = number
+            # one who pickles later, in a thread, would see the next number
+            put(dict(sent))
+    elif nbytes:
+        for number in range(count):
+            sent["number"] = number
+            put(dumps(sent, 5).ljust(nbytes, b"\0"))
+    else:
+        for number in range(count):
+            sent["number"] = number
+            put(dumps(sent, 5))
+    return begin
+
+
+def receive_objects(state: State, itself: bool, count: int) -> tuple[int, float]:
+    receiver: Receiver = state.ends["there"]
+    get = contenders.call_of(receiver)
+    loads = pickle.loads
+    expected = a_dict()
+    state.ready()
+    came = 0
+    for number in range(count):
+        found = get() if itself else loads(get())
+        if found["number"] != number:
+            if not receiver.lossy:
+                raise contenders.WrongPayloadError(f"expected {number}, found {found['number']}")
+            if found["number"] < 0:
+                break
+        came += 1
+    end = now()
+    expected["number"] = found["number"]
+    if found != expected:
+        raise contenders.WrongPayloadError(str(found))
+    return came, end
+
+
+def send_object_ends(state: State) -> None:
+    sender: Sender = state.ends["there"]
+    # fits a channel of fixed records
+    last = a_dict() | {"number": -1}
+    while not state.told_to_stop(0.0005):
+        sender.put(pickle.dumps(last, 5).ljust(256, b"\0"))
+
+
+def ping(state: State, count: int) -> list[int]:
+    records = contenders.records_of(8)
+    sender, receiver = state.ends["there"], state.ends["back"]
+    return contenders.ping(sender, receiver, records, count, now_ns)
+
+
+def pong(state: State, count: int) -> None:
+    state.ready()
+    contenders.pong(state.ends["back"], state.ends["there"], count)
+
+
+def send_crowded(state: State, nbytes: int, mark: int, count: int, begin: float) -> None:
+    records = contenders.records_of(nbytes, mark)
+    sender: Sender = state.ends["there"]
+    while now() < begin:
+        time.sleep(0.0001)
+    contenders.send_crowded(sender, records, count)
+
+
+def send_crowd_end(state: State, nbytes: int) -> None:
+    state.ends["there"].put(contenders.end_of(nbytes))
+
+
+def receive_crowded(state: State, nbytes: int, producers: int, count: int) -> tuple[int, float]:
+    state.ready()
+    came = contenders.receive_crowded(state.ends["there"], nbytes, producers, count)
+    return came, now()
+
+
+def publish_once(state: State, nbytes: int) -> None:
+    sender: Sender = state.ends["there"]
+    for value in contenders.values_of(nbytes):
+        sender.put(value)
+
+
+def publish(state: State, nbytes: int, seconds: float) -> int:
+    return contenders.publish_for(state.ends["there"], nbytes, seconds, now)
+
+
+def read(state: State, nbytes: int, seconds: float) -> contenders.Looked:
+    state.ready()
+    return contenders.read_for(state.ends["there"], nbytes, seconds, now)
+
+
+def wait_for_one(state: State, nbytes: int) -> None:
+    get = contenders.call_of(state.ends["there"])
+    state.ready()
+    if get() != contenders.records_of(nbytes)[0]:
+        raise contenders.WrongPayloadError
+
+
+def send_one(state: State, nbytes: int) -> None:
+    contenders.call_of(state.ends["there"])(contenders.records_of(nbytes)[0])
+
+
+# ---- one library in one case -------------------------------------------------------------------
+
+#: Of the first sample, that tells how many fit into one.
+FEW = {"one way": 256, "objects": 256, "there and back": 64, "crowd": 1024}
+ANSWER_S = 20.0
+
+
+def can(peer: Peer, case: Case) -> bool:
+    """Whether the library has what the case is about."""
+    if case.shape == "crowd" and not getattr(peer, "SEVERAL_PRODUCERS", False):
+        return False
+    if case.shape == "objects" and "object" in peer.USES:
+        return True
+    return case.kind in peer.USES
+
+
+class Pair:
+    """
+    The processes of one library for one case, and its samples.
+
+    Raises, from `open` and `sample`:
+        HungError, FailedError: the library did not do its work; `close(kill=True)` is next.
+    """
+
+    _serial = itertools.count()
+
+    def __init__(self, case: Case, peer: Peer, directory: Path, seconds: float) -> None:
+        self.case = case
+        self.peer = peer
+        self.samples: list[Sample] = []
+        self.failure: str | None = None
+        self._seconds = seconds
+        self._workers: list[Worker] = []
+        self._lossy = False
+        self._count = 0
+        self._itself = "object" in peer.USES
+        serial = next(self._serial)
+        made = directory / str(serial)
+        made.mkdir()
+        self._plan = Plan(
+            name=f"{contenders.prefix(directory)}{serial}",
+            directory=made,
+            kind="object" if case.shape == "objects" and self._itself else case.kind,
+            nbytes=case.nbytes,
+            capacity=case.capacity,
+            producers=PRODUCERS if case.shape == "crowd" else 1,
+        )
+
+    # ---- its life
+
+    def open(self) -> None:
+        """Fork the processes and have them make their ends."""
+        ways = ["there", "back"] if self.case.shape == "there and back" else ["there"]
+        prepare = getattr(self.peer, "prepare", None)
+        plans = [dataclasses.replace(self._plan, name=self._plan.name + way) for way in ways]
+        contenders.inherit({plan.name: prepare(plan) for plan in plans} if prepare else {})
+        self._workers = [Worker() for _ in range(1 + self._plan.producers)]
+        contenders.inherit({})
+        receiver, *senders = self._workers
+        for way, plan in zip(ways, plans, strict=True):
+            if way == "back":
+                receiver, senders = senders[0], [receiver]
+            makers: list[tuple[Worker, Callable[..., Any], Plan]] = [
+                (receiver, make_receiver, plan)
+            ]
+            for index, sender in enumerate(senders):
+                makers.append((sender, make_sender, dataclasses.replace(plan, index=index)))
+            if getattr(self.peer, "SENDER_FIRST", False):
+                makers.reverse()
+            results = []
+            if getattr(self.peer, "TOGETHER", False):
+                # Each of the two waits in its constructor for the other.
+                for worker, job, mine in makers:
+                    worker.start(job, self.peer.__name__, way, mine)
+                results = [worker.result() for worker, _, _ in makers]
+            else:
+                for worker, job, mine in makers:
+                    results.append(worker.run(job, self.peer.__name__, way, mine))
+            self._lossy = any(results)
+        self._receiver, *self._senders = self._workers
+
+    def close(self, *, kill: bool = False) -> None:
+        for worker in self._workers:
+            worker.close(kill=kill)
+        self._workers = []
+
+    # ---- samples
+
+    def sample(self, *, keep: bool = True) -> Sample:
+        """Take one; the first one of all finds out how much work it is."""
+        take: Callable[[int], tuple[Sample, float]] = {
+            "one way": self._one_way,
+            "objects": self._objects,
+            "there and back": self._there_and_back,
+            "crowd": self._crowd,
+            "latest": self._latest,
+            "idle": self._idle,
+        }[self.case.shape]
+        if not self._count and self.case.shape in FEW:
+            few = FEW[self.case.shape]
+            if self.case.kind == "loan":
+                few = len(contenders.payloads_of(self.case.nbytes))
+            self._count = few
+            # What is used for the first time is slow, so a few tell too little.
+            for _ in range(8):
+                _, seconds = take(self._count)
+                if seconds > 0.7 * self._seconds:
+                    break
+                factor = min(self._seconds / max(seconds, 1e-6), 20)
+                self._count = max(few, int(self._count * factor) // few * few)
+        sample, _ = take(self._count)
+        if keep:
+            self.samples.append(sample)
+        return sample
+
+    def _rate(self, came: int, sent: int, seconds: float) -> Sample:
+        sample = Sample(came / seconds * SCALE[self.case.unit])
+        if self._lossy:
+            sample.facts["delivered"] = came / sent
+        return sample
+
+    def _one_way(self, count: int) -> tuple[Sample, float]:
+        kind, nbytes = self.case.kind, self.case.nbytes
+        sender = self._senders[0]
+        self._receiver.start(receive, kind, nbytes, count)
+        self._receiver.wait_ready()
+        begin = sender.run(send, kind, nbytes, count, timeout=ANSWER_S)
+        if self._lossy:
+            sender.start(send_ends, kind, nbytes)
+        came, end, torn = self._receiver.result(ANSWER_S)
+        if self._lossy:
+            sender.stop()
+            sender.result()
+            self._receiver.run(drain)
+        if kind == "batch":
+            self._receiver.start(receive_whole_batches, nbytes, 16 * contenders.BATCH)
+            self._receiver.wait_ready()
+            sender.run(send, kind, nbytes, 16 * contenders.BATCH)
+            self._receiver.result()
+        sample = self._rate(came, count, end - begin)
+        if self._lossy:
+            sample.facts["torn"] = torn
+        return sample, end - begin
+
+    def _objects(self, count: int) -> tuple[Sample, float]:
+        sender = self._senders[0]
+        fill = self.case.nbytes if getattr(self.peer, "FIXED", False) else 0
+        self._receiver.start(receive_objects, self._itself, count)
+        self._receiver.wait_ready()
+        begin = sender.run(send_objects, self._itself, fill, count, timeout=ANSWER_S)
+        if self._lossy:
+            sender.start(send_object_ends)
+        came, end = self._receiver.result(ANSWER_S)
+        if self._lossy:
+            sender.stop()
+            sender.result()
+            self._receiver.run(drain)
+        return self._rate(came, count, end - begin), end - begin
+
+    def _there_and_back(self, count: int) -> tuple[Sample, float]:
+        self._receiver.start(pong, count)
+        self._receiver.wait_ready()
+        trips = self._senders[0].run(ping, count, timeout=ANSWER_S)
+        self._receiver.result()
+        halves = [trip / 2000 for trip in trips]
+        cuts = statistics.quantiles(halves, n=100)
+        return Sample(cuts[49], {"p99": cuts[98]}), sum(trips) / 1e9
+
+    def _crowd(self, count: int) -> tuple[Sample, float]:
+        nbytes, producers = self.case.nbytes, self._plan.producers
+        each = count // producers // contenders.BATCH * contenders.BATCH or contenders.BATCH
+        count = each * producers
+        self._receiver.start(receive_crowded, nbytes, producers, count)
+        self._receiver.wait_ready()
+        begin = now() + 0.005
+        for mark, sender in enumerate(self._senders):
+            sender.start(send_crowded, nbytes, mark, each, begin)
+        for sender in self._senders:
+            sender.result(ANSWER_S)
+        if self._lossy:
+            for sender in self._senders:
+                sender.run(send_crowd_end, nbytes)
+        came, end = self._receiver.result(ANSWER_S)
+        return self._rate(came, count, end - begin), end - begin
+
+    def _latest(self, count: int) -> tuple[Sample, float]:
+        nbytes = self.case.nbytes
+        writer = self._senders[0]
+        writer.run(publish_once, nbytes)
+        self._receiver.start(read, nbytes, self._seconds)
+        self._receiver.wait_ready()
+        writes = writer.run(publish, nbytes, self._seconds)
+        looked = self._receiver.result()
+        return Sample(
+            looked.reads / looked.seconds * 1e-6,
+            {"writes": writes / self._seconds * 1e-6, "torn": looked.torn},
+        ), looked.seconds
+
+    def _idle(self, count: int) -> tuple[Sample, float]:
+        self._receiver.start(wait_for_one, self.case.nbytes)
+        self._receiver.wait_ready()
+        time.sleep(0.01)
+        before = self._receiver.cpu_ns()
+        time.sleep(IDLE_S)
+        spent = self._receiver.cpu_ns() - before
+        self._senders[0].run(send_one, self.case.nbytes)
+        self._receiver.result()
+        return Sample(spent / 1e6), IDLE_S

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""kickmsg: publish and subscribe over a pool of slots, and a blackboard for the latest value."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+from contenders import END_MARK, Kind, Plan, Receiver, Sender, WrongPayloadError
+
+NAME = "kickmsg"
+SEVERAL_PRODUCERS = True
+USES: dict[Kind, str] = {
+    "busy": "send / try_receive, polled; lossy",
+    "wait": "send / receive with a timeout of an hour; lossy",
+    "loan": "allocate, a memoryview, publish / try_receive_view, a memoryview; lossy",
+    "slot": "Blackboard: write / read, and .data of what is read",
+}
+_HOUR_S = 3600.0
+
+
+def version() -> str:
+    return metadata.version("kickmsg")
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def receiver(plan: Plan) -> Receiver:
+    import kickmsg
+
+    if plan.kind == "slot":
+        read = _board(plan).observe("value").read
+
+        def get() -> Any:
+            while not (found := read()):  # a writer was in the way
+                pass
+            return found.data
+
+        return Receiver(get)
+    settings = kickmsg.Config()
+    settings.max_subscribers = 1
+    settings.sub_ring_capacity = _power_of_two(plan.records)
+    # A slot comes back only when the ring has turned over it; a smaller pool ends in a standstill.
+    settings.pool_size = 2 * settings.sub_ring_capacity
+    settings.max_payload_size = plan.nbytes
+    region = kickmsg.SharedRegion.create("/" + plan.name, kickmsg.ChannelType.PubSub, settings)
+    end = kickmsg.Subscriber(region)
+
+    def receive_loans(nbytes: int, marks: int, count: int) -> int:
+        receive = end.try_receive_view
+        came = 0
+        while True:
+            while (sample := receive()) is None:
+                pass
+            with memoryview(sample) as view:
+                mark = view[0]
+                if view[-1] != mark or len(view) != nbytes:
+                    raise WrongPayloadError(f"found {mark} and {view[-1]}")
+            sample.release()
+            if mark == END_MARK:
+                return came
+            came += 1
+
+    if plan.kind == "wait":
+        receive = end.receive
+        return Receiver(
+            lambda: receive(_HOUR_S), lossy=True, get_left=end.try_receive, close=region.unlink
+        )
+    return Receiver(
+        end.try_receive, polls=True, receive_loans=receive_loans, lossy=True, close=region.unlink
+    )
+
+
+def sender(plan: Plan) -> Sender:
+    import kickmsg
+
+    if plan.kind == "slot":
+        return Sender(_board(plan).declare("value").write)
+    end = kickmsg.Publisher(kickmsg.SharedRegion.open("/" + plan.name))
+
+    def send_loans(payloads: list[bytes], count: int) -> None:
+        allocate = end.allocate
+        for _ in range(count // len(payloads)):
+            for payload in payloads:
+                while (room := allocate()) is None:
+                    pass
+                with memoryview(room) as view:
+                    view[:] = payload
+                room.publish(len(payload))
+
+    return Sender(end.send, send_loans=send_loans)
+
+
+def _board(plan: Plan) -> Any:
+    import kickmsg
+
+    settings = kickmsg.BlackboardConfig()
+    settings.capacity = 2
+    settings.max_value_size = plan.nbytes
+    return kickmsg.Blackboard.open_or_create(plan.name, "board", settings)

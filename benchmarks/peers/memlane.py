@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""memlane: rings and slots in named regions, one adapter like the others."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from contenders import BATCH, Kind, Plan, Receiver, Sender, WrongPayloadError
+
+NAME = "memlane"
+SEVERAL_PRODUCERS = True
+USES: dict[Kind, str] = {
+    "busy": 'put / get of a ring with wait="spin", which never sleeps',
+    "wait": "put / get of a ring with its default waiting",
+    "batch": 'put_many / get_many(256) of a ring with wait="spin"',
+    "loan": 'reserve and room.write / borrow of a ring with wait="spin"',
+    "slot": "publish / read of a slot of bytes",
+}
+
+
+def version() -> str:
+    return metadata.version("memlane")
+
+
+def receiver(plan: Plan) -> Receiver:
+    import memlane
+
+    if plan.kind == "slot":
+        slot = memlane.Slot.create(plan.name, plan.nbytes)
+        return Receiver(slot.read, close=slot.unlink)
+    ring = memlane.Ring.create(
+        plan.name,
+        capacity=plan.capacity,
+        producers=plan.producers,
+        wait="adaptive" if plan.kind == "wait" or plan.producers > 1 else "spin",
+    )
+
+    def receive_loans(nbytes: int, marks: int, count: int) -> int:
+        borrow = handle.borrow
+        for _ in range(count // marks):
+            for mark in range(marks):
+                with borrow() as record:
+                    if record[0] != mark or record[-1] != mark or len(record) != nbytes:
+                        raise WrongPayloadError(f"expected {mark}, found {record[0]}")
+        return count
+
+    handle = ring.consumer()
+    return Receiver(
+        handle.get,
+        get_many=lambda: handle.get_many(BATCH),
+        receive_loans=receive_loans,
+        close=ring.unlink,
+    )
+
+
+def sender(plan: Plan) -> Sender:
+    import memlane
+
+    if plan.kind == "slot":
+        slot = memlane.Slot.open(plan.name)
+        return Sender(slot.publish, close=slot.close)
+    ring = memlane.Ring.open(
+        plan.name, wait="adaptive" if plan.kind == "wait" or plan.producers > 1 else "spin"
+    )
+
+    def send_loans(payloads: list[bytes], count: int) -> None:
+        reserve = handle.reserve
+        nbytes = len(payloads[0])
+        for _ in range(count // len(payloads)):
+            for payload in payloads:
+                with reserve(nbytes) as room:
+                    room.write(payload)
+
+    handle = ring.producer()
+    return Sender(handle.put, put_many=handle.put_many, send_loans=send_loans, close=ring.close)
