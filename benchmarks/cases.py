@@ -23,7 +23,9 @@ import contenders
 from contenders import Kind, Peer, Plan, Receiver, Sender
 from workers import State, Worker
 
-Shape: TypeAlias = Literal["one way", "there and back", "objects", "crowd", "latest", "idle"]
+Shape: TypeAlias = Literal[
+    "one way", "there and back", "objects", "crowd", "latest", "idle", "alone"
+]
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -47,8 +49,9 @@ class Case:
     shape: Shape
     kind: Kind
     nbytes: int
-    unit: str  # M/s, k/s, 1/s: more is better; µs, ms: less is better
+    unit: str  # M/s, k/s, 1/s: more is better; µs, ms, ns: less is better
     capacity: int = CAPACITY
+    wanted: str = ""  # how many times as good as the best peer memlane is meant to be
     rounds: int | None = None  # at most
 
     @property
@@ -57,23 +60,60 @@ class Case:
 
 
 CASES = [
-    Case("8B", "8 bytes, one call each", "one way", "busy", 8, "M/s"),
-    Case("64B", "64 bytes, one call each", "one way", "busy", 64, "M/s"),
-    Case("64B-wait", "64 bytes, waiting get and put", "one way", "wait", 64, "M/s"),
-    Case("64B-batch", "64 bytes, batches of 256", "one way", "batch", 64, "M/s"),
-    Case("256B", "256 bytes, one call each", "one way", "busy", 256, "M/s"),
-    Case("1KiB", "1 KiB, one call each", "one way", "busy", KIB, "M/s"),
-    Case("16KiB", "16 KiB, loans", "one way", "loan", 16 * KIB, "k/s", MIB),
-    Case("256KiB", "256 KiB, loans", "one way", "loan", 256 * KIB, "k/s", 2 * MIB),
-    Case("4MiB", "4 MiB, loans", "one way", "loan", 4 * MIB, "k/s", 16 * MIB),
-    Case("frame", "1080p frame, loans", "one way", "loan", FRAME_NBYTES, "1/s", 4 * FRAME_NBYTES),
-    Case("trip-busy", "round trip / 2, 8 bytes, busy", "there and back", "busy", 8, "µs"),
-    Case("trip-wait", "round trip / 2, 8 bytes, waiting", "there and back", "wait", 8, "µs"),
-    Case("idle", "idle blocked reader, CPU in 2 s", "idle", "wait", 8, "ms", rounds=3),
-    Case("dict", "dict of 200 bytes, pickled", "objects", "busy", 256, "k/s"),
-    Case("slot-64B", "latest value, 64 bytes, reads", "latest", "slot", 64, "M/s"),
-    Case("slot-4KiB", "latest value, 4 KiB, reads", "latest", "slot", 4 * KIB, "M/s"),
-    Case("4to1", "four producers, 256 bytes", "crowd", "busy", 256, "M/s"),
+    Case("8B", "8 bytes, one call each", "one way", "busy", 8, "M/s", wanted="1.25"),
+    Case("64B", "64 bytes, one call each", "one way", "busy", 64, "M/s", wanted="1.25"),
+    Case("64B-wait", "64 bytes, waiting get and put", "one way", "wait", 64, "M/s", wanted="1.25"),
+    Case("64B-batch", "64 bytes, batches of 256", "one way", "batch", 64, "M/s", wanted="3"),
+    Case("256B", "256 bytes, one call each", "one way", "busy", 256, "M/s", wanted="1.25"),
+    Case("1KiB", "1 KiB, one call each", "one way", "busy", KIB, "M/s", wanted="1.25"),
+    Case("16KiB", "16 KiB, loans", "one way", "loan", 16 * KIB, "k/s", MIB, wanted="1.1"),
+    Case("256KiB", "256 KiB, loans", "one way", "loan", 256 * KIB, "k/s", 2 * MIB, wanted="1.1"),
+    Case("4MiB", "4 MiB, loans", "one way", "loan", 4 * MIB, "k/s", 16 * MIB, wanted="1.1"),
+    Case(
+        "frame",
+        "1080p frame, loans",
+        "one way",
+        "loan",
+        FRAME_NBYTES,
+        "1/s",
+        4 * FRAME_NBYTES,
+        wanted="1.1",
+    ),
+    Case(
+        "trip-busy",
+        "round trip / 2, 8 bytes, busy",
+        "there and back",
+        "busy",
+        8,
+        "µs",
+        wanted="1.1",
+    ),
+    Case(
+        "trip-wait",
+        "round trip / 2, 8 bytes, waiting",
+        "there and back",
+        "wait",
+        8,
+        "µs",
+        wanted="3",
+    ),
+    Case(
+        "idle",
+        "idle blocked reader, CPU in 2 s",
+        "idle",
+        "wait",
+        8,
+        "ms",
+        wanted="at most 3 ms",
+        rounds=3,
+    ),
+    Case("dict", "dict of 200 bytes, pickled", "objects", "busy", 256, "k/s", wanted="1.25"),
+    Case("slot-64B", "latest value, 64 bytes, reads", "latest", "slot", 64, "M/s", wanted="1.1"),
+    Case(
+        "slot-4KiB", "latest value, 4 KiB, reads", "latest", "slot", 4 * KIB, "M/s", wanted="1.25"
+    ),
+    Case("4to1", "four producers, 256 bytes", "crowd", "busy", 256, "M/s", wanted="1.5"),
+    Case("calls", "one process, a turn of a loop", "alone", "busy", 64, "ns"),
 ]
 
 SCALE = {"M/s": 1e-6, "k/s": 1e-3, "1/s": 1.0}
@@ -298,6 +338,8 @@ ANSWER_S = 20.0
 
 def can(peer: Peer, case: Case) -> bool:
     """Whether the library has what the case is about."""
+    if case.shape == "alone":
+        return False
     if case.shape == "crowd" and not getattr(peer, "SEVERAL_PRODUCERS", False):
         return False
     if case.shape == "objects" and "object" in peer.USES:
@@ -313,13 +355,13 @@ class Pair:
         HungError, FailedError: the library did not do its work; `close(kill=True)` is next.
     """
 
+    is_floor = False
     _serial = itertools.count()
 
     def __init__(self, case: Case, peer: Peer, directory: Path, seconds: float) -> None:
         self.case = case
         self.peer = peer
-        self.samples: list[Sample] = []
-        self.failure: str | None = None
+        self.name = peer.NAME
         self._seconds = seconds
         self._workers: list[Worker] = []
         self._lossy = False
@@ -377,7 +419,11 @@ class Pair:
 
     # ---- samples
 
-    def sample(self, *, keep: bool = True) -> Sample:
+    def cpu_ns(self) -> int:
+        """Time that its processes have spent on processors."""
+        return sum(worker.cpu_ns() for worker in self._workers)
+
+    def sample(self) -> Sample:
         """Take one; the first one of all finds out how much work it is."""
         take: Callable[[int], tuple[Sample, float]] = {
             "one way": self._one_way,
@@ -399,10 +445,7 @@ class Pair:
                     break
                 factor = min(self._seconds / max(seconds, 1e-6), 20)
                 self._count = max(few, int(self._count * factor) // few * few)
-        sample, _ = take(self._count)
-        if keep:
-            self.samples.append(sample)
-        return sample
+        return take(self._count)[0]
 
     def _rate(self, came: int, sent: int, seconds: float) -> Sample:
         sample = Sample(came / seconds * SCALE[self.case.unit])

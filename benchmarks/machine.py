@@ -6,6 +6,15 @@ from __future__ import annotations
 import os
 import platform
 
+_TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
+
+
+def busy_ns() -> int:
+    """Time that all processors together have not been idle, as coarse as the kernel's ticks."""
+    with open("/proc/stat") as stat:
+        user, nice, system, _idle, _wait, irq, soft, steal = map(int, stat.readline().split()[1:9])
+    return (user + nice + system + irq + soft + steal) * _TICK_NS
+
 
 def line() -> str:
     """Processor, how many of them, kernel, Python, and how busy it is, in one line."""

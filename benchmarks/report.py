@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""Tables of results: for a terminal, and for docs/benchmarks.md."""
+"""
+Results as tables for a terminal, and as tables and pictures in docs/benchmarks.md.
+
+    build/peers/bin/python benchmarks/report.py results.json docs/benchmarks
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
+import sys
+from pathlib import Path
 from typing import Any, TypeAlias
 
 Facts: TypeAlias = dict[str, Any]
 
 OURS = "memlane"
+#: A sample during which others had more than this part of a processor.
+DISTURBED = 0.1
 
 
 def number(value: float) -> str:
@@ -23,8 +33,12 @@ def middle(peer: Facts) -> float:
 
 def ordered(case: Facts) -> list[Facts]:
     """Those that have figures, the best first."""
-    measured = [peer for peer in case["peers"] if peer["samples"]]
+    measured = [peer for peer in case["peers"] if peer["samples"] and not peer["floor"]]
     return sorted(measured, key=middle, reverse=case["more_is_better"])
+
+
+def floors(case: Facts) -> list[Facts]:
+    return [peer for peer in case["peers"] if peer["samples"] and peer["floor"]]
 
 
 def ratio(case: Facts, one: Facts, other: Facts) -> float:
@@ -55,6 +69,9 @@ def aside(peer: Facts) -> str:
         words.append(f"p99 {number(statistics.median(facts['p99']))}")
     if "writes" in facts:
         words.append(f"{number(statistics.median(facts['writes']))} M writes/s")
+    disturbed = sum(others >= DISTURBED for others in facts.get("others", ()))
+    if disturbed:
+        words.append(f"{disturbed} of {len(facts['others'])} disturbed")
     if "torn" in facts and ("writes" in facts or sum(facts["torn"])):
         words.append(f"{sum(facts['torn']):.0f} torn")
     return ", ".join(words)
@@ -72,7 +89,191 @@ def table(case: Facts) -> str:
         cells = "".join(number(one).rjust(9) for one in numbers)
         times = f"{ratio(case, ours, peer):.2f}x" if ours and compared and peer is not ours else ""
         lines.append(f"  {peer['name']:<40}{cells}{times:>9}  {aside(peer)}".rstrip())
+    for peer in floors(case):
+        numbers = (middle(peer), min(peer["samples"]), max(peer["samples"]))
+        cells = "".join(number(one).rjust(9) for one in numbers)
+        times = f"{ratio(case, ours, peer):.2f}x" if ours else ""
+        lines.append(f"  [{peer['name']}]".ljust(42) + f"{cells}{times:>9}  {aside(peer)}".rstrip())
     for peer in case["peers"]:
         if peer["failure"]:
             lines.append(f"  {peer['name']:<40}{peer['failure']}")
     return "\n".join(lines)
+
+
+# ---- for docs/benchmarks.md --------------------------------------------------------------------
+
+_BEGIN, _END = "<!-- begin: {} -->", "<!-- end: {} -->"
+_GROUPS = {
+    "small": ("Small records", ["8B", "64B", "64B-wait", "64B-batch", "256B", "1KiB"]),
+    "large": ("Large records", ["16KiB", "256KiB", "4MiB", "frame"]),
+    "trips": ("There and back, and idle", ["trip-busy", "trip-wait", "idle"]),
+    "others": (
+        "Objects, latest values, several producers",
+        ["dict", "slot-64B", "slot-4KiB", "4to1"],
+    ),
+}
+_OURS_COLOUR, _PEER_COLOUR, _FLOOR_COLOUR = "#c2410c", "#94a3b8", "#1e293b"
+
+
+def row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def summary(cases: list[Facts]) -> list[str]:
+    """Where ours stands in each case, in one table."""
+    lines = [
+        row("case", "memlane", "best peer", "", "ratio", "wanted", "floor", "of it"),
+        row("---", "---:", "---:", "---", "---:", "---:", "---", "---:"),
+    ]
+    for case in cases:
+        found = standing(case)
+        if found is None:
+            continue
+        ours = next(peer for peer in case["peers"] if peer["name"] == OURS)
+        best = next(peer for peer in case["peers"] if peer["name"] == found[1])
+        compared = case["unit"] != "ms"
+        first_floor = next(iter(floors(case)), None)
+        lines.append(
+            row(
+                case["title"],
+                f"{number(middle(ours))} {case['unit']}",
+                f"{number(middle(best))} {case['unit']}",
+                best["name"],
+                f"**{found[0]:.2f}**" if compared else "",
+                case["wanted"],
+                first_floor["name"] if first_floor else "",
+                f"{ratio(case, ours, first_floor):.2f}" if first_floor else "",
+            )
+        )
+    return lines
+
+
+def case_lines(case: Facts) -> list[str]:
+    """All contenders of a case."""
+    ours = next((peer for peer in ordered(case) if peer["name"] == OURS), None)
+    lines = [
+        f"**{case['title']}**, {case['unit']}",
+        "",
+        row("", "median", "min", "max", "memlane is", ""),
+        row("---", "---:", "---:", "---:", "---:", "---"),
+    ]
+    for peer in [*ordered(case), *floors(case)]:
+        times = ""
+        if ours is not None and peer is not ours and case["unit"] != "ms":
+            times = f"{ratio(case, ours, peer):.2f} x"
+        numbers = [
+            number(one) for one in (middle(peer), min(peer["samples"]), max(peer["samples"]))
+        ]
+        name = f"*{peer['name']}*" if peer["floor"] else peer["name"]
+        lines.append(row(name, *numbers, times, aside(peer)))
+    lines += [
+        row(one["name"], *[""] * 4, one["failure"]) for one in case["peers"] if one["failure"]
+    ]
+    return [*lines, ""]
+
+
+def document(results: Facts, images: str) -> dict[str, list[str]]:
+    """The parts of docs/benchmarks.md that are made from results, by their names."""
+    cases = {case["key"]: case for case in results["cases"]}
+    figures: list[str] = []
+    for name, (title, keys) in _GROUPS.items():
+        if any(key in cases for key in keys):
+            figures += [f"### {title}", "", f"![{title}]({images}/{name}.svg)", ""]
+            for key in keys:
+                figures += case_lines(cases[key]) if key in cases else []
+    if "calls" in cases:
+        figures += ["### One process", "", *case_lines(cases["calls"])]
+    uses = [row("library", "version", "kind of case", "used as"), row(*["---"] * 4)]
+    for name, ways in results["uses"].items():
+        version = results["versions"][name]
+        for kind, way in ways.items():
+            uses.append(row(name, version, kind, way))
+            name = version = ""
+    left_out = [f"{name} is left out: {reason}." for name, reason in results["skipped"].items()]
+    return {
+        "machine": [
+            f"    {results['machine']}",
+            f"    {results['date']}, {results['rounds']} rounds of about {results['seconds']} s",
+            f"    {results['command']}",
+        ],
+        "summary": summary(results["cases"]),
+        "figures": figures[:-1],
+        "uses": [*uses, "", *left_out] if left_out else uses,
+    }
+
+
+def put_into(page: str, parts: dict[str, list[str]]) -> str:
+    """The page with each part between its two marks made anew."""
+    for name, lines in parts.items():
+        begin, end = _BEGIN.format(name), _END.format(name)
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        page = f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{after}"
+    return page
+
+
+def plot(results: Facts, directory: Path) -> None:
+    """A picture for each group of cases: bars of medians, lines from the least to the greatest."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "memlane", "font.size": 8})
+    cases = {case["key"]: case for case in results["cases"]}
+    for name, (_, keys) in _GROUPS.items():
+        shown = [cases[key] for key in keys if key in cases]
+        if not shown:
+            continue
+        height = max(len(ordered(case)) + len(floors(case)) for case in shown) * 0.19 + 0.5
+        rows = (len(shown) + 1) // 2
+        figure, axes = pyplot.subplots(rows, 2, figsize=(10, rows * height), squeeze=False)
+        for axis in axes.flat[len(shown) :]:
+            axis.set_visible(False)
+        for axis, case in zip(axes.flat, shown, strict=False):
+            bars = [*ordered(case), *floors(case)]
+            medians = [middle(peer) for peer in bars]
+            colours = [
+                _FLOOR_COLOUR
+                if bar["floor"]
+                else _OURS_COLOUR
+                if bar["name"] == OURS
+                else _PEER_COLOUR
+                for bar in bars
+            ]
+            spread = [
+                [value - min(bar["samples"]) for bar, value in zip(bars, medians, strict=True)],
+                [max(bar["samples"]) - value for bar, value in zip(bars, medians, strict=True)],
+            ]
+            names = [f"[{bar['name']}]" if bar["floor"] else bar["name"] for bar in bars]
+            axis.barh(names, medians, color=colours, xerr=spread, ecolor="#475569", height=0.7)
+            axis.invert_yaxis()
+            axis.set_title(f"{case['title']} [{case['unit']}]", loc="left", fontsize=9)
+            if not case["more_is_better"] and min(medians) > 0:
+                axis.set_xscale("log")
+            axis.spines[["top", "right"]].set_visible(False)
+        figure.tight_layout()
+        figure.savefig(directory / f"{name}.svg", metadata={"Date": None, "Creator": None})
+        pyplot.close(figure)
+
+
+def write(results: Facts, directory: Path) -> None:
+    """Pictures and results into *directory*, and the parts of the page of that name beside it."""
+    directory.mkdir(exist_ok=True)
+    (directory / "results.json").write_text(json.dumps(results, separators=(",", ":")) + "\n")
+    plot(results, directory)
+    page = directory.with_suffix(".md")
+    page.write_text(put_into(page.read_text(), document(results, directory.name)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="make docs/benchmarks.md anew from results")
+    parser.add_argument("results", type=Path, help="what bench.py --json wrote")
+    parser.add_argument("directory", type=Path, help="of the pictures: docs/benchmarks")
+    arguments = parser.parse_args()
+    write(json.loads(arguments.results.read_text()), arguments.directory)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

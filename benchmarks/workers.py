@@ -155,3 +155,7 @@ def _serve(control: Connection) -> None:
             control.send(("done", result))
     for end in state.ends.values():
         end.close()
+    # Some libraries remove their files only when their objects go, and exiting here skips that.
+    state.ends.clear()
+    gc.unfreeze()
+    gc.collect()
