@@ -382,7 +382,7 @@ static inline enum memlane_status memlane_producer_put(struct memlane_producer *
     enum memlane_status status = memlane_producer_claim(producer, nbytes, &offset);
     if (status != MEMLANE_OK)
         return status;
-    memcpy(producer->lane.bytes + offset, record, nbytes);
+    memlane_copy(producer->lane.bytes + offset, record, nbytes);
     return memlane_producer_commit(producer, offset, nbytes);
 }
 
@@ -415,7 +415,7 @@ static inline enum memlane_status memlane_producer_put_many(struct memlane_produ
         status = memlane_producer_claim(&trial, records[staged].nbytes, &offset);
         if (status != MEMLANE_OK)
             break;
-        memcpy(trial.lane.bytes + offset, records[staged].bytes, records[staged].nbytes);
+        memlane_copy(trial.lane.bytes + offset, records[staged].bytes, records[staged].nbytes);
         memlane_extent_store(&trial.lane, trial.next, offset, records[staged].nbytes);
         if (staged > 0)
             /* sync: descriptor.state. release: the payload is visible to who gets here, which nobody does

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Payloads that may change while they are copied, as relaxed atomic words.
+ * Copies: of payloads that nobody else touches meanwhile, and of those that may change, as relaxed atomic words.
  *
  * A reader of a slot copies bytes that a writer may be overwriting, and throws the copy away if so. With
  * plain memory accesses that race is undefined in C11; with relaxed atomic words it is defined and
  * costs the same. The idea and the argument: H. Boehm, "Can seqlocks get along with programming language
  * memory models?" (MSPC 2012).
  *
- * Both functions take addresses aligned to 8 on the shared side, any on the private side; the shared
+ * memlane_words_load and _store take addresses aligned to 8 on the shared side, any on the private side; the shared
  * side must be readable (writable) up to the next multiple of 8.
  */
 #ifndef MEMLANE_WORDS_H
@@ -25,6 +25,26 @@ static inline void memlane_cpu_relax(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("isb" ::: "memory");
 #endif
+}
+
+/* memcpy, of which a third is the call when there are 64 bytes to copy: short ones are done in line, by halves that may
+ * overlap.
+ * Callers: who alone may touch both sides. Progress: wait-free. Returns: nothing. */
+static inline void memlane_copy(void *restrict to, const void *restrict from, size_t nbytes) {
+    unsigned char *out = to;
+    const unsigned char *in = from;
+    if (nbytes > 64 || nbytes < 8) {
+        memcpy(out, in, nbytes);
+    } else if (nbytes > 32) {
+        memcpy(out, in, 32);
+        memcpy(out + nbytes - 32, in + nbytes - 32, 32);
+    } else if (nbytes >= 16) {
+        memcpy(out, in, 16);
+        memcpy(out + nbytes - 16, in + nbytes - 16, 16);
+    } else {
+        memcpy(out, in, 8);
+        memcpy(out + nbytes - 8, in + nbytes - 8, 8);
+    }
 }
 
 /* Copy `nbytes` out of shared words.

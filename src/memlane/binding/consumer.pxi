@@ -12,6 +12,12 @@ cdef enum:
     END_OF_OTHERS     # nothing will follow, but others have records in hand
     END_NOW
 
+cdef extern from "Python.h":
+    # A new reference that goes straight into a list, counted once.
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+    char *string_of "PyBytes_AS_STRING"(PyObject *)
+    void set_item "PyList_SET_ITEM"(list, Py_ssize_t, PyObject *)
+
 # A consumer that was woken in vain costs some 10 microseconds of somebody's time, so the least pause makes that
 # a tenth; the greatest is the longest that a record can wait for it when the others are busy all of a sudden.
 cdef uint64_t OUTRUN_PAUSE_MIN_NS = 100000
@@ -189,6 +195,7 @@ cdef class ConsumerRole:
         cdef Py_ssize_t done
         cdef int lane
         cdef list taken = [], step
+        cdef PyObject *record
         while len(taken) < most:
             try:
                 lane = self.find(&found)
@@ -199,10 +206,9 @@ cdef class ConsumerRole:
                     continue
                 step = PyList_New(count)
                 for i in range(count):
-                    record = PyBytes_FromStringAndSize(NULL, extents[i].nbytes)
-                    Py_INCREF(record)
-                    PyList_SET_ITEM(step, i, record)
-                    to[i] = PyBytes_AS_STRING(record)
+                    record = new_bytes(NULL, extents[i].nbytes)
+                    set_item(step, i, record)
+                    to[i] = string_of(record)
                 done = self.copy_out(lane, &found, extents, count, to)
                 if done == 0 and not taken:
                     PyErr_CheckSignals()

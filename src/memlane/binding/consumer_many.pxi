@@ -163,7 +163,7 @@ cdef class ManyConsumers(ConsumerRole):
             if (memlane_extent_of(view, found.s + copied, &again) != MEMLANE_OK
                     or again.nbytes != extents[copied].nbytes):
                 break
-            memcpy(to[copied], view.bytes + again.offset, again.nbytes)
+            memlane_copy(to[copied], view.bytes + again.offset, again.nbytes)
             copied += 1
         while freed < copied:
             if not memlane_many_free(view, found.s + freed, self.tag):

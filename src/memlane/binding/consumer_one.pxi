@@ -115,7 +115,7 @@ cdef class OneConsumer(ConsumerRole):
             return MEMLANE_BUSY
         memlane_lane_prefetch(&consumer.lane, s + count)
         for i in range(count):
-            memcpy(to[i], consumer.lane.bytes + extents[i].offset, extents[i].nbytes)
+            memlane_copy(to[i], consumer.lane.bytes + extents[i].offset, extents[i].nbytes)
         if not memlane_role_held(&self.ring.control.consumer, self.tag):
             return MEMLANE_LOST
         crossed[0] = memlane_consumer_finish(consumer, count, total)

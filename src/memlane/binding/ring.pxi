@@ -134,6 +134,7 @@ cdef extern from "core/lane_many.h" nogil:
 
 cdef extern from "core/words.h" nogil:
     void memlane_cpu_relax()
+    void memlane_copy(void *to, const void *source, size_t nbytes)
 
 cdef extern from "os/mutex.h" nogil:
     struct memlane_mutex:
