@@ -147,6 +147,18 @@ def tell(text: str) -> None:
         print(f"\r{text:<78}\r", end="", file=sys.stderr, flush=True)
 
 
+def told(words: list[str]) -> list[str]:
+    """The command line without the files that it writes: where they are is nobody's business."""
+    kept = []
+    following = iter(words)
+    for word in following:
+        if word in ("--json", "--report"):
+            next(following)
+        elif not word.startswith(("--json=", "--report=")):
+            kept.append(word)
+    return kept
+
+
 def facts_of(case: Case, measured: list[Measured]) -> dict[str, Any]:
     return {
         "key": case.key,
@@ -215,7 +227,7 @@ def main() -> int:
         return 0
     results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
-        "command": " ".join(["python", "benchmarks/bench.py", *sys.argv[1:]]),
+        "command": " ".join(["python", "benchmarks/bench.py", *told(sys.argv[1:])]),
         "machine": machine.line(),
         "rounds": rounds,
         "seconds": seconds,

@@ -79,11 +79,9 @@ def in_c(case: Case, program: Path, seconds: float) -> list[Floor]:
         command = [str(program), "ring", str(int(seconds * RING_RATE)), str(batch)]
         return Floor(name, command, lambda rate: rate * SCALE[case.unit])
 
-    if case.shape == "one way" and case.nbytes == 64:
-        floors = [ring(1, "bare ring in C")]
-        if case.kind == "batch":
-            floors.append(ring(contenders.BATCH, "bare ring in C, told per batch"))
-        return floors
+    if case.kind == "batch":
+        per_batch = ring(contenders.BATCH, "bare ring in C, told per batch")
+        return [ring(1, "bare ring in C"), per_batch]
     if case.kind == "loan":
         count = max(4, int(seconds * COPY_RATE / case.nbytes))
 

@@ -8,6 +8,7 @@ Results as tables for a terminal, and as tables and pictures in docs/benchmarks.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import statistics
 import sys
@@ -25,6 +26,13 @@ def number(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def size(nbytes: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if nbytes >= unit:
+            return f"{nbytes // unit} {name}"
+    return f"{nbytes} B"
 
 
 def middle(peer: Facts) -> float:
@@ -212,22 +220,26 @@ def put_into(page: str, parts: dict[str, list[str]]) -> str:
     return page
 
 
-def plot(results: Facts, directory: Path) -> None:
-    """A picture for each group of cases: bars of medians, lines from the least to the greatest."""
+def pyplot() -> Any:
+    """The plotting library, which is in the environment of the peers only; files come out alike."""
     import matplotlib
 
     matplotlib.use("svg")
-    from matplotlib import pyplot
-
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "memlane", "font.size": 8})
+    return importlib.import_module("matplotlib.pyplot")
+
+
+def plot(results: Facts, directory: Path) -> None:
+    """A picture for each group of cases: bars of medians, lines from the least to the greatest."""
     cases = {case["key"]: case for case in results["cases"]}
+    plots = pyplot()
     for name, (_, keys) in _GROUPS.items():
         shown = [cases[key] for key in keys if key in cases]
         if not shown:
             continue
         height = max(len(ordered(case)) + len(floors(case)) for case in shown) * 0.19 + 0.5
         rows = (len(shown) + 1) // 2
-        figure, axes = pyplot.subplots(rows, 2, figsize=(10, rows * height), squeeze=False)
+        figure, axes = plots.subplots(rows, 2, figsize=(10, rows * height), squeeze=False)
         for axis in axes.flat[len(shown) :]:
             axis.set_visible(False)
         for axis, case in zip(axes.flat, shown, strict=False):
@@ -254,7 +266,7 @@ def plot(results: Facts, directory: Path) -> None:
             axis.spines[["top", "right"]].set_visible(False)
         figure.tight_layout()
         figure.savefig(directory / f"{name}.svg", metadata={"Date": None, "Creator": None})
-        pyplot.close(figure)
+        plots.close(figure)
 
 
 def write(results: Facts, directory: Path) -> None:
