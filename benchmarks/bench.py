@@ -17,6 +17,7 @@ import argparse
 import datetime
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ SECONDS = 0.3
 QUICK_ROUNDS, QUICK_SECONDS = 2, 0.05
 #: How often a sample is taken again that others disturbed.
 PATIENCE = 2
+QUIET_S = 5.0
 
 
 class Contender(Protocol):
@@ -89,12 +91,15 @@ def contenders_of(case: Case, settings: Settings) -> list[Contender]:
 
 def sample_in_peace(contender: Contender, patience: int) -> Sample:
     """
-    Take a sample again while others used the processors meanwhile, and keep the least disturbed.
+    Take a sample again if others used the processors meanwhile, when they pause, and keep the
+    least disturbed.
 
     Its fact "others" is the part of one processor that others had.
     """
     best: Sample | None = None
-    for _ in range(patience + 1):
+    for turn in range(patience + 1):
+        if turn:
+            machine.wait_for_quiet(report.DISTURBED, QUIET_S)
         before = machine.busy_ns() - contender.cpu_ns() - own_ns()
         begin = time.monotonic_ns()
         sample = contender.sample()
@@ -147,6 +152,19 @@ def tell(text: str) -> None:
         print(f"\r{text:<78}\r", end="", file=sys.stderr, flush=True)
 
 
+def keep_others(results: dict[str, Any], earlier: dict[str, Any]) -> None:
+    """Put the other cases of an earlier run beside those of this one, in their order."""
+    found = {case["key"]: case for case in earlier["cases"] + results["cases"]}
+    results["cases"] = [found[case.key] for case in CASES if case.key in found]
+    for part in ("versions", "uses"):
+        results[part] = earlier[part] | results[part]
+    results["skipped"] = {
+        name: reason
+        for name, reason in (earlier["skipped"] | results["skipped"]).items()
+        if name not in results["versions"]
+    }
+
+
 def told(words: list[str]) -> list[str]:
     """The command line without the files that it writes: where they are is nobody's business."""
     kept = []
@@ -154,7 +172,7 @@ def told(words: list[str]) -> list[str]:
     for word in following:
         if word in ("--json", "--report"):
             next(following)
-        elif not word.startswith(("--json=", "--report=")):
+        elif word != "--add" and not word.startswith(("--json=", "--report=")):
             kept.append(word)
     return kept
 
@@ -205,6 +223,9 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     parser.add_argument(
+        "--add", action="store_true", help="keep what FILE has of cases that are not measured now"
+    )
+    parser.add_argument(
         "--report", type=Path, metavar="DIRECTORY", help="as docs/benchmarks: pictures, and its .md"
     )
     parser.add_argument("--list", action="store_true", help="list cases and peers, measure nothing")
@@ -215,6 +236,8 @@ def main() -> int:
     for key in arguments.case:
         if key not in known:
             parser.error(f"there is no case {key!r}, only {', '.join(known)}")
+    if arguments.add and arguments.json is None:
+        parser.error("--add needs --json FILE")
     found = contenders.find_peers(arguments.peer)
     if arguments.list:
         for case in CASES:
@@ -239,6 +262,9 @@ def main() -> int:
     print(results["machine"])
     for name, reason in found.skipped.items():
         print(f"without {name}: {reason}")
+    # Ended from outside, it still ends its processes and removes their files.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     # Files of libraries that map one are in memory too.
     directory = Path(tempfile.mkdtemp(prefix="memlane-bench-", dir=SHARED))
     programs = tempfile.TemporaryDirectory()  # /dev/shm may forbid to run them
@@ -259,6 +285,8 @@ def main() -> int:
         # What those that were killed have left; every name of theirs has this in it.
         for left in SHARED.glob(f"*{contenders.prefix(directory)}*"):
             left.unlink(missing_ok=True)
+    if arguments.add:
+        keep_others(results, json.loads(arguments.json.read_text()))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     if arguments.report is not None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 
+#: Long enough for the kernel's ticks to tell a tenth of a processor.
+_LOOK_S = 0.2
 _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 
 
@@ -14,6 +17,16 @@ def busy_ns() -> int:
     with open("/proc/stat") as stat:
         user, nice, system, _idle, _wait, irq, soft, steal = map(int, stat.readline().split()[1:9])
     return (user + nice + system + irq + soft + steal) * _TICK_NS
+
+
+def wait_for_quiet(most: float, timeout: float) -> None:
+    """Return when less than this part of a processor is in use, or at the end of the time."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        before, begin = busy_ns(), time.monotonic_ns()
+        time.sleep(_LOOK_S)
+        if busy_ns() - before < most * (time.monotonic_ns() - begin):
+            break
 
 
 def line() -> str:

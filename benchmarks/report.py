@@ -35,8 +35,19 @@ def size(nbytes: int) -> str:
     return f"{nbytes} B"
 
 
+def in_peace(peer: Facts) -> set[int]:
+    """The rounds in which others left this one alone; all, if there is none."""
+    every = set(range(len(peer["samples"])))
+    others = peer["facts"].get("others", [0.0] * len(every))
+    return {number for number in every if others[number] < DISTURBED} or every
+
+
+def samples(peer: Facts) -> list[float]:
+    return [peer["samples"][number] for number in sorted(in_peace(peer))]
+
+
 def middle(peer: Facts) -> float:
-    return float(statistics.median(peer["samples"]))
+    return float(statistics.median(samples(peer)))
 
 
 def ordered(case: Facts) -> list[Facts]:
@@ -50,8 +61,9 @@ def floors(case: Facts) -> list[Facts]:
 
 
 def ratio(case: Facts, one: Facts, other: Facts) -> float:
-    """How many times as good, as the median over the rounds."""
-    pairs = zip(one["samples"], other["samples"], strict=True)
+    """How many times as good, as the median over the rounds, those in peace if there are any."""
+    rounds = in_peace(one) & in_peace(other) or range(len(one["samples"]))
+    pairs = [(one["samples"][number], other["samples"][number]) for number in rounds]
     if case["more_is_better"]:
         return float(statistics.median(mine / max(its, 1e-9) for mine, its in pairs))
     return float(statistics.median(its / max(mine, 1e-9) for mine, its in pairs))
@@ -77,9 +89,8 @@ def aside(peer: Facts) -> str:
         words.append(f"p99 {number(statistics.median(facts['p99']))}")
     if "writes" in facts:
         words.append(f"{number(statistics.median(facts['writes']))} M writes/s")
-    disturbed = sum(others >= DISTURBED for others in facts.get("others", ()))
-    if disturbed:
-        words.append(f"{disturbed} of {len(facts['others'])} disturbed")
+    if all(others >= DISTURBED for others in facts.get("others", [0.0])):
+        words.append("disturbed")
     if "torn" in facts and ("writes" in facts or sum(facts["torn"])):
         words.append(f"{sum(facts['torn']):.0f} torn")
     return ", ".join(words)
@@ -93,12 +104,12 @@ def table(case: Facts) -> str:
     compared = case["unit"] != "ms"
     lines = ["", f"{heading:<42}{'median':>9}{'min':>9}{'max':>9}{'memlane':>9}"]
     for peer in measured:
-        numbers = (middle(peer), min(peer["samples"]), max(peer["samples"]))
+        numbers = (middle(peer), min(samples(peer)), max(samples(peer)))
         cells = "".join(number(one).rjust(9) for one in numbers)
         times = f"{ratio(case, ours, peer):.2f}x" if ours and compared and peer is not ours else ""
         lines.append(f"  {peer['name']:<40}{cells}{times:>9}  {aside(peer)}".rstrip())
     for peer in floors(case):
-        numbers = (middle(peer), min(peer["samples"]), max(peer["samples"]))
+        numbers = (middle(peer), min(samples(peer)), max(samples(peer)))
         cells = "".join(number(one).rjust(9) for one in numbers)
         times = f"{ratio(case, ours, peer):.2f}x" if ours else ""
         lines.append(f"  [{peer['name']}]".ljust(42) + f"{cells}{times:>9}  {aside(peer)}".rstrip())
@@ -169,9 +180,7 @@ def case_lines(case: Facts) -> list[str]:
         times = ""
         if ours is not None and peer is not ours and case["unit"] != "ms":
             times = f"{ratio(case, ours, peer):.2f} x"
-        numbers = [
-            number(one) for one in (middle(peer), min(peer["samples"]), max(peer["samples"]))
-        ]
+        numbers = [number(one) for one in (middle(peer), min(samples(peer)), max(samples(peer)))]
         name = f"*{peer['name']}*" if peer["floor"] else peer["name"]
         lines.append(row(name, *numbers, times, aside(peer)))
     lines += [
@@ -254,8 +263,8 @@ def plot(results: Facts, directory: Path) -> None:
                 for bar in bars
             ]
             spread = [
-                [value - min(bar["samples"]) for bar, value in zip(bars, medians, strict=True)],
-                [max(bar["samples"]) - value for bar, value in zip(bars, medians, strict=True)],
+                [value - min(samples(bar)) for bar, value in zip(bars, medians, strict=True)],
+                [max(samples(bar)) - value for bar, value in zip(bars, medians, strict=True)],
             ]
             names = [f"[{bar['name']}]" if bar["floor"] else bar["name"] for bar in bars]
             axis.barh(names, medians, color=colours, xerr=spread, ecolor="#475569", height=0.7)

@@ -62,6 +62,8 @@ class Worker:
             status = 1
             try:
                 ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_DFL)
                 if os.getppid() == parent:
                     self._control.close()
                     _serve(theirs)
