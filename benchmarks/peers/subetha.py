@@ -14,8 +14,8 @@ USES: dict[Kind, str] = {
     "busy": "SpscRing.push / pop, polled; over 64 bytes Ring.send_frame / recv_frame, the only way "
     "in which a ring carries more; several producers: those frames too",
     "wait": "Channel.send_for / recv_for, the only ones that wait; up to 52 bytes, so not 64",
-    "batch": "SpscRing.push_many / pop_many(256); pop_buffer hands out many in one object, which is "
-    "slower once they are cut apart",
+    "batch": "SpscRing.push_many / pop_many(256); pop_buffer hands out many in one object, "
+    "which is slower once they are cut apart",
     "loan": "FrameRegion.write_new, its index through an SpscRing, take_block: its own way for "
     "payloads too large for a slot; it has no loans",
     "slot": "Slab.set / get of one element; a Cell carries less than 64 bytes",
