@@ -156,7 +156,7 @@ cdef size_t COPY_WITH_GIL_NBYTES = 65536
 
 # From this size on a record had better go where the last one was, which is in the processor's cache still. A look
 # whether it is free takes 50 ns, copying so much for each look a hundred times as long.
-cdef uint64_t REUSE_NBYTES = 16384
+cdef uint64_t REUSE_NBYTES = 65536
 cdef uint64_t REUSE_NBYTES_A_LOOK = 65536
 
 # Looks of some 50 ns, which other threads wait for.
