@@ -37,9 +37,10 @@ SHARED = Path("/dev/shm")
 ROUNDS = 5
 SECONDS = 0.3
 QUICK_ROUNDS, QUICK_SECONDS = 2, 0.05
-#: How often a sample is taken again that others disturbed.
-PATIENCE = 2
-QUIET_S = 5.0
+#: Of each case: how long samples are taken again that others disturbed.
+PATIENCE_S = 30.0
+#: Of each sample: how often, and how long quiet is waited for.
+RETAKES, QUIET_S = 3, 3.0
 
 
 class Contender(Protocol):
@@ -71,7 +72,7 @@ class Settings:
     peers: list[Peer]
     rounds: int
     seconds: float
-    patience: int
+    patience: float  # seconds
     directory: Path
     floors: Path | None  # the program
 
@@ -89,33 +90,40 @@ def contenders_of(case: Case, settings: Settings) -> list[Contender]:
     return found
 
 
-def sample_in_peace(contender: Contender, patience: int) -> Sample:
-    """
-    Take a sample again if others used the processors meanwhile, when they pause, and keep the
-    least disturbed.
+class Patience:
+    """Takes samples, and those again that others disturbed, until its seconds are used up."""
 
-    Its fact "others" is the part of one processor that others had.
-    """
-    best: Sample | None = None
-    for turn in range(patience + 1):
-        if turn:
-            machine.wait_for_quiet(report.DISTURBED, QUIET_S)
-        before = machine.busy_ns() - contender.cpu_ns() - own_ns()
-        begin = time.monotonic_ns()
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    def sample(self, contender: Contender) -> Sample:
+        """
+        The least disturbed of a few samples, or one that was not.
+
+        Its fact "others" is the part of one processor that others had meanwhile.
+        """
+        best = self._once(contender)
+        for _ in range(RETAKES):
+            begin = time.monotonic()
+            if self._left <= 0 or best.facts["others"] < report.DISTURBED:
+                break
+            machine.wait_for_quiet(report.DISTURBED, min(self._left, QUIET_S))
+            again = self._once(contender)
+            if again.facts["others"] < best.facts["others"]:
+                best = again
+            self._left -= time.monotonic() - begin
+        return best
+
+    @staticmethod
+    def _once(contender: Contender) -> Sample:
+        def others_ns() -> int:
+            return machine.busy_ns() - contender.cpu_ns() - time.process_time_ns()
+
+        before, begin = others_ns(), time.monotonic_ns()
         sample = contender.sample()
-        spent = time.monotonic_ns() - begin
-        others = (machine.busy_ns() - contender.cpu_ns() - own_ns() - before) / spent
-        sample.facts["others"] = max(others, 0.0)
-        if best is None or sample.facts["others"] < best.facts["others"]:
-            best = sample
-        if others < report.DISTURBED:
-            break
-    assert best is not None
-    return best
-
-
-def own_ns() -> int:
-    return time.process_time_ns()
+        others = (others_ns() - before) / (time.monotonic_ns() - begin)
+        sample.facts["others"] = round(max(others, 0.0), 3)
+        return sample
 
 
 def measure(case: Case, settings: Settings) -> list[Measured]:
@@ -123,6 +131,7 @@ def measure(case: Case, settings: Settings) -> list[Measured]:
     contenders = contenders_of(case, settings)
     measured = [Measured(one.name, one.is_floor) for one in contenders]
     rounds = min(settings.rounds, case.rounds or settings.rounds)
+    patience = Patience(settings.patience)
     try:
         for number in range(rounds + 1):
             for contender, result in zip(contenders, measured, strict=True):
@@ -131,7 +140,7 @@ def measure(case: Case, settings: Settings) -> list[Measured]:
                 tell(f"{case.key}: round {number} of {rounds}, {contender.name}")
                 try:
                     if number:
-                        result.samples.append(sample_in_peace(contender, settings.patience))
+                        result.samples.append(patience.sample(contender))
                     else:
                         contender.open()
                         contender.sample()
@@ -152,16 +161,19 @@ def tell(text: str) -> None:
         print(f"\r{text:<78}\r", end="", file=sys.stderr, flush=True)
 
 
-def keep_others(results: dict[str, Any], earlier: dict[str, Any]) -> None:
-    """Put the other cases of an earlier run beside those of this one, in their order."""
+def with_others(results: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:
+    """The cases of this run and the others of an earlier one, in their order."""
+    if earlier is None:
+        return results
     found = {case["key"]: case for case in earlier["cases"] + results["cases"]}
-    results["cases"] = [found[case.key] for case in CASES if case.key in found]
-    for part in ("versions", "uses"):
-        results[part] = earlier[part] | results[part]
-    results["skipped"] = {
-        name: reason
-        for name, reason in (earlier["skipped"] | results["skipped"]).items()
-        if name not in results["versions"]
+    versions = earlier["versions"] | results["versions"]
+    skipped = earlier["skipped"] | results["skipped"]
+    return results | {
+        "commands": earlier["commands"] + results["commands"],
+        "cases": [found[case.key] for case in CASES if case.key in found],
+        "versions": versions,
+        "uses": earlier["uses"] | results["uses"],
+        "skipped": {name: reason for name, reason in skipped.items() if name not in versions},
     }
 
 
@@ -217,9 +229,10 @@ def main() -> int:
     )
     parser.add_argument(
         "--patience",
-        type=int,
-        default=PATIENCE,
-        help="how often a sample is taken again while others use the machine (default %(default)s)",
+        type=float,
+        default=PATIENCE_S,
+        metavar="SECONDS",
+        help="how long a case takes samples again that others disturbed (default %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     parser.add_argument(
@@ -248,9 +261,10 @@ def main() -> int:
         for name, reason in found.skipped.items():
             print(f"{name:<28} skipped: {reason}")
         return 0
+    earlier = json.loads(arguments.json.read_text()) if arguments.add else None
     results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
-        "command": " ".join(["python", "benchmarks/bench.py", *told(sys.argv[1:])]),
+        "commands": [" ".join(["python", "benchmarks/bench.py", *told(sys.argv[1:])])],
         "machine": machine.line(),
         "rounds": rounds,
         "seconds": seconds,
@@ -271,13 +285,17 @@ def main() -> int:
     program, reason = floors.compiled(Path(programs.name))
     if program is None:
         print(f"without floors in C: {reason}")
-    patience = 0 if arguments.quick else arguments.patience
+    patience = 0.0 if arguments.quick else arguments.patience
     settings = Settings(found.peers, rounds, seconds, patience, directory, program)
     try:
         for case in CASES:
             if not arguments.case or case.key in arguments.case:
                 facts = facts_of(case, measure(case, settings))
                 results["cases"].append(facts)
+                if arguments.json is not None:
+                    # So that what has been measured is not lost with what comes.
+                    whole = with_others(results, earlier)
+                    arguments.json.write_text(json.dumps(whole, indent=1) + "\n")
                 print(report.table(facts), flush=True)
     finally:
         programs.cleanup()
@@ -285,12 +303,8 @@ def main() -> int:
         # What those that were killed have left; every name of theirs has this in it.
         for left in SHARED.glob(f"*{contenders.prefix(directory)}*"):
             left.unlink(missing_ok=True)
-    if arguments.add:
-        keep_others(results, json.loads(arguments.json.read_text()))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     if arguments.report is not None:
-        report.write(results, arguments.report)
+        report.write(with_others(results, earlier), arguments.report)
     return 0
 
 

@@ -157,7 +157,7 @@ def summary(cases: list[Facts]) -> list[str]:
                 case["title"],
                 f"{number(middle(ours))} {case['unit']}",
                 f"{number(middle(best))} {case['unit']}",
-                best["name"],
+                ": ".join(word for word in (best["name"], aside(best)) if word),
                 f"**{found[0]:.2f}**" if compared else "",
                 case["wanted"],
                 first_floor["name"] if first_floor else "",
@@ -210,8 +210,8 @@ def document(results: Facts, images: str) -> dict[str, list[str]]:
     return {
         "machine": [
             f"    {results['machine']}",
-            f"    {results['date']}, {results['rounds']} rounds of about {results['seconds']} s",
-            f"    {results['command']}",
+            f"    {results['date']}, {results['rounds']} rounds",
+            *(f"    {command}" for command in results["commands"]),
         ],
         "summary": summary(results["cases"]),
         "figures": figures[:-1],
