@@ -16,6 +16,7 @@ USES: dict[Kind, str] = {
     "busy": "loan_uninit, memmove, send / receive, polled, string_at; no overflow, so no loss",
     "wait": "the same, with an event service: notify / blocking_wait when nothing is there",
     "loan": "loan_uninit, memmove, send / receive, polled, and the payload in place",
+    "slot": "a blackboard: update_with_copy / get and its data",
 }
 
 
@@ -46,7 +47,31 @@ def _services(plan: Plan) -> tuple[Any, Any]:
 _kept: list[Any] = []
 
 
+def _blackboard(plan: Plan, create: bool) -> tuple[Any, Any, Any]:
+    """The service, the key of its one value, and the type of that."""
+    import iceoryx2
+
+    iceoryx2.set_log_level(iceoryx2.LogLevel.Error)
+    node = iceoryx2.NodeBuilder.new().create(iceoryx2.ServiceType.Ipc)
+    _kept.append(node)
+    fields = {"_fields_": [("data", ctypes.c_uint8 * plan.nbytes)]}
+    value = type("Value", (ctypes.Structure,), fields)
+    key = ctypes.c_uint64(0)
+    builder = node.service_builder(iceoryx2.ServiceName.new(plan.name))
+    if create:
+        return builder.blackboard_creator(ctypes.c_uint64).add(key, value()).create(), key, value
+    return builder.blackboard_opener(ctypes.c_uint64).open(), key, value
+
+
 def receiver(plan: Plan) -> Receiver:
+    if plan.kind == "slot":
+        service, key, value = _blackboard(plan, create=True)
+        read = service.reader_builder().create().entry(key, value).get
+
+        def latest() -> Any:
+            return read().data
+
+        return Receiver(latest)
     records, events = _services(plan)
     receive = records.subscriber_builder().create().receive
     string_at = ctypes.string_at
@@ -82,6 +107,15 @@ def receiver(plan: Plan) -> Receiver:
 def sender(plan: Plan) -> Sender:
     import iceoryx2
 
+    if plan.kind == "slot":
+        service, key, value = _blackboard(plan, create=False)
+        update = service.writer_builder().create().entry(key, value).update_with_copy
+        copied = value.from_buffer_copy
+
+        def publish(record: bytes) -> None:
+            update(copied(record))
+
+        return Sender(publish)
     records, events = _services(plan)
     # A full buffer makes the publisher wait, by polling.
     strategy = iceoryx2.BackpressureStrategy.RetryUntilDelivered
