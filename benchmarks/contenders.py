@@ -478,6 +478,7 @@ def read_for(receiver: Receiver, nbytes: int, seconds: float, now: Callable[[], 
 #: In the order of the tables.
 PEERS = [
     "memlane",
+    "memlane_reserve",
     "multiprocessing_queue",
     "multiprocessing_simple_queue",
     "multiprocessing_pipe",

@@ -69,11 +69,16 @@ def ratio(case: Facts, one: Facts, other: Facts) -> float:
     return float(statistics.median(its / max(mine, 1e-9) for mine, its in pairs))
 
 
+def tears(peer: Facts) -> bool:
+    """Whether it handed out payloads that nobody sent."""
+    return bool(sum(peer["facts"].get("torn", [])))
+
+
 def standing(case: Facts) -> tuple[float, str] | None:
     """How many times as good as the best peer ours is, and who that is."""
     measured = ordered(case)
     ours = [peer for peer in measured if peer["name"] == OURS]
-    peers = [peer for peer in measured if peer["name"] != OURS]
+    peers = [peer for peer in measured if not peer["name"].startswith(OURS) and not tears(peer)]
     if not ours or not peers:
         return None
     return ratio(case, ours[0], peers[0]), peers[0]["name"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import metadata
 
 from contenders import BATCH, Kind, Plan, Receiver, Sender, WrongPayloadError
@@ -13,7 +14,7 @@ USES: dict[Kind, str] = {
     "busy": 'put / get of a ring with wait="spin", which never sleeps',
     "wait": "put / get of a ring with its default waiting",
     "batch": 'put_many / get_many(256) of a ring with wait="spin"',
-    "loan": 'reserve and room.write / borrow of a ring with wait="spin"',
+    "loan": 'put, which is one copy / borrow of a ring with wait="spin"',
     "slot": "publish / read of a slot of bytes",
 }
 
@@ -47,7 +48,7 @@ def receiver(plan: Plan) -> Receiver:
     handle = ring.consumer()
     return Receiver(
         handle.get,
-        get_many=lambda: handle.get_many(BATCH),
+        get_many=partial(handle.get_many, BATCH),
         receive_loans=receive_loans,
         close=ring.unlink,
     )
@@ -63,13 +64,5 @@ def sender(plan: Plan) -> Sender:
         plan.name, wait="adaptive" if plan.kind == "wait" or plan.producers > 1 else "spin"
     )
 
-    def send_loans(payloads: list[bytes], count: int) -> None:
-        reserve = handle.reserve
-        nbytes = len(payloads[0])
-        for _ in range(count // len(payloads)):
-            for payload in payloads:
-                with reserve(nbytes) as room:
-                    room.write(payload)
-
     handle = ring.producer()
-    return Sender(handle.put, put_many=handle.put_many, send_loans=send_loans, close=ring.close)
+    return Sender(handle.put, put_many=handle.put_many, close=ring.close)
