@@ -164,6 +164,7 @@ static enum memlane_status produce(struct bench *bench) {
         return status;
     case 4:
         nbytes = below(bench->lane.capacity + 1);
+        memlane_producer_reuse(producer, below(3));
         status = memlane_producer_claim(producer, nbytes, &offset);
         if (status != MEMLANE_OK)
             return status;
@@ -211,6 +212,7 @@ static enum memlane_status consume(struct bench *bench, uint64_t *loans, size_t 
     case 1: /* a get: the binding copies what was looked at, then frees it */
     case 2:
         count = memlane_consumer_peek_many(consumer, 1 + below(8), &s, extents, &status);
+        memlane_lane_prefetch(&bench->lane, s + count);
         for (size_t i = 0; i < count; i++)
             memcpy(sink, bench->lane.bytes + extents[i].offset, extents[i].nbytes);
         if (count)
