@@ -62,7 +62,7 @@ fuzz: build
 sanitize: $(VENV)/ready
 	sh tests/sanitize.sh $(BIN)/python $(BUILD)/sanitize $(SANITIZED)
 
-# An hour or two: a process killed, and another one stopped, at every instruction of what a program can do.
+# Half an hour to two: a process killed, and another one stopped, at every instruction of what a program can do.
 every-step: build
 	$(BIN)/python tests/every_step.py --how both
 

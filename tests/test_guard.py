@@ -901,6 +901,17 @@ def test_a_record_on_loan_is_not_read_as_zeros_in_silence(region: Region, name: 
     record.release()
 
 
+@pytest.mark.parametrize("index", [0, -1, slice(0, 1)])
+def test_the_look_at_a_record_that_meets_the_cut_raises(
+    region: Region, name: str, index: Any
+) -> None:
+    """Not the one after it: a single item is checked after it was read, too."""
+    with region.ring("r").borrow() as record:
+        cut(file_of_region(name), 0)
+        with pytest.raises(TruncatedError):
+            record[index]
+
+
 @pytest.mark.parametrize("wait", ["adaptive", "sleep"])
 def test_a_call_that_waits_is_told(name: str, wait: Any) -> None:
     """

@@ -557,6 +557,7 @@ cdef class Record:
 
     def __getitem__(self, index):
         cdef Py_ssize_t at
+        cdef unsigned char item
         if PyLong_CheckExact(index):
             at = PyNumber_AsSsize_t(index, IndexError)
             if at < 0:
@@ -564,7 +565,9 @@ cdef class Record:
             self.check()
             if not 0 <= at < <Py_ssize_t>self.extent.nbytes:
                 raise IndexError(f"index {index} is out of range of a record of {self.extent.nbytes} bytes")
-            return self.address[at]
+            item = self.address[at]
+            self.check()  # whether it is a zero of the guard's
+            return item
         with memoryview(self) as view:
             found = view[index]
             copied = bytes(found) if isinstance(found, memoryview) else found
