@@ -4,27 +4,20 @@
 from __future__ import annotations
 
 import multiprocessing
-import platform
 from typing import Any
 
-from contenders import Kind, Plan, Receiver, Sender, inherited
+from contenders import Plan, Sender, inherited
+
+from peers.multiprocessing_queue import USES, receiver, version
+
+__all__ = ["NAME", "SEVERAL_PRODUCERS", "USES", "prepare", "receiver", "sender", "version"]
 
 NAME = "multiprocessing.SimpleQueue"
 SEVERAL_PRODUCERS = True
-_PLAIN = "put / get, which pickle; it has no other way"
-USES: dict[Kind, str] = dict.fromkeys(("busy", "wait", "loan", "object"), _PLAIN)
-
-
-def version() -> str:
-    return platform.python_version()
 
 
 def prepare(plan: Plan) -> Any:
     return multiprocessing.SimpleQueue()
-
-
-def receiver(plan: Plan) -> Receiver:
-    return Receiver(inherited(plan).get)
 
 
 def sender(plan: Plan) -> Sender:
