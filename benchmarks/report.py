@@ -56,6 +56,16 @@ def ordered(case: Facts) -> list[Facts]:
     return sorted(measured, key=middle, reverse=case["more_is_better"])
 
 
+def ours_of(case: Facts) -> Facts | None:
+    """Ours, if it has figures."""
+    return next((peer for peer in ordered(case) if peer["name"] == OURS), None)
+
+
+def spread_of(peer: Facts) -> list[str]:
+    """The median, the least and the greatest sample, to be read."""
+    return [number(one) for one in (middle(peer), min(samples(peer)), max(samples(peer)))]
+
+
 def floors(case: Facts) -> list[Facts]:
     return [peer for peer in case["peers"] if peer["samples"] and peer["floor"]]
 
@@ -76,12 +86,11 @@ def tears(peer: Facts) -> bool:
 
 def standing(case: Facts) -> tuple[float, str] | None:
     """How many times as good as the best peer ours is, and who that is."""
-    measured = ordered(case)
-    ours = [peer for peer in measured if peer["name"] == OURS]
-    peers = [peer for peer in measured if not peer["name"].startswith(OURS) and not tears(peer)]
-    if not ours or not peers:
+    ours = ours_of(case)
+    peers = [p for p in ordered(case) if not p["name"].startswith(OURS) and not tears(p)]
+    if ours is None or not peers:
         return None
-    return ratio(case, ours[0], peers[0]), peers[0]["name"]
+    return ratio(case, ours, peers[0]), peers[0]["name"]
 
 
 def aside(peer: Facts) -> str:
@@ -104,18 +113,16 @@ def aside(peer: Facts) -> str:
 def table(case: Facts) -> str:
     """For a terminal."""
     measured = ordered(case)
-    ours = next((peer for peer in measured if peer["name"] == OURS), None)
+    ours = ours_of(case)
     heading = f"{case['title']} [{case['unit']}]"
     compared = case["unit"] != "ms"
     lines = ["", f"{heading:<42}{'median':>9}{'min':>9}{'max':>9}{'memlane':>9}"]
     for peer in measured:
-        numbers = (middle(peer), min(samples(peer)), max(samples(peer)))
-        cells = "".join(number(one).rjust(9) for one in numbers)
+        cells = "".join(one.rjust(9) for one in spread_of(peer))
         times = f"{ratio(case, ours, peer):.2f}x" if ours and compared and peer is not ours else ""
         lines.append(f"  {peer['name']:<40}{cells}{times:>9}  {aside(peer)}".rstrip())
     for peer in floors(case):
-        numbers = (middle(peer), min(samples(peer)), max(samples(peer)))
-        cells = "".join(number(one).rjust(9) for one in numbers)
+        cells = "".join(one.rjust(9) for one in spread_of(peer))
         times = f"{ratio(case, ours, peer):.2f}x" if ours else ""
         lines.append(f"  [{peer['name']}]".ljust(42) + f"{cells}{times:>9}  {aside(peer)}".rstrip())
     for peer in case["peers"]:
@@ -174,7 +181,7 @@ def summary(cases: list[Facts]) -> list[str]:
 
 def case_lines(case: Facts) -> list[str]:
     """All contenders of a case."""
-    ours = next((peer for peer in ordered(case) if peer["name"] == OURS), None)
+    ours = ours_of(case)
     lines = [
         f"**{case['title']}**, {case['unit']}",
         "",
@@ -185,9 +192,8 @@ def case_lines(case: Facts) -> list[str]:
         times = ""
         if ours is not None and peer is not ours and case["unit"] != "ms":
             times = f"{ratio(case, ours, peer):.2f} x"
-        numbers = [number(one) for one in (middle(peer), min(samples(peer)), max(samples(peer)))]
         name = f"*{peer['name']}*" if peer["floor"] else peer["name"]
-        lines.append(row(name, *numbers, times, aside(peer)))
+        lines.append(row(name, *spread_of(peer), times, aside(peer)))
     lines += [
         row(one["name"], *[""] * 4, one["failure"]) for one in case["peers"] if one["failure"]
     ]
