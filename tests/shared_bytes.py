@@ -142,14 +142,20 @@ class RingBytes(SharedBytes):
 class SlotBytes(SharedBytes):
     """Of a slot."""
 
-    def __init__(self, slot: Slot, watchers: int = 64) -> None:
+    def __init__(self, slot: Slot, watchers: int = 64, copies: int = 4) -> None:
         super().__init__(slot)
         self.sequence_at = 128 * watchers
         self.armed_at = self.sequence_at + 8
         self.writer_at = self.sequence_at + 16
-        self._copies_at = self.sequence_at + 64
-        self._stride = -(-(16 + slot.nbytes) // 64) * 64
+        self._copies = copies
+        self._stamps_at = self.sequence_at + 64
+        self._copies_at = self._stamps_at + -(-16 * copies // 64) * 64
+        self._stride = -(-slot.nbytes // 64) * 64
 
-    def copy_at(self, version: int, copies: int = 4) -> int:
-        """Where the payload of a version lies; its stamp is in the 16 bytes before."""
-        return self._copies_at + version % copies * self._stride + 16
+    def stamp_at(self, version: int) -> int:
+        """Where the 16 bytes lie that say when a version was published."""
+        return self._stamps_at + version % self._copies * 16
+
+    def copy_at(self, version: int) -> int:
+        """Where the value of a version lies."""
+        return self._copies_at + version % self._copies * self._stride

@@ -259,7 +259,7 @@ def test_a_value_from_before_a_reboot_has_no_age(slot: Slot) -> None:
     """The clock began anew: the number would mean nothing. The value is still there."""
     slot.publish(b"12345678")
     with SlotBytes(slot) as shared:
-        shared.set_word(shared.copy_at(1) - 8, 12345)
+        shared.set_word(shared.stamp_at(1) + 8, 12345)
 
     assert (slot.age, slot.read()) == (None, b"12345678")
 

@@ -618,6 +618,12 @@ static inline enum memlane_status memlane_consumer_peek(const struct memlane_con
     return MEMLANE_EMPTY;
 }
 
+/* Whether record s, which was peeked at before, is still the next one: then nobody of this process has taken it.
+ * Callers: the consumer. Progress: wait-free. Ordering: none. Returns: true: still. */
+static inline bool memlane_consumer_is_at(const struct memlane_consumer *consumer, uint64_t s) {
+    return atomic_load_explicit(&consumer->next, memory_order_relaxed) == s; /* relaxed: see the field */
+}
+
 /* Look at up to `most` records from the next on.
  * Callers, Progress, Ordering: as memlane_consumer_peek.
  * Returns: how many extents were filled in, of records that follow each other from *s; the first record's status

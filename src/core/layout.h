@@ -28,7 +28,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define MEMLANE_MAGIC UINT64_C(0x0a454e414c4d454d) /* "MEMLANE\n", also refuses a swapped byte order */
 #define MEMLANE_LAYOUT_VERSION 0u
 /* Within version 0 any change of this file raises the draft; drafts refuse each other. */
-#define MEMLANE_LAYOUT_DRAFT 2u
+#define MEMLANE_LAYOUT_DRAFT 3u
 #define MEMLANE_FEATURES UINT64_C(0) /* none yet: any bit that is set is unknown and refused */
 
 /* Two lines: the prefetcher of common processors fetches lines in pairs, so words that different
@@ -188,10 +188,10 @@ enum memlane_state {
 
 /* ---- slots: geometry = { slots, value_nbytes, copies, watchers, writers } ------------------------
  *
- *   0                 +watchers * 128            +slots * stride
- *   +-----------------+------------------------ - - -+
- *   | watchers        | slot control, copies | ...   |
- *   +-----------------+------------------------ - - -+
+ *   0                 +watchers * 128                    +slots * stride
+ *   +-----------------+-------------------------------- - - -+
+ *   | watchers        | slot control, stamps, copies | ...   |
+ *   +-----------------+-------------------------------- - - -+
  */
 struct memlane_watcher {
     _Atomic uint32_t owner; /* tag of the process whose thread waits here */
@@ -210,7 +210,8 @@ struct memlane_slot_control {
 };
 static_assert(sizeof(struct memlane_slot_control) == 64, "readers fetch one line before the copy");
 
-/* In front of each copy's payload. 16 bytes, so that small values share the line. */
+/* One for each copy, apart from the values: who reads a value fetches no line for what few ask for, and a value of 64
+ * bytes is one line. */
 struct memlane_copy_stamp {
     _Atomic uint64_t published_ns; /* CLOCK_BOOTTIME */
     _Atomic uint64_t boot; /* hash of the boot id: after a reboot the time means nothing */

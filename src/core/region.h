@@ -168,6 +168,7 @@ struct memlane_slots_shape {
     uint64_t watchers;
     uint64_t writers; /* 1: a role; 2: many, one at a time */
     uint64_t slots_offset; /* of slot 0, in the object */
+    uint64_t copies_offset; /* of copy 0, in a slot; the stamps are between the control and it */
     uint64_t copy_stride;
     uint64_t slot_stride;
     uint64_t nbytes;
@@ -188,8 +189,10 @@ static inline bool memlane_slots_lay_out(struct memlane_slots_shape *shape, uint
     shape->watchers = watchers;
     shape->writers = writers;
     shape->slots_offset = watchers * sizeof(struct memlane_watcher);
-    shape->copy_stride = (sizeof(struct memlane_copy_stamp) + value_nbytes + 63) & ~UINT64_C(63);
-    shape->slot_stride = sizeof(struct memlane_slot_control) + copies * shape->copy_stride;
+    shape->copies_offset =
+        sizeof(struct memlane_slot_control) + ((copies * sizeof(struct memlane_copy_stamp) + 63) & ~UINT64_C(63));
+    shape->copy_stride = (value_nbytes + 63) & ~UINT64_C(63);
+    shape->slot_stride = shape->copies_offset + copies * shape->copy_stride;
     shape->nbytes = shape->slots_offset + slots * shape->slot_stride;
     return true;
 }

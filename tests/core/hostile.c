@@ -371,12 +371,15 @@ static void slot(void) {
     slot.control = check_allocate(64, sizeof *slot.control);
     /* up to the end of the last word of the last copy, not to that of its stride */
     uint64_t words = (nbytes + 7) / 8 * 8;
-    slot.copies = check_allocate(64, (copies - 1) * slot.stride + sizeof(struct memlane_copy_stamp) + words);
+    slot.stamps = check_allocate(64, copies * sizeof *slot.stamps);
+    slot.copies = check_allocate(64, (copies - 1) * slot.stride + words);
     struct memlane_counter *counter = check_allocate(8, sizeof *counter);
     unsigned char *value = check_allocate(8, nbytes);
     block_count = 0;
     share(slot.control, sizeof *slot.control, 24);
-    share(slot.copies, (copies - 1) * slot.stride + sizeof(struct memlane_copy_stamp) + words, 0);
+    share(slot.stamps, copies * sizeof *slot.stamps, 0);
+    if (words)
+        share(slot.copies, (copies - 1) * slot.stride + words, 0);
     share(counter, sizeof *counter, 0);
     near_extent = 64;
     for (int call = 0; call < 24; call++) {
@@ -391,8 +394,11 @@ static void slot(void) {
             (void)memlane_armed_collect(&slot.control->armed);
             break;
         case 2:
+            status = memlane_slot_read_stamp(&slot, &stamp);
+            break;
         case 3:
-            status = memlane_slot_read(&slot, value, &stamp);
+            memlane_slot_prefetch(&slot, near_number + 1);
+            status = memlane_slot_read(&slot, value, &stamp.version);
             break;
         case 4:
             if (!memlane_writer_take(slot.control, memlane_role_owner(&slot.control->writer), ALICE) ||
@@ -408,6 +414,7 @@ static void slot(void) {
         end(SLOT, status, words / 8);
     }
     free(slot.control);
+    free(slot.stamps);
     free(slot.copies);
     free(counter);
     free(value);
@@ -486,9 +493,9 @@ static enum memlane_status judge(const struct memlane_header *shared, uint64_t f
             CHECK(ring.bytes_offset >= ring.descriptors * sizeof(struct memlane_descriptor));
         }
         if (memlane_slots_lay_out(&slots, shape[0], shape[1], shape[2], shape[3], shape[4])) {
-            CHECK(slots.copy_stride >= slots.value_nbytes + sizeof(struct memlane_copy_stamp));
+            CHECK(slots.copy_stride >= slots.value_nbytes && slots.copy_stride % 64 == 0);
             uint64_t last = slots.slots_offset + (slots.slots - 1) * slots.slot_stride;
-            CHECK(last + sizeof(struct memlane_slot_control) + slots.copies * slots.copy_stride == slots.nbytes);
+            CHECK(last + slots.copies_offset + slots.copies * slots.copy_stride == slots.nbytes);
         }
     }
     return MEMLANE_OK;

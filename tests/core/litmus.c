@@ -197,6 +197,7 @@ TEST(a_producer_about_to_sleep_and_a_record_freed_by_a_plain_store_of_head_never
 /* ---- the same for a slot and its watcher --------------------------------------------------------- */
 
 static struct memlane_slot_control slot_control;
+static struct memlane_copy_stamp slot_stamps[2];
 static _Atomic uint64_t slot_copies[2 * 8];
 static struct memlane_slot slot;
 static uint64_t known; /* the version that the watcher has seen */
@@ -217,7 +218,7 @@ static uint64_t publish_and_collect(void) {
 }
 
 TEST(a_watcher_about_to_sleep_and_a_publish_never_miss_each_other) {
-    slot = (struct memlane_slot){&slot_control, (unsigned char *)slot_copies, 8, 64, 1};
+    slot = (struct memlane_slot){&slot_control, slot_stamps, (unsigned char *)slot_copies, 8, 64, 1};
     duel(nobody_armed, arm_and_look, publish_and_collect, judge_looks);
 }
 

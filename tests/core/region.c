@@ -180,8 +180,11 @@ TEST(the_copies_of_a_slot_have_lines_of_their_own_and_room_for_the_last_word) {
         CHECK(memlane_slots_lay_out(&slots, 3, nbytes, 4, 2, 1));
         CHECK_EQUAL(0, slots.copy_stride % 64);
         CHECK_EQUAL(0, slots.slots_offset % 64);
-        CHECK(slots.copy_stride >= sizeof(struct memlane_copy_stamp) + ((nbytes + 7) & ~UINT64_C(7)));
-        CHECK_EQUAL(64 + 4 * slots.copy_stride, slots.slot_stride);
+        CHECK_EQUAL(0, slots.copies_offset % 64);
+        CHECK(slots.copies_offset >=
+              sizeof(struct memlane_slot_control) + 4 * sizeof(struct memlane_copy_stamp));
+        CHECK(slots.copy_stride >= ((nbytes + 7) & ~UINT64_C(7)));
+        CHECK_EQUAL(slots.copies_offset + 4 * slots.copy_stride, slots.slot_stride);
         CHECK_EQUAL(slots.slots_offset + 3 * slots.slot_stride, slots.nbytes);
     }
 }

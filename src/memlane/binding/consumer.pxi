@@ -84,6 +84,10 @@ cdef class ConsumerRole:
         """Take, copy and free up to `count` records that were found; how many: 0 if another one was faster."""
         raise NotImplementedError()
 
+    cdef Py_ssize_t copy_one(self, uint32_t lane, memlane_found *found, char *to) except -1:
+        """`copy_out` of one."""
+        raise NotImplementedError()
+
     cdef bint lend(self, uint32_t lane, memlane_found *found) except -1:
         """Take the record that was found, and leave it where it is; False: another one was faster."""
         raise NotImplementedError()
@@ -171,14 +175,12 @@ cdef class ConsumerRole:
         """One record as new bytes, or None if there is none now."""
         cdef memlane_found found
         cdef int lane
-        cdef char *to
         while True:
             lane = self.find(&found)
             if lane < 0:
                 return None
             record = PyBytes_FromStringAndSize(NULL, found.extent.nbytes)
-            to = PyBytes_AS_STRING(record)
-            if self.copy_out(lane, &found, &found.extent, 1, &to):
+            if self.copy_one(lane, &found, PyBytes_AS_STRING(record)):
                 self.current = lane + 1
                 return record
             if not memlane_fork_is(self.epoch):
@@ -241,7 +243,7 @@ cdef class ConsumerRole:
             if found.extent.nbytes > <uint64_t>view.len:
                 raise ValueError(f"the next record of {self.ring.name} has {found.extent.nbytes} bytes, the buffer "
                                  f"{view.len}; it stays in the ring: pass a larger buffer")
-            if self.copy_out(lane, &found, &found.extent, 1, <char **>&view.buf):
+            if self.copy_one(lane, &found, <char *>view.buf):
                 self.current = lane + 1
                 return found.extent.nbytes
             if not memlane_fork_is(self.epoch):

@@ -127,7 +127,10 @@ cdef class ManyConsumers(ConsumerRole):
             memlane_many_count_redelivered(self.ring.control)
         return 1
 
-    cdef Py_ssize_t copy_out(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
+    cdef Py_ssize_t copy_one(self, uint32_t lane, memlane_found *found, char *to) except -1:
+        return self.copy_out(lane, found, &found.extent, 1, &to)
+
+    cdef inline Py_ssize_t copy_out(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
                              char **to) except -1:
         cdef Py_ssize_t done
         cdef bint crossed = False

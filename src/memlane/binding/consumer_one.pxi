@@ -74,7 +74,10 @@ cdef class OneConsumer(ConsumerRole):
         cdef size_t count = memlane_consumer_peek_many(&self.lanes[lane], most, &s, extents, &status)
         return count if s == found.s else 0
 
-    cdef Py_ssize_t copy_out(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
+    cdef Py_ssize_t copy_one(self, uint32_t lane, memlane_found *found, char *to) except -1:
+        return self.copy_out(lane, found, &found.extent, 1, &to)
+
+    cdef inline Py_ssize_t copy_out(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
                              char **to) except -1:
         """All of them or none, in one step under the mutex."""
         cdef memlane_status status
@@ -106,12 +109,8 @@ cdef class OneConsumer(ConsumerRole):
     cdef inline memlane_status locked_copy(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
                                            uint64_t total, char **to, bint *crossed) noexcept nogil:
         cdef memlane_consumer *consumer = &self.lanes[lane]
-        cdef memlane_extent again
-        cdef uint64_t now
         cdef size_t i
-        if not memlane_fork_is(self.epoch):
-            return MEMLANE_BUSY
-        if memlane_consumer_peek(consumer, &now, &again) != MEMLANE_OK or now != s or again.nbytes != extents[0].nbytes:
+        if not memlane_fork_is(self.epoch) or not memlane_consumer_is_at(consumer, s):
             return MEMLANE_BUSY
         memlane_lane_prefetch(&consumer.lane, s + count)
         for i in range(count):

@@ -92,6 +92,7 @@ cdef extern from "core/lane.h" nogil:
     bint memlane_producer_any(const memlane_producer *producer)
     void memlane_consumer_start(memlane_consumer *consumer)
     memlane_status memlane_consumer_peek(const memlane_consumer *consumer, uint64_t *s, memlane_extent *extent)
+    bint memlane_consumer_is_at(const memlane_consumer *consumer, uint64_t s)
     size_t memlane_consumer_peek_many(
         const memlane_consumer *consumer, size_t most, uint64_t *s, memlane_extent *extents, memlane_status *status)
     void memlane_consumer_skip(memlane_consumer *consumer)

@@ -13,6 +13,8 @@ cdef extern from "core/layout.h" nogil:
     struct memlane_slot_control:
         uint32_t writer
         uint64_t armed
+    struct memlane_copy_stamp:
+        pass
     struct memlane_watcher:
         uint32_t owner
         memlane_doorbell doorbell
@@ -21,20 +23,23 @@ cdef extern from "core/layout.h" nogil:
 
 cdef extern from "core/region.h" nogil:
     struct memlane_slots_shape:
-        uint64_t slots, value_nbytes, copies, watchers, writers, slots_offset, copy_stride, slot_stride, nbytes
+        uint64_t slots, value_nbytes, copies, watchers, writers, slots_offset, copies_offset, copy_stride, slot_stride, nbytes
     bint memlane_slots_lay_out(memlane_slots_shape *shape, uint64_t slots, uint64_t value_nbytes, uint64_t copies,
                                uint64_t watchers, uint64_t writers)
 
 cdef extern from "core/slot.h" nogil:
     struct memlane_slot:
         memlane_slot_control *control
+        memlane_copy_stamp *stamps
         unsigned char *copies
         uint64_t nbytes, stride, mask
     struct memlane_stamp:
         uint64_t version, published_ns, boot
     uint64_t memlane_slot_version(const memlane_slot *slot)
     uint64_t memlane_slot_publish(const memlane_slot *slot, const void *value, uint64_t published_ns, uint64_t boot)
-    memlane_status memlane_slot_read(const memlane_slot *slot, void *value, memlane_stamp *stamp)
+    void memlane_slot_prefetch(const memlane_slot *slot, uint64_t version)
+    memlane_status memlane_slot_read(const memlane_slot *slot, void *value, uint64_t *version)
+    memlane_status memlane_slot_read_stamp(const memlane_slot *slot, memlane_stamp *stamp)
     bint memlane_writer_take(memlane_slot_control *control, uint32_t found, uint32_t tag)
 
 cdef extern from "<sched.h>" nogil:
@@ -122,7 +127,8 @@ cdef class SlotsState:
     cdef void slot_at(self, uint64_t index, memlane_slot *view) noexcept nogil:
         cdef unsigned char *begin = self.address + self.shape.slots_offset + index * self.shape.slot_stride
         view.control = <memlane_slot_control *>begin
-        view.copies = begin + sizeof(memlane_slot_control)
+        view.stamps = <memlane_copy_stamp *>(view.control + 1)
+        view.copies = begin + self.shape.copies_offset
         view.nbytes = self.shape.value_nbytes
         view.stride = self.shape.copy_stride
         view.mask = self.shape.copies - 1
@@ -241,6 +247,7 @@ cdef class SlotBase:
     cdef object _encode               # a value to a buffer; None: values are buffers
     cdef bint _spreads                # ... called with the items of the value
     cdef object _decode               # bytes to a value; None: values are bytes
+    cdef uint64_t seen                # the version that was read last, by whichever thread: a hint
     cdef Spinning spinning
 
     def __cinit__(self, *_args, **_keywords):
@@ -401,8 +408,13 @@ cdef class SlotBase:
 
     # ---- reading --------------------------------------------------------------------------------------
 
+    cdef inline memlane_status look(self, void *value, memlane_stamp *stamp) noexcept nogil:
+        if value == NULL:
+            return memlane_slot_read_stamp(&self.slot, stamp)
+        return memlane_slot_read(&self.slot, value, &stamp.version)
+
     cdef int copy_out(self, void *value, memlane_stamp *stamp, object timeout) except -1:
-        """One whole value; raises Empty before the first one."""
+        """One whole value and its version or, where *value* is NULL, its stamp; raises Empty before the first one."""
         cdef memlane_status status = MEMLANE_BUSY
         cdef uint64_t deadline = FOREVER, pinned
         cdef int tries
@@ -410,9 +422,10 @@ cdef class SlotBase:
         if self._closed or self.state.membership.closed:
             self.check()
         self.state.membership.notice_fork()
+        memlane_slot_prefetch(&self.slot, self.seen + 1)
         if self.slot.nbytes < COPY_WITH_GIL_NBYTES:
             for tries in range(READ_TRIES):
-                status = memlane_slot_read(&self.slot, value, stamp)
+                status = self.look(value, stamp)
                 if status != MEMLANE_BUSY:
                     break
         if status == MEMLANE_BUSY:
@@ -422,7 +435,7 @@ cdef class SlotBase:
                 while True:
                     with nogil:
                         for tries in range(READ_TRIES):
-                            status = memlane_slot_read(&self.slot, value, stamp)
+                            status = self.look(value, stamp)
                             if status != MEMLANE_BUSY:
                                 break
                         if status == MEMLANE_BUSY:
@@ -440,6 +453,7 @@ cdef class SlotBase:
         self.state.membership.check_whole()
         if status == MEMLANE_EMPTY:
             raise Empty(f"{self.state.name} was never published; wait with wait_newer(0)")
+        self.seen = stamp.version
         return 0
 
     cdef object take(self, memlane_stamp *stamp, object timeout):
@@ -516,9 +530,8 @@ cdef class SlotBase:
         """Seconds since the latest value was published; None if there is none, or it is from before a reboot."""
         cdef memlane_stamp stamp
         cdef uint64_t now
-        scratch = PyBytes_FromStringAndSize(NULL, self.slot.nbytes if not self._closed else 0)
         try:
-            self.copy_out(PyBytes_AS_STRING(scratch), &stamp, None)
+            self.copy_out(NULL, &stamp, None)
         except Empty:
             return None
         if stamp.boot != BOOT or BOOT == 0:
