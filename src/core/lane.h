@@ -633,14 +633,16 @@ static inline size_t memlane_consumer_peek_many(const struct memlane_consumer *c
     *status = memlane_consumer_peek(consumer, s, &extents[0]);
     if (*status != MEMLANE_OK)
         return 0;
+    const struct memlane_lane lane = consumer->lane;
+    const uint64_t first = *s;
     size_t count = 1;
     for (; count < most; count++) {
-        uint64_t next = *s + count;
+        uint64_t next = first + count;
         /* sync: descriptor.state. acquire: as in memlane_consumer_peek. The one before was READY, so nothing
          * staged and uncommitted is met here. */
-        if (atomic_load_explicit(&memlane_descriptor_of(&consumer->lane, next)->state, memory_order_acquire) !=
+        if (atomic_load_explicit(&memlane_descriptor_of(&lane, next)->state, memory_order_acquire) !=
                 memlane_state(next, MEMLANE_STATE_READY) ||
-            memlane_extent_of(&consumer->lane, next, &extents[count]) != MEMLANE_OK)
+            memlane_extent_of(&lane, next, &extents[count]) != MEMLANE_OK)
             break;
     }
     return count;

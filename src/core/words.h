@@ -27,13 +27,31 @@ static inline void memlane_cpu_relax(void) {
 #endif
 }
 
+/* From here on memcpy waits for memory at each line. */
+#define MEMLANE_COPY_AHEAD_MIN ((size_t)1 << 20)
+/* Bytes: as far as a line is fetched before it is needed. */
+#define MEMLANE_COPY_AHEAD 2048
+
+/* Copy what no processor's own cache holds, with both sides fetched ahead. Not in line: it is long, and called seldom. */
+__attribute__((noinline, unused)) static void memlane_copy_ahead(unsigned char *restrict out,
+                                                                 const unsigned char *restrict in, size_t nbytes) {
+    for (; nbytes >= 64; nbytes -= 64, out += 64, in += 64) {
+        __builtin_prefetch(in + MEMLANE_COPY_AHEAD);
+        __builtin_prefetch(out + MEMLANE_COPY_AHEAD, 1);
+        memcpy(out, in, 64);
+    }
+    memcpy(out, in, nbytes);
+}
+
 /* memcpy, of which a third is the call when there are 64 bytes to copy: short ones are done in line, by halves that may
  * overlap.
  * Callers: who alone may touch both sides. Progress: wait-free. Returns: nothing. */
 static inline void memlane_copy(void *restrict to, const void *restrict from, size_t nbytes) {
     unsigned char *out = to;
     const unsigned char *in = from;
-    if (nbytes > 64 || nbytes < 8) {
+    if (nbytes >= MEMLANE_COPY_AHEAD_MIN) {
+        memlane_copy_ahead(out, in, nbytes);
+    } else if (nbytes > 64 || nbytes < 8) {
         memcpy(out, in, nbytes);
     } else if (nbytes > 32) {
         memcpy(out, in, 32);

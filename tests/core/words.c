@@ -70,4 +70,31 @@ TEST(the_private_side_may_lie_at_any_address) {
     }
 }
 
+/* On blocks that end where the copy ends, for the address sanitizer. */
+static void check_copy(size_t nbytes, size_t offset) {
+    unsigned char *from = check_allocate(8, nbytes + offset), *to = check_allocate(8, nbytes + offset + 1);
+    pattern(from, nbytes + offset);
+    memset(to, 0xff, nbytes + offset + 1);
+    memlane_copy(to + offset, from + offset, nbytes);
+    CHECK_BYTES(from + offset, to + offset, nbytes);
+    for (size_t i = 0; i < offset; i++)
+        CHECK_EQUAL(0xff, to[i]);
+    CHECK_EQUAL(0xff, to[offset + nbytes]);
+    free(from);
+    free(to);
+}
+
+TEST(a_copy_is_every_byte_and_no_other_whatever_its_length) {
+    for (size_t nbytes = 0; nbytes < 300; nbytes++)
+        check_copy(nbytes, nbytes % 9);
+}
+
+TEST(so_is_a_long_copy_that_is_fetched_ahead) {
+    static const size_t around[] = {0, 1, 63, 64, 65, 100000};
+    for (size_t i = 0; i < sizeof around / sizeof *around; i++) {
+        check_copy(MEMLANE_COPY_AHEAD_MIN + around[i], i);
+        check_copy(MEMLANE_COPY_AHEAD_MIN - around[i], i);
+    }
+}
+
 MAIN

@@ -528,10 +528,10 @@ cdef class Room:
                 raise ValueError(f"{view.len} bytes at offset {at} do not fit a room of {self.nbytes} bytes; reserve more")
             to = self.role.producer.lane.bytes + self.offset + at
             if view.len < <Py_ssize_t>COPY_WITH_GIL_NBYTES:
-                memcpy(to, view.buf, view.len)
+                memlane_copy(to, view.buf, view.len)
             else:
                 with nogil:
-                    memcpy(to, view.buf, view.len)
+                    memlane_copy(to, view.buf, view.len)
             self.role.ring.membership.check_whole()
             return view.len
         finally:
