@@ -5,7 +5,7 @@
 #include "check.h"
 #include "core/words.h"
 
-enum { LENGTHS = 41 };
+enum { LENGTHS = 211 };
 
 static void pattern(unsigned char *bytes, size_t nbytes) {
     for (size_t i = 0; i < nbytes; i++)
