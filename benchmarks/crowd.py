@@ -74,6 +74,7 @@ def run(case: Case, records: int) -> float:
     ring = Ring(capacity="1 MiB", producers=case.producers + 1, consumers=case.kind)  # type: ignore[arg-type]
     go, start = os.pipe()
     told, tell = os.pipe()
+    over, end = os.pipe()
 
     def produce(mark: int) -> None:
         record = bytes([mark]) * RECORD_NBYTES
@@ -84,6 +85,8 @@ def run(case: Case, records: int) -> float:
             put = sender.put
             for _ in range(each):
                 put(record)
+            os.write(tell, b"d")
+            os.read(over, 1)  # 64 processes that end take longer than their records
 
     def consume() -> None:
         count = wrong = 0
@@ -112,17 +115,18 @@ def run(case: Case, records: int) -> float:
         os.kill(pid, signal.SIGSTOP)
     begin = time.perf_counter()
     os.write(start, b"g" * (len(producers) + len(consumers)))
-    for pid in producers:
-        os.waitpid(pid, 0)
+    for _ in producers:
+        os.read(told, 1)
     ring.shutdown()
     counts = [TOLD.unpack(os.read(told, TOLD.size)) for _ in consumers]
     seconds = time.perf_counter() - begin
+    os.write(end, b"e" * len(producers))
     for pid in stopped:
         os.kill(pid, signal.SIGKILL)
-    for pid in [*consumers, *stopped]:
+    for pid in [*producers, *consumers, *stopped]:
         os.waitpid(pid, 0)
     ring.close()
-    for descriptor in (go, start, told, tell):
+    for descriptor in (go, start, told, tell, over, end):
         os.close(descriptor)
     got = sum(count for count, _ in counts)
     wrong = sum(count for _, count in counts)

@@ -152,7 +152,7 @@ def of_crowd(line: str, count: int) -> float:
     if line == BOTH:
         producers = consumers = count
     kind = "one" if consumers == 1 and line == PRODUCERS else "many"
-    return crowd.run(crowd.Case(line, producers, consumers, kind), 64 * 2000)
+    return crowd.run(crowd.Case(line, producers, consumers, kind), 64 * 8000)
 
 
 def use_many(state: State, what: str, count: int) -> float:
