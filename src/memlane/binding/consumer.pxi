@@ -582,10 +582,12 @@ cdef class Record:
         if self.exports == 0:
             self.end()
 
+    @cython.binding(True)  # `with` makes a bound method of it, which is cheaper of this kind
     def __enter__(self):
         self.check()
         return self
 
+    @cython.binding(True)
     def __exit__(self, _kind, _value, _traceback):
         self.is_open = False
         if self.exports == 0:

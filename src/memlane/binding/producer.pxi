@@ -587,10 +587,12 @@ cdef class Room:
         if self.exports == 0:
             self.end()
 
+    @cython.binding(True)  # `with` makes a bound method of it, which is cheaper of this kind
     def __enter__(self):
         self.check()
         return self
 
+    @cython.binding(True)
     def __exit__(self, kind, _value, _traceback):
         if self.is_open:
             if kind is None:
