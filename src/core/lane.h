@@ -633,6 +633,7 @@ static inline size_t memlane_consumer_peek_many(const struct memlane_consumer *c
     *status = memlane_consumer_peek(consumer, s, &extents[0]);
     if (*status != MEMLANE_OK)
         return 0;
+    /* copies: for all that the compiler knows, an extent that is stored changes what a pointer leads to */
     const struct memlane_lane lane = consumer->lane;
     const uint64_t first = *s;
     size_t count = 1;

@@ -3,7 +3,8 @@
  * A slot: the latest value, published by one writer, read by anyone, never torn, never blocked.
  *
  * The sequence latch of the Linux kernel (seqcount_latch_t), with K copies in place of two. Version v lies
- * in copy v mod K, and its stamp in stamp v mod K. The sequence is 2v while version v is the latest, 2v + 1 while v + 1 is being written.
+ * in copy v mod K, and when it was published in stamp v mod K. The sequence is 2v while version v is the latest,
+ * 2v + 1 while v + 1 is being written.
  *
  *   sequence 2v      ->  2v + 1                       ->  2v + 2
  *   copies   v valid     copy (v + 1) mod K is filled     v + 1 valid, v still is
@@ -57,11 +58,11 @@ static inline struct memlane_copy_stamp *memlane_stamp_of(const struct memlane_s
     return &slot->stamps[version & slot->mask];
 }
 
-/* The latest version; 0: never published.
+/* The latest version, where a reader begins; 0: never published.
  * Callers: anyone. Progress: wait-free. Ordering: seq_cst. Returns: the version. */
 static inline uint64_t memlane_slot_version(const struct memlane_slot *slot) {
-    /* sync: slot.sequence. seq_cst: an acquire, and after slot.armed was set by a watcher that looks again;
-     * pairs with the last store in memlane_slot_publish. */
+    /* sync: slot.sequence (even). seq_cst: an acquire, the words of this version are visible; and after slot.armed was
+     * set by a watcher that looks again. Pairs with the last store in memlane_slot_publish. */
     return atomic_load_explicit(&slot->control->sequence, memory_order_seq_cst) >> 1;
 }
 
@@ -108,13 +109,6 @@ static inline void memlane_slot_prefetch(const struct memlane_slot *slot, uint64
         __builtin_prefetch(copy + at);
 }
 
-/* Where a reader begins: the latest version; 0: never published. */
-static inline uint64_t memlane_slot_begin(const struct memlane_slot *slot) {
-    /* sync: slot.sequence (even). acquire: the words of this version are visible. Pairs with the last store
-     * in memlane_slot_publish. */
-    return atomic_load_explicit(&slot->control->sequence, memory_order_acquire) >> 1;
-}
-
 /* Where a reader ends: whether what it has loaded of this version is whole. */
 static inline bool memlane_slot_is_whole(const struct memlane_slot *slot, uint64_t version) {
     /* sync: slot.sequence (odd). acquire fence: every word above was loaded before the second look. Pairs with
@@ -133,7 +127,7 @@ static inline bool memlane_slot_is_whole(const struct memlane_slot *slot, uint64
  *           the writer while copying, `value` is rubbish, try again. */
 static inline enum memlane_status memlane_slot_read(const struct memlane_slot *slot, void *value,
                                                     uint64_t *version) {
-    *version = memlane_slot_begin(slot);
+    *version = memlane_slot_version(slot);
     if (*version == 0)
         return MEMLANE_EMPTY;
     /* May race with a writer, on purpose: the words are atomics, and the copy is thrown away if it did. */
@@ -145,7 +139,7 @@ static inline enum memlane_status memlane_slot_read(const struct memlane_slot *s
  * Callers, Progress, Ordering, Returns: as memlane_slot_read, of *stamp. */
 static inline enum memlane_status memlane_slot_read_stamp(const struct memlane_slot *slot,
                                                           struct memlane_stamp *stamp) {
-    stamp->version = memlane_slot_begin(slot);
+    stamp->version = memlane_slot_version(slot);
     if (stamp->version == 0)
         return MEMLANE_EMPTY;
     const struct memlane_copy_stamp *copy = memlane_stamp_of(slot, stamp->version);

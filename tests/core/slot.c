@@ -203,6 +203,7 @@ TEST(versions_go_on_where_the_sequence_nears_2_to_the_63_and_2_to_the_64) {
 
 TEST(a_value_without_bytes_still_has_versions_and_a_stamp) {
     struct memlane_slot slot = slot_new(0, 2);
+    CHECK_EQUAL(0, slot.stride);
     for (uint64_t version = 1; version <= 5; version++) {
         publish(&slot, version);
         check_reads(&slot, version);

@@ -103,7 +103,7 @@ proctype Reader() {
     byte version, first, second, after, seen, reads;
     do
     :: reads < 3 ->
-        version = sequence / 2; /* memlane_slot_begin */
+        version = sequence / 2; /* memlane_slot_version */
         if
         :: version == 0 -> goto again /* Empty */
         :: else

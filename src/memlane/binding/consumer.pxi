@@ -85,7 +85,7 @@ cdef class ConsumerRole:
         raise NotImplementedError()
 
     cdef Py_ssize_t copy_one(self, uint32_t lane, memlane_found *found, char *to) except -1:
-        """`copy_out` of one."""
+        """`copy_out` of one, compiled for one: most calls are for a single record."""
         raise NotImplementedError()
 
     cdef bint lend(self, uint32_t lane, memlane_found *found) except -1:

@@ -121,11 +121,9 @@ cdef class OneConsumer(ConsumerRole):
         return MEMLANE_OK
 
     cdef bint lend(self, uint32_t lane, memlane_found *found) except -1:
-        cdef uint64_t now
         cdef bint taken = False
         memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
-        if (memlane_fork_is(self.epoch) and memlane_consumer_peek(&self.lanes[lane], &now, &found.extent) == MEMLANE_OK
-                and now == found.s):
+        if memlane_fork_is(self.epoch) and memlane_consumer_is_at(&self.lanes[lane], found.s):
             memlane_consumer_borrow(&self.lanes[lane])
             self.loans += 1
             taken = True

@@ -247,7 +247,7 @@ cdef class SlotBase:
     cdef object _encode               # a value to a buffer; None: values are buffers
     cdef bint _spreads                # ... called with the items of the value
     cdef object _decode               # bytes to a value; None: values are bytes
-    cdef uint64_t seen                # the version that was read last, by whichever thread: a hint
+    cdef uint64_t seen                # the version that was looked at last, by whichever thread: a hint
     cdef Spinning spinning
 
     def __cinit__(self, *_args, **_keywords):
