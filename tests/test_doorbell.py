@@ -250,20 +250,25 @@ def test_put_many_rings_once_for_each_who_sleeps() -> None:
 def test_shutdown_wakes_everybody(backing: str, name: str, tmp_path: Path) -> None:
     """Sleeping gets and puts come to their end."""
 
+    announced = backing != "anonymous"  # else there is no doorbell, and who waits polls
+
     def wait_for_end(wait: Callable[[], Any]) -> None:
         with pytest.raises(ShutDown):
             wait()
 
-    with (
-        ring_of(backing, name, tmp_path, records=1) as ring,
-        Child(wait_for_end, ring.get) as getter,
-    ):
-        ring.shutdown()
-        assert 0 == getter.wait()
+    def fill_and_wait_for_end() -> None:
+        ring.put(b"x")
+        wait_for_end(lambda: ring.put(b"y"))
+
+    with ring_of(backing, name, tmp_path) as ring:
+        with Child(wait_for_end, ring.get) as getter:
+            wait_until(lambda: waiting(ring) if announced else getter.state() == "S")
+            ring.shutdown()
+            assert 0 == getter.wait()
         ring.unlink()
     with ring_of(backing, name, tmp_path, records=1) as ring:
-        ring.put(b"x")
-        with Child(wait_for_end, lambda: ring.put(b"y")) as putter:
+        with Child(fill_and_wait_for_end) as putter:
+            wait_until(lambda: waiting(ring, LANE_WAITERS) if announced else len(ring))
             ring.shutdown()
             assert 0 == putter.wait()
         ring.unlink()
