@@ -4,6 +4,7 @@ How cost grows: with the size of records, with how many take part, with how much
 
     build/peers/bin/python benchmarks/growth.py --report docs/benchmarks
     build/peers/bin/python benchmarks/growth.py --curve size --rounds 3
+    build/peers/bin/python benchmarks/growth.py --curve capacity --directory /mnt/huge
 
 Rounds are interleaved as in bench.py: each takes one sample of each point of a curve.
 """
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import contenders
 import crowd
@@ -32,6 +33,9 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 SAMPLE_S = 0.2
 #: What is copied at most, in a sample of large records.
 SAMPLE_NBYTES = 1 * GIB
+
+#: Of a region: text for shared memory, a path for a file.
+Name: TypeAlias = str | Path
 
 now = time.perf_counter
 
@@ -52,11 +56,15 @@ class Curve:
 # ---- one producer, one consumer ----------------------------------------------------------------
 
 
-def name_of(what: str) -> str:
-    return f"growth-{os.getpid()}-{what}"
+_directory: Path | None = None
 
 
-def make_ring(state: State, name: str, capacity: int, records: int | None) -> None:
+def name_of(what: str) -> Name:
+    name = f"growth-{os.getpid()}-{what}"
+    return name if _directory is None else _directory / name
+
+
+def make_ring(state: State, name: Name, capacity: int, records: int | None) -> None:
     import memlane
 
     state.ends["ring"] = memlane.Ring.create(
@@ -64,7 +72,7 @@ def make_ring(state: State, name: str, capacity: int, records: int | None) -> No
     )
 
 
-def open_ring(state: State, name: str) -> None:
+def open_ring(state: State, name: Name) -> None:
     import memlane
 
     state.ends["ring"] = memlane.Ring.open(name, wait="spin")
@@ -139,8 +147,9 @@ def of_size(line: str, nbytes: int) -> float:
     return passed(line == LOANS, nbytes, capacity)
 
 
-def of_capacity(_line: str, capacity: int) -> float:
-    return passed(False, 64, capacity, min(capacity // 64, 1 << 24))
+def of_capacity(line: str, capacity: int) -> float:
+    nbytes = 64 if line == SMALL else 4 * KIB
+    return passed(False, nbytes, capacity, min(capacity // nbytes, 1 << 24))
 
 
 # ---- several -----------------------------------------------------------------------------------
@@ -197,7 +206,7 @@ def of_objects(line: str, count: int) -> float:
 STARTS = ("create", "open", "first put", "first get")
 
 
-def create_one(state: State, name: str) -> dict[str, float]:
+def create_one(state: State, name: Name) -> dict[str, float]:
     import memlane
 
     begin = now()
@@ -207,7 +216,7 @@ def create_one(state: State, name: str) -> dict[str, float]:
     return {"create": made - begin}
 
 
-def open_one(state: State, name: str) -> dict[str, float]:
+def open_one(state: State, name: Name) -> dict[str, float]:
     import memlane
 
     begin = now()
@@ -264,12 +273,12 @@ def memory() -> dict[str, int]:
     return found
 
 
-def take_part(state: State, name: str) -> int:
+def take_part(state: State, name: Name, first_name: Name) -> int:
     """Bytes that being a participant adds to this process, those that it shares counted in part."""
     import memlane
 
     # Of an earlier ring, so that what only the first one touches is not counted.
-    with memlane.Ring.open(name + "-first") as first:
+    with memlane.Ring.open(first_name) as first:
         first.region.join()
         before = memory()["Pss"]
         ring = memlane.Ring.open(name)
@@ -280,13 +289,13 @@ def take_part(state: State, name: str) -> int:
 
 def per_participant(count: int = 32) -> dict[str, float]:
     """What one more participant of a region costs while it is idle."""
-    name = name_of("idle")
+    name, first_name = name_of("idle"), name_of("idle-first")
     workers = [Worker() for _ in range(count)]
     maker, first_maker = Worker(), Worker()
     try:
-        first_maker.run(make_ring, name + "-first", MIB, None)
+        first_maker.run(make_ring, first_name, MIB, None)
         maker.run(make_ring, name, MIB, None)
-        private = [worker.run(take_part, name) for worker in workers]
+        private = [worker.run(take_part, name, first_name) for worker in workers]
         maker.run(drop_ring)
         first_maker.run(drop_ring)
     finally:
@@ -300,6 +309,7 @@ def per_participant(count: int = 32) -> dict[str, float]:
 PUTS, LOANS = "put / get", "reserve / borrow"
 PRODUCERS, CONSUMERS, BOTH = "N producers, 1 consumer", "1 producer, N consumers", "N and N"
 RINGS, SLOTS = "rings: put and get", "slots: publish and read"
+SMALL, PAGES = "records of 64 bytes", "records of 4 KiB"
 _SIZES = (0, 8, 64, 512, 4 * KIB, 32 * KIB, 256 * KIB, 2 * MIB, 16 * MIB, 64 * MIB)
 _CAPACITIES = (4 * KIB, 64 * KIB, MIB, 16 * MIB, 256 * MIB, 4 * GIB)
 _CROWDS = (1, 2, 4, 8, 16, 32, 64)
@@ -326,11 +336,11 @@ CURVES = [
     ),
     Curve(
         "capacity",
-        "Capacity of a ring, 64 bytes",
+        "Capacity of a ring, put / get",
         "bytes",
         "ns a record",
         _CAPACITIES,
-        (PUTS,),
+        (SMALL, PAGES),
         of_capacity,
     ),
 ]
@@ -429,10 +439,16 @@ def write(results: dict[str, Any], directory: Path) -> None:
 
 
 def main() -> int:
+    global _directory
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--curve", action="append", default=[], help="only this one; repeatable")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        help="rings in files there, such as a tmpfs mounted with huge=always, not in /dev/shm",
+    )
     parser.add_argument(
         "--report",
         type=Path,
@@ -440,6 +456,7 @@ def main() -> int:
         help="as docs/benchmarks: a picture, and its .md",
     )
     arguments = parser.parse_args()
+    _directory = arguments.directory
     results: dict[str, Any] = {
         "machine": machine.line(),
         "date": datetime.date.today().isoformat(),

@@ -31,6 +31,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define MEMLANE_LAYOUT_DRAFT 3u
 #define MEMLANE_FEATURES UINT64_C(0) /* none yet: any bit that is set is unknown and refused */
 
+#define MEMLANE_LINE 64u
 /* Two lines: the prefetcher of common processors fetches lines in pairs, so words that different
  * processes store keep this distance. */
 #define MEMLANE_LINE_PAIR 128u

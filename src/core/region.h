@@ -15,9 +15,12 @@
 
 #include "core/layout.h"
 
-static inline uint64_t memlane_align(uint64_t nbytes) {
-    return (nbytes + MEMLANE_ALIGNMENT - 1) & ~(uint64_t)(MEMLANE_ALIGNMENT - 1);
+/* `unit` is a power of two. */
+static inline uint64_t memlane_round_up(uint64_t nbytes, uint64_t unit) {
+    return (nbytes + unit - 1) & ~(unit - 1);
 }
+
+static inline uint64_t memlane_align(uint64_t nbytes) { return memlane_round_up(nbytes, MEMLANE_ALIGNMENT); }
 
 static inline bool memlane_range_fits(uint64_t offset, uint64_t nbytes, uint64_t whole) {
     return offset <= whole && nbytes <= whole - offset;
@@ -190,8 +193,9 @@ static inline bool memlane_slots_lay_out(struct memlane_slots_shape *shape, uint
     shape->writers = writers;
     shape->slots_offset = watchers * sizeof(struct memlane_watcher);
     shape->copies_offset =
-        sizeof(struct memlane_slot_control) + ((copies * sizeof(struct memlane_copy_stamp) + 63) & ~UINT64_C(63));
-    shape->copy_stride = (value_nbytes + 63) & ~UINT64_C(63);
+        sizeof(struct memlane_slot_control) +
+        memlane_round_up(copies * sizeof(struct memlane_copy_stamp), MEMLANE_LINE);
+    shape->copy_stride = memlane_round_up(value_nbytes, MEMLANE_LINE);
     shape->slot_stride = shape->copies_offset + copies * shape->copy_stride;
     shape->nbytes = shape->slots_offset + slots * shape->slot_stride;
     return true;
