@@ -83,9 +83,8 @@ def contenders_of(case: Case, settings: Settings) -> list[Contender]:
         for peer in settings.peers
         if can(peer, case)
     ]
-    if case.shape == "alone":
-        found += [floors.Alone(name, settings.seconds) for name in floors.ALONE]
-    elif settings.floors is not None:
+    found += floors.in_python(case, settings.seconds)
+    if settings.floors is not None:
         found += floors.in_c(case, settings.floors, settings.seconds)
     return found
 

@@ -8,6 +8,7 @@ loops in a worker: what a call costs that does nothing, beside one that puts and
 
 from __future__ import annotations
 
+import pickle
 import resource
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import contenders
-from cases import SCALE, Case, Sample
+from cases import SCALE, Case, Sample, a_dict
 from contenders import WrongPayloadError
 from workers import FailedError, HungError, State, Worker
 
@@ -106,7 +107,7 @@ def in_c(case: Case, program: Path, seconds: float) -> list[Floor]:
 
 
 def run_alone(state: State, name: str, seconds: float) -> float:
-    """Nanoseconds of a turn of one of the loops, which have all one form: two calls."""
+    """Nanoseconds of a turn of one of the loops."""
     import memlane
 
     if "ring" not in state.ends:
@@ -116,6 +117,7 @@ def run_alone(state: State, name: str, seconds: float) -> float:
     sender, receiver, slot = state.ends["sender"], state.ends["receiver"], state.ends["slot"]
     record = contenders.records_of(64)[1]
     target, source = memoryview(bytearray(64)), memoryview(record)
+    pickled = pickle.dumps(a_dict(), 5)
     # The cheapest method without arguments that an extension type has: it returns its object.
     empty = (1).conjugate
 
@@ -144,11 +146,17 @@ def run_alone(state: State, name: str, seconds: float) -> float:
         for _ in range(turns):
             target[:] = source
 
+    def unpickle(turns: int, loads: Any = pickle.loads) -> None:
+        for _ in range(turns):
+            if loads(pickled)["number"] != 0:
+                raise WrongPayloadError
+
     loops = {
         ALONE[0]: put_get,
         ALONE[1]: publish_read,
         ALONE[2]: nothing_twice,
         ALONE[3]: copy,
+        UNPICKLE: unpickle,
     }
     loop = loops[name]
     turns, spent = 1000, 0.0
@@ -166,15 +174,19 @@ ALONE = (
     "empty method of a built-in type, twice",
     "64 bytes by a memoryview",
 )
+UNPICKLE = "pickle.loads and nothing else"
 
 
 class Alone:
     """A loop in one process, measured like a library in a case."""
 
-    def __init__(self, name: str, seconds: float) -> None:
+    def __init__(
+        self, name: str, seconds: float, value: Callable[[float], float] = lambda ns: ns
+    ) -> None:
         self.name = name
         self.is_floor = not name.startswith("memlane")
         self._seconds = seconds
+        self._value = value
         self._worker: Worker | None = None
 
     def open(self) -> None:
@@ -182,7 +194,7 @@ class Alone:
 
     def sample(self) -> Sample:
         assert self._worker is not None
-        return Sample(self._worker.run(run_alone, self.name, self._seconds))
+        return Sample(self._value(self._worker.run(run_alone, self.name, self._seconds)))
 
     def cpu_ns(self) -> int:
         return self._worker.cpu_ns() if self._worker is not None else 0
@@ -191,3 +203,12 @@ class Alone:
         if self._worker is not None:
             self._worker.close(kill=kill)
             self._worker = None
+
+
+def in_python(case: Case, seconds: float) -> list[Alone]:
+    """Those loops that say something about this case."""
+    if case.shape == "alone":
+        return [Alone(name, seconds) for name in ALONE]
+    if case.shape == "objects":
+        return [Alone(UNPICKLE, seconds, lambda ns: 1e9 / ns * SCALE[case.unit])]
+    return []
