@@ -456,6 +456,12 @@ def main() -> int:
         help="as docs/benchmarks: a picture, and its .md",
     )
     arguments = parser.parse_args()
+    known = [*(curve.key for curve in CURVES), "start"]
+    for key in arguments.curve:
+        if key not in known:
+            parser.error(f"there is no curve {key!r}, only {', '.join(known)}")
+    if arguments.report is not None and arguments.curve:
+        parser.error("--report is for all curves")
     _directory = arguments.directory
     results: dict[str, Any] = {
         "machine": machine.line(),

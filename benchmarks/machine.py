@@ -9,14 +9,14 @@ import time
 
 #: Long enough for the kernel's ticks to tell a tenth of a processor.
 _LOOK_S = 0.2
-_TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
+TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 
 
 def busy_ns() -> int:
     """Time that all processors together have not been idle, as coarse as the kernel's ticks."""
     with open("/proc/stat") as stat:
         user, nice, system, _idle, _wait, irq, soft, steal = map(int, stat.readline().split()[1:9])
-    return (user + nice + system + irq + soft + steal) * _TICK_NS
+    return (user + nice + system + irq + soft + steal) * TICK_NS
 
 
 def wait_for_quiet(most: float, timeout: float) -> None:

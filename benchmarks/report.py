@@ -70,10 +70,15 @@ def floors(case: Facts) -> list[Facts]:
     return [peer for peer in case["peers"] if peer["samples"] and peer["floor"]]
 
 
-def ratio(case: Facts, one: Facts, other: Facts) -> float:
-    """How many times as good, as the median over the rounds, those in peace if there are any."""
+def shared(one: Facts, other: Facts) -> list[tuple[float, float]]:
+    """The samples of both from the same rounds, of those in which both were in peace if any."""
     rounds = in_peace(one) & in_peace(other) or range(len(one["samples"]))
-    pairs = [(one["samples"][number], other["samples"][number]) for number in rounds]
+    return [(one["samples"][number], other["samples"][number]) for number in sorted(rounds)]
+
+
+def ratio(case: Facts, one: Facts, other: Facts) -> float:
+    """How many times as good, as the median over the rounds."""
+    pairs = shared(one, other)
     if case["more_is_better"]:
         return float(statistics.median(mine / max(its, 1e-9) for mine, its in pairs))
     return float(statistics.median(its / max(mine, 1e-9) for mine, its in pairs))
@@ -84,18 +89,18 @@ def tears(peer: Facts) -> bool:
     return bool(sum(peer["facts"].get("torn", [])))
 
 
-def standing(case: Facts) -> tuple[float, str] | None:
-    """How many times as good as the best peer ours is, and who that is."""
-    ours = ours_of(case)
+def best_peer(case: Facts, ours: Facts) -> Facts | None:
+    """The one that ours is least ahead of."""
     peers = [p for p in ordered(case) if not p["name"].startswith(OURS) and not tears(p)]
-    if ours is None or not peers:
-        return None
-    return ratio(case, ours, peers[0]), peers[0]["name"]
+    return min(peers, key=lambda peer: ratio(case, ours, peer), default=None)
 
 
 def aside(peer: Facts) -> str:
     """What else was seen, in a few words."""
-    facts = peer["facts"]
+    facts = {
+        name: [found[number] for number in sorted(in_peace(peer))]
+        for name, found in peer["facts"].items()
+    }
     words = []
     if "delivered" in facts:
         words.append(f"{statistics.median(facts['delivered']):.0%} delivered")
@@ -115,11 +120,12 @@ def table(case: Facts) -> str:
     measured = ordered(case)
     ours = ours_of(case)
     heading = f"{case['title']} [{case['unit']}]"
-    compared = case["unit"] != "ms"
     lines = ["", f"{heading:<42}{'median':>9}{'min':>9}{'max':>9}{'memlane':>9}"]
     for peer in measured:
         cells = "".join(one.rjust(9) for one in spread_of(peer))
-        times = f"{ratio(case, ours, peer):.2f}x" if ours and compared and peer is not ours else ""
+        times = ""
+        if ours and case["compared"] and peer is not ours:
+            times = f"{ratio(case, ours, peer):.2f}x"
         lines.append(f"  {peer['name']:<40}{cells}{times:>9}  {aside(peer)}".rstrip())
     for peer in floors(case):
         cells = "".join(one.rjust(9) for one in spread_of(peer))
@@ -157,26 +163,36 @@ def summary(cases: list[Facts]) -> list[str]:
         row("---", "---:", "---:", "---", "---:", "---:", "---", "---:"),
     ]
     for case in cases:
-        found = standing(case)
-        if found is None:
+        ours = ours_of(case)
+        best = ours and best_peer(case, ours)
+        if ours is None or best is None:
             continue
-        ours = next(peer for peer in case["peers"] if peer["name"] == OURS)
-        best = next(peer for peer in case["peers"] if peer["name"] == found[1])
-        compared = case["unit"] != "ms"
-        first_floor = next(iter(floors(case)), None)
+        mine, its = (statistics.median(found) for found in zip(*shared(ours, best), strict=True))
         lines.append(
             row(
                 case["title"],
-                f"{number(middle(ours))} {case['unit']}",
-                f"{number(middle(best))} {case['unit']}",
+                f"{number(mine)} {case['unit']}",
+                f"{number(its)} {case['unit']}",
                 ": ".join(word for word in (best["name"], aside(best)) if word),
-                f"**{found[0]:.2f}**" if compared else "",
+                f"**{ratio(case, ours, best):.2f}**" if case["compared"] else "",
                 case["wanted"],
-                first_floor["name"] if first_floor else "",
-                f"{ratio(case, ours, first_floor):.2f}" if first_floor else "",
+                *first_floor(case),
             )
         )
     return lines
+
+
+def first_floor(case: Facts) -> tuple[str, str]:
+    """What the first floor of a case is, and which part of it each way of ours reaches."""
+    floor = next(iter(floors(case)), None)
+    if floor is None:
+        return "", ""
+    parts = [
+        f"{ratio(case, peer, floor):.2f}{peer['name'].removeprefix(OURS).replace(', ', ' by ')}"
+        for peer in ordered(case)
+        if peer["name"].startswith(OURS)
+    ]
+    return floor["name"], ", ".join(parts)
 
 
 def case_lines(case: Facts) -> list[str]:
@@ -190,7 +206,7 @@ def case_lines(case: Facts) -> list[str]:
     ]
     for peer in [*ordered(case), *floors(case)]:
         times = ""
-        if ours is not None and peer is not ours and case["unit"] != "ms":
+        if ours is not None and peer is not ours and case["compared"]:
             times = f"{ratio(case, ours, peer):.2f} x"
         name = f"*{peer['name']}*" if peer["floor"] else peer["name"]
         lines.append(row(name, *spread_of(peer), times, aside(peer)))

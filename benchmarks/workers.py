@@ -2,17 +2,19 @@
 """
 Processes that do what they are told, and are killed when they do not answer.
 
-The parent never loads a library that is measured, so that its children can be forked from it at
-any time, as clean as if they were programs of their own.
+The parent loads no library that is measured but those that must be made before the fork, so that
+its children can be forked from it at any time, as clean as if they were programs of their own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
@@ -76,10 +78,13 @@ class Worker:
 
     def start(self, job: Callable[..., Any], *arguments: Any) -> None:
         """Have it run `job(state, *arguments)`, where job is a function of a module."""
+        self._send((job, arguments))
+
+    def _send(self, what: object) -> None:
         try:
-            self._control.send((job, arguments))
+            self._control.send(what)
         except OSError:
-            raise FailedError("its process has died") from None
+            raise FailedError(f"its process has died ({self._status()})") from None
 
     def _answer(self, expected: str, timeout: float) -> Any:
         if not self._control.poll(timeout):
@@ -95,9 +100,14 @@ class Worker:
         return result
 
     def _status(self) -> str:
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        if pid == 0:
-            return "unknown"
+        end = (
+            time.monotonic() + 0.5
+        )  # its end of the pipe closes a moment before it can be waited for
+        while (found := os.waitpid(self.pid, os.WNOHANG))[0] == 0:
+            if time.monotonic() > end:
+                return "unknown"
+            time.sleep(0.01)
+        status = found[1]
         self.pid = 0
         code = os.waitstatus_to_exitcode(status)
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
@@ -116,13 +126,14 @@ class Worker:
 
     def stop(self) -> None:
         """Tell the job under way to stop, if it asks."""
-        self._control.send("stop")
+        self._send("stop")
 
     def cpu_ns(self) -> int:
         """Time on a processor, as the scheduler counts it, of all its threads."""
         total = 0
         for task in Path(f"/proc/{self.pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
+            with contextlib.suppress(OSError):  # a thread that has just ended
+                total += int((task / "schedstat").read_text().split()[0])
         return total
 
     def close(self, *, kill: bool = False) -> None:

@@ -11,7 +11,8 @@ from contenders import BATCH, Kind, Plan, Receiver, Sender, WrongPayloadError
 NAME = "memlane"
 SEVERAL_PRODUCERS = True
 USES: dict[Kind, str] = {
-    "busy": 'put / get of a ring with wait="spin", which never sleeps',
+    "busy": 'put / get of a ring with wait="spin", which never sleeps; with several producers the '
+    "default, which does",
     "wait": "put / get of a ring with its default waiting",
     "batch": 'put_many / get_many(256) of a ring with wait="spin"',
     "loan": 'put, which is one copy / borrow of a ring with wait="spin"',
@@ -31,7 +32,7 @@ def receiver(plan: Plan) -> Receiver:
         return Receiver(slot.read, close=slot.unlink)
     ring = memlane.Ring.create(
         plan.name,
-        capacity=plan.capacity,
+        capacity=plan.capacity // plan.producers,
         producers=plan.producers,
         wait="adaptive" if plan.kind == "wait" or plan.producers > 1 else "spin",
     )

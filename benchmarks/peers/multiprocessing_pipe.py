@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import platform
 from typing import Any
@@ -13,6 +14,7 @@ NAME = "multiprocessing.Pipe"
 USES: dict[Kind, str] = {
     "busy": "send_bytes / recv_bytes, which pickle nothing",
     "wait": "send_bytes / recv_bytes, which pickle nothing",
+    "batch": "send / recv of a list",
     "loan": "send_bytes / recv_bytes_into a buffer used again and again",
     "object": "send / recv",
 }
@@ -23,7 +25,9 @@ def version() -> str:
 
 
 def prepare(plan: Plan) -> Any:
-    return multiprocessing.Pipe(duplex=False)
+    ends = multiprocessing.Pipe(duplex=False)
+    fcntl.fcntl(ends[1].fileno(), fcntl.F_SETPIPE_SZ, 1 << 20)
+    return ends
 
 
 def receiver(plan: Plan) -> Receiver:
@@ -39,9 +43,9 @@ def receiver(plan: Plan) -> Receiver:
         return count
 
     get = reader.recv if plan.kind == "object" else reader.recv_bytes
-    return Receiver(get, receive_loans=receive_loans)
+    return Receiver(get, get_many=reader.recv, receive_loans=receive_loans)
 
 
 def sender(plan: Plan) -> Sender:
     writer = inherited(plan)[1]
-    return Sender(writer.send if plan.kind == "object" else writer.send_bytes)
+    return Sender(writer.send if plan.kind == "object" else writer.send_bytes, put_many=writer.send)

@@ -12,7 +12,10 @@ from contenders import Kind, Plan, Receiver, Sender, inherited
 NAME = "multiprocessing.Queue"
 SEVERAL_PRODUCERS = True
 _PLAIN = "put / get, which pickle; it has no other way"
-USES: dict[Kind, str] = dict.fromkeys(("busy", "wait", "loan", "object"), _PLAIN)
+USES: dict[Kind, str] = {
+    **dict.fromkeys(("busy", "wait", "loan", "object"), _PLAIN),
+    "batch": "put / get of a list",
+}
 
 
 def version() -> str:
@@ -24,9 +27,10 @@ def prepare(plan: Plan) -> Any:
 
 
 def receiver(plan: Plan) -> Receiver:
-    return Receiver(inherited(plan).get)
+    get = inherited(plan).get
+    return Receiver(get, get_many=get)
 
 
 def sender(plan: Plan) -> Sender:
     queue = inherited(plan)
-    return Sender(queue.put, close=queue.cancel_join_thread)
+    return Sender(queue.put, put_many=queue.put, close=queue.cancel_join_thread)

@@ -21,4 +21,5 @@ def prepare(plan: Plan) -> Any:
 
 
 def sender(plan: Plan) -> Sender:
-    return Sender(inherited(plan).put)
+    put = inherited(plan).put
+    return Sender(put, put_many=put)
