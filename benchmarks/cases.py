@@ -138,7 +138,16 @@ CASES = [
     Case(
         "slot-4KiB", "latest value, 4 KiB, reads", "latest", "slot", 4 * KIB, "M/s", wanted="1.25"
     ),
-    Case("4to1", "four producers, 256 bytes", "crowd", "busy", 256, "M/s", wanted="1.5"),
+    Case(
+        "4to1",
+        "four producers, 256 bytes",
+        "crowd",
+        "busy",
+        256,
+        "M/s",
+        PRODUCERS * CAPACITY,
+        wanted="1.5",
+    ),
     Case("calls", "one process, a turn of a loop", "alone", "busy", 64, "ns"),
 ]
 

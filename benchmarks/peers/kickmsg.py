@@ -11,14 +11,14 @@ from contenders import END_MARK, Kind, Plan, Receiver, Sender, WrongPayloadError
 NAME = "kickmsg"
 SEVERAL_PRODUCERS = True
 USES: dict[Kind, str] = {
-    "busy": "send / try_receive, polled; lossy, with several producers room for 64 times as much",
-    "wait": "send / receive with a timeout of an hour; lossy, room for 64 times as much",
+    "busy": "send / try_receive, polled; lossy, with several producers room for 16 times as much",
+    "wait": "send / receive with a timeout of an hour; lossy, room for 16 times as much",
     "loan": "allocate, a memoryview, publish / try_receive_view, a memoryview; lossy",
     "slot": "Blackboard: write / read, and .data of what is read",
 }
 _HOUR_S = 3600.0
 #: Room is all that it has against loss; where no process has to wait for its turn, little does.
-_DEEPER = 64
+_DEEPER = 16
 
 
 def version() -> str:
