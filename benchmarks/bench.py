@@ -3,9 +3,9 @@
 The yardstick: memlane beside the libraries that its users would pick instead, in one run.
 
     make bench                                          all of it, in an environment of its own
-    python benchmarks/bench.py --list                   cases, peers, and why some are not here
-    python benchmarks/bench.py --case 64B --peer memlane --peer subetha
-    python benchmarks/bench.py --json all.json --report docs/benchmarks
+    build/peers/bin/python benchmarks/bench.py --list                   cases, peers, and why some are not here
+    build/peers/bin/python benchmarks/bench.py --case 64B --peer memlane --peer subetha
+    build/peers/bin/python benchmarks/bench.py --json all.json --report docs/benchmarks
 
 Rounds are interleaved: every round takes one sample of each library, so that whatever else the
 machine does hits all alike. The rules are in README.md beside this file.
@@ -283,7 +283,9 @@ def main() -> int:
     earlier = json.loads(arguments.json.read_text()) if arguments.add else None
     results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
-        "commands": [" ".join(["python", "benchmarks/bench.py", *told(sys.argv[1:])])],
+        "commands": [
+            " ".join(["build/peers/bin/python", "benchmarks/bench.py", *told(sys.argv[1:])])
+        ],
         "machine": machine.line(),
         "rounds": rounds,
         "seconds": seconds,
