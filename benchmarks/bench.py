@@ -2,8 +2,8 @@
 """
 The yardstick: memlane beside the libraries that its users would pick instead, in one run.
 
-    make bench                                          all of it, in an environment of its own
-    build/peers/bin/python benchmarks/bench.py --list                   cases, peers, and why some are not here
+    make bench              all of it, in an environment of its own
+    build/peers/bin/python benchmarks/bench.py --list
     build/peers/bin/python benchmarks/bench.py --case 64B --peer memlane --peer subetha
     build/peers/bin/python benchmarks/bench.py --json all.json --report docs/benchmarks
 
