@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -537,6 +538,17 @@ def test_who_is_outrun_is_not_rung_for_every_record_and_sleeps_when_the_others_s
                     break
             else:
                 pytest.fail("the child was woken all the time")
+
+            def sleeps_after_a_question() -> bool:
+                ring.put(b"question")
+                assert b"question" == pipe.line()
+                end = time.monotonic_ns() + 300_000  # in which one who stays away says nothing
+                while time.monotonic_ns() < end:
+                    if asleep():
+                        return True
+                return False
+
+            assert any(sleeps_after_a_question() for _ in range(1000))
             wait_until(asleep, "the child to sleep again")
             ring.put(b"for you")
             ring.shutdown()

@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memlane import ClosedError, Empty, Full, Record, Region, Ring, RoleTakenError, Room
+from memlane import (
+    ClosedError,
+    Empty,
+    Full,
+    Record,
+    RecordTooLargeError,
+    Region,
+    Ring,
+    RoleTakenError,
+    Room,
+)
 from processes import PATIENCE_S, Child, unrelated, wait_until
 from shared_bytes import RingBytes
 
@@ -286,6 +296,60 @@ def test_another_thread_waits_for_the_end_of_the_claim(ring: Ring, end: str) -> 
         waiting.result(PATIENCE_S)
 
     assert ring.get_many(9)[-1] == b"waited"
+
+
+@pytest.mark.parametrize("nbytes", [8, 16, 33, 64, 65, 4096, (1 << 20) + 5])
+@pytest.mark.parametrize("shift", [1, 8, 64])
+def test_a_view_of_a_room_can_be_written_to_another_place_in_it(nbytes: int, shift: int) -> None:
+    """Bytes that move up or down over themselves are not lost."""
+    data = os.urandom(nbytes + shift)
+    with Ring(capacity=1 << 22, producers=1) as ring:
+        for up in (True, False):
+            with ring.reserve(len(data)) as room:
+                room.write(data)
+                with memoryview(room) as view:
+                    if up:
+                        assert nbytes == room.write(view[:nbytes], shift)
+                    else:
+                        assert nbytes == room.write(view[shift:])
+            moved = data[:shift] + data[:nbytes] if up else data[shift:] + data[nbytes:]
+            assert moved == ring.get()
+
+
+@pytest.mark.parametrize("nbytes", [PAGE + 1, 1 << 40, (1 << 62) - 1])
+def test_a_room_that_can_never_fit_is_refused_at_once_where_records_wait(nbytes: int) -> None:
+    """RecordTooLargeError, which no look for room comes before."""
+
+    def reserve() -> None:
+        with Ring(capacity=PAGE, producers=1) as ring:
+            ring.put(b"waits")
+            with pytest.raises(RecordTooLargeError):
+                ring.reserve(nbytes, timeout=0)
+            assert b"waits" == ring.get()
+
+    with Child(reserve) as child:
+        assert 0 == child.wait()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="buffers made in Python came with 3.12")
+def test_what_is_written_may_end_the_room_while_it_gives_its_bytes() -> None:
+    """ClosedError, and nothing is written where the ring was."""
+
+    def write() -> None:
+        ring = Ring(capacity=PAGE)
+        room = ring.reserve(64)
+
+        class Treacherous:
+            def __buffer__(self, _flags: int) -> memoryview:
+                room.abort()
+                ring.close()
+                return memoryview(b"x" * 64)
+
+        with pytest.raises(ClosedError):
+            room.write(Treacherous())
+
+    with Child(write) as child:
+        assert 0 == child.wait()
 
 
 def test_a_claim_shows_in_no_shared_byte_but_its_own(ring: Ring) -> None:

@@ -348,6 +348,109 @@ def test_large_copies_of_the_fast_path_survive_a_close_at_any_moment(verb: str, 
             working.result(PATIENCE_S)
 
 
+def test_a_get_that_waited_for_the_copy_of_another_thread_survives_a_close() -> None:
+    """It finds the ring closed when its turn comes, and looks no more. (trap 53)"""
+    record = bytes(16 << 20)
+
+    def drain(ring: Ring) -> None:
+        while True:
+            ring.get()
+
+    def close_while_two_get() -> None:
+        for moment in range(40):
+            ring = Ring(capacity=3 * len(record), producers=1, records=16)
+            ring.put_many([record] * 2)
+            with ThreadPoolExecutor(2) as pool:
+                draining = [pool.submit(drain, ring) for _ in range(2)]
+                time.sleep(0.001 + moment % 20 * 0.0005)
+                ring.close()
+                for one in draining:
+                    with pytest.raises(ClosedError):
+                        one.result(PATIENCE_S)
+
+    with Child(close_while_two_get) as child:
+        assert 0 == child.wait()
+
+
+def test_a_handler_may_close_the_ring_that_a_get_waits_at() -> None:
+    """A get behind another thread's copy ends with ClosedError, not with the process. (trap 53)"""
+    record = bytes(32 << 20)
+
+    def close_in_a_handler() -> None:
+        for moment in range(20):
+            ring = Ring(capacity=2 * len(record), producers=1, records=16)
+            ring.put_many([record, b"small"])
+            with ThreadPoolExecutor(1) as pool:
+                begun = threading.Event()
+
+                def get(ring: Ring = ring, begun: threading.Event = begun) -> None:
+                    begun.set()
+                    ring.get()
+
+                getting = pool.submit(get)
+
+                def close(_number: int, _frame: Any, ring: Ring = ring) -> None:
+                    ring.close()
+                    getting.exception(PATIENCE_S)  # noqa: B023
+
+                signal.signal(signal.SIGALRM, close)
+                begun.wait()
+                signal.setitimer(signal.ITIMER_REAL, 0.0003 + moment * 0.0002)
+                with pytest.raises(ClosedError):
+                    while True:
+                        ring.get()
+
+    with Child(close_in_a_handler) as child:
+        assert 0 == child.wait()
+
+
+def test_a_room_aborted_under_a_write_keeps_its_memory_until_the_write_is_through() -> None:
+    """Another thread aborts the room and closes the ring while bytes are copied in. (trap 53)"""
+    record = bytes(64 << 20)
+
+    def abort_while_writing() -> None:
+        for _ in range(8):
+            ring = Ring(capacity=len(record), producers=1, records=16)
+            room = ring.reserve(len(record))
+            with RingBytes(ring) as shared, ThreadPoolExecutor(1) as pool:
+                shared.write(shared.bytes_at(0), b"\xff")
+                writing = pool.submit(room.write, record)
+                wait_until(lambda: shared.read(shared.bytes_at(0), 1) == b"\0", "the copy")
+                room.abort()
+                ring.close()
+                assert len(record) == writing.result(PATIENCE_S)
+
+    with Child(abort_while_writing) as child:
+        assert 0 == child.wait()
+
+
+def test_a_reserve_that_waited_for_a_copy_gives_a_whole_room_or_closed_error() -> None:
+    """Never a room of a ring that was closed meanwhile. (trap 53)"""
+    record = bytes(16 << 20)
+
+    def reserve(ring: Ring) -> None:
+        with ring.reserve(64) as room:
+            room.write(bytes(64))
+
+    def close_while_reserving() -> None:
+        unraisable: list[Any] = []
+        sys.unraisablehook = unraisable.append
+        sys.setswitchinterval(1e-6)
+        for moment in range(120):
+            ring = Ring(capacity=3 * len(record), producers=1, records=16)
+            ring.put(b"")
+            with ThreadPoolExecutor(2) as pool:
+                calls = [pool.submit(ring.put, record), pool.submit(reserve, ring)]
+                time.sleep(moment % 12 * 0.0005)
+                ring.close()
+                for call in calls:
+                    assert isinstance(call.exception(PATIENCE_S), ClosedError | None)
+        assert [] == [str(one.exc_value) for one in unraisable]
+
+    with Child(close_while_reserving) as child:
+        assert 0 == child.wait()
+
+
 def test_a_waiting_publisher_among_many_ends_when_the_slot_is_closed() -> None:
     """It waits for one that is inside, and is told. (trap 53)"""
     slot = Slot.create(None, 8, writers="many")

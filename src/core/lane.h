@@ -111,7 +111,8 @@ static inline struct memlane_descriptor *memlane_descriptor_of(const struct meml
 static inline enum memlane_status memlane_extent_of(const struct memlane_lane *lane, uint64_t s,
                                                     struct memlane_extent *extent) {
     for (int look = 0; look < 2; look++) {
-        /* relaxed: the acquire load of the state that made us look has ordered it */
+        /* relaxed: the acquire load of the state that made us look has ordered it; who looked without one
+         * (memlane_lane_prefetch) decides nothing by it */
         uint64_t word = atomic_load_explicit(&memlane_descriptor_of(lane, s)->extent, memory_order_relaxed);
         extent->offset = (word & UINT32_MAX) << 3;
         extent->nbytes = word >> 32;
@@ -272,9 +273,10 @@ static inline bool memlane_producer_owns(const struct memlane_producer *producer
  * records, of which a lane that is walked from end to end would push the last one out of the processor's cache.
  *
  * Callers:  the producer, before memlane_producer_claim; no staged record of a batch.
- * Progress: bounded by `looks`; with a consumer that is slow it is all of them.
+ * Progress: bounded by `looks`; with a consumer that is slow it is all of them. With competing consumers each look
+ *           is bounded by the number of descriptors.
  * Ordering: as memlane_producer_refresh; the claim that follows looks at the shutdown flag.
- * Returns:  nothing: what is corrupt is found by the claim. */
+ * Returns:  nothing: what is corrupt is found by the claim that needs another look. */
 static inline void memlane_producer_reuse(struct memlane_producer *producer, uint64_t looks) {
     for (; looks && producer->next != producer->head; looks--) {
         if (memlane_producer_refresh(producer) != MEMLANE_OK)

@@ -82,7 +82,7 @@ static inline uint64_t memlane_slot_publish(const struct memlane_slot *slot, con
     /* relaxed: the fence below orders it before the words */
     atomic_store_explicit(&slot->control->sequence, 2 * version + 1, memory_order_relaxed);
     /* sync: slot.sequence (odd). release fence: who reads even one of the new words sees the odd number too,
-     * or a later one. Pairs with the acquire fence in memlane_slot_read. Without it a reader could take
+     * or a later one. Pairs with the acquire fence in memlane_slot_is_whole. Without it a reader could take
      * half of this value for a whole old one. */
     atomic_thread_fence(memory_order_release);
     /* relaxed: ordered by the fence above and the store below */
@@ -91,8 +91,8 @@ static inline uint64_t memlane_slot_publish(const struct memlane_slot *slot, con
     memlane_words_store(memlane_copy_of(slot, version + 1), value, slot->nbytes);
 
     /* sync: slot.sequence (even). seq_cst: a release, all words are in place; and in the total order before
-     * the look at slot.armed, or a watcher sleeps through this version. Pairs with the loads in
-     * memlane_slot_read and memlane_slot_version. */
+     * the look at slot.armed, or a watcher sleeps through this version. Pairs with the load in
+     * memlane_slot_version. */
     atomic_store_explicit(&slot->control->sequence, 2 * version + 2, memory_order_seq_cst);
     return version + 1;
 }

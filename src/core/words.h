@@ -46,7 +46,7 @@ __attribute__((noinline, unused)) static void memlane_copy_ahead(unsigned char *
 
 /* memcpy, of which a third is the call when there are 64 bytes to copy: short ones are done in line, by halves that may
  * overlap.
- * Callers: who alone may touch both sides. Progress: wait-free. Returns: nothing. */
+ * Callers: who alone may touch both sides, which do not overlap. Progress: wait-free. Returns: nothing. */
 static inline void memlane_copy(void *restrict to, const void *restrict from, size_t nbytes) {
     unsigned char *out = to;
     const unsigned char *in = from;
@@ -66,9 +66,16 @@ static inline void memlane_copy(void *restrict to, const void *restrict from, si
     }
 }
 
-/* The thread sanitizer knows nothing but C11, and is given words alone. */
-#if !defined(__SANITIZE_THREAD__)
-#define MEMLANE_WIDE
+/* The thread sanitizer knows nothing but C11, and is given words alone. gcc tells of it by a macro, clang by a feature. */
+#if defined(__SANITIZE_THREAD__)
+#define MEMLANE_WORDS_ALONE
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MEMLANE_WORDS_ALONE
+#endif
+#endif
+
+#ifndef MEMLANE_WORDS_ALONE
 typedef uint64_t memlane_wide __attribute__((vector_size(16), may_alias, aligned(8)));
 #endif
 
@@ -76,7 +83,7 @@ typedef uint64_t memlane_wide __attribute__((vector_size(16), may_alias, aligned
  * Callers: anyone. Progress: wait-free. Returns: nothing; the copy may mix versions. */
 static inline void memlane_words_load(void *restrict to, const _Atomic uint64_t *from, size_t nbytes) {
     unsigned char *out = to;
-#ifdef MEMLANE_WIDE
+#ifndef MEMLANE_WORDS_ALONE
     for (; nbytes >= 64; nbytes -= 64, out += 64, from += 8) {
         const volatile memlane_wide *line = (const volatile memlane_wide *)from;
         memlane_wide a = line[0], b = line[1], c = line[2], d = line[3];
@@ -102,7 +109,7 @@ static inline void memlane_words_load(void *restrict to, const _Atomic uint64_t 
  * Callers: the one writer. Progress: wait-free. Returns: nothing. */
 static inline void memlane_words_store(_Atomic uint64_t *to, const void *restrict from, size_t nbytes) {
     const unsigned char *in = from;
-#ifdef MEMLANE_WIDE
+#ifndef MEMLANE_WORDS_ALONE
     for (; nbytes >= 64; nbytes -= 64, in += 64, to += 8) {
         volatile memlane_wide *line = (volatile memlane_wide *)to;
         memlane_wide a, b, c, d;

@@ -183,9 +183,9 @@ cdef class ConsumerRole:
             if self.copy_one(lane, &found, PyBytes_AS_STRING(record)):
                 self.current = lane + 1
                 return record
+            PyErr_CheckSignals()  # first: a handler may close the ring, which get has not pinned
             if not memlane_fork_is(self.epoch):
                 return None
-            PyErr_CheckSignals()
 
     @cython.final
     cdef list take_many(self, Py_ssize_t most):
@@ -337,6 +337,8 @@ cdef class ConsumerRole:
                     ring.pay()
                 record = self.take_as(how, most, view)
                 if record is not None:
+                    if sleep is not None and self.outrun_pause_ns:
+                        sleep.learn_got(len(record) if how == TAKE_MANY else 1)
                     # The baton: whoever was woken and sees more rings again.
                     if sleep is not None and memlane_waiters_any(&ring.control.waiters) and self.any_record():
                         ring.wake_consumers(1)
@@ -379,10 +381,12 @@ cdef class ConsumerRole:
         Whether there is a record within a microsecond or two, which is how long an answer takes that was asked for.
         With the GIL: to give it away and take it back would be most of that time.
         """
-        cdef int looks
-        if self.outrun_pause_ns or self.spinning.limit(wait) == 0:
+        cdef uint32_t look, leased
+        # Nothing is pinned by get: where another thread has closed the ring, its memory is gone.
+        if not memlane_fork_is(self.epoch) or self.outrun_pause_ns or self.spinning.limit(wait) == 0:
             return False
-        for looks in range(LOOKS_WITH_GIL):
+        leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
+        for look in range(max(LOOKS_WITH_GIL // max(leased, 1), 1)):
             if self.any_record():
                 return True
             memlane_cpu_relax()
@@ -473,6 +477,11 @@ cdef class RecordSleep(Sleep):
         else:
             self.role.outrun_pause_ns = min(max(pause, OUTRUN_PAUSE_MIN_NS), OUTRUN_PAUSE_MAX_NS)
         self.taken = taken
+
+    cdef void learn_got(self, uint64_t count) noexcept nogil:
+        """After a look that found `count`: who was away and is the only one that takes need not stay away again."""
+        if self.role.taken_by_all() - self.taken <= count:
+            self.role.outrun_pause_ns = 0
 
     cdef int stay_away(self) except -1:
         self.pause = self.role.outrun_pause_ns

@@ -254,6 +254,7 @@ cdef class ProducerRole:
     cdef Room reserve(self, Endpoint handle, object nbytes, object timeout):
         cdef memlane_span span
         cdef Room room = Room.__new__(Room)
+        cdef memlane_status status
         cdef size_t done
         span.bytes = NULL
         span.nbytes = size_of(nbytes, "nbytes", 0)
@@ -261,9 +262,13 @@ cdef class ProducerRole:
         room.nbytes = span.nbytes
         check_timeout(timeout)
         if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and not self.waiting and not self.ring.owes
-                and self.attempt(&span, 1, &done, room) == MEMLANE_OK):
-            self.ring.membership.check_whole()
-            return room
+                and memlane_mutex_try(&self.mutex)):  # who waits for the mutex has to pin
+            status = self.locked_attempt(&span, 1, &done, <PyObject *>room, room.offset_address(), PyThread_get_thread_ident())
+            memlane_mutex_unlock(&self.mutex)
+            if status == MEMLANE_OK:
+                room.begin()
+                self.ring.membership.check_whole()
+                return room
         self.insert(handle, &span, 1, deadline_of(timeout), room)
         return room
 
@@ -400,12 +405,16 @@ cdef class ProducerRole:
                                        PyObject *room, uint64_t *offset, unsigned long thread) noexcept nogil:
         """One step under the mutex. MEMLANE_BUSY: a claim is open; MEMLANE_LOST: the lane is not ours now."""
         cdef memlane_status status
+        cdef uint64_t looks
         if not memlane_fork_is(self.epoch) or self.departing:
             return MEMLANE_LOST
         if self.claim != NULL:
             return MEMLANE_BUSY
-        if count == 1 and spans[0].nbytes >= REUSE_NBYTES:
-            memlane_producer_reuse(&self.producer, 1 + spans[0].nbytes // REUSE_NBYTES_A_LOOK)
+        if count == 1 and REUSE_NBYTES <= spans[0].nbytes <= memlane_max_record(&self.producer.lane):
+            looks = 1 + spans[0].nbytes // REUSE_NBYTES_A_LOOK
+            if offset != NULL:
+                looks = min(looks, <uint64_t>LOOKS_WITH_GIL)  # a claim is made with the GIL
+            memlane_producer_reuse(&self.producer, looks)
         if offset == NULL:
             return memlane_producer_put_many(&self.producer, spans, count, done)
         done[0] = 1
@@ -521,17 +530,23 @@ cdef class Room:
         cdef Py_buffer view
         cdef uint64_t at = size_of(offset, "offset", 0)
         cdef unsigned char *to
-        self.check()
         contiguous(data, &view, PyBUF_SIMPLE)
         try:
+            self.check()  # only now: what gave the buffer may be Python, which has ended this room
             if at > self.nbytes or <uint64_t>view.len > self.nbytes - at:
                 raise ValueError(f"{view.len} bytes at offset {at} do not fit a room of {self.nbytes} bytes; reserve more")
             to = self.role.producer.lane.bytes + self.offset + at
-            if view.len < <Py_ssize_t>COPY_WITH_GIL_NBYTES:
+            if to < <unsigned char *>view.buf + view.len and <unsigned char *>view.buf < to + view.len:
+                memmove(to, view.buf, view.len)  # a view of this very room
+            elif view.len < <Py_ssize_t>COPY_WITH_GIL_NBYTES:
                 memlane_copy(to, view.buf, view.len)
             else:
+                self.exports += 1  # as a view does: another thread may abort this room and close the ring
                 with nogil:
                     memlane_copy(to, view.buf, view.len)
+                self.exports -= 1
+                if self.exports == 0 and not self.is_open:
+                    self.end()
             self.role.ring.membership.check_whole()
             return view.len
         finally:

@@ -156,12 +156,12 @@ cdef enum:
 cdef size_t COPY_WITH_GIL_NBYTES = 65536
 
 # From this size on a record had better go where the last one was, which is in the processor's cache still. A look
-# whether it is free takes 50 ns, copying so much for each look a hundred times as long.
+# whether it is free takes 50 ns, writing so much for each look a hundred times as long.
 cdef uint64_t REUSE_NBYTES = 65536
 cdef uint64_t REUSE_NBYTES_A_LOOK = 65536
 
-# Looks of some 50 ns, which other threads wait for.
-cdef int LOOKS_WITH_GIL = 32
+# Looks at one lane, of some 50 ns, which other threads wait for.
+cdef uint32_t LOOKS_WITH_GIL = 32
 
 # The longest spin of wait="adaptive": waking a sleeper costs 30 to 50 microseconds on a virtual machine,
 # so spinning as long costs at most as much again. wait="spin" looks for signals this often.
