@@ -4,7 +4,8 @@ Membership: what one process has of one region. Its mapping, its two file descri
 
 The base description is mapped and holds presence; the lock description holds the row and the creation
 byte, and is closed in forked children. A tag is taken at first use, and again after a fork. Whoever uses
-the memory without the GIL, or keeps a loan in it, pins the membership: closing waits for the last pin.
+the memory without the GIL, or keeps a loan in it, pins the membership: closing waits for the last pin. Who has no pin
+looks at the epoch of its role again after each step in which others could run: another thread, or a signal handler.
 """
 
 import random as _random
