@@ -413,7 +413,7 @@ cdef class ProducerRole:
         if count == 1 and REUSE_NBYTES <= spans[0].nbytes <= memlane_max_record(&self.producer.lane):
             looks = 1 + spans[0].nbytes // REUSE_NBYTES_A_LOOK
             if offset != NULL:
-                looks = min(looks, <uint64_t>LOOKS_WITH_GIL)  # a claim is made with the GIL
+                looks = min(looks, REUSE_LOOKS_WITH_GIL)
             memlane_producer_reuse(&self.producer, looks)
         if offset == NULL:
             return memlane_producer_put_many(&self.producer, spans, count, done)

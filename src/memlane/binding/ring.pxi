@@ -159,6 +159,8 @@ cdef size_t COPY_WITH_GIL_NBYTES = 65536
 # whether it is free takes 50 ns, writing so much for each look a hundred times as long.
 cdef uint64_t REUSE_NBYTES = 65536
 cdef uint64_t REUSE_NBYTES_A_LOOK = 65536
+# A claim looks with the GIL. Some 6 microseconds: a consumer that reads little of a large record is through with it.
+cdef uint64_t REUSE_LOOKS_WITH_GIL = 128
 
 # Looks at one lane, of some 50 ns, which other threads wait for.
 cdef uint32_t LOOKS_WITH_GIL = 32
