@@ -442,7 +442,13 @@ def main() -> int:
     global _directory
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--curve", action="append", default=[], help="only this one; repeatable")
+    parser.add_argument(
+        "--curve",
+        action="append",
+        default=[],
+        choices=[*(curve.key for curve in CURVES), "start"],
+        help="only this one; repeatable",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     parser.add_argument(
         "--directory",
@@ -456,10 +462,6 @@ def main() -> int:
         help="as docs/benchmarks: a picture, and its .md",
     )
     arguments = parser.parse_args()
-    known = [*(curve.key for curve in CURVES), "start"]
-    for key in arguments.curve:
-        if key not in known:
-            parser.error(f"there is no curve {key!r}, only {', '.join(known)}")
     if arguments.report is not None and arguments.curve:
         parser.error("--report is for all curves")
     _directory = arguments.directory

@@ -84,14 +84,15 @@ def ratio(case: Facts, one: Facts, other: Facts) -> float:
     return float(statistics.median(its / max(mine, 1e-9) for mine, its in pairs))
 
 
-def tears(peer: Facts) -> bool:
-    """Whether it handed out payloads that nobody sent."""
-    return bool(sum(peer["facts"].get("torn", [])))
+def torn(peer: Facts) -> int:
+    """How many payloads it handed out that nobody sent, in peace or not."""
+    counts: list[float] = peer["facts"].get("torn", [])
+    return round(sum(counts))
 
 
 def best_peer(case: Facts, ours: Facts) -> Facts | None:
     """The one that ours is least ahead of."""
-    peers = [p for p in ordered(case) if not p["name"].startswith(OURS) and not tears(p)]
+    peers = [p for p in ordered(case) if not p["name"].startswith(OURS) and not torn(p)]
     return min(peers, key=lambda peer: ratio(case, ours, peer), default=None)
 
 
@@ -110,8 +111,8 @@ def aside(peer: Facts) -> str:
         words.append(f"{number(statistics.median(facts['writes']))} M writes/s")
     if all(others >= DISTURBED for others in facts.get("others", [0.0])):
         words.append("disturbed")
-    if "torn" in facts and ("writes" in facts or sum(facts["torn"])):
-        words.append(f"{sum(facts['torn']):.0f} torn")
+    if "writes" in facts or torn(peer):
+        words.append(f"{torn(peer)} torn")
     return ", ".join(words)
 
 

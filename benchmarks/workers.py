@@ -100,9 +100,8 @@ class Worker:
         return result
 
     def _status(self) -> str:
-        end = (
-            time.monotonic() + 0.5
-        )  # its end of the pipe closes a moment before it can be waited for
+        # Its end of the pipe closes a moment before it can be waited for.
+        end = time.monotonic() + 0.5
         while (found := os.waitpid(self.pid, os.WNOHANG))[0] == 0:
             if time.monotonic() > end:
                 return "unknown"

@@ -254,7 +254,6 @@ cdef class ProducerRole:
     cdef Room reserve(self, Endpoint handle, object nbytes, object timeout):
         cdef memlane_span span
         cdef Room room = Room.__new__(Room)
-        cdef memlane_status status
         cdef size_t done
         span.bytes = NULL
         span.nbytes = size_of(nbytes, "nbytes", 0)
@@ -262,13 +261,9 @@ cdef class ProducerRole:
         room.nbytes = span.nbytes
         check_timeout(timeout)
         if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and not self.waiting and not self.ring.owes
-                and memlane_mutex_try(&self.mutex)):  # who waits for the mutex has to pin
-            status = self.locked_attempt(&span, 1, &done, <PyObject *>room, room.offset_address(), PyThread_get_thread_ident())
-            memlane_mutex_unlock(&self.mutex)
-            if status == MEMLANE_OK:
-                room.begin()
-                self.ring.membership.check_whole()
-                return room
+                and self.attempt(&span, 1, &done, room, False) == MEMLANE_OK):
+            self.ring.membership.check_whole()
+            return room
         self.insert(handle, &span, 1, deadline_of(timeout), room)
         return room
 
@@ -300,7 +295,7 @@ cdef class ProducerRole:
                     raise
                 status = MEMLANE_FULL
                 if self.is_turn_of(ticket):
-                    status = self.attempt(spans + done, count - done, &step, room)
+                    status = self.attempt(spans + done, count - done, &step, room, True)
                 if status == MEMLANE_OK:
                     membership.check_whole()
                     done += step
@@ -379,7 +374,9 @@ cdef class ProducerRole:
     cdef void wake_own(self) noexcept:
         ring_waiters(self.doorbell, &self.producer.lane.control.waiters, 1)
 
-    cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, Room room) noexcept:
+    cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, Room room,
+                                bint pinned) noexcept:
+        """`locked_attempt` under the mutex. Who has not pinned does not wait for it: MEMLANE_BUSY."""
         cdef memlane_status status
         cdef size_t total = 0, i
         cdef uint64_t *offset = NULL
@@ -392,6 +389,8 @@ cdef class ProducerRole:
         if total < COPY_WITH_GIL_NBYTES and memlane_mutex_try(&self.mutex):
             status = self.locked_attempt(spans, count, done, <PyObject *>room, offset, thread)
             memlane_mutex_unlock(&self.mutex)
+        elif not pinned:
+            return MEMLANE_BUSY
         else:
             with nogil:
                 memlane_mutex_lock(&self.mutex)
@@ -497,9 +496,14 @@ cdef class Room:
         self.exports += 1
 
     def __releasebuffer__(self, Py_buffer *view):
+        self.export_ended()
+
+    cdef int export_ended(self) except -1:
+        """The last one ends what was committed or aborted meanwhile."""
         self.exports -= 1
         if self.exports == 0 and not self.is_open:
             self.end()
+        return 0
 
     def __len__(self):
         return self.nbytes
@@ -544,9 +548,7 @@ cdef class Room:
                 self.exports += 1  # as a view does: another thread may abort this room and close the ring
                 with nogil:
                     memlane_copy(to, view.buf, view.len)
-                self.exports -= 1
-                if self.exports == 0 and not self.is_open:
-                    self.end()
+                self.export_ended()
             self.role.ring.membership.check_whole()
             return view.len
         finally:
