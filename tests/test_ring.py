@@ -541,6 +541,21 @@ def test_a_lane_that_was_never_leased_is_never_touched(name: str) -> None:
         ring.unlink()
 
 
+def test_a_batch_that_found_no_room_has_seen_what_was_released() -> None:
+    """The next one is placed by that look, and not by an older one."""
+    with Ring(capacity=PAGE, producers=1, records=8) as ring:
+        assert 3 == ring.put_many([b"", bytes(2048), b""])
+        ring.get_many(2)
+        assert 2 == ring.put_many([bytes(2048), b""])
+        ring.get()
+        with pytest.raises(Full):
+            ring.put_many([bytes(2048)], timeout=0)  # sees that the first three are gone
+        ring.get_many(2)
+
+        # Behind those that were there at that look, then around the end, and there it is full.
+        assert 2 == ring.put_many([bytes(1680), bytes(2048), bytes(25)], timeout=0)
+
+
 # ---- against a model -----------------------------------------------------------------------------
 
 

@@ -427,8 +427,10 @@ static inline enum memlane_status memlane_producer_put_many(struct memlane_produ
         memlane_producer_step(&trial, offset, records[staged].nbytes);
     }
     *done = 0;
-    if (staged == 0)
+    if (staged == 0) {
+        *producer = trial; /* what it saw of the consumer, and nothing else */
         return status;
+    }
     if (!memlane_producer_owns(producer))
         return MEMLANE_LOST; /* and nothing is voided: what was staged may be the heir's records by now */
     status = memlane_producer_publish(&trial.lane, first);
