@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -28,7 +29,8 @@ from memlane import (
     Room,
 )
 from processes import PATIENCE_S, Child, unrelated, wait_until
-from shared_bytes import RingBytes
+from shared_bytes import DEAD_TAG, RingBytes
+from stepping import ROW_NBYTES, TABLE_OFFSET
 
 PAGE = 4096
 
@@ -184,6 +186,58 @@ def test_a_waiting_put_goes_on_when_a_loan_is_released(ring: Ring) -> None:
         record.release()
         putting.result(PATIENCE_S)
     assert ring.get_many(9) == [b"x", b"x", b"x", b"y"]
+
+
+# ---- who was taken for dead ----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def taken_for_dead(ring: Ring) -> Iterator[None]:
+    """As the shared bytes show it: another one has the role, or has buried the row."""
+    with RingBytes(ring) as shared:
+        if ring.stats()["consumers"] == "one":
+            at = RingBytes.CONSUMER
+            kept = shared.half(at)
+            shared.set_half(at, DEAD_TAG)
+            yield
+            shared.set_half(at, kept)
+        else:
+            at = TABLE_OFFSET + ROW_NBYTES * ring.region.participants()[0].row - shared.object
+            generation = shared.word(at)
+            shared.set_word(at, generation + 1)
+            yield
+            shared.set_word(at, generation)
+
+
+def test_a_consumer_that_was_taken_for_dead_borrows_nothing_of_its_heirs(ring: Ring) -> None:
+    """Its next call raises, whichever it is; the records stay for the heir."""
+    ring.put_many([b"first", b"second"])
+    with ring.borrow(timeout=0) as first:
+        assert b"first" == bytes(first)
+    with taken_for_dead(ring):
+        for _ in range(2):
+            with pytest.raises(ClosedError, match="taken for dead"):
+                ring.borrow(timeout=0)
+    assert b"second" == ring.get(timeout=0)
+
+
+@pytest.mark.parametrize("nbytes", [4, 100_000])
+def test_a_consumer_that_is_robbed_while_it_copies_returns_nothing(nbytes: int) -> None:
+    """
+    What it copied may be another record by then. The very copy writes the heir's tag, since the
+    buffer it goes to is the word of the role.
+    """
+    with Ring(capacity="1 MiB", producers=1) as ring, RingBytes(ring) as shared:
+        ring.put(b"joins")
+        ring.get()
+        end = shared.object + RingBytes.CONSUMER + 4
+        before = bytes(shared._view[end - nbytes : end])
+        ring.put(before[:-4] + DEAD_TAG.to_bytes(4, "little"))
+        with shared._view[end - nbytes : end] as buffer:
+            with pytest.raises(ClosedError, match="taken for dead"):
+                ring.get_into(buffer, timeout=0)
+            buffer[-4:] = before[-4:]
+        assert nbytes == len(ring.get(timeout=0))
 
 
 # ---- rooms ---------------------------------------------------------------------------------------

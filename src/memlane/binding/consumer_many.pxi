@@ -190,6 +190,10 @@ cdef class ManyConsumers(ConsumerRole):
         if memlane_extent_of(&self.lanes[lane].lane, found.s, &found.extent) != MEMLANE_OK:
             memlane_many_hand_back(&self.lanes[lane].lane, found.s, self.tag)
             self.ring.refuse(MEMLANE_CORRUPTED, 0)
+        # After the claim: from now on only who takes us for dead may take the record out of our hand.
+        if not self.ring.membership.has_its_row():
+            memlane_many_hand_back(&self.lanes[lane].lane, found.s, self.tag)
+            self.ring.refuse(MEMLANE_LOST, 0)
         with cython.critical_section(self):
             self.loans += 1
         return True

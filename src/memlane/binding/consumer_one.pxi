@@ -100,7 +100,7 @@ cdef class OneConsumer(ConsumerRole):
             self.ring.wake_producer_known(lane)
         if pinned:
             self.ring.membership.unpin(pinned)
-        if status == MEMLANE_LOST and not self.departing:
+        if status == MEMLANE_LOST:
             self.ring.refuse(status, 0)
         if memlane_guard_is_truncated(self.ring.guarded):
             self.ring.membership.check_whole()  # then what was copied may be zeros
@@ -121,14 +121,18 @@ cdef class OneConsumer(ConsumerRole):
         return MEMLANE_OK
 
     cdef bint lend(self, uint32_t lane, memlane_found *found) except -1:
-        cdef bint taken = False
+        cdef memlane_status status = MEMLANE_BUSY
         memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
         if memlane_fork_is(self.epoch) and memlane_consumer_is_at(&self.lanes[lane], found.s):
-            memlane_consumer_borrow(&self.lanes[lane])
-            self.loans += 1
-            taken = True
+            status = MEMLANE_LOST
+            if memlane_role_held(&self.ring.control.consumer, self.tag):
+                memlane_consumer_borrow(&self.lanes[lane])
+                self.loans += 1
+                status = MEMLANE_OK
         memlane_mutex_unlock(&self.mutex)
-        return taken
+        if status == MEMLANE_LOST:
+            self.ring.refuse(status, 0)
+        return status == MEMLANE_OK
 
     cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
         if memlane_role_held(&self.ring.control.consumer, self.tag):

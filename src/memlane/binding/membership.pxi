@@ -520,6 +520,10 @@ cdef class Membership:
             return DEAD
         return self._probe_row(row, False)
 
+    cdef bint has_its_row(self) noexcept:
+        """Whether nobody has taken this process for dead. For who has a tag in this epoch."""
+        return memlane_row_generation(self.row_at(self._row)) == self._generation
+
     cdef object pid_of(self, uint32_t tag):
         cdef uint32_t pid = 0
         cdef uint64_t start_time
