@@ -25,6 +25,10 @@ _Timeout: TypeAlias = SupportsFloat | None
 # Of the directory: name, kind, offset, nbytes, geometry, schema.
 _Entry: TypeAlias = tuple[str, int, int, int, tuple[int, ...], str]
 
+# ---- buffers.pxi ---------------------------------------------------------------------------------
+
+def ctypes_holds(kind: type, forbidden: type | tuple[type, ...]) -> bool: ...
+
 # ---- guard.pxi -----------------------------------------------------------------------------------
 
 def guard(on: bool = True, /) -> bool: ...

@@ -27,7 +27,7 @@ from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memmove, memset, strcmp
 
 import errno as _errno
 import io as _io
@@ -36,9 +36,10 @@ import stat as _stat
 import sys as _sys
 
 from memlane import _arguments
-from memlane.errors import ClosedError
+from memlane.errors import ClosedError, MemlaneError
 
 include "binding/system.pxi"
+include "binding/buffers.pxi"
 include "binding/guard.pxi"
 include "binding/pages.pxi"
 include "binding/pages_of_mapping.pxi"

@@ -39,7 +39,7 @@ cdef class Sending(Endpoint):
             RoleTakenError: every lane is taken by a live producer (waited for if a timeout was given).
             OSError: no memory left for the lane (ENOSPC, at first use).
             ClosedError: this process closed the handle or the region.
-            BufferError, TypeError: *record* is no contiguous buffer.
+            BufferError, TypeError: *record* is no contiguous buffer, or one with Python objects in it.
         """
         self.sending_of().put(self, record, timeout)
 
@@ -351,7 +351,7 @@ cdef object get_many(Endpoint handle, object most, object timeout, bint require_
 cdef object get_into(Endpoint handle, object buffer, object timeout, bint require_peer):
     cdef Py_buffer view
     cdef ConsumerRole role = handle.state_of().receiving
-    contiguous(buffer, &view, PyBUF_WRITABLE)
+    contiguous(buffer, &view, PyBUF_WRITABLE, "get_into")
     try:
         return role.obtain(handle, TAKE_INTO, 1, &view, timeout, require_peer)
     finally:

@@ -829,7 +829,7 @@ cdef class Mapping(PagesOfMapping):
         self.hold()
         try:
             count = PySlice_AdjustIndices(<Py_ssize_t>self.nbytes, &start, &stop, step)
-            PyObject_GetBuffer(value, &data, PyBUF_SIMPLE)
+            contiguous(value, &data, PyBUF_SIMPLE, "a slice of a mapping")
             try:
                 if data.len != count:
                     raise ValueError(f"the slice has {count} bytes but the value has {data.len}; they must be the same")
@@ -876,7 +876,7 @@ cdef class Mapping(PagesOfMapping):
             PySlice_Unpack(slice(start, end), &first, &last, &count)
             outside = first > <Py_ssize_t>self.nbytes  # where bytes.find finds not even nothing
             count = PySlice_AdjustIndices(<Py_ssize_t>self.nbytes, &first, &last, 1)
-            PyObject_GetBuffer(data, &sought, PyBUF_SIMPLE)
+            contiguous(data, &sought, PyBUF_SIMPLE, SEARCHES[what])
             try:
                 if sought.len > count or first > last or outside:
                     return 0 if what == SEARCH_COUNT else -1

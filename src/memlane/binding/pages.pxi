@@ -121,6 +121,8 @@ cdef enum:
     SEARCH_LAST
     SEARCH_COUNT
 
+cdef tuple SEARCHES = ("find", "rfind", "count")
+
 cdef str TRANSPARENT_DIRECTORY = "/sys/kernel/mm/transparent_hugepage"
 
 

@@ -11,6 +11,18 @@ cdef class RoomSleep(Sleep):
         return self.role.any_room()
 
 
+cdef tuple items_of(object records):
+    """What put_many is to put."""
+    if isinstance(records, (bytes, bytearray, memoryview, str)):
+        raise TypeError(f"put_many needs a list of records, got one {type(records).__name__}; pass [record], or use put(record)")
+    try:
+        found = iter(records)
+    except TypeError:
+        raise TypeError(f"put_many needs a list of records, got {type(records).__name__}; pass [record], or use put(record)") \
+            from None
+    return tuple(found)
+
+
 @cython.final
 cdef class ProducerRole:
     """One lease of a lane by this process; its threads share it."""
@@ -182,7 +194,7 @@ cdef class ProducerRole:
             span.nbytes = PyBytes_GET_SIZE(record)
             self.put_span(handle, &span, timeout)
             return 0
-        contiguous(record, &view, PyBUF_SIMPLE)
+        contiguous(record, &view, PyBUF_SIMPLE, "put")
         try:
             span.bytes = view.buf
             span.nbytes = view.len
@@ -212,7 +224,7 @@ cdef class ProducerRole:
 
     cdef object put_many(self, Endpoint handle, object records, object timeout):
         cdef uint64_t deadline = deadline_of(timeout)
-        cdef tuple held = tuple(records)  # ours alone: nobody can take an item away while we wait
+        cdef tuple held = items_of(records)  # ours alone: nobody can take an item away while we wait
         cdef Py_ssize_t count = len(held), i, viewed = 0
         cdef memlane_span *spans
         cdef Py_buffer *views = NULL
@@ -233,7 +245,10 @@ cdef class ProducerRole:
                         views = <Py_buffer *>PyMem_Malloc(count * sizeof(Py_buffer))
                         if views == NULL:
                             raise MemoryError()
-                    contiguous(item, &views[viewed], PyBUF_SIMPLE)
+                    try:
+                        contiguous(item, &views[viewed], PyBUF_SIMPLE, "put_many")
+                    except (TypeError, BufferError) as wrong:
+                        raise type(wrong)(f"item {i} of {count}: {wrong}") from None
                     spans[i].bytes = views[viewed].buf
                     spans[i].nbytes = views[viewed].len
                     viewed += 1
@@ -534,7 +549,7 @@ cdef class Room:
         cdef Py_buffer view
         cdef uint64_t at = size_of(offset, "offset", 0)
         cdef unsigned char *to
-        contiguous(data, &view, PyBUF_SIMPLE)
+        contiguous(data, &view, PyBUF_SIMPLE, "room.write")
         try:
             self.check()  # only now: what gave the buffer may be Python, which has ended this room
             if at > self.nbytes or <uint64_t>view.len > self.nbytes - at:

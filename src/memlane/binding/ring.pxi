@@ -231,15 +231,6 @@ cdef int check_described(Membership membership, tuple entry, tuple described) ex
     return 0
 
 
-cdef int contiguous(object thing, Py_buffer *view, int flags) except -1:
-    """PyObject_GetBuffer, with one error for bytes that do not lie together: numpy calls that a ValueError."""
-    try:
-        PyObject_GetBuffer(thing, view, flags)
-    except ValueError as wrong:
-        raise BufferError(f"the bytes must be contiguous: {wrong}; pass a copy, as numpy.ascontiguousarray makes it") from None
-    return 0
-
-
 @cython.final
 cdef class Spinning:
     """How long to spin before sleeping: long while spins succeed, zero when they keep failing."""

@@ -319,7 +319,7 @@ cdef class SlotBase:
                 packed = self._encode(value)
         if PyBytes_CheckExact(packed):
             return self.publish_bytes(PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed), timeout)
-        contiguous(packed, &view, PyBUF_SIMPLE)
+        contiguous(packed, &view, PyBUF_SIMPLE, "publish")
         try:
             return self.publish_bytes(view.buf, view.len, timeout)
         finally:
@@ -501,7 +501,7 @@ cdef class SlotBase:
         cdef Py_buffer view
         cdef memlane_stamp stamp
         self.check()
-        contiguous(buffer, &view, PyBUF_WRITABLE)
+        contiguous(buffer, &view, PyBUF_WRITABLE, "read_into")
         try:
             if <uint64_t>view.len < self.slot.nbytes:
                 raise ValueError(f"{self.state.name} holds values of {self.slot.nbytes} bytes, the buffer has {view.len}")
