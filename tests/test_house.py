@@ -215,6 +215,112 @@ def test_every_core_test_is_registered_with_the_build() -> None:
     assert {path.stem for path in (ROOT / "tests" / "core").glob("*.c")} == registered
 
 
+# ---- who may use shared bytes --------------------------------------------------------------------
+
+#: What leads to shared bytes or to a descriptor of the region, in a method of these classes.
+TOUCHES = re.compile(
+    r"\bself\.(?:shared|record|counter|base|_lock_descriptor|semaphore|mapping\.address)\b"
+)
+PINS = re.compile(r"\bself\.(?:membership\.)?(?:pin|pin_open|pin_loan)\(|\bmembership\.pin\(")
+PINNED_CLASSES = {
+    "Membership": "membership.pxi",
+    "Doorbell": "doorbell.pxi",
+    "CounterBase": "counter.pxi",
+}
+#: Each `def` that touches them and pins nothing, and why it may.
+UNPINNED = {
+    "Membership.__cinit__": "nobody else has it yet",
+    "Membership.__init__": "nobody else has it yet",
+    "Membership.__del__": "nobody else has it any more",
+    "Doorbell.__dealloc__": "nobody has it any more; a semaphore in the region is left alone",
+    "Doorbell.attach_named": "keeps the address of a file of its own",
+    "Doorbell.attached": "compares an address, and follows it nowhere",
+    "CounterBase._lead_to": "keeps an address, and follows it nowhere",
+    "CounterBase.add": "looks whether the region is closed, and runs no Python behind that look",
+    "CounterBase.exchange": "as add",
+    "CounterBase.value": "as add",
+}
+
+
+def methods_of(text: str, name: str) -> dict[str, tuple[bool, str]]:
+    """The methods of a class of the binding: whether each is a `def`, and its code."""
+    body = re.search(
+        rf"^(?:cdef )?class {name}\b.*?(?=^(?:cdef|cpdef|def|class|@|[A-Z])|\Z)",
+        text,
+        re.DOTALL | re.MULTILINE,
+    )
+    assert body is not None, name
+    code = re.sub(r'""".*?"""|#[^\n]*', "", body.group(), flags=re.DOTALL)
+    heads = list(re.finditer(r"^    (def|cdef)\b[^\n(=]*?(\w+)\([^\n]*", code, re.MULTILINE))
+    ends = [head.start() for head in heads[1:]] + [len(code)]
+    return {
+        head[2]: (head[1] == "def", code[head.end() : end])
+        for head, end in zip(heads, ends, strict=True)
+    }
+
+
+def unpinned_defs(text: str, name: str) -> list[str]:
+    """Each `def` of a class that touches shared bytes, itself or by a cdef, and pins nothing."""
+    methods = methods_of(text, name)
+    touching = {
+        method
+        for method, (_, body) in methods.items()
+        if TOUCHES.search(body) and not PINS.search(body)
+    }
+    while True:
+        more = {
+            method
+            for method, (_, body) in methods.items()
+            if not PINS.search(body)
+            and any(called in touching for called in re.findall(r"\bself\.(\w+)\(", body))
+        }
+        if more <= touching:
+            break
+        touching |= more
+    return [f"{name}.{method}" for method in methods if method in touching and methods[method][0]]
+
+
+def test_every_method_that_touches_shared_bytes_pins_them_or_says_why_it_need_not() -> None:
+    """A close in another thread or a handler must never take the memory from a call under way."""
+    found = []
+    for name, file in PINNED_CLASSES.items():
+        found += unpinned_defs((SRC / "memlane" / "binding" / file).read_text(), name)
+
+    assert sorted(UNPINNED) == sorted(found)
+
+
+def test_a_method_that_touches_shared_bytes_without_a_pin_is_found() -> None:
+    """The judge itself: touching is found through a cdef as well, a pin or a comment clears it."""
+    planted = '''
+cdef class Membership:
+    cdef memlane_header *shared
+
+    def direct(self):
+        return memlane_look(self.shared)
+
+    cdef int step(self) except -1:
+        return memlane_look(self.shared)
+
+    def by_a_step(self):
+        """Looks at self.shared."""
+        return self.step()
+
+    def pins(self):
+        cdef uint64_t pinned = self.pin_open()
+        return self.step()
+
+    def harmless(self):
+        # not self.shared
+        return 1
+
+
+cdef int next_thing() except -1:
+    return 0
+'''
+
+    assert ["Membership.direct", "Membership.by_a_step"] == unpinned_defs(planted, "Membership")
+
+
 # ---- docs/layout.md against src/core/layout.h ----------------------------------------------------
 
 

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, TypeVar
 import posix_ipc
 
 from memlane import _core
+from memlane.errors import ClosedError
 
 if TYPE_CHECKING:
     from memlane._core import Membership
@@ -265,7 +266,7 @@ class DoorbellSet:
         bell = self._known.get(offset)
         if bell is None:
             if self._membership is None:
-                raise ValueError("the region is closed")
+                raise ClosedError("the region is closed; open it again")
             bell = self._known.setdefault(offset, _core.Doorbell(self._membership, offset))
         if not bell.attached:
             # One for each epoch, since a fork may leave one locked. A thread may take it twice: the

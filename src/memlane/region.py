@@ -673,6 +673,22 @@ class Region:
     ) -> tuple[Entry, bool]:
         """The entry of that name, added if there was none; and whether it was."""
         member = self._check()
+        with member.pinned():
+            return self._find_or_add_pinned(
+                member, name, kind, geometry, nbytes, reserved_nbytes, schema, timeout
+            )
+
+    def _find_or_add_pinned(
+        self,
+        member: Membership,
+        name: str,
+        kind: int,
+        geometry: tuple[int, ...],
+        nbytes: int,
+        reserved_nbytes: int,
+        schema: str,
+        timeout: float | None,
+    ) -> tuple[Entry, bool]:
         found = self._find(name)
         if found is not None:
             return found, False
@@ -854,15 +870,25 @@ class _Creating:
     deadline.
 
     It goes with a process that dies, and its holder is named to those who wait. Threads of one
-    process share the lock description, so a lock of the process stands before it.
+    process share the lock description, so a lock of the process stands before it. The region is
+    pinned meanwhile.
     """
 
     def __init__(self, member: Membership, timeout: float | None) -> None:
         self._member = member
         self._end = None if timeout is None else time.monotonic() + _seconds(timeout)
         self._lock = member.creation_mutex()
+        self._pinned = member.pinned()
 
     def __enter__(self) -> None:
+        self._pinned.__enter__()
+        try:
+            self._become_the_one()
+        except BaseException:
+            self._pinned.__exit__()
+            raise
+
+    def _become_the_one(self) -> None:
         left = -1 if self._end is None else max(0.0, self._end - time.monotonic())
         if not self._lock.acquire(timeout=left):
             raise TimeoutError(
@@ -890,6 +916,7 @@ class _Creating:
             self._member.unlock_creation()
         finally:
             self._lock.release()
+            self._pinned.__exit__()
 
 
 def _seconds(timeout: float) -> float:

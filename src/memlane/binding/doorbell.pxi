@@ -80,8 +80,10 @@ cdef class Doorbell:
     cdef Membership membership
 
     def __init__(self, Membership membership not None, uint64_t offset):
+        cdef uint64_t pinned = membership.pin()  # or there is no address
         self.membership = membership
         self.record = <memlane_doorbell *>(membership.mapping.address + offset)
+        membership.unpin(pinned)
 
     def __cinit__(self, *_args):
         self.guarded = &memlane_unguarded
@@ -95,32 +97,47 @@ cdef class Doorbell:
     @property
     def kind(self):
         """0: none was made yet, 1: unnamed, 2: named."""
-        return memlane_doorbell_kind(self.record)
+        cdef uint64_t pinned = self.membership.pin()
+        cdef uint32_t kind = memlane_doorbell_kind(self.record)
+        self.membership.unpin(pinned)
+        return kind
 
     @property
     def file(self):
         """(device, inode) that the maker of a named one noted."""
-        return self.record.device, self.record.inode
+        cdef uint64_t pinned = self.membership.pin(), device = self.record.device, inode = self.record.inode
+        self.membership.unpin(pinned)
+        return device, inode
 
     def make_unnamed(self):
         """Make the semaphore inside the region. For its first user, before others can see the object."""
+        cdef uint64_t pinned = self.membership.pin()
         cdef int error = memlane_semaphore_make(self.record.semaphore)
+        if not error:
+            memlane_doorbell_note(self.record, MEMLANE_DOORBELL_UNNAMED)
+            self.semaphore = self.record.semaphore
+        self.membership.unpin(pinned)
         if error:
             raise os_error(error, "make a semaphore")
-        memlane_doorbell_note(self.record, MEMLANE_DOORBELL_UNNAMED)
-        self.semaphore = self.record.semaphore
 
     def note_named(self, uint64_t device, uint64_t inode):
         """Tell the others which file the named semaphore is. For its maker."""
+        cdef uint64_t pinned = self.membership.pin()
         self.record.device, self.record.inode = device, inode
         memlane_doorbell_note(self.record, MEMLANE_DOORBELL_NAMED)
+        self.membership.unpin(pinned)
 
     def forget(self):
         """Say that there is none. For one who is alone in the region."""
+        cdef uint64_t pinned = self.membership.pin()
         memlane_doorbell_note(self.record, MEMLANE_DOORBELL_NONE)
+        self.membership.unpin(pinned)
 
     def attach_unnamed(self):
+        """Use the semaphore that lies in the region."""
+        cdef uint64_t pinned = self.membership.pin()
         self.semaphore = self.record.semaphore
+        self.membership.unpin(pinned)
 
     def attach_named(self, str name):
         """Open the named semaphore, which posix_ipc made; OSError if it cannot be."""
@@ -152,7 +169,10 @@ cdef class Doorbell:
 
 
 cdef Doorbell doorbell_at(Membership membership, void *record, bint make):
-    """The doorbell of this process for a record of the region; made if that is ours to do."""
+    """
+    The doorbell of this process for a record of the region; made if that is ours to do. Runs Python: the caller has
+    pinned the region.
+    """
     return membership.doorbells.at(<char *>record - <char *>membership.mapping.address, make)
 
 

@@ -4,8 +4,9 @@ Membership: what one process has of one region. Its mapping, its two file descri
 
 The base description is mapped and holds presence; the lock description holds the row and the creation
 byte, and is closed in forked children. A tag is taken at first use, and again after a fork. Whoever uses
-the memory without the GIL, or keeps a loan in it, pins the membership: closing waits for the last pin. Who has no pin
-looks at the epoch of its role again after each step in which others could run: another thread, or a signal handler.
+the memory or a descriptor without the GIL or around a step in Python, or keeps a loan in it, pins the membership: closing
+waits for the last pin. Each `def` here does (tests/test_house.py looks), Python code does by `with membership.pinned()`. Who
+has no pin looks at the epoch of its role again after each step in which others could run: another thread, or a signal handler.
 """
 
 import random as _random
@@ -373,21 +374,21 @@ cdef class Membership:
             TruncatedError: the file below was cut off.
         """
         cdef uint32_t start
-        cdef uint64_t start_time
+        cdef uint64_t start_time, pinned = self.pin_open()
         cdef bytes name
-        if self._closing:
-            raise ClosedError(f"{self.name} is closed")
-        self.check_whole()
-        if memlane_fork_is(self._epoch):
-            return
-        if self.readonly:
-            raise PermissionError(
-                _errno.EACCES, f"{self.name} is open read-only and cannot take a role; open it without readonly=True")
-        # Before the lock, since this runs Python, and in its midst the collector or a handler may join, fork or close.
-        start, start_time, name = _random.randrange(self.geometry.rows), process_start_time(), process_name()
-        with epoch_lock(self._joining):
-            self._join(start, start_time, name)
-        self.check_whole()
+        try:
+            if memlane_fork_is(self._epoch):
+                return
+            if self.readonly:
+                raise PermissionError(_errno.EACCES, f"{self.name} is open read-only and cannot take a role; open it "
+                                      "without readonly=True")
+            # Before the lock, since this runs Python, and in its midst the collector or a handler may join, fork or close.
+            start, start_time, name = _random.randrange(self.geometry.rows), process_start_time(), process_name()
+            with epoch_lock(self._joining):
+                self._join(start, start_time, name)
+            self.check_whole()
+        finally:
+            self.unpin_loan(pinned)
 
     cdef int _join(self, uint32_t start, uint64_t start_time, bytes name) except -1:
         """
@@ -419,7 +420,7 @@ cdef class Membership:
             return 0
         memlane_fork_close(descriptor)
         if not is_base:
-            raise ClosedError(f"descriptor {self.base} of {self.name} was closed by this process; open it again")
+            raise self._base_lost()
         if found == ROW_NONE:
             self.check_whole()
             self._refuse_row()
@@ -540,25 +541,27 @@ cdef class Membership:
             ClosedError: this process closed the region, or its descriptors: then nobody's life can be told.
         """
         cdef uint32_t row, pid
-        cdef uint64_t start_time, generation
+        cdef uint64_t start_time, generation, pinned = self.pin_open()
         cdef char name[41]
         cdef int alive
-        self._check_open()
         found = []
-        for row in range(self.geometry.rows):
-            generation = memlane_row_generation(self.row_at(row))
-            if not generation & 1:
-                continue
-            alive = self._probe_row(row, False)
-            if alive == UNKNOWN:
-                self.check_whole()
-                raise ClosedError(f"this process closed the descriptors of {self.name}, so it cannot tell who lives; "
-                                  "open the region again")
-            memlane_row_description(self.row_at(row), &pid, &start_time, name)
-            # Of the dead only a reader is told: for all others the row has just become free, or a newcomer's.
-            if alive == ALIVE or memlane_row_generation(self.row_at(row)) == generation:
-                found.append((row, pid, start_time, (<bytes>name).decode(errors="replace"), alive == ALIVE))
-        self.check_whole()
+        try:
+            for row in range(self.geometry.rows):
+                generation = memlane_row_generation(self.row_at(row))
+                if not generation & 1:
+                    continue
+                alive = self._probe_row(row, False)
+                if alive == UNKNOWN:
+                    self.check_whole()
+                    raise ClosedError(f"this process closed the descriptors of {self.name}, so it cannot tell who lives; "
+                                      "open the region again")
+                memlane_row_description(self.row_at(row), &pid, &start_time, name)
+                # Of the dead only a reader is told: for all others the row has just become free, or a newcomer's.
+                if alive == ALIVE or memlane_row_generation(self.row_at(row)) == generation:
+                    found.append((row, pid, start_time, (<bytes>name).decode(errors="replace"), alive == ALIVE))
+            self.check_whole()
+        finally:
+            self.unpin_loan(pinned)
         return found
 
     def leave(self):
@@ -568,15 +571,23 @@ cdef class Membership:
         Raises:
             ClosedError: this process had been taken for dead, because its descriptors were closed.
         """
+        cdef uint64_t pinned = self.pin_loan()
+        try:
+            if not self._leave_row():
+                raise ClosedError(f"this process was taken for dead in {self.name}: its descriptors had been closed")
+        finally:
+            self.unpin_loan(pinned)
+
+    cdef bint _leave_row(self) noexcept:
+        """Give the row back if there is one; False: somebody has taken it from this process. Runs no Python."""
         cdef bint left
         if not memlane_fork_is(self._epoch):
-            return
+            return True
         self._epoch = EPOCH_CLOSED
         left = memlane_row_leave(self.row_at(self._row), self._generation)
         memlane_fork_close(self._lock_descriptor)
         self._lock_descriptor = -1
-        if not left and not memlane_guard_is_truncated(self.guarded):
-            raise ClosedError(f"this process was taken for dead in {self.name}: its descriptors had been closed")
+        return left or memlane_guard_is_truncated(self.guarded)
 
     cdef int check_whole(self) except -1:
         """
@@ -608,25 +619,37 @@ cdef class Membership:
 
     def try_lock_creation(self):
         """Try to become the one who adds an object; the caller keeps its own threads apart."""
-        self.own_tag()
-        if not lock_byte(self._lock_descriptor, MEMLANE_CREATION_BYTE, True):
-            return False
-        memlane_creation_note(self.shared, getpid())
-        return True
+        cdef uint64_t pinned = self.pin_open()
+        try:
+            self.own_tag()
+            if not lock_byte(self._lock_descriptor, MEMLANE_CREATION_BYTE, True):
+                return False
+            memlane_creation_note(self.shared, getpid())
+            return True
+        finally:
+            self.unpin_loan(pinned)
 
     def creation_mutex(self):
         """The lock that keeps threads of this process apart before the creation byte."""
         return epoch_lock(self._creating, _Lock)
 
     def unlock_creation(self):
-        if memlane_fork_is(self._epoch):
-            memlane_creation_note(self.shared, 0)
-            memlane_lockbyte_release(self._lock_descriptor, MEMLANE_CREATION_BYTE)
+        """Let others add an object. Where this process was forked or closed the region meanwhile, it holds nothing."""
+        cdef uint64_t pinned
+        if not memlane_fork_is(self._epoch):
+            return
+        pinned = self.pin_loan()
+        memlane_creation_note(self.shared, 0)
+        memlane_lockbyte_release(self._lock_descriptor, MEMLANE_CREATION_BYTE)
+        self.unpin_loan(pinned)
 
     @property
     def creation_holder(self):
         """pid of the process that is adding an object, as it calls itself; 0: nobody."""
-        return memlane_creation_holder(self.shared)
+        cdef uint64_t pinned = self.pin_open()
+        cdef uint32_t holder = memlane_creation_holder(self.shared)
+        self.unpin_loan(pinned)
+        return holder
 
     cdef int entry_at(self, uint64_t index, memlane_entry *entry) except -1:
         memcpy(entry, self.mapping.address + self.geometry.directory_offset + index * sizeof(memlane_entry),
@@ -639,16 +662,18 @@ cdef class Membership:
     def entries(self):
         """Return (name, kind, offset, nbytes, geometry, schema) for every object."""
         cdef memlane_entry entry
-        cdef uint64_t index
-        self._check_open()
+        cdef uint64_t index, pinned = self.pin_open()
         found = []
-        for index in range(memlane_directory_count(self.shared, self.geometry.entries)):
-            self.entry_at(index, &entry)
-            found.append((
-                (<bytes>entry.name[:64]).split(b"\0")[0].decode(errors="replace"), entry.kind, entry.offset,
-                entry.nbytes, tuple([entry.geometry[i] for i in range(8)]),
-                (<bytes>entry.schema[:entry.schema_nbytes]).decode(errors="replace")))
-        self.check_whole()
+        try:
+            for index in range(memlane_directory_count(self.shared, self.geometry.entries)):
+                self.entry_at(index, &entry)
+                found.append((
+                    (<bytes>entry.name[:64]).split(b"\0")[0].decode(errors="replace"), entry.kind, entry.offset,
+                    entry.nbytes, tuple([entry.geometry[i] for i in range(8)]),
+                    (<bytes>entry.schema[:entry.schema_nbytes]).decode(errors="replace")))
+            self.check_whole()
+        finally:
+            self.unpin_loan(pinned)
         return found
 
     def add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
@@ -660,9 +685,18 @@ cdef class Membership:
         Raises:
             OSError: no room for it; nothing has changed.
             ValueError: the region or its directory is too small.
+            ClosedError: this process closed the region meanwhile; nothing has changed.
         """
+        cdef uint64_t pinned = self.pin_open()  # whole, before it is made longer again by a reservation
+        try:
+            return self._add_entry(name, kind, nbytes, geometry, schema, reserved_nbytes, initialise)
+        finally:
+            self.unpin_loan(pinned)
+
+    cdef uint64_t _add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
+                             uint64_t reserved_nbytes, object initialise) except 0:
+        """Pinned: reserving looks for signals, and *initialise* is Python, so anybody may close the region meanwhile."""
         cdef memlane_entry entry, last
-        self.check_whole()  # before it is made longer again by a reservation
         cdef uint64_t index = memlane_directory_count(self.shared, self.geometry.entries)
         cdef uint64_t offset = self.geometry.objects_offset
         cdef uint64_t at = self.geometry.directory_offset + index * sizeof(memlane_entry)
@@ -687,6 +721,8 @@ cdef class Membership:
             # What an adder that died, or an object that failed here, may have left.
             memset(self.mapping.address + offset, 0, reserved_nbytes)
             initialise(offset)
+            if self._closing:
+                raise ClosedError(f"{self.name} was closed while {name.decode()!r} was made in it; open the region again")
         except BaseException:
             self.give_back(offset, reserved_nbytes)
             raise
@@ -695,8 +731,12 @@ cdef class Membership:
         return offset
 
     cdef int reserve(self, uint64_t offset, uint64_t nbytes) except -1:
-        """Have the kernel set memory aside, so that touching it is never a SIGBUS. Raises OSError (ENOSPC)."""
+        """
+        Have the kernel set memory aside, so that touching it is never a SIGBUS. Raises OSError (ENOSPC). The caller has
+        pinned the region: the descriptor is used over many steps, between which handlers of signals run.
+        """
         cdef unsigned char *address = self.mapping.address + offset
+        cdef uint64_t turn
         cdef int error
         if self.geometry.backing == MEMLANE_BACKING_ANONYMOUS:
             address -= offset % PAGE_NBYTES
@@ -706,9 +746,22 @@ cdef class Membership:
             if error:
                 raise reserve_error(-error, None, nbytes)
         else:
+            if not self._is_base(self.base):
+                raise self._base_lost()
             require_room(self.base, nbytes, self.path)
-            reserve_file(self.base, offset, nbytes, self.path)
+            while nbytes:
+                # A child that a handler of a signal forked may have closed what it inherited: pins are of one process.
+                if self.closed:
+                    raise ClosedError(f"{self.name} is closed")
+                turn = min(nbytes, RESERVE_NBYTES_A_TURN)
+                reserve_file(self.base, offset, turn, self.path)
+                offset += turn
+                nbytes -= turn
         return 0
+
+    cdef object _base_lost(self):
+        """The error for a descriptor that is not that of the region any more; its number may be another file's."""
+        return ClosedError(f"descriptor {self.base} of {self.name} was closed by this process; open it again")
 
     cdef void give_back(self, uint64_t offset, uint64_t nbytes) noexcept:
         """Let unused memory go again; what cannot be given back is found again by the next object."""
@@ -765,13 +818,33 @@ cdef class Membership:
             self._let_everything_go()
 
     cdef uint64_t pin_loan(self) except 0:
-        """Keep them for a loan. A forked child keeps the memory for the loans that it inherited, but not the row."""
+        """
+        Keep them for a loan, or for a call with Python in its midst. A child that is forked meanwhile keeps the memory,
+        but not the row.
+        """
+        cdef uint64_t pinned = self.pin()
         self.mapping.keep()
-        return self.pin()
+        return pinned
 
     cdef void unpin_loan(self, uint64_t epoch) noexcept:
         self.unpin(epoch)
         self.mapping.let_go()
+
+    cdef uint64_t pin_open(self) except 0:
+        """As pin_loan, for a new call: refuses one while closing waits for others, and where the file was cut off."""
+        cdef uint64_t pinned = self.pin_loan()
+        try:
+            if self._closing:
+                raise ClosedError(f"{self.name} is closed")
+            self.check_whole()
+        except BaseException:
+            self.unpin_loan(pinned)
+            raise
+        return pinned
+
+    def pinned(self):
+        """Keep row, roles, memory and descriptors for what runs in a `with`. Entering raises ClosedError, TruncatedError."""
+        return Pinned(self)
 
     def close(self):
         """Refuse new work, and let everything go as soon as no call is under way and no loan is out."""
@@ -782,10 +855,7 @@ cdef class Membership:
 
     cdef void _let_everything_go(self) noexcept:
         """Once only: whoever comes here has set `closed`."""
-        try:
-            self.leave()
-        except ClosedError:
-            pass  # taken for dead before: nothing of ours is left in the table
+        self._leave_row()  # False: taken for dead before, then nothing of ours is left in the table
         if self.base >= 0:
             if self._is_base(self.base):
                 _os.close(self.base)
@@ -796,6 +866,32 @@ cdef class Membership:
         self.guarded = &memlane_unguarded  # its place in the table may become another mapping's
         self.mapping.let_go()
         self.mapping.close()
+
+
+@cython.final
+cdef class Pinned:
+    """A pin for steps in Python; made by `Membership.pinned`. One that is lost between two steps lets go by itself."""
+
+    cdef Membership membership
+    cdef uint64_t epoch               # of the pin, 0: there is none
+
+    def __init__(self, Membership membership not None):
+        self.membership = membership
+
+    def __enter__(self):
+        self.epoch = self.membership.pin_open()
+
+    def __exit__(self, *_error):
+        self.let_go()
+
+    def __del__(self):
+        self.let_go()
+
+    cdef void let_go(self) noexcept:
+        cdef uint64_t epoch = self.epoch
+        self.epoch = 0
+        if epoch:
+            self.membership.unpin_loan(epoch)
 
 
 cdef int check_header(memlane_header *header, uint64_t file_nbytes, str name, object path) except -1:

@@ -290,11 +290,15 @@ cdef class RingState:
     @staticmethod
     cdef RingState of(Membership membership, tuple entry):
         """The state for an entry of the directory; the same object for all handles of this process."""
+        cdef uint64_t pinned = membership.pin_open()  # looking for its doorbell runs Python
         key = ("ring", entry[2])
-        state = membership.roles.get(key)
-        if state is None:
-            state = membership.roles.setdefault(key, RingState._make(membership, entry))
-        check_described(membership, entry, (<RingState>state).described)
+        try:
+            state = membership.roles.get(key)
+            if state is None:
+                state = membership.roles.setdefault(key, RingState._make(membership, entry))
+            check_described(membership, entry, (<RingState>state).described)
+        finally:
+            membership.unpin_loan(pinned)
         return state
 
     @staticmethod

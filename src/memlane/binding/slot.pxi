@@ -89,11 +89,15 @@ cdef class SlotsState:
 
     @staticmethod
     cdef SlotsState of(Membership membership, tuple entry):
+        cdef uint64_t pinned = membership.pin_open()  # allocating may run the collector, and it anything
         key = ("slots", entry[2])
-        state = membership.roles.get(key)
-        if state is None:
-            state = membership.roles.setdefault(key, SlotsState._make(membership, entry))
-        check_described(membership, entry, (<SlotsState>state).described)
+        try:
+            state = membership.roles.get(key)
+            if state is None:
+                state = membership.roles.setdefault(key, SlotsState._make(membership, entry))
+            check_described(membership, entry, (<SlotsState>state).described)
+        finally:
+            membership.unpin_loan(pinned)
         return state
 
     @staticmethod
