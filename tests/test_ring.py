@@ -9,6 +9,7 @@ import itertools
 import os
 import pickle
 import queue
+import signal
 import threading
 import time
 from collections import deque
@@ -39,7 +40,7 @@ from memlane import (
     ShutDown,
 )
 from processes import PATIENCE_S, Child, drained, output_of, unrelated, wait_until
-from shared_bytes import DEAD_TAG, DEPARTED, FREE, NEVER, NONE, READY, RingBytes
+from shared_bytes import DEAD_TAG, DEPARTED, FREE, NEVER, NONE, READY, TAKEN, RingBytes
 
 PAGE = 4096
 
@@ -1748,6 +1749,57 @@ def test_no_state_makes_a_loop_endless(ring: Ring, kind: int) -> None:
                 verb()
             except memlane.MemlaneError:
                 pass
+
+
+class Endless(BaseException):
+    """Raised in the midst of a call that should be over."""
+
+
+@contextlib.contextmanager
+def watchdog(what: str) -> Iterator[None]:
+    """Ctrl-C after PATIENCE_S, so that a loop without end is a failure that says where."""
+
+    def bark(_signal: int, _frame: object) -> None:
+        raise Endless(what)
+
+    kept = signal.signal(signal.SIGALRM, bark)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, kept)
+
+
+@pytest.mark.parametrize("consumers", ["one", "many"])
+@pytest.mark.parametrize("end", ["no", "drain", "immediate"])
+def test_of_what_can_be_in_the_next_descriptor_nothing_makes_a_get_endless(
+    consumers: Any, end: str
+) -> None:
+    """Kind, number and high half in all combinations; each get comes back. (trap 47)"""
+    for kind, number, high in itertools.product(
+        range(8), (1, 0, 2, 1 + 4, 1 + 2**28, 2**29 - 3), (0, 1, 77, DEAD_TAG, 2**32 - 1)
+    ):
+        with (
+            Ring(consumers=consumers, producers=1, records=4, capacity=PAGE) as ring,
+            RingBytes(ring) as shared,
+            watchdog(f"{kind=} {number=} {high=}"),
+        ):
+            ring.put(b"x")
+            assert b"x" == ring.get()
+            shared.set_word(shared.state_at(0, 1), high << 32 | number << 3 | kind)
+            if end != "no":
+                ring.shutdown(immediate=end == "immediate")
+            for timeout in (0, 0.001, *([] if end == "no" else [None])):
+                if timeout is None and may_be_in_a_live_hand(kind, number, high):
+                    continue
+                with contextlib.suppress(Empty, ShutDown, memlane.CorruptedError):
+                    ring.get(timeout=timeout)
+
+
+def may_be_in_a_live_hand(kind: int, number: int, high: int) -> bool:
+    """Then the end waits for it, as it should."""
+    return kind == TAKEN and number == 1 and high not in (0, DEAD_TAG)
 
 
 @pytest.mark.parametrize("leased", [0, 1, 5, 2**32 - 1])

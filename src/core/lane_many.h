@@ -82,16 +82,16 @@ static inline uint64_t memlane_many_taken(const struct memlane_lane *lane) {
     return atomic_load_explicit(&lane->control->taken, memory_order_acquire);
 }
 
-/* Look for a fresh record.
+/* Look for a fresh record, from `s` on, which is what was read of `taken`.
  *
- * Callers:  anyone; a snapshot, memlane_many_take decides.
+ * Callers:  memlane_many_look and tests; a snapshot, memlane_many_take decides.
  * Progress: lock-free; at most two rounds of helping, then it gives up for now.
  * Ordering: on MEMLANE_OK the payload may be read once the record is taken.
  * Returns:  MEMLANE_OK and *found; MEMLANE_EMPTY, with found->s the next number; MEMLANE_CLOSED; MEMLANE_BUSY, others
  *           move too fast or the bytes are spoilt, look again; MEMLANE_CORRUPTED. */
-static inline enum memlane_status memlane_many_look(const struct memlane_many *many, struct memlane_found *found) {
+static inline enum memlane_status memlane_many_look_from(const struct memlane_many *many, uint64_t s,
+                                                         struct memlane_found *found) {
     const struct memlane_lane *lane = &many->lane;
-    uint64_t s = memlane_many_taken(lane);
     for (uint64_t steps = 0; steps <= 2 * lane->mask + 2; steps++) {
         /* sync: descriptor.state. acquire: payload and extent of a READY record are visible, also when it went
          * through other hands, since each step of a state word is a read-modify-write. Pairs with
@@ -122,6 +122,11 @@ static inline enum memlane_status memlane_many_look(const struct memlane_many *m
         s = memlane_many_taken(lane);
     }
     return MEMLANE_BUSY;
+}
+
+/* The same from where `taken` is now. Callers: anyone. */
+static inline enum memlane_status memlane_many_look(const struct memlane_many *many, struct memlane_found *found) {
+    return memlane_many_look_from(many, memlane_many_taken(&many->lane), found);
 }
 
 /* Look at up to `most` records from one that was found fresh, for a batch.
@@ -253,6 +258,18 @@ static inline uint64_t memlane_many_settle(struct memlane_many *many, uint64_t t
     return low;
 }
 
+/* The second look of one who waits for the end: has everything that was taken been freed?
+ * Callers: anyone, after memlane_waiters_announce. Progress: as memlane_many_settle. Ordering: seq_cst.
+ * Returns: true: nothing of this lane is in hand. */
+static inline bool memlane_many_is_drained(struct memlane_many *many) {
+    /* sync: waiters.count. A full fence: the announcement is before the looks at `taken` and the states, which are
+     * acquires and might be done before it otherwise; pairs with memlane_many_free and the look at waiters.count behind
+     * it, both seq_cst. Without it both sides may miss each other: who waits sleeps on the end. */
+    atomic_thread_fence(memory_order_seq_cst);
+    uint64_t taken = memlane_many_taken(&many->lane);
+    return memlane_many_settle(many, taken) == taken;
+}
+
 /* Find the next record that somebody has in hand.
  * Callers: anyone; the tag is in found->state, whose life is the caller's business. Progress: bounded by `end - s`
  * and the number of descriptors. Ordering: as memlane_many_look.
@@ -288,7 +305,7 @@ static inline bool memlane_many_any(const struct memlane_many *many) {
 /* Whether the hints contradict the states: then the lane is corrupt.
  * Callers: a consumer that found nothing; call it twice. Progress: wait-free. Ordering: acquire.
  * Returns: true: it looks so. */
-static inline bool memlane_many_overlooked(const struct memlane_many *many) {
+static inline bool memlane_many_overlooked(struct memlane_many *many) {
     const struct memlane_lane *lane = &many->lane;
     /* `taken` before `head`, which it never exceeds by more than the lane holds: a pause between the two only makes
      * the difference smaller. */
@@ -300,7 +317,17 @@ static inline bool memlane_many_overlooked(const struct memlane_many *many) {
     /* sync: lane.tail. acquire: pairs with memlane_producer_hint: what lies below it is READY or was */
     uint64_t tail = atomic_load_explicit(&lane->control->tail, memory_order_acquire);
     struct memlane_found found;
-    return memlane_many_look(many, &found) == MEMLANE_EMPTY && (int64_t)(tail - found.s) > 0;
+    if (memlane_many_look(many, &found) == MEMLANE_EMPTY && (int64_t)(tail - found.s) > 0)
+        return true;
+    /* What lies below `taken` was taken, or the end of the ring would wait for ever for a record that nobody holds. */
+    uint64_t low = memlane_many_settle(many, taken);
+    if ((int64_t)(taken - low) <= 0)
+        return false;
+    /* sync: descriptor.state. acquire: as in memlane_many_look; `taken` was read before, with acquire */
+    uint64_t state = atomic_load_explicit(&memlane_descriptor_of(lane, low)->state, memory_order_acquire);
+    int32_t beyond = memlane_state_beyond(state, low);
+    return beyond < 0 || (beyond == 0 && memlane_state_kind(state) != MEMLANE_STATE_TAKEN &&
+                          memlane_state_kind(state) != MEMLANE_STATE_FREE);
 }
 
 /* Close the lane at the next record, once the shutdown flag is up and nothing fresh is there.
@@ -308,29 +335,39 @@ static inline bool memlane_many_overlooked(const struct memlane_many *many) {
  * Callers:  any consumer.
  * Progress: wait-free.
  * Ordering: seq_cst: decides the race with a commit under way.
- * Returns:  MEMLANE_CLOSED: no record will ever follow; MEMLANE_BUSY: look again.
+ * Returns:  MEMLANE_CLOSED: no record will ever follow; MEMLANE_BUSY: look again; MEMLANE_CORRUPTED, seen twice.
  * Where the descriptor is still in somebody's hand there is nothing to mark: the producer finds no room before that
  * one is free, and then it looks at the flag (docs/memory-model.md, ring_full_lane). */
 static inline enum memlane_status memlane_many_close(const struct memlane_many *many) {
     const struct memlane_lane *lane = &many->lane;
-    uint64_t s = memlane_many_taken(lane);
-    struct memlane_descriptor *descriptor = memlane_descriptor_of(lane, s);
-    /* sync: descriptor.state (free). seq_cst: after the caller's look at the flag; pairs with memlane_many_free */
-    uint64_t state = atomic_load_explicit(&descriptor->state, memory_order_seq_cst);
-    if (state == memlane_state(s, MEMLANE_STATE_CLOSED))
-        return MEMLANE_CLOSED;
-    int32_t beyond = memlane_state_beyond(state, s);
-    enum memlane_state kind = memlane_state_kind(state);
-    if (beyond > 0 || (beyond == 0 && kind >= MEMLANE_STATE_READY && kind <= MEMLANE_STATE_FREE))
-        return MEMLANE_BUSY;
-    if (kind == MEMLANE_STATE_TAKEN)
-        return MEMLANE_CLOSED;
-    /* sync: descriptor.state. acq_rel: against the CAS of memlane_producer_publish, one of the two wins */
-    return atomic_compare_exchange_strong_explicit(&descriptor->state, &state,
-                                                   memlane_state(s, MEMLANE_STATE_CLOSED), memory_order_acq_rel,
-                                                   memory_order_relaxed)
-               ? MEMLANE_CLOSED
-               : MEMLANE_BUSY;
+    for (int look = 0; look < 2; look++) {
+        uint64_t s = memlane_many_taken(lane);
+        struct memlane_descriptor *descriptor = memlane_descriptor_of(lane, s);
+        /* sync: descriptor.state (free). seq_cst: after the caller's look at the flag; pairs with memlane_many_free */
+        uint64_t state = atomic_load_explicit(&descriptor->state, memory_order_seq_cst);
+        if (state == memlane_state(s, MEMLANE_STATE_CLOSED))
+            return MEMLANE_CLOSED;
+        int32_t beyond = memlane_state_beyond(state, s);
+        enum memlane_state kind = memlane_state_kind(state);
+        if (beyond > 0) {
+            if ((int64_t)(memlane_lane_head(lane) - s) > 0)
+                return MEMLANE_BUSY; /* `taken` is stale, and the next look helps it along */
+            continue; /* of a later round while this one is not over: nobody writes that */
+        }
+        if (beyond == 0 && kind == MEMLANE_STATE_READY && state != memlane_state(s, MEMLANE_STATE_READY))
+            continue; /* no look would ever take it */
+        if (beyond == 0 && kind >= MEMLANE_STATE_READY && kind <= MEMLANE_STATE_FREE)
+            return MEMLANE_BUSY;
+        if (kind == MEMLANE_STATE_TAKEN)
+            return MEMLANE_CLOSED;
+        /* sync: descriptor.state. acq_rel: against the CAS of memlane_producer_publish, one of the two wins */
+        return atomic_compare_exchange_strong_explicit(&descriptor->state, &state,
+                                                       memlane_state(s, MEMLANE_STATE_CLOSED), memory_order_acq_rel,
+                                                       memory_order_relaxed)
+                   ? MEMLANE_CLOSED
+                   : MEMLANE_BUSY;
+    }
+    return MEMLANE_CORRUPTED;
 }
 
 /* Free everything that is ready, unseen.
@@ -344,6 +381,8 @@ static inline void memlane_many_drop(const struct memlane_many *many, uint32_t t
             return;
         if (memlane_many_take(&many->lane, found.s, 1, tag))
             memlane_many_free(&many->lane, found.s, tag);
+        else if (status == MEMLANE_CORRUPTED)
+            return; /* memlane_many_close says so */
     }
 }
 

@@ -239,6 +239,82 @@ TEST(a_ring_is_not_drained_while_a_record_is_in_hand) {
     bench_free(&many.bench);
 }
 
+TEST(a_record_that_nobody_holds_below_taken_is_overlooked_and_not_waited_for) {
+    static const enum memlane_state kinds[] = {MEMLANE_STATE_NONE, MEMLANE_STATE_READY, MEMLANE_STATE_CLOSED};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct many_bench many = many_new_at(32, 4, 7);
+        uint64_t s;
+        CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'a'));
+        CHECK(many_take(&many, ALICE, &s));
+        CHECK(!memlane_many_overlooked(&many.many));
+        bench_set_state(&many.bench, s, kinds[i]);
+        CHECK(memlane_many_overlooked(&many.many));
+        bench_set_state(&many.bench, s, MEMLANE_STATE_FREE);
+        CHECK(!memlane_many_overlooked(&many.many));
+        bench_free(&many.bench);
+    }
+}
+
+/* "EMPTY only if `taken` is unchanged": who was paused since it read `taken` for more records than 28 bits tell apart
+ * takes a fresh record for one of an earlier round. */
+TEST(a_number_that_is_stale_by_more_than_28_bits_is_not_called_empty) {
+    const uint64_t now = (UINT64_C(1) << 28) + 8;
+    struct many_bench many = many_new_at(32, 4, now);
+    CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'a'));
+    struct memlane_found found;
+    CHECK(memlane_state_beyond(memlane_state(now, MEMLANE_STATE_READY), 4) < 0); /* as one sees it who read 4 */
+    CHECK_EQUAL(MEMLANE_OK, memlane_many_look_from(&many.many, 4, &found));
+    CHECK_EQUAL(now, found.s);
+    atomic_store(&many.bench.lane.control->taken, 4); /* nothing has moved: then it is what it looks like */
+    CHECK_EQUAL(MEMLANE_EMPTY, memlane_many_look_from(&many.many, 4, &found));
+    bench_free(&many.bench);
+}
+
+TEST(of_what_can_be_in_the_next_descriptor_nothing_puts_the_end_off_for_ever) {
+    static const uint64_t halves[] = {0, 1, 77, DAVE, UINT32_MAX, UINT64_C(1) << 31};
+    const uint64_t next = (UINT64_C(5) << 29) + 1;
+    const uint64_t numbers[] = {next, next - 1, next - 4, next + 1, next + 4, next + (1 << 28), 0};
+    int ends[MEMLANE_LOST + 1] = {0};
+    for (int drop = 0; drop < 2; drop++)
+        for (uint64_t kind = 0; kind < 8; kind++)
+            for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
+                for (size_t h = 0; h < sizeof halves / sizeof *halves; h++) {
+                    struct many_bench many = many_new_at(32, 4, next - 1);
+                    CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'a'));
+                    CHECK_EQUAL('a', many_get(&many, ALICE));
+                    atomic_store(&memlane_descriptor_of(&many.bench.lane, next)->state,
+                                 halves[h] << 32 | (uint32_t)memlane_state(numbers[n], (enum memlane_state)kind));
+                    memlane_ring_shut(many.bench.ring, drop ? MEMLANE_SHUTDOWN_DROP : MEMLANE_SHUTDOWN_DRAIN);
+                    enum memlane_status status = MEMLANE_BUSY;
+                    for (int tries = 0; status == MEMLANE_BUSY && tries < 20; tries++) {
+                        if (drop)
+                            memlane_many_drop(&many.many, BOB);
+                        else if (many_look(&many) == MEMLANE_CORRUPTED)
+                            status = MEMLANE_CORRUPTED;
+                        if (status == MEMLANE_BUSY)
+                            status = memlane_many_close(&many.many);
+                    }
+                    CHECK(status == MEMLANE_CLOSED || status == MEMLANE_CORRUPTED);
+                    ends[status]++;
+                    bench_free(&many.bench);
+                }
+    CHECK(ends[MEMLANE_CLOSED] > 100 && ends[MEMLANE_CORRUPTED] > 100);
+}
+
+TEST(a_lane_whose_taken_is_stale_is_not_called_corrupt_at_the_end) {
+    struct many_bench many = many_new_at(32, 4, 0);
+    for (int i = 0; i < 9; i++) {
+        CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'a'));
+        CHECK_EQUAL('a', many_get(&many, BOB));
+    }
+    atomic_store(&many.bench.lane.control->taken, 1);
+    memlane_ring_shut(many.bench.ring, MEMLANE_SHUTDOWN_DRAIN);
+    CHECK_EQUAL(MEMLANE_BUSY, memlane_many_close(&many.many));
+    CHECK_EQUAL(MEMLANE_EMPTY, many_look(&many));
+    CHECK_EQUAL(MEMLANE_CLOSED, memlane_many_close(&many.many));
+    bench_free(&many.bench);
+}
+
 TEST(a_waiting_producer_is_looked_for_when_a_quarter_is_crossed_in_numbers_or_in_bytes) {
     struct many_bench many = many_new_at(4096, 64, 0);
     const struct memlane_extent small = {8, 8}, across = {1016, 16}, large = {2048, 2048};

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include "bench.h"
+#include "many.h"
 #include "core/slot.h"
 
 #define ROUNDS 6000
@@ -192,6 +192,33 @@ TEST(a_producer_about_to_sleep_and_a_record_freed_by_a_plain_store_of_head_never
     bench = bench_new(64, 4);
     duel(fill_nobody_waits, announce_and_look_for_room, free_and_look, judge_looks);
     bench_free(&bench);
+}
+
+/* ---- the end of a ring with many consumers -------------------------------------------------------- */
+
+static struct many_bench many;
+
+static void hold_one_nobody_waits(void) {
+    uint64_t s;
+    atomic_store(&many.bench.ring->waiters, 0);
+    CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'a'));
+    CHECK(many_take(&many, BOB, &s));
+}
+
+static uint64_t announce_and_look_for_the_end(void) {
+    memlane_waiters_announce(&many.bench.ring->waiters);
+    return memlane_many_is_drained(&many.many);
+}
+
+static uint64_t free_the_last_and_look(void) {
+    CHECK(memlane_many_free(&many.bench.lane, memlane_many_taken(&many.bench.lane) - 1, BOB));
+    return memlane_waiters_any(&many.bench.ring->waiters);
+}
+
+TEST(a_consumer_that_waits_for_the_end_and_the_last_record_in_hand_never_miss_each_other) {
+    many = many_new_at(32, 4, 0);
+    duel(hold_one_nobody_waits, announce_and_look_for_the_end, free_the_last_and_look, judge_looks);
+    bench_free(&many.bench);
 }
 
 /* ---- the same for a slot and its watcher --------------------------------------------------------- */

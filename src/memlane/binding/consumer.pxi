@@ -12,6 +12,10 @@ cdef enum:
     END_OF_OTHERS     # nothing will follow, but others have records in hand
     END_NOW
 
+# Each time that the end is put off, a commit or another consumer got on, and of commits that passed the flag there is
+# one a lane. So many tries more than there are lanes are those of bytes that nobody sound writes.
+cdef uint32_t END_TRIES = 1000
+
 cdef extern from "Python.h":
     # A new reference that goes straight into a list, counted once.
     PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
@@ -327,6 +331,7 @@ cdef class ConsumerRole:
         cdef Membership membership = ring.membership
         cdef RecordSleep sleep = None
         cdef int end
+        cdef uint32_t tries = 0
         cdef uint64_t pinned
         handle.check()
         pinned = membership.pin()
@@ -351,6 +356,12 @@ cdef class ConsumerRole:
                         ring.wake_consumers(POSTS_MAX)
                         ring.refuse(MEMLANE_CLOSED, 0)
                     if end == END_LATER:
+                        tries += 1
+                        if tries > END_TRIES + ring.shape.lanes:
+                            ring.refuse(MEMLANE_CORRUPTED, 0)
+                        if deadline != 0 and deadline <= memlane_monotonic_ns():
+                            self.check_sound()
+                            ring.refuse(MEMLANE_EMPTY, 0)
                         PyErr_CheckSignals()
                         continue
                 elif require_peer and self.peers_are_gone() and not self.any_record():
@@ -424,6 +435,8 @@ cdef class ConsumerRole:
                 continue
             with nogil:
                 status = self.close_lane(lane, drop)
+            if status == MEMLANE_CORRUPTED:
+                self.ring.refuse(status, 0)
             if status != MEMLANE_CLOSED:
                 all_closed = False
         if not all_closed:

@@ -224,10 +224,7 @@ cdef class ManyConsumers(ConsumerRole):
 
     cdef bint is_drained(self) noexcept nogil:
         cdef uint32_t lane
-        cdef uint64_t end
         for lane in range(self.ring.shape.lanes):
-            if self.is_leased(lane) and self.known[lane] != 2:
-                end = memlane_many_taken(&self.lanes[lane].lane)
-                if memlane_many_settle(&self.lanes[lane], end) != end:
-                    return False
+            if self.is_leased(lane) and self.known[lane] != 2 and not memlane_many_is_drained(&self.lanes[lane]):
+                return False
         return True

@@ -126,10 +126,11 @@ cdef extern from "core/lane_many.h" nogil:
     bint memlane_many_hand_back(const memlane_lane *lane, uint64_t s, uint32_t tag)
     bint memlane_many_crosses(const memlane_lane *lane, uint64_t s, const memlane_extent *extent)
     uint64_t memlane_many_settle(memlane_many *many, uint64_t taken)
+    bint memlane_many_is_drained(memlane_many *many)
     bint memlane_many_held(const memlane_many *many, uint64_t s, uint64_t end, memlane_found *found)
     uint64_t memlane_many_taken(const memlane_lane *lane)
     bint memlane_many_any(const memlane_many *many)
-    bint memlane_many_overlooked(const memlane_many *many)
+    bint memlane_many_overlooked(memlane_many *many)
     memlane_status memlane_many_close(const memlane_many *many)
     void memlane_many_drop(const memlane_many *many, uint32_t tag)
 

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Fences that no run on a strong machine would miss: they are there in what the compiler makes."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).resolve().parent.parent / "src"
+
+#: What a full fence is in the assembly of a machine.
+FENCES = {
+    "x86_64": r"\b(mfence|lock (or|add)\w*\s.*%?rsp)|\block\b[;\s]+or",
+    "aarch64": r"\bdmb\s+ish\b",
+}
+
+#: A function of src/core, and how it is called: between its entry and its first look is a fence.
+FENCED = {
+    "memlane_many_is_drained": (
+        "core/lane_many.h",
+        "_Bool probe(struct memlane_many *many) { return memlane_many_is_drained(many); }",
+    ),
+}
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("gcc") is None or platform.machine() not in FENCES,
+    reason="needs gcc, and to know what a fence is here",
+)
+
+
+def assembly_of(header: str, code: str, tmp_path: Path) -> str:
+    source = tmp_path / "probe.c"
+    source.write_text(f'#include "{header}"\n{code}\n')
+    made = subprocess.run(
+        ["gcc", "-std=c11", "-O2", "-S", f"-I{SOURCES}", "-o", "-", str(source)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return made.stdout
+
+
+@needs_compiler
+@pytest.mark.parametrize("function", FENCED)
+def test_a_second_look_begins_with_a_full_fence(function: str, tmp_path: Path) -> None:
+    """Who has announced itself looks again only behind it, or both sides miss each other."""
+    assembly = assembly_of(*FENCED[function], tmp_path).partition("probe:")[2]
+
+    assert re.search(FENCES[platform.machine()], assembly), assembly
+
+
+@needs_compiler
+def test_what_has_no_fence_does_not_look_as_if_it_had_one(tmp_path: Path) -> None:
+    """The judge itself: the first look of the same function, which needs none."""
+    code = "unsigned long probe(struct memlane_lane *lane) { return memlane_many_taken(lane); }"
+    assembly = assembly_of("core/lane_many.h", code, tmp_path).partition("probe:")[2]
+
+    assert not re.search(FENCES[platform.machine()], assembly), assembly
