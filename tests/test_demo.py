@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The demo counts right, notices when it does not, and leaves nothing behind however it ends."""
+"""The demo is right, notices when it is not, and leaves nothing behind however it ends."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,6 +11,8 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import zlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,16 +22,25 @@ import pytest
 
 import memlane
 from memlane.cli import main
-from memlane.cli.counting import count_plainly, differences, find_files
 from memlane.cli.demo import demo
-from memlane.cli.pipeline import stream
-from memlane.cli.reader import mapped_pieces
-from memlane.cli.stages import Totals, count_piece, join_pieces
+from memlane.cli.indexing import (
+    BLOCK_NBYTES,
+    WORD,
+    Counts,
+    Index,
+    differences,
+    find_files,
+    index_plainly,
+    index_range,
+)
+from memlane.cli.pieces import Piece, Result, cut
+from memlane.cli.pipeline import _Pipeline, index_with_workers
 from memlane.cli.watching import shown
-from processes import PATIENCE_S, wait_until
+from memlane.cli.worker import index_piece, work
+from processes import PATIENCE_S, Child, forked, wait_until
 
-BATCH = 64 * 1024
-#: What makes counting in pieces go wrong, if anything does.
+BLOCK = BLOCK_NBYTES
+#: What makes indexing in ranges go wrong, if anything does.
 AWKWARD = {
     "empty": b"",
     "no newline at the end": b"one two\nthree",
@@ -37,13 +49,17 @@ AWKWARD = {
     "carriage returns": b"one\r\ntwo\rthree\r\n",
     "other white space": b"\x0bone\x0ctwo\x1cthree\xa0four\x00five",
     "no text": bytes(range(256)) * 3,
-    "a line longer than a batch": b"word " * BATCH + b"\nnext line\n",
-    "a word longer than two batches": b"x" * (5 * BATCH) + b" y\n",
-    "a batch of one line": b"x" * (BATCH - 1) + b"\n",
-    "a batch without a newline": b"x" * BATCH,
-    "a line that ends behind its batch": b"x" * BATCH + b"\nx",
-    "cut at white space": b"x" * (2 * BATCH - 1) + b" " + b"y" * BATCH,
-    "cut before white space": b"x" * (2 * BATCH) + b" " + b"y" * BATCH,
+    "names of many words": b"HTTPServer http_server2go _ __init__ aB AB a1b \xc3\xa4h 0x1F 1e5\n",
+    "names that are too long": b"x" * 200 + b" " + b"y" * 201 + b"\n",
+    "a line longer than a block": b"word " * BLOCK + b"\nnext line\n",
+    "a name longer than two blocks": b"x" * (5 * BLOCK) + b" y\n",
+    "a block of one line": b"x" * (BLOCK - 1) + b"\n",
+    "a block without a newline": b"x" * BLOCK,
+    "a line that ends behind its block": b"x" * BLOCK + b"\nx",
+    "cut at white space": b"x " * (BLOCK // 2) + b"two y" * BLOCK,
+    "cut in the midst of a name": b"x" * 3 + b" words" * BLOCK,
+    "cut in the midst of a number": b" 12345" * BLOCK,
+    "cut between symbols": b"+-" * BLOCK,
 }
 
 
@@ -58,52 +74,138 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def expected_totals(contents: list[bytes]) -> Totals:
-    """A third way to count: of whole contents, unlike the two that are tested."""
-    return Totals(
-        files=len(contents),
-        lines=sum(len(content.removesuffix(b"\n").split(b"\n")) for content in contents if content),
-        words=sum(len(content.split()) for content in contents),
-        nbytes=sum(map(len, contents)),
-    )
+def indexed_otherwise(contents: list[bytes]) -> tuple[Counts, dict[bytes, dict[int, int]]]:
+    """A third way to index: byte by byte, unlike the two that are tested."""
+    counts, index = Counts(), dict[bytes, dict[int, int]]()
+    for file, content in enumerate(contents):
+        text = content.decode("latin-1")
+        runs = "".join(
+            sign if ord(sign) >= 128 or (sign.isalnum() and sign.isascii()) or sign == "_" else " "
+            for sign in text
+        ).split(" ")
+        names = Counter(run for run in runs if run and not (run[0].isdigit() and run[0].isascii()))
+        numbers = sum(1 for run in runs if run and run[0].isdigit() and run[0].isascii())
+        signs = Counter(text)
+        symbols = sum(
+            times
+            for sign, times in signs.items()
+            if ord(sign) < 128 and not sign.isalnum() and sign != "_" and sign not in WHITE
+        )
+        blocks = [content[begin : begin + BLOCK] for begin in range(0, len(content), BLOCK)]
+        counts += Counts(
+            lines=len(content.removesuffix(b"\n").split(b"\n")) if content else 0,
+            names=names.total(),
+            numbers=numbers,
+            symbols=symbols,
+            nbytes=len(content),
+            compressed_nbytes=sum(len(zlib.compress(block)) for block in blocks),
+        )
+        for name, times in names.items():
+            for word in words_of(name) if len(name) <= 200 else []:
+                entry = index.setdefault(word.encode("latin-1").lower(), {})
+                entry[file] = entry.get(file, 0) + times
+    return counts, index
 
 
-# ---- counting ------------------------------------------------------------------------------------
+#: What `re` takes for white space in bytes.
+WHITE = " \t\n\r\x0b\x0c"
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name: what is told apart by case, digits, underscores and kinds of letters."""
+
+    def kind(sign: str) -> str:
+        if ord(sign) >= 128:
+            return "foreign"
+        return "upper" if sign.isupper() else "lower" if sign.islower() else "between"
+
+    found: list[str] = []
+    for place, sign in enumerate(name):
+        before = kind(name[place - 1]) if place else "between"
+        behind = kind(name[place + 1]) if place + 1 < len(name) else "between"
+        mine = kind(sign)
+        if mine == "between":
+            continue
+        begins = (mine != before and not (mine == "lower" and before == "upper")) or (
+            mine == before == "upper" and behind == "lower"
+        )
+        if begins:
+            found.append("")
+        found[-1] += sign
+    return found
+
+
+def as_index(counts: Counts, words: dict[bytes, dict[int, int]], contents: list[bytes]) -> Index:
+    hashes = {number: hashlib.sha256(content).digest() for number, content in enumerate(contents)}
+    return Index(counts, hashes, defaultdict(dict, words))
+
+
+# ---- indexing ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", AWKWARD)
-def test_pieces_of_a_file_put_together_are_the_file_and_count_as_it(
+def test_ranges_of_a_file_put_together_are_the_file_and_index_as_it(
     what: str, tmp_path: Path
 ) -> None:
-    """However a file is cut, no byte, line or word is lost or counted twice."""
+    """However a file is cut, no byte, line, token or word is lost or counted twice."""
     path = tmp_path / "file"
     path.write_bytes(AWKWARD[what])
-    pieces = [bytes(piece) for piece in mapped_pieces(os.fspath(path))]
-    assert AWKWARD[what] == b"".join(pieces)
-    assert all(0 < len(piece) <= 2 * BATCH for piece in pieces)
-    counted = [count_piece(piece) for piece in pieces or [b""]]
-    assert expected_totals([AWKWARD[what]]) == join_pieces(counted)
-    assert expected_totals([AWKWARD[what]]) == count_plainly([os.fspath(path)])
+    pieces = cut(0, os.fspath(path), 7)
+    assert [7 + place for place in range(len(pieces))] == [piece.number for piece in pieces]
+    assert max(1, -(-len(AWKWARD[what]) // BLOCK)) == len(pieces)
+    results = [
+        Result.unpack(index_piece(Piece.unpack(piece.pack()), [os.fspath(path)]).pack())
+        for piece in pieces
+    ]
+    assert [piece.number for piece in pieces] == [result.piece for result in results]
+    words: dict[bytes, dict[int, int]] = {}
+    for result in results:
+        for word, times in zip(result.words, result.times, strict=True):
+            words.setdefault(word, {0: 0})[0] += times
+    expected = indexed_otherwise([AWKWARD[what]])
+    assert expected == (sum((result.counts for result in results), Counts()), words)
+    assert [hashlib.sha256(AWKWARD[what]).digest()] == [
+        result.hash for result in results if result.hash
+    ]
+    plain = index_plainly([os.fspath(path)])
+    assert as_index(*expected, [AWKWARD[what]]) == plain
 
 
-def test_pieces_are_cut_behind_newlines_where_lines_are_shorter_than_a_batch(
-    tmp_path: Path,
-) -> None:
-    """A worker gets whole lines, unless a line is longer than a batch."""
-    path = tmp_path / "file"
-    path.write_bytes(b"a line of text\n" * BATCH)
-    pieces = [bytes(piece) for piece in mapped_pieces(os.fspath(path))]
-    assert len(pieces) > 10
-    assert all(piece.endswith(b"\n") for piece in pieces)
+@pytest.mark.parametrize("size", range(1, 9))
+def test_ranges_of_any_size_have_every_token_once(size: int) -> None:
+    """Also where ranges are smaller than tokens."""
+    content = b"aB_c d12e 3 4x +-( \xc3\xa4hm\n\n_ end"
+    whole = Counter[bytes]()
+    counts = Counts()
+    for begin in range(0, len(content), size):
+        found, words = index_range(content, begin, min(begin + size, len(content)))
+        counts += found
+        whole.update(words)
+    expected, index = indexed_otherwise([content])
+    assert expected._replace(compressed_nbytes=0) == counts._replace(compressed_nbytes=0)
+    assert {word: times[0] for word, times in index.items()} == dict(whole)
 
 
-def test_difference_in_any_count_is_told_with_both_numbers() -> None:
-    """A wrong count cannot hide behind three right ones."""
-    assert [] == differences(Totals(1, 2, 3, 4), Totals(1, 2, 3, 4))
+def test_words_of_a_name_are_those_that_one_would_search_for() -> None:
+    """By case, underscores and digits, in small letters."""
+    assert [b"http", b"server", b"http", b"server", b"a", b"b", b"init"] == [
+        word.lower()
+        for name in (b"HTTPServer", b"http_server2", b"aB", b"__init__", b"_")
+        for word in WORD.findall(name)
+    ]
+
+
+def test_difference_of_any_kind_is_told_with_what_both_found() -> None:
+    """A wrong hash, count or entry cannot hide behind right ones."""
+    one = Index(Counts(1, 2, 3, 4, 5, 6), {0: b"h"}, defaultdict(dict, {b"word": {0: 1}}))
+    other = Index(Counts(1, 2, 3, 4, 5000, 6), {0: b"H"}, defaultdict(dict, {b"word": {0: 2}}))
+    assert [] == differences(one, one, ["file"])
     assert [
-        "the pipeline counted 2 lines, a plain count says 3",
-        "the pipeline counted 4,000 bytes, a plain count says 4",
-    ] == differences(Totals(1, 2, 3, 4000), Totals(1, 3, 3, 4))
+        "memlane counted 5 nbytes, one process 5,000",
+        "1 files have another hash, 'file' is one",
+        "1 words have another entry in the index, 'word' is one",
+    ] == differences(one, other, ["file"])
+    assert 2 == len(differences(one, Index(one.counts), ["file"]))
 
 
 def test_standard_library_is_the_input_where_no_path_is_given() -> None:
@@ -119,64 +221,98 @@ def test_standard_library_is_the_input_where_no_path_is_given() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_demo_counts_awkward_files_right_with_any_number_of_workers(
+def test_demo_indexes_awkward_files_right_with_any_number_of_workers(
     workers: int, tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Totals are those of what can be read; the rest is reported; the exit code is 0."""
+    """Found is what is in files that can be read; the rest is reported; the exit code is 0."""
     assert 0 == main(["demo", "--json", "--workers", str(workers), os.fspath(tree)])
     facts = json.loads(capsys.readouterr().out)
-    expected = expected_totals(list(AWKWARD.values()))
-    assert expected == Totals(*(facts[what] for what in Totals._fields))
-    assert expected == Totals(*(facts["plain"][what] for what in Totals._fields))
+    expected, words = indexed_otherwise(list(AWKWARD.values()))
+    for found in (facts, facts["plain"]):
+        assert expected == Counts(*(found[what] for what in Counts._fields))
+        assert len(AWKWARD) == found["files"]
+        assert (len(words), sum(map(len, words.values()))) == (
+            found["different_words"],
+            found["entries"],
+        )
     assert [] == facts["differences"]
     assert workers == facts["workers"]
     assert [os.fspath(tree / "dangling")] == [skipped["path"] for skipped in facts["skipped"]]
 
 
-def test_demo_prints_what_it_counted_and_that_it_is_right(
+def test_demo_prints_what_was_done_how_long_it_took_and_that_it_is_right(
     tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A person reads files, lines, words and speed, and what was skipped."""
-    assert 0 == main(["demo", os.fspath(tree)])
+    """A newcomer reads what was found, seconds of both ways, their ratio, and what was skipped."""
+    assert 0 == main(["demo", "--workers", "2", os.fspath(tree)])
     printed = capsys.readouterr()
-    expected = expected_totals(list(AWKWARD.values()))
-    lines = printed.out.splitlines()
-    assert [
-        ["files", f"{expected.files:,}"],
-        ["lines", f"{expected.lines:,}"],
-        ["words", f"{expected.words:,}"],
-        ["bytes", f"{expected.nbytes:,}"],
-    ] == [line.split() for line in lines[:4]]
-    assert "MB/s through 1 reader and 1 worker" in lines[4]
-    assert "the totals are those of the plain count" == lines[-1]
-    assert f"skipped {os.fspath(tree / 'dangling')!r}: " in printed.err
+    counts, words = indexed_otherwise(list(AWKWARD.values()))
+    assert f"{len(AWKWARD)} files of {counts.nbytes / 1e6:.1f} MB in all" in printed.out
+    assert f"{counts.lines:,} lines" in printed.out
+    assert f"{counts.names + counts.numbers + counts.symbols:,} tokens" in printed.out
+    assert f"an index of {len(words):,} words" in printed.out
+    assert re.search(r"^one process +\d+\.\d\d s +\d+\.\d MB/s$", printed.out, re.MULTILINE)
+    assert re.search(
+        r"^memlane, 2 workers +\d+\.\d\d s +\d+\.\d MB/s +\d+\.\d\d times as fast$",
+        printed.out,
+        re.MULTILINE,
+    )
+    assert "Both ways found the same" in printed.out.splitlines()[-1]
+    assert "killed" not in printed.out
+    assert f"skipped {os.fspath(tree / 'dangling')}: No such file" in printed.err
 
 
-def test_demo_of_no_files_at_all_counts_zero(
+def test_demo_has_as_many_workers_as_there_are_processors_unless_told_otherwise(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Rings that nobody ever put into come to their end, too."""
+    """What one has is used; files of none at all come to their end, too."""
     assert 0 == main(["demo", "--json", os.fspath(tmp_path)])
-    assert 0 == json.loads(capsys.readouterr().out)["files"]
+    facts = json.loads(capsys.readouterr().out)
+    assert min(len(os.sched_getaffinity(0)), 64) == facts["workers"]
+    assert 0 == facts["files"]
 
 
-def test_demo_ends_with_1_and_says_why_where_a_file_grew_before_it_was_checked(
+def test_demo_ends_with_1_and_says_why_where_a_file_grew_before_it_was_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A difference between the pipeline's count and the plain one is a failure of the demo."""
+    """A difference between the two ways is a failure of the demo."""
     path = tmp_path / "file"
     path.write_bytes(b"one line\n")
 
-    def stream_then_grow(*arguments: Any, **keywords: Any) -> object:
-        outcome = stream(*arguments, **keywords)
+    def index_then_grow(*arguments: Any, **keywords: Any) -> object:
+        outcome = index_with_workers(*arguments, **keywords)
         path.write_bytes(b"one line\nand another\n")
         return outcome
 
-    monkeypatch.setattr("memlane.cli.demo.stream", stream_then_grow)
-    assert 1 == demo([os.fspath(path)])
+    monkeypatch.setattr("memlane.cli.demo.index_with_workers", index_then_grow)
+    assert 1 == demo([os.fspath(path)], workers=1)
     out = capsys.readouterr().out
-    assert "WRONG: the pipeline counted 1 lines, a plain count says 2" in out
-    assert "the totals are those" not in out
+    assert "WRONG: memlane counted 1 lines, one process 2" in out
+    assert "WRONG: 1 files have another hash" in out
+    assert "Both ways" not in out
+
+
+def test_file_that_is_cut_off_while_it_is_indexed_is_skipped_as_a_whole(tmp_path: Path) -> None:
+    """Nothing of it stays in the index, though pieces of it were done."""
+    (tmp_path / "a").write_bytes(b"cut off " * BLOCK)
+    (tmp_path / "b").write_bytes(b"cut short\n")
+    paths = [os.fspath(tmp_path / name) for name in "ab"]
+
+    class CutOff(_Pipeline):
+        def _cut_files(self) -> None:
+            super()._cut_files()
+            assert len(self.pieces) > 3
+            self.pieces[1] = self.pieces[1]._replace(file_nbytes=self.pieces[1].file_nbytes + 1)
+
+    with CutOff(paths, kills=0) as pipeline:
+        pipeline.start_worker()
+        pipeline.run(lambda _files, _nbytes: None)
+    outcome = pipeline.outcome
+    assert [paths[0]] == [path for path, _ in outcome.skipped]
+    contents = [b"", b"cut short\n"]
+    counts, words = indexed_otherwise(contents)
+    assert (counts, words) == (outcome.index.counts, outcome.index.words)
+    assert [1] == list(outcome.index.hashes)
 
 
 def test_path_that_leads_to_nothing_ends_the_demo_with_2(
@@ -205,126 +341,150 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def is_worker(pid: int) -> bool:
+def state_of(pid: int) -> str:
+    """What the kernel says it does: "S" asleep, "Z" ended; also for one that is gone."""
     try:
-        return b"memlane.cli.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "Z"
 
 
 def gone(pid: int) -> bool:
     """Whether a process has ended; as a zombie, where nobody reaps what the parent left."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+    return state_of(pid) == "Z"
 
 
 @contextmanager
-def running_demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
+def running_demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """
-    A demo in the midst of a work of minutes, with its reader's and its worker's process.
+    A demo in the midst of a work of minutes, with its two workers' processes.
 
-    Afterwards all three must be gone.
+    Afterwards all three must be gone, and nothing of theirs in /dev/shm at any time.
     """
     path = tmp_path / "file"
     path.write_bytes(b"some words on a line\n" * 50_000)
     program = subprocess.Popen(
-        [sys.executable, "-m", "memlane", "demo", *[os.fspath(path)] * 10_000],
+        [sys.executable, "-m", "memlane", "demo", "--workers=2", *[os.fspath(path)] * 2_000],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     try:
-        wait_until(lambda: len(children(program.pid)) == 2, "reader and worker")
-        (worker,) = filter(is_worker, children(program.pid))
-        (reader,) = set(children(program.pid)) - {worker}
-        yield program, reader, worker
+        wait_until(lambda: len(children(program.pid)) == 2, "workers")
+        workers = children(program.pid)
+        yield program, workers
         program.communicate(timeout=PATIENCE_S)
-        wait_until(lambda: gone(reader) and gone(worker), "reader and worker to be gone")
+        wait_until(lambda: all(map(gone, workers)), "workers to be gone")
     finally:
         if program.poll() is None:
             os.killpg(program.pid, signal.SIGKILL)
         program.communicate()
 
 
-def regions_of(program: subprocess.Popen[str]) -> list[str]:
-    return [name for name in memlane.Region.names() if name.startswith(f"demo-{program.pid}-")]
-
-
 @pytest.mark.parametrize(
     "everybody", [True, False], ids=["to all its processes", "to the parent only"]
 )
 def test_ctrl_c_ends_the_demo_with_130_and_leaves_nothing(everybody: bool, tmp_path: Path) -> None:
-    """Sent by a terminal to the group, or to the parent: no process, no name, no traceback."""
-    with running_demo(tmp_path) as (program, _, _):
-        assert 1 == len(regions_of(program))
+    """Sent by a terminal to the group, or to the parent: no process, no traceback."""
+    with running_demo(tmp_path) as (program, _):
         (os.killpg if everybody else os.kill)(program.pid, signal.SIGINT)
         _, err = program.communicate(timeout=PATIENCE_S)
     assert 130 == program.returncode
     assert "memlane: interrupted" == err.splitlines()[-1]
     assert "Traceback" not in err
-    assert [] == regions_of(program)
 
 
 def test_ctrl_c_also_ends_a_worker_that_does_not_answer(tmp_path: Path) -> None:
     """A stopped worker is asked, waited for, and killed."""
-    with running_demo(tmp_path) as (program, _, worker):
-        os.kill(worker, signal.SIGSTOP)
+    with running_demo(tmp_path) as (program, workers):
+        os.kill(workers[0], signal.SIGSTOP)
         os.kill(program.pid, signal.SIGINT)
     assert 130 == program.returncode
-    assert [] == regions_of(program)
-
-
-def test_killed_reader_ends_the_demo_with_1_and_leaves_nothing(tmp_path: Path) -> None:
-    """The others do not wait for the dead one; the text names it and the signal."""
-    with running_demo(tmp_path) as (program, reader, _):
-        os.kill(reader, signal.SIGKILL)
-        _, err = program.communicate(timeout=PATIENCE_S)
-    assert 1 == program.returncode
-    assert (
-        f"the demo's reader (process {reader}) ended with SIGKILL before its work was done" in err
-    )
-    assert "Traceback" not in err
-    assert [] == regions_of(program)
 
 
 def test_killed_worker_is_replaced_and_the_work_goes_on(tmp_path: Path) -> None:
-    """Nothing waits for the dead one, which had a batch in hand or not."""
-    with running_demo(tmp_path) as (program, reader, worker):
-        os.kill(worker, signal.SIGKILL)
-        wait_until(lambda: len({*children(program.pid)} - {reader, worker}) == 1, "another one")
+    """Nothing waits for the dead one, which had a piece in hand or not."""
+    with running_demo(tmp_path) as (program, workers):
+        os.kill(workers[0], signal.SIGKILL)
+        wait_until(lambda: {*children(program.pid)} - {*workers}, "another one")
         os.kill(program.pid, signal.SIGINT)
     assert 130 == program.returncode
-    assert [] == regions_of(program)
+
+
+def test_failed_worker_ends_the_demo_with_1_and_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A worker that raises is not replaced: the next one would do the same."""
+    (tmp_path / "file").write_bytes(b"words\n")
+
+    def fail(*_arguments: object) -> None:
+        raise MemoryError("no memory for the words")
+
+    monkeypatch.setattr("memlane.cli.worker.index_range", fail)
+    assert 1 == main(["demo", "--workers=2", os.fspath(tmp_path)])
+    err = capfd.readouterr().err
+    assert "MemoryError: no memory for the words" in err
+    assert re.search(
+        r"^memlane: a worker of the demo \(process \d+\) ended with exit code 1 before its work "
+        r"was done$",
+        err,
+        re.MULTILINE,
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_totals_are_exact_though_workers_are_killed(
+def test_index_is_exact_though_workers_are_killed(
     workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At least once, made once by the numbers of file and piece; it is told what happened."""
+    """At least once, made once by the numbers of pieces; it is told what happened."""
     contents = [b"some words on a line\n" * (100 * number) for number in range(200)]
     for number, content in enumerate(contents):
         (tmp_path / f"{number:03}").write_bytes(content)
     arguments = ["demo", "--json", "--kill", "--workers", str(workers), os.fspath(tmp_path)]
     assert 0 == main(arguments)
     facts = json.loads(capsys.readouterr().out)
-    assert expected_totals(contents) == Totals(*(facts[what] for what in Totals._fields))
+    assert indexed_otherwise(contents)[0] == Counts(*(facts[what] for what in Counts._fields))
     assert 1 <= len(facts["killed"]) <= 2 * workers
-    assert 0 <= facts["counted_twice"] <= facts["redelivered"] <= len(facts["killed"])
+    assert 0 <= facts["indexed_twice"] <= facts["redelivered"] <= len(facts["killed"])
 
 
-@pytest.mark.sweeps
-def test_reader_and_worker_end_by_themselves_when_the_parent_is_killed(tmp_path: Path) -> None:
-    """They notice that nobody wants the result; the name they used is found by the next sweep."""
-    with running_demo(tmp_path) as (program, reader, worker):
-        (name,) = regions_of(program)
+def test_kills_are_told_to_a_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """How many were killed, what they had in hand, and that the result is the same all the same."""
+    for number in range(100):
+        (tmp_path / f"{number:03}").write_bytes(b"some words on a line\n" * 1000)
+    assert 0 == main(["demo", "--kill", "--workers=2", os.fspath(tmp_path)])
+    out = capsys.readouterr().out
+    assert re.search(r"workers? (was|were) killed with SIGKILL amid the work, and replaced", out)
+    assert re.search(r"pieces? (was|were) handed out again that had been in their hands", out)
+    assert "Both ways found the same" in out
+
+
+def test_workers_end_by_themselves_when_the_parent_is_killed(tmp_path: Path) -> None:
+    """They notice that nobody wants the result, and nothing has a name that could stay."""
+    with running_demo(tmp_path) as (program, workers):
         os.kill(program.pid, signal.SIGKILL)
-        wait_until(lambda: gone(reader) and gone(worker), "reader and worker to end by themselves")
-        assert name in memlane.sweep()
-    assert [] == regions_of(program)
+        wait_until(lambda: all(map(gone, workers)), "workers to end by themselves")
+
+
+def test_worker_that_waits_for_room_ends_when_its_parent_is_killed() -> None:
+    """Also where nobody will ever make room."""
+    with memlane.Ring("64 KiB", consumers="many") as pieces, memlane.Ring(4096) as results:
+        pieces.put_many([Piece(number, 0, 0, 0, 0).pack() for number in range(1000)])
+        reading, writing = os.pipe()
+
+        def parent_of_a_worker() -> None:
+            worker = forked(work, pieces, results, [os.devnull])
+            os.write(writing, worker.to_bytes(4, "little"))
+            signal.pause()
+
+        with Child(parent_of_a_worker) as parent:
+            worker = int.from_bytes(os.read(reading, 4), "little")
+            wait_until(lambda: len(results) and state_of(worker) == "S", "a full ring")
+            parent.kill()
+            wait_until(lambda: gone(worker), "the worker to be gone")
+        os.close(reading)
+        os.close(writing)
 
 
 # ---- progress ------------------------------------------------------------------------------------
@@ -340,11 +500,11 @@ def test_progress_is_plain_lines_where_rich_is_missing(
         show(11, 2_600_000)  # too soon for another line
         show(1000, 3_000_000)
     assert (
-        "read 10 of 1,000 files, 2.5 MB\nread 1,000 of 1,000 files, 3.0 MB\n"
+        "indexed 10 of 1,000 files, 2.5 MB\nindexed 1,000 of 1,000 files, 3.0 MB\n"
     ) == capsys.readouterr().err
 
 
-def test_progress_on_a_terminal_ends_with_all_files_read(tree: Path) -> None:
+def test_progress_on_a_terminal_ends_with_all_files_done(tree: Path) -> None:
     """On a terminal the bar of rich comes to its end; the facts go to stdout all the same."""
     terminal, its_other_end = os.openpty()
     with open(terminal, "rb", buffering=0) as screen:
@@ -357,9 +517,7 @@ def test_progress_on_a_terminal_ends_with_all_files_read(tree: Path) -> None:
         )
         os.close(its_other_end)
         shown_bytes = screen.read(1 << 16)
-    assert (0, b"the totals are those of the plain count") == (
-        program.returncode,
-        program.stdout.splitlines()[-1],
-    )
+    assert 0 == program.returncode
+    assert b"Both ways found the same" in program.stdout
     text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown_bytes)
-    assert f"{len(AWKWARD)}/{len(AWKWARD) + 1} files".encode() in text  # one of them was skipped
+    assert f"{len(AWKWARD) + 1}/{len(AWKWARD) + 1} files".encode() in text

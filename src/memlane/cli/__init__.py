@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = add(
         "demo",
         _demo,
-        "count the words of real files through a pipeline of processes, and check the result",
+        "index real files with many processes, and compare with one: how fast, and the same result",
     )
     demo.add_argument(
         "paths",
@@ -63,12 +64,16 @@ def _parser() -> argparse.ArgumentParser:
         help="files or directories; else the standard library's .py files",
     )
     demo.add_argument(
-        "--workers", type=_workers, default=1, metavar="N", help="how many programs count, 1 to 64"
+        "--workers",
+        type=_workers,
+        default=min(len(os.sched_getaffinity(0)), 64),
+        metavar="N",
+        help="how many processes work, 1 to 64; as many as there are processors unless given",
     )
     demo.add_argument(
         "--kill",
         action="store_true",
-        help="kill workers with SIGKILL while they count, and replace them",
+        help="kill workers with SIGKILL amid their work, and replace them",
     )
     add("ls", _ls, "list the named regions of shared memory that there are")
     add("sweep", _sweep, "remove the named regions and semaphores that nobody has open")

@@ -1,109 +1,91 @@
 # SPDX-License-Identifier: MIT
 """
-The demo's pipeline, seen from its parent: start processes, watch them, leave nothing behind.
+The demo's pipeline, seen from its parent: cut files, start workers, collect, leave nothing behind.
 
-    parent --fork--> reader --batches--> workers (programs of their own, which compete)
-      ^ ^---progress (slot)---'             |
-      '--------------reports----------------'
+    parent --pieces--> workers, which compete for them
+      ^                   |
+      '------results------'
 
-A worker that is killed is replaced, and what it had in hand goes to another one. So a batch may be
-counted twice, never not at all; file and piece numbers make it once.
+A worker that is killed is replaced, and what it had in hand goes to another one. So a piece may be
+indexed twice, never not at all; its number makes it once.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import os
 import random
-import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkProcess
+from typing import Self
 
-from memlane import Empty, PeerGoneError, Region
-from memlane.cli.reader import read
-from memlane.cli.stages import (
-    BATCHES,
-    PROGRESS,
-    PROGRESS_LAYOUT,
-    REPORTS,
-    SLICE_S,
-    Counted,
-    Totals,
-    join_pieces,
-)
+from memlane import Empty, Full, PeerGoneError, Ring
+from memlane.cli.indexing import Counts, Index
+from memlane.cli.pieces import Piece, Result, cut
 from memlane.cli.watching import Show
+from memlane.cli.worker import work
 
-RING_NBYTES = 4 << 20
-REGION_NBYTES = 64 << 20  # reserved only as far as it is used
+#: How many pieces lie ready: enough to keep all workers busy while the parent does something else,
+#: and little to be finished by workers whose parent was killed.
+PIECES_AHEAD = 128
+#: A result is smaller: words of a piece, none twice, and a number for each.
+RESULTS_NBYTES = "2 MiB"
 #: More replacements than this mean that nobody gets anywhere.
 REPLACEMENTS_MAX = 1000
-#: How long processes may take to end when asked before they are killed; a batch takes far less.
+#: How long workers may take to end when asked before they are killed; a piece takes far less.
 END_PATIENCE_S = 3.0
-#: How long to wait for news of the reader before the workers' reports are looked at again.
-SHOW_PAUSE_S = 0.01
+#: How often the parent looks whether the workers still live.
+CHECK_PAUSE_S = 0.05
 
 
 @dataclass
 class Outcome:
     """What came out of the pipeline."""
 
+    index: Index = field(default_factory=Index)
     skipped: list[tuple[str, str]] = field(default_factory=list)  # path and reason
     killed: list[int] = field(default_factory=list)  # processes of workers that were replaced
-    redelivered: int = 0  # batches that one of them had in hand
-    counted_twice: int = 0  # of these, the ones whose report was in
-    seconds: float = 0.0  # from the reader's start to the last report
-    _pieces: dict[int, dict[int, Counted]] = field(default_factory=dict)  # by file and piece
-    batches: int = 0
-    files: int = 0  # whose last piece is in
-
-    def note(self, file: int, piece: int, last: bool, counted: Counted) -> None:
-        """Take in one report of one batch, however often it comes."""
-        pieces = self._pieces.setdefault(file, {})
-        if piece in pieces:
-            self.counted_twice += 1
-            return
-        pieces[piece] = counted
-        self.files += last
-        self.batches += 1
-
-    def total(self) -> Totals:
-        files = [
-            join_pieces([pieces[number] for number in sorted(pieces)])
-            for pieces in self._pieces.values()
-        ]
-        return Totals(*(sum(counts) for counts in zip(Totals(0, 0, 0, 0), *files, strict=True)))
+    redelivered: int = 0  # pieces that one of them had in hand
+    indexed_twice: int = 0  # of these, the ones whose result was in
+    #: From before the rings are made until the last worker has ended; how much of it until all
+    #: workers are started; processor time that workers had, and that the parent had.
+    seconds: float = 0.0
+    starting_seconds: float = 0.0
+    working_seconds: float = 0.0
+    collecting_seconds: float = 0.0
 
 
-def stream(paths: Sequence[str], workers: int, show: Show, *, kill: bool = False) -> Outcome:
+def index_with_workers(
+    paths: Sequence[str], workers: int, show: Show, *, kill: bool = False
+) -> Outcome:
     """
-    Send *paths* through a reader and as many workers. With *kill*, workers are killed while they
-    count, twice as many as there are at a time.
+    Index *paths* with as many workers. With *kill*, workers are killed amid their work, twice as
+    many as there are at a time.
 
     Raises:
-        PeerGoneError: the reader has died, or a worker has failed.
+        PeerGoneError: a worker has failed.
         KeyboardInterrupt: after Ctrl-C.
         OSError: no room for the rings.
 
-    However it ends, no process and no name is left.
+    However it ends, no process is left. The rings have no name, so nothing else can be.
     """
-    name = f"demo-{os.getpid()}-{secrets.token_hex(4)}"
+    began, began_cpu = time.monotonic(), time.process_time()
     # Ctrl-C comes in while there is something to wait for, not between making a thing and noting
     # that it must go.
     with _ctrl_c(signal.SIG_BLOCK), ExitStack() as ending:
-        region = ending.enter_context(Region.create(name, REGION_NBYTES))
-        ending.callback(region.unlink)
-        pipeline = _Pipeline(region, name, paths, workers, 2 * workers if kill else 0)
-        ending.callback(pipeline.end)
+        pipeline = ending.enter_context(_Pipeline(paths, kills=2 * workers if kill else 0))
         for _ in range(workers):
             pipeline.start_worker()
+        pipeline.outcome.starting_seconds = time.monotonic() - began
         with _ctrl_c(signal.SIG_UNBLOCK):
-            return pipeline.run(show)
+            pipeline.run(show)
+    outcome = pipeline.outcome
+    outcome.seconds = time.monotonic() - began
+    outcome.collecting_seconds = time.process_time() - began_cpu
+    return outcome
 
 
 @contextmanager
@@ -117,118 +99,162 @@ def _ctrl_c(how: int) -> Iterator[None]:
 
 
 class _Pipeline:
-    def __init__(
-        self, region: Region, name: str, paths: Sequence[str], workers: int, kills: int
-    ) -> None:
-        self.region_name = name
-        self.files = len(paths)
+    """The rings, the workers, and how far they are; the end of a `with` ends them all."""
+
+    def __init__(self, paths: Sequence[str], kills: int) -> None:
+        self.paths = paths
         self.kills = kills
-        self.batches = region.ring(BATCHES, capacity=RING_NBYTES, producers=1, consumers="many")
-        self.reports = region.ring(REPORTS, capacity="64 KiB", producers=1 + workers)
-        self.progress = region.slot(PROGRESS, PROGRESS_LAYOUT)
-        self.outcome = Outcome()
-        self.ready: set[int] = set()
         self.kills_done = 0
-        self.workers: list[subprocess.Popen[bytes]] = []
-        self.reader = multiprocessing.get_context("fork").Process(
-            target=read, args=(region, paths, os.getpid()), name="memlane demo reader"
-        )
+        self.outcome = Outcome()
+        self.pieces: list[Piece] = []
+        self.done: set[int] = set()  # numbers of pieces whose result is in
+        self.counts: dict[int, Counts] = {}  # by file
+        self.skipped: dict[int, str] = {}  # why, by file
+        self.nbytes = 0
+        self.handed_out = 0
+        self.unfinished: dict[int, int] = {}  # pieces still to come, by file
+        self.workers: list[ForkProcess] = []
+        self.check_due = 0.0
 
-    def start_worker(self) -> None:
-        # -P: no module of the current directory gets in the way.
-        python = [sys.executable, "-P", "-m"]
-        worker = ["memlane.cli.worker", self.region_name, str(os.getpid())]
-        self.workers.append(subprocess.Popen([*python, *worker], stdin=subprocess.DEVNULL))
+    def __enter__(self) -> Self:
+        self._cut_files()
+        self.records = [piece.pack() for piece in self.pieces]
+        self.to_do = Ring("64 KiB", producers=1, consumers="many", records=PIECES_AHEAD)
+        self.results = Ring(RESULTS_NBYTES, producers=64)
+        # Before there is a worker: one that finds a producer that has died need not wait for the
+        # first one to come.
+        self._hand_out()
+        return self
 
-    def run(self, show: Show) -> Outcome:
-        while len(self.ready) < len(self.workers):
-            self._step()
-        with _ctrl_c(signal.SIG_BLOCK):
-            self.reader.start()
-        began = time.monotonic()
-        version, batches, all_read = 0, 0, False
-        while not all_read or self.outcome.batches < batches:
-            self._step(0 if not all_read else SLICE_S)
-            if not all_read:
-                try:
-                    news, version = self.progress.wait_newer(version, timeout=SHOW_PAUSE_S)
-                except TimeoutError:
-                    continue
-                files, batches, nbytes, all_read = news
-                show(files, nbytes)
-        self.outcome.seconds = time.monotonic() - began
-        self.outcome.redelivered = self.batches.stats()["redelivered"]
-        return self.outcome
-
-    def _step(self, timeout: float = SLICE_S) -> None:
-        """Take what reports there are, and see that all who should live do."""
-        ended = self._check()  # first: what one reported before it ended is there by now
-        if not self._take_reports(timeout) and ended:
-            raise PeerGoneError("the demo's processes have ended without counting everything")
-
-    def _take_reports(self, timeout: float) -> bool:
-        """Take what reports there are, waiting for the first; whether there were any."""
-        try:
-            records = self.reports.get_many(64, timeout=timeout)
-        except Empty:
-            return False
-        for record in records:
-            match json.loads(record):
-                case {"ready": pid}:
-                    self.ready.add(pid)
-                case {"skipped": path, "why": why}:
-                    self.outcome.skipped.append((path, why))
-                case {"file": file, "piece": piece, "last": last, "counted": counted}:
-                    self.outcome.note(file, piece, last, Counted(*counted))
-                    self._kill_when_due()
-        return True
-
-    def _kill_when_due(self) -> None:
-        """Kill the next worker when the next part of the files has been counted."""
-        due = self.outcome.files * (self.kills + 1) > self.files * (self.kills_done + 1)
-        if due and self.kills_done < self.kills:
-            alive = [worker for worker in self.workers if worker.pid in self.ready]
-            if alive:
-                victim = random.choice(alive)
-                victim.kill()
-                self.ready.discard(victim.pid)
-                self.kills_done += 1
-
-    def _check(self) -> bool:
-        """Replace workers that were killed; whether all have ended, and well. PeerGoneError."""
-        # The reader first: a worker ends badly, too, when the reader has died.
-        self._require_well("reader", self.reader.pid, self.reader.exitcode)
-        for worker in list(self.workers):
-            code = worker.poll()
-            if code is not None and code < 0 and len(self.outcome.killed) < REPLACEMENTS_MAX:
-                self.workers.remove(worker)
-                self.outcome.killed.append(worker.pid)
-                self.ready.discard(worker.pid)
-                self.start_worker()
-            else:
-                self._require_well("worker", worker.pid, code)
-        codes = [self.reader.exitcode, *(worker.poll() for worker in self.workers)]
-        return all(code == 0 for code in codes)
-
-    def _require_well(self, who: str, pid: int | None, code: int | None) -> None:
-        if code:
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            raise PeerGoneError(
-                f"the demo's {who} (process {pid}) ended with {how} before its work was done"
-            )
-
-    def end(self) -> None:
-        """Ask all processes to end, and kill those that do not: memlane does not mind."""
-        for ring in (self.batches, self.reports):
+    def __exit__(self, *_error: object) -> None:
+        """Ask all workers to end, and kill those that do not: memlane does not mind."""
+        for ring in (self.to_do, self.results):
             ring.shutdown(immediate=True)
         patience_ends = time.monotonic() + END_PATIENCE_S
         for worker in self.workers:
+            worker.join(max(0.0, patience_ends - time.monotonic()))
+            worker.kill()
+            worker.join()
+        for ring in (self.to_do, self.results):
+            ring.close()
+
+    def start_worker(self) -> None:
+        worker = multiprocessing.get_context("fork").Process(
+            target=work, args=(self.to_do, self.results, self.paths), name="memlane demo worker"
+        )
+        worker.start()
+        self.workers.append(worker)
+
+    def run(self, show: Show) -> None:
+        """Hand out all pieces, collect all results, and wait until the workers have ended."""
+        while len(self.done) < len(self.records):
+            self._hand_out()
+            self._collect()
+            if time.monotonic() >= self.check_due:
+                self._replace_killed()
+                self.check_due = time.monotonic() + CHECK_PAUSE_S
+                show(len(self.paths) - len(self.unfinished), self.nbytes)
+        self.outcome.redelivered = self.to_do.stats()["redelivered"]
+        for worker in self.workers:
+            worker.join()
+        self._finish()
+        show(len(self.paths), self.nbytes)
+
+    def _hand_out(self) -> None:
+        """Put as many pieces as there is room for; behind the last one shut the ring down."""
+        ahead = self.records[self.handed_out : self.handed_out + PIECES_AHEAD]
+        if ahead:
             try:
-                worker.wait(max(0.0, patience_ends - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
-        if self.reader.pid is not None:
-            self.reader.join(max(0.0, patience_ends - time.monotonic()))
-            self.reader.kill()
-            self.reader.join()
+                self.handed_out += self.to_do.put_many(ahead, timeout=0)
+            except Full:
+                pass
+        if self.handed_out == len(self.records):
+            self.to_do.shutdown()
+
+    def _cut_files(self) -> None:
+        for file, path in enumerate(self.paths):
+            try:
+                pieces = cut(file, path, len(self.pieces))
+            except OSError as error:
+                self.skipped[file] = error.strerror or str(error)
+                continue
+            self.pieces += pieces
+            self.unfinished[file] = len(pieces)
+
+    def _collect(self) -> None:
+        """Take what results there are, waiting a moment for the first."""
+        timeout = CHECK_PAUSE_S
+        try:
+            while True:
+                self._note(Result.unpack(self.results.get(timeout=timeout)))
+                timeout = 0.0
+        except Empty:
+            pass
+
+    def _note(self, result: Result) -> None:
+        """Put a result into the index, once however often it comes."""
+        if result.piece in self.done:
+            self.outcome.indexed_twice += 1
+            return
+        self.done.add(result.piece)
+        file = self.pieces[result.piece].file
+        self.outcome.working_seconds += result.nanoseconds / 1e9
+        if result.skipped:
+            self.skipped.setdefault(file, result.skipped)
+        first = file not in self.counts
+        self.counts[file] = result.counts if first else self.counts[file] + result.counts
+        self.nbytes += result.counts.nbytes
+        index = self.outcome.index
+        if result.hash:
+            index.hashes[file] = result.hash
+        words = index.words
+        if self.unfinished[file] == 1 and first:  # the whole file at once: most are
+            for word, times in zip(result.words, result.times, strict=True):
+                words[word][file] = times
+        else:
+            for word, times in zip(result.words, result.times, strict=True):
+                words[word][file] = words[word].get(file, 0) + times
+        self.unfinished[file] -= 1
+        if not self.unfinished[file]:
+            del self.unfinished[file]
+            self._kill_when_due()
+
+    def _finish(self) -> None:
+        """Take what is known of skipped files out of the index, and add up the others."""
+        index = self.outcome.index
+        for file, why in sorted(self.skipped.items()):
+            self.outcome.skipped.append((self.paths[file], why))
+            index.hashes.pop(file, None)
+            if self.counts.pop(file, Counts()).names:
+                for word in [word for word, entry in index.words.items() if file in entry]:
+                    del index.words[word][file]
+                    if not index.words[word]:
+                        del index.words[word]
+        for counts in self.counts.values():
+            index.counts += counts
+
+    def _kill_when_due(self) -> None:
+        """Kill the next worker when the next part of the files has been indexed."""
+        files = len(self.paths) - len(self.unfinished)
+        due = files * (self.kills + 1) > len(self.paths) * (self.kills_done + 1)
+        if due and self.kills_done < self.kills:
+            random.choice(self.workers).kill()
+            self.kills_done += 1
+
+    def _replace_killed(self) -> None:
+        """Start a worker for each that was killed. PeerGoneError if one has failed."""
+        for worker in list(self.workers):
+            code = worker.exitcode
+            if not code:  # at work, or all pieces were handed out and none was left
+                continue
+            if code > 0 or len(self.outcome.killed) >= REPLACEMENTS_MAX:
+                how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+                raise PeerGoneError(
+                    f"a worker of the demo (process {worker.pid}) ended with {how} before its work "
+                    "was done"
+                )
+            self.workers.remove(worker)
+            assert worker.pid is not None
+            self.outcome.killed.append(worker.pid)
+            with _ctrl_c(signal.SIG_BLOCK):
+                self.start_worker()

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The demo's progress on stderr: a bar on a terminal where rich is installed, else plain lines."""
+"""
+What a person sees: text without control characters, and how far the demo is, on stderr.
+
+Progress is a bar on a terminal where rich is installed, else plain lines.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: Takes files and bytes read so far.
+#: Takes files and bytes indexed so far.
 Show = Callable[[int, int], None]
 PLAIN_LINES_PAUSE_S = 1.0
 
 
+def safe(text: str) -> str:
+    """
+    Text of somebody else's, fit for a terminal: what is not printable is escaped, as in a literal.
+    """
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode()
+        for sign in text
+    )
+
+
 @contextmanager
 def shown(files: int) -> Iterator[Show]:
-    """Give a function that shows how many of *files* have been read."""
+    """Give a function that shows how many of *files* are done."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -27,7 +41,7 @@ def shown(files: int) -> Iterator[Show]:
         yield plain_lines(files)
         return
     columns = (
-        TextColumn("reading"),
+        TextColumn("indexing"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("files, {task.fields[megabytes]:.1f} MB"),
@@ -47,7 +61,7 @@ def plain_lines(files: int) -> Show:
     def show(done: int, nbytes: int) -> None:
         nonlocal due
         if time.monotonic() >= due or done == files:
-            line = f"read {done:,} of {files:,} files, {nbytes / 1e6:.1f} MB"
+            line = f"indexed {done:,} of {files:,} files, {nbytes / 1e6:.1f} MB"
             print(line, file=sys.stderr, flush=True)
             due = time.monotonic() + PLAIN_LINES_PAUSE_S
 
