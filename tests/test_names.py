@@ -517,3 +517,42 @@ def test_sweep_of_a_user_leaves_the_regions_of_others_alone(name: str) -> None:
         assert 0 == child.wait()
     assert path_of(name).exists()
     assert name in memlane.sweep()
+
+
+def test_sweep_that_is_only_tried_removes_nothing_and_tells_the_same_names(name: str) -> None:
+    """dry_run=True is what the sweep after it would remove, of the names that were given."""
+    with memlane.Region.create(name, "1 MiB") as region:
+        region.ring("frames", capacity=4096)
+        assert [] == memlane.sweep([name], dry_run=True)
+    other = f"{name}-other"
+    memlane.Region.create(other, "1 MiB").close()
+    try:
+        would = memlane.sweep([name], dry_run=True)
+        assert [name] == [found for found in would if not found.startswith("semaphores of ")]
+        assert {name, other} <= set(memlane.Region.names())
+        assert {name} <= set(memlane.sweep([name]))
+        assert [] == memlane.sweep([name], dry_run=True)
+        assert other in memlane.Region.names()
+    finally:
+        assert other in memlane.sweep([other])
+
+
+def test_region_in_use_is_not_removed_by_name_and_a_spoilt_one_is(
+    name: str, tmp_path: Path
+) -> None:
+    """names.remove takes what begins as a region does and nobody has open, with its semaphores."""
+    path = tmp_path / "file"
+    for where in (name, path):
+        with memlane.Region.create(where, "1 MiB") as region:
+            region.ring("frames", capacity=4096)
+            with pytest.raises(BlockingIOError, match="is in use"):
+                names.remove(where)
+        file, _, _ = names.place(where)
+        assert file is not None
+        os.truncate(file, 100)
+        names.remove(where)
+        assert not file.exists()
+    path.write_bytes(b"no region")
+    with pytest.raises(memlane.LayoutError, match="is no region of memlane"):
+        names.remove(path)
+    assert path.exists()

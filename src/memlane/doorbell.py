@@ -378,9 +378,43 @@ def _lock_to_remove(anchor: Path) -> int:
         raise
 
 
-def sweep_sets() -> Iterator[str]:
-    """Remove every set that nobody is present at; yields the names of the sets."""
-    found = list(_sets())
+def _set_name(region_id: int) -> str:
+    return f"semaphores of region {region_id:016x}"
+
+
+def _is_present_at_set(region_id: int) -> bool:
+    """Whether somebody is; also where that cannot be known."""
+    try:
+        anchor = os.open(_file(region_id, 0), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        return os.geteuid() not in (0, os.fstat(anchor).st_uid) or _core.is_present(anchor)
+    finally:
+        os.close(anchor)
+
+
+def set_files(region_id: int) -> list[Path]:
+    """The files of the semaphores that a region has."""
+    return [_file(region_id, number) for number in _sets().get(region_id, ())]
+
+
+def sets_in_use() -> dict[int, bool]:
+    """The region ids of all sets that there are, and whether somebody is present at each."""
+    return {region_id: _is_present_at_set(region_id) for region_id in _sets()}
+
+
+def sweep_sets(only: set[int] | None = None, *, dry_run: bool = False) -> Iterator[str]:
+    """
+    Remove every set that nobody is present at, of all regions or *only* of some; yields the names
+    of the sets. With *dry_run* removes nothing.
+    """
+    found = [region_id for region_id in _sets() if only is None or region_id in only]
+    if dry_run:
+        yield from (_set_name(number) for number in found if not _is_present_at_set(number))
+        return
     for begin in range(0, len(found), _LOCKED_AT_ONCE):
         with contextlib.ExitStack() as locks:
             has_anchor = {}
@@ -405,4 +439,4 @@ def sweep_sets() -> Iterator[str]:
                 except (PermissionError, posix_ipc.PermissionsError):
                     continue
                 if numbers:
-                    yield f"semaphores of region {region_id:016x}"
+                    yield _set_name(region_id)

@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from memlane import _arguments, _core, doorbell
@@ -179,16 +180,26 @@ def all_names() -> list[str]:
     return sorted(found)
 
 
-def sweep() -> list[str]:
+def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[str]:
     """
     Remove every named region, and every set of semaphores, that nobody has open. Returns what was
     removed.
 
+    Args:
+        names: Of all these regions only, with their semaphores; None: of all.
+        dry_run: Remove nothing; return what would be removed now.
+
     What is in use is never touched, also across pid namespaces: the kernel's locks decide. Files of
     other users are left alone, unless root sweeps. Never waits.
+
+    Raises:
+        TypeError, ValueError: one of *names* can be no name of a region.
     """
-    removed = []
+    only = None if names is None else {PREFIX + _arguments.name(name, "names") for name in names}
+    removed, ids = [], set()
     for path in [*SHARED_MEMORY.glob(PREFIX + "*"), *SHARED_MEMORY.glob(NEW_PREFIX + "*")]:
+        if only is not None and path.name not in only:
+            continue
         try:
             # Always a description of our own: through one that we have the region open with we
             # would be alone.
@@ -200,13 +211,55 @@ def sweep() -> list[str]:
             if not stat.S_ISREG(found.st_mode) or os.geteuid() not in (0, found.st_uid):
                 continue
             is_new = path.name.startswith(NEW_PREFIX)
-            if not is_new and not region_id_of(descriptor):
+            region_id = region_id_of(descriptor)
+            if not is_new and not region_id:
                 continue
-            if _core.presence_lock(descriptor, True) and doorbell.still_leads_to(path, found):
+            if dry_run:
+                if _core.is_present(descriptor):
+                    continue
+            elif _core.presence_lock(descriptor, True) and doorbell.still_leads_to(path, found):
                 os.unlink(path)
-                removed.append(path.name if is_new else path.name.removeprefix(PREFIX))
+            else:
+                continue
+            removed.append(path.name if is_new else path.name.removeprefix(PREFIX))
+            ids.add(region_id)
         except OSError:
             continue
         finally:
             os.close(descriptor)
-    return removed + list(doorbell.sweep_sets())
+    return removed + list(doorbell.sweep_sets(None if only is None else ids, dry_run=dry_run))
+
+
+def remove(name: str | os.PathLike[str]) -> None:
+    """
+    Remove one region that nobody has open, a named one or one in a file, with its semaphores. Also
+    one that is cut off or otherwise spoilt, as long as it begins as a region does.
+
+    Raises:
+        FileNotFoundError: there is none.
+        BlockingIOError: somebody has it open.
+        LayoutError: it is something else.
+        OSError: it is somebody else's.
+    """
+    path, _, called = place(name)
+    assert path is not None
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        found = os.fstat(descriptor)
+        begin = os.pread(descriptor, 8, 0) if stat.S_ISREG(found.st_mode) else None
+        if begin is None or not _core.MAGIC.startswith(begin):
+            raise LayoutError(
+                f"{called} is no region of memlane; check the name, or remove the file as a file",
+                name=str(path),
+                expected="a region",
+                found="something else",
+            )
+        region_id = region_id_of(descriptor)
+        if not _core.presence_lock(descriptor, True):
+            raise BlockingIOError(errno.EBUSY, f"{called} is in use")
+        if doorbell.still_leads_to(path, found):
+            os.unlink(path)
+        if region_id:
+            doorbell.remove_set(region_id)
+    finally:
+        os.close(descriptor)

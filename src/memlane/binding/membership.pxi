@@ -158,6 +158,20 @@ def presence_lock(int descriptor, bint for_writing=False):
     return lock_byte(descriptor, MEMLANE_PRESENCE_BYTE, for_writing)
 
 
+def is_present(int descriptor):
+    """
+    Whether anybody holds presence in a region, seen through a *descriptor* that does not hold it itself.
+    Takes no lock, so nobody notices.
+
+    Raises:
+        OSError: the kernel or the file system has no such locks.
+    """
+    cdef int found = memlane_lockbyte_probe(descriptor, MEMLANE_PRESENCE_BYTE, True)
+    if found < 0:
+        raise OSError(-found, _os.strerror(-found))
+    return found > 0
+
+
 def is_network_file(int descriptor):
     """Whether the file lies on a network file system, where locks of other machines prove nothing."""
     return memlane_is_network_file(descriptor)
