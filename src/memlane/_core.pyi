@@ -498,7 +498,7 @@ class SlotBase:
         entry: _Entry,
         index: int,
         encode: Callable[..., Any] | None,
-        spreads: bool,
+        items: int | None,
         decode: Callable[[bytes], Any] | None,
     ) -> None: ...
     def _leave(self) -> None: ...

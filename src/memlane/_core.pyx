@@ -22,6 +22,7 @@ from cpython.list cimport PyList_New
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.number cimport PyNumber_AsSsize_t, PyNumber_Index
+from cpython.tuple cimport PyTuple_CheckExact
 from cpython.slice cimport PySlice_AdjustIndices, PySlice_Unpack
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident

@@ -42,7 +42,8 @@ from memlane.objects import Entry, RegionObject
 if TYPE_CHECKING:
     from memlane.counter import Counter
     from memlane.ring import Ring
-    from memlane.slot import Layout, Slot, SlotTable
+    from memlane.slot import Slot, SlotTable
+    from memlane.values import Layout
 
 Wait = Literal["adaptive", "spin", "sleep"]
 BACKINGS = {

@@ -1,168 +1,35 @@
 # SPDX-License-Identifier: MIT
 """
-Slot and SlotTable: the latest value. The verbs are in the extension; here is what values look like.
-
-A layout is described by a text that the directory keeps, so that other programs can open a slot
-without naming it:
-
-    bytes:N          N bytes
-    struct:FORMAT    a format of the struct module; values are tuples
-    numpy:DESCR      a dtype, with its shape; values are arrays or scalars
-    ctypes:NAME      a ctypes.Structure; a program that opens it without the class gets bytes
+Slot and SlotTable: the latest value. The verbs are in the extension, what values look like is in
+values.py.
 """
 
 from __future__ import annotations
 
-import ast
-import ctypes
 import os
-import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
 from memlane import _arguments, _core
 from memlane._core import SlotBase
 from memlane.errors import LayoutError
 from memlane.objects import Entry, RegionObject
 from memlane.region import Region
-
-#: A struct format, a number of bytes, a ctypes.Structure class, or anything that numpy takes for a
-#: dtype.
-Layout: TypeAlias = Any
+from memlane.values import Codec, Layout, codec_of, codec_of_schema
 
 _COPIES = 4
 _WATCHERS = 64
 _WRITERS = {"one": 1, "many": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class _Codec:
-    """How values become bytes and back. None: they are bytes."""
-
-    schema: str
-    nbytes: int
-    encode: Callable[..., Any] | None = None
-    spreads: bool = False
-    decode: Callable[[bytes], Any] | None = None
-
-
-def _codec(layout: Layout) -> _Codec:
-    """What a layout given by the user means."""
-    if isinstance(layout, str):
-        try:
-            packed = struct.Struct(layout)
-        except struct.error as wrong:
-            raise ValueError(f"a str is a struct format, and {layout!r} is none: {wrong}") from None
-        return _Codec(f"struct:{layout}", packed.size, packed.pack, True, packed.unpack)
-    if isinstance(layout, type) and issubclass(
-        layout, (ctypes.Structure, ctypes.Union, ctypes.Array)
-    ):
-        return _ctypes_codec(layout)
-    if hasattr(layout, "__index__") and not isinstance(layout, bool):
-        nbytes = _arguments.size(layout, "layout")
-        return _Codec(f"bytes:{nbytes}", nbytes)
-    return _numpy_codec(layout)
-
-
-def _ctypes_codec(layout: Any) -> _Codec:
-    def encode(value: Any) -> Any:
-        if not isinstance(value, layout):
-            raise TypeError(f"this slot holds {layout.__name__}, got {type(value).__name__}")
-        return memoryview(value).cast("B")
-
-    return _Codec(
-        f"ctypes:{layout.__name__}:{ctypes.sizeof(layout)}",
-        ctypes.sizeof(layout),
-        encode,
-        False,
-        layout.from_buffer_copy,
-    )
-
-
-def _numpy_codec(layout: Any) -> _Codec:
-    try:
-        import numpy as np
-    except ImportError:
-        raise TypeError(
-            "layout must be a struct format, a number of bytes or a ctypes.Structure, got "
-            f"{layout!r}; for dtypes install numpy"
-        ) from None
-    try:
-        if layout is None:
-            raise TypeError  # which numpy takes for a double
-        dtype = np.dtype(layout)
-    except TypeError:
-        raise TypeError(
-            "layout must be a struct format, a number of bytes, a ctypes.Structure or a dtype, "
-            f"got {layout!r}"
-        ) from None
-    if dtype.hasobject:
-        raise TypeError(f"a dtype with Python objects cannot be shared, got {dtype!r}")
-    base, shape = dtype.subdtype or (dtype, ())
-
-    def encode(value: Any) -> Any:
-        array = np.ascontiguousarray(value, dtype=base)
-        if array.shape != shape and not (shape == () and array.size == 1):
-            raise ValueError(f"this slot holds an array of shape {shape}, got {array.shape}")
-        return array.reshape(-1).view(np.uint8) if array.size else b""
-
-    def decode(data: bytes) -> Any:
-        found = np.frombuffer(data, dtype=base)
-        return found.reshape(shape) if dtype.subdtype else found[0]
-
-    described = (base.descr if base.names else base.str, shape)
-    return _Codec(f"numpy:{described!r}", dtype.itemsize, encode, False, decode)
-
-
-def _dtype_of(described: Any, shape: tuple[int, ...]) -> Any:
-    """
-    The dtype that a directory describes; np.dtype would make fields of the gaps of an aligned one.
-    """
-    from numpy.lib import format as numpy_format
-
-    base = numpy_format.descr_to_dtype(described)
-    return (base, shape) if shape else base
-
-
-def _codec_of(schema: str, nbytes: int, name: str) -> _Codec:
-    """What the text of a directory means; it is not trusted."""
-    kind, _, described = schema.partition(":")
-    try:
-        if kind == "struct":
-            codec = _codec(described)
-        elif kind == "numpy":
-            codec = _numpy_codec(_dtype_of(*ast.literal_eval(described)))
-        elif kind in ("bytes", "ctypes"):
-            codec = _Codec(schema, nbytes)
-        else:
-            raise ValueError("unknown kind")
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, ImportError) as wrong:
-        raise LayoutError(
-            f"slot {name!r} has the layout {schema[:80]!r}, which this program cannot use: {wrong}",
-            name=name,
-            expected="a layout",
-            found=schema,
-        ) from None
-    if codec.nbytes != nbytes:
-        raise LayoutError(
-            f"slot {name!r} has values of {nbytes} bytes, its layout {schema[:80]!r} says "
-            f"{codec.nbytes}",
-            name=name,
-            expected=codec.nbytes,
-            found=nbytes,
-        )
-    return codec
-
-
-def _chosen(entry: Entry, layout: Layout | None) -> _Codec:
+def _chosen(entry: Entry, layout: Layout | None) -> Codec:
     """
     The codec for an existing slot: the one its directory describes, which must be the one asked
     for.
     """
     if layout is None:
-        return _codec_of(entry[5], entry[4][1], entry[0])
-    asked = _codec(layout)
+        return codec_of_schema(entry[5], entry[4][1], entry[0])
+    asked = codec_of(layout)
     if asked.schema != entry[5]:
         raise LayoutError(
             f"slot {entry[0]!r} has layout {entry[5]!r}, expected {asked.schema!r}; ask for what "
@@ -191,7 +58,7 @@ class _Slots(RegionObject):
         watchers: int,
         permissions: int,
     ) -> Self:
-        codec = _codec(layout)
+        codec = codec_of(layout)
         geometry = _geometry(codec, slots, writers, copies, watchers)
         region = Region._create(
             name,
@@ -227,7 +94,7 @@ class _Slots(RegionObject):
         permissions: int,
         owner: int | None,
     ) -> Self:
-        codec = _codec(layout)
+        codec = codec_of(layout)
         geometry = _geometry(codec, slots, writers, copies, watchers)
         region = Region._open_or_create(
             name,
@@ -276,7 +143,7 @@ class _Slots(RegionObject):
         if layout is None:
             entry = cls._expect(region, name, region._find(name))
             return cls._of(region, entry, _chosen(entry, None))
-        codec = _codec(layout)
+        codec = codec_of(layout)
         geometry = _geometry(
             codec,
             1 if slots is None else slots,
@@ -296,7 +163,7 @@ class _Slots(RegionObject):
         return cls._checked(region, entry, layout, asked)
 
     @classmethod
-    def _of(cls, region: Region, entry: Entry, codec: _Codec | None = None) -> Self:
+    def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
         raise NotImplementedError
 
 
@@ -395,7 +262,7 @@ class Slot(SlotBase, _Slots):
         return entry[4][0] == 1
 
     @classmethod
-    def _of(cls, region: Region, entry: Entry, codec: _Codec | None = None) -> Self:
+    def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
         slot = cls.__new__(cls)
         slot._layout = codec or _chosen(entry, None)
         slot._lead_to(
@@ -403,13 +270,13 @@ class Slot(SlotBase, _Slots):
             entry,
             0,
             slot._layout.encode,
-            slot._layout.spreads,
+            slot._layout.items,
             slot._layout.decode,
         )
         slot._settle(region, entry[0])
         return slot
 
-    _layout: _Codec
+    _layout: Codec
 
     def stats(self) -> dict[str, Any]:
         """
@@ -437,7 +304,7 @@ class SlotTable(_Slots):
     """
 
     _object_name_alone = "table"
-    _layout: _Codec
+    _layout: Codec
     _entry: Entry
     _slots: list[SlotBase]
     _closed = True
@@ -504,7 +371,7 @@ class SlotTable(_Slots):
         return entry[4][0] != 1
 
     @classmethod
-    def _of(cls, region: Region, entry: Entry, codec: _Codec | None = None) -> Self:
+    def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
         table = cls.__new__(cls)
         table._layout = codec or _chosen(entry, None)
         table._entry = entry
@@ -517,7 +384,7 @@ class SlotTable(_Slots):
                 entry,
                 index,
                 table._layout.encode,
-                table._layout.spreads,
+                table._layout.items,
                 table._layout.decode,
             )
             table._slots.append(slot)
@@ -573,7 +440,7 @@ class SlotTable(_Slots):
 
 
 def _add(
-    region: Region, name: str, codec: _Codec, geometry: tuple[int, ...], timeout: float | None
+    region: Region, name: str, codec: Codec, geometry: tuple[int, ...], timeout: float | None
 ) -> tuple[Entry, bool]:
     nbytes = _core.slots_shape(*geometry)
     return region._find_or_add(
@@ -582,7 +449,7 @@ def _add(
 
 
 def _geometry(
-    codec: _Codec, slots: int, writers: str, copies: int, watchers: int
+    codec: Codec, slots: int, writers: str, copies: int, watchers: int
 ) -> tuple[int, int, int, int, int]:
     """Check what slots are asked to be; slots, bytes of a value, copies, watchers, writers."""
     count = _arguments.positive(slots, "slots", 1 << 20)

@@ -249,7 +249,7 @@ cdef class SlotBase:
     cdef bint _closed
     cdef uint64_t publishes           # epoch in which it was counted among the users of the state
     cdef object _encode               # a value to a buffer; None: values are buffers
-    cdef bint _spreads                # ... called with the items of the value
+    cdef Py_ssize_t _items            # ... called with the items of the value, so many; -1: with the value
     cdef object _decode               # bytes to a value; None: values are bytes
     cdef uint64_t seen                # the version that was looked at last, by whichever thread: a hint
     cdef Spinning spinning
@@ -259,14 +259,15 @@ cdef class SlotBase:
         self.publishes = EPOCH_CLOSED
         self.spinning = Spinning()
 
-    def _lead_to(self, Membership membership not None, tuple entry, uint64_t index, encode, bint spreads, decode):
+    def _lead_to(self, Membership membership not None, tuple entry, uint64_t index, encode, items, decode):
         """Make this a handle of slot *index* of what *entry* of the directory describes."""
         self.state = SlotsState.of(membership, entry)
         if index >= self.state.shape.slots:
             raise IndexError(f"{self.state.name} has {self.state.shape.slots} slots, got index {index}")
         self.index = index
         self.state.slot_at(index, &self.slot)
-        self._encode, self._spreads, self._decode = encode, spreads, decode
+        self._encode, self._decode = encode, decode
+        self._items = -1 if items is None else items
         self._closed = False
 
     def _leave(self):
@@ -314,13 +315,7 @@ cdef class SlotBase:
         cdef Py_buffer view
         cdef object packed = value
         if self._encode is not None:
-            if self._spreads:
-                try:
-                    packed = self._encode(*value)
-                except _struct_error as wrong:
-                    raise ValueError(f"{value!r} does not fit the layout of this slot: {wrong}") from None
-            else:
-                packed = self._encode(value)
+            packed = self.packed(value)
         if PyBytes_CheckExact(packed):
             return self.publish_bytes(PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed), timeout)
         contiguous(packed, &view, PyBUF_SIMPLE, "publish")
@@ -328,6 +323,26 @@ cdef class SlotBase:
             return self.publish_bytes(view.buf, view.len, timeout)
         finally:
             PyBuffer_Release(&view)
+
+    cdef object packed(self, object value):
+        """The bytes of a value that is no bytes itself."""
+        try:
+            if self._items < 0:
+                return self._encode(value)
+            if PyTuple_CheckExact(value):
+                return self._encode(*value)
+            if self._items == 1 and (isinstance(value, (int, float, bytes, bytearray, str))
+                                     or not hasattr(type(value), "__iter__")):
+                return self._encode(value)
+            if isinstance(value, (str, bytes, bytearray, dict)) or not hasattr(type(value), "__iter__"):
+                raise TypeError(f"this slot holds {self._items} values, got {type(value).__name__}; publish one tuple of them")
+            return self._encode(*value)
+        except (_struct_error, OverflowError) as wrong:
+            raise ValueError(f"{repr(value)[:500]} does not fit the layout of {self.state.name}: {wrong}") from None
+        except (TypeError, ValueError) as wrong:
+            if not str(wrong).startswith("this slot "):
+                raise
+            raise type(wrong)(str(wrong).replace("this slot", self.state.name, 1)) from None
 
     cdef object publish_bytes(self, const void *value, uint64_t nbytes, object timeout):
         cdef SlotsState state
