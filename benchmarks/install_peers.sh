@@ -15,7 +15,7 @@ pip() {
 [ -x "$peers/bin/python" ] || "$python" -m venv "$peers"
 rm -rf "$build/wheel"
 "$python" -m pip --disable-pip-version-check --quiet wheel --no-build-isolation --no-deps \
-    -Cbuild-dir="$build/extension" -w "$build/wheel" .
+    --config-settings=build-dir="$build/extension" -w "$build/wheel" .
 pip install --force-reinstall --no-deps "$build"/wheel/memlane-*.whl
 
 # tachyon-ipc wants a newer compiler than many systems have; clang makes objects for its own linker.

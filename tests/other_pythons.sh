@@ -5,8 +5,9 @@
 #   sh tests/other_pythons.sh PYTHON BUILD
 #
 # PYTHON is the interpreter that the other targets test already; BUILD takes a virtual environment
-# for each of the others, which is kept and used again. One interpreter per minor version; builds
-# without the GIL count as versions of their own. Says one line for each; fails if the tests of one do.
+# for each of the others, which is kept and used again. One interpreter per minor version, the system's first. If that
+# has a version that is tested already, but is another build of it or brings another pip, memlane is built with it and a
+# few files of tests are run. Says one line for each, also of what is left out and why; fails if the tests of one do.
 set -eu
 
 tested=$1
@@ -14,29 +15,26 @@ mkdir -p "$2"
 build=$(cd "$2" && pwd)
 cd "$(dirname "$0")/.."
 
-# What an interpreter is, as "3.13 /path/of/it" or "3.13t ..."; nothing for one that we do not support,
+system=/usr/bin/python3
+
+# What an interpreter is, as "3.13 /path/of/it" or "3.13t ..."; nothing for one that is no CPython,
 # and nothing from what merely bears the name (a shim that prints an error).
 describe() {
     "$1" -c '
-import os, sys, sysconfig
-if sys.implementation.name == "cpython" and sys.version_info >= (3, 11):
+import os, platform, sys, sysconfig
+if platform.python_implementation() == "CPython":
     gil = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
-    print("%d.%d%s" % (*sys.version_info[:2], gil), os.path.realpath(sys.executable))
+    print("%d.%d%s %s" % (sys.version_info[0], sys.version_info[1], gil, os.path.realpath(sys.executable)))
 ' 2>/dev/null || :
 }
 
-# What it lacks to build an extension in a virtual environment; nothing if it has all.
-lacks() {
-    "$1" -c '
-import importlib.util, os, sysconfig
-if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
-    print("ensurepip and venv")
-elif not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
-    print("Python.h")
-'
+# Which build it is, and with which pip its environments begin.
+build_and_pip() {
+    "$1" -c 'import ensurepip, sys; print(sys.version, ensurepip.version())' 2>/dev/null || :
 }
 
 candidates() {
+    command -v "$system" || :
     for minor in 11 12 13 14 15; do
         command -v "python3.$minor" || :
         command -v "python3.${minor}t" || :
@@ -76,9 +74,26 @@ prepare() {
     if [ ! -e "$venv/installed" ] ||
         [ -n "$(find src meson.build pyproject.toml -type f -newer "$venv/installed" ! -name '*.pyc' | head -1)" ]; then
         PATH="$venv/bin:$PATH" quietly "$venv/bin/python" -m pip install --disable-pip-version-check \
-            --no-build-isolation --no-deps --force-reinstall -Cbuild-dir="$venv/extension" . || return 1
+            --no-build-isolation --no-deps --force-reinstall --config-settings=build-dir="$venv/extension" . || return 1
         touch "$venv/installed"
     fi
+}
+
+# The tests that an interpreter is to pass; quick ones, for it is the one or other thing that depends on it.
+# Left out is what takes long and does not depend on the interpreter, or checks sources and texts.
+most_tests() {
+    "$1" -m pytest -q -n auto -p no:cacheprovider tests -m "not slow" \
+        --ignore=tests/test_crash.py --ignore=tests/test_leaks.py --ignore=tests/test_demo.py \
+        --ignore=tests/test_house.py --ignore=tests/test_docs.py --ignore=tests/test_fork.py \
+        --ignore=tests/test_liveness.py --ignore=tests/test_doorbell.py --ignore=tests/test_names.py \
+        --ignore=tests/test_cli.py --ignore=tests/test_examples.py \
+        --ignore=tests/test_mapping_examples.py --ignore=tests/test_every_step.py \
+        --ignore=tests/test_hostile.py --ignore=tests/test_models.py --ignore=tests/test_build.py
+}
+
+few_tests() {
+    "$1" -m pytest -q -n auto -p no:cacheprovider -m "not slow" tests/test_ring.py tests/test_slot.py \
+        tests/test_mapping.py tests/test_pickling.py
 }
 
 seen=" $(describe "$tested" | cut -d' ' -f1) "
@@ -89,33 +104,32 @@ for candidate in $list; do
     described=$(describe "$candidate")
     version=${described%% *}
     python=${described#* }
-    case "$seen" in *" $version "*) continue ;; esac
+    tests=most_tests
+    label=python$version
     if [ -z "$version" ]; then continue; fi
+    case "$seen" in *" $version "*)
+        if [ "$candidate" != "$system" ] || [ "$(build_and_pip "$candidate")" = "$(build_and_pip "$tested")" ]; then
+            continue
+        fi
+        tests=few_tests
+        label=python$version-system
+        ;;
+    esac
     seen="$seen$version "
-    missing=$(lacks "$python")
-    if [ -n "$missing" ]; then
-        echo "python$version: left out, it has no $missing"
+    if ! missing=$(sh tests/machine.sh "$python"); then
+        echo "$label: left out: ${missing%%: *}"
         continue
     fi
     others=$((others + 1))
-    venv=$build/python$version
-    log=$build/python$version.log
+    venv=$build/$label
+    log=$build/$label.log
     if ! prepare "$python" "$venv"; then
-        echo "python$version: could not be prepared" >&2
-        failed="$failed $version"
-        continue
-    fi
-    # Left out is what takes long and does not depend on the interpreter, or checks sources and texts.
-    if quietly "$venv/bin/python" -m pytest -q -n auto -p no:cacheprovider tests -m "not slow" \
-        --ignore=tests/test_crash.py --ignore=tests/test_leaks.py --ignore=tests/test_demo.py \
-        --ignore=tests/test_house.py --ignore=tests/test_docs.py --ignore=tests/test_fork.py \
-        --ignore=tests/test_liveness.py --ignore=tests/test_doorbell.py --ignore=tests/test_names.py \
-        --ignore=tests/test_cli.py --ignore=tests/test_examples.py \
-        --ignore=tests/test_mapping_examples.py --ignore=tests/test_every_step.py \
-        --ignore=tests/test_hostile.py --ignore=tests/test_models.py; then
-        echo "python$version: $(tail -n 1 "$log")"
+        echo "$label: could not be prepared" >&2
+        failed="$failed $label"
+    elif quietly "$tests" "$venv/bin/python"; then
+        echo "$label: $(tail -n 1 "$log")"
     else
-        failed="$failed $version"
+        failed="$failed $label"
     fi
 done
 
@@ -123,6 +137,6 @@ if [ "$others" = 0 ]; then
     echo "no other CPython from 3.11 on found; tested on$(echo "$seen" | tr -s ' ' | sed 's/ $//') only"
 fi
 if [ -n "$failed" ]; then
-    echo "failed on python$failed" >&2
+    echo "failed on$failed" >&2
     exit 1
 fi

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# cython: language_level=3, freethreading_compatible=True, embedsignature=True
+# cython: language_level=3, freethreading_compatible=False, embedsignature=True
 # cython: embedsignature.format=clinic, binding=False, autotestdict=False, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """The binding: one extension, a file under binding/ for each kind of object. No atomics of its own."""
