@@ -440,6 +440,52 @@ def test_a_dead_hand_is_found_behind_more_live_ones_than_one_look_asks_for(pipe:
         assert [b"20", b"3"] == found
 
 
+def test_an_empty_look_does_not_walk_over_what_was_freed_behind_a_held_record() -> None:
+    """
+    What is free stays free: a state there that would be found by a walk is found by the next pass,
+    a slice later at the earliest, and not by each look.
+    """
+    with Ring(capacity="1 MiB", producers=1, consumers="many") as ring, RingBytes(ring) as shared:
+        ring.put_many([b"held", *[b"x"] * 100])
+        with ring.borrow():
+            assert 100 == len(ring.get_many(100))
+            for number in range(1, 100):
+                assert [] == drained(ring)
+                began = time.monotonic()
+                shared.set_word(shared.state_at(0, number), DEAD_TAG << 32 | number << 3 | TAKEN)
+                looks = 0
+                while not drained(ring):
+                    looks += 1
+                if looks or time.monotonic() - began > 1:
+                    break
+            assert looks > 0
+            assert 1 == ring.stats()["redelivered"]
+
+
+def test_a_process_that_cannot_tell_who_lives_robs_nobody(ring: Ring) -> None:
+    """It has closed its descriptors: whom it asks for is unknown to it, and unknown is not dead."""
+    ring.put_many([b"parent's", b"child's"])
+    with ring.borrow() as record:
+
+        def look() -> None:
+            assert b"child's" == ring.get(timeout=0)
+            found = os.stat(ring.region._member.base)
+            for number in map(int, os.listdir("/proc/self/fd")):
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(found, os.fstat(number)):
+                        os.close(number)
+            for verb in (ring.get, ring.borrow, lambda timeout: ring.get_many(2, timeout=timeout)):
+                with pytest.raises((Empty, ClosedError)):
+                    verb(timeout=0)
+
+        with Child(look) as child:
+            assert 0 == child.wait()
+        assert b"parent's" == bytes(record)
+        with RingBytes(ring) as shared:
+            assert shared.word(shared.state_at(0, 0)) >> 32 not in (0, DEAD_TAG)
+    assert 0 == ring.stats()["redelivered"]
+
+
 def test_a_robbed_consumer_releases_nothing_of_its_heir(ring: Ring, pipe: Pipe) -> None:
     """It was taken for dead: its record bears another tag, which stays as it is. (trap 45)"""
     ring.put(b"x")

@@ -32,6 +32,9 @@ struct memlane_many {
     struct memlane_lane lane;
     /* relaxed everywhere: every number between `head` and the truth is right, only slower */
     _Atomic uint64_t low;
+    /* relaxed everywhere: in front of it no record was in a dead hand when it was last looked at. Between two passes over
+     * a lane only what is new is looked at, however much was freed behind a record that somebody keeps */
+    _Atomic uint64_t scanned;
 };
 
 /* A record that may be taken: where it is, and what its state word has to be still. */
@@ -58,8 +61,9 @@ static inline int32_t memlane_state_beyond(uint64_t state, uint64_t s) {
 
 /* Begin to look. Callers: who has a new private state. Progress: wait-free. Ordering: none. Returns: nothing. */
 static inline void memlane_many_start(struct memlane_many *many) {
-    /* relaxed: see the field */
-    atomic_store_explicit(&many->low, memlane_lane_head(&many->lane), memory_order_relaxed);
+    uint64_t head = memlane_lane_head(&many->lane);
+    atomic_store_explicit(&many->low, head, memory_order_relaxed); /* relaxed: see the field */
+    atomic_store_explicit(&many->scanned, head, memory_order_relaxed); /* relaxed: see the field */
 }
 
 /* Say that the records before `end` have been taken.
@@ -216,14 +220,30 @@ static inline bool memlane_many_free(const struct memlane_lane *lane, uint64_t s
                                                    memory_order_relaxed);
 }
 
-/* Give a record back that was taken and could not be handed out: the next consumer gets it.
- * Callers, Progress: as memlane_many_free. Ordering: release. Returns: false: it was no longer ours. */
-static inline bool memlane_many_hand_back(const struct memlane_lane *lane, uint64_t s, uint32_t tag) {
+/* Hand a record back that was taken: the next consumer gets it.
+ * Callers, Progress: as memlane_many_free. Ordering: seq_cst; the caller may look at waiters.count next.
+ * Returns: false: it was no longer ours.
+ * If the process dies inside: it is handed back and not counted, and found by the next pass. */
+static inline bool memlane_many_hand_back(struct memlane_ring_control *ring, const struct memlane_lane *lane, uint64_t s,
+                                          uint32_t tag) {
     uint64_t ours = memlane_state_taken(s, tag);
     /* sync: descriptor.state. release: pairs with memlane_many_claim of the next hand; failure relaxed: as above */
-    return atomic_compare_exchange_strong_explicit(&memlane_descriptor_of(lane, s)->state, &ours,
-                                                   memlane_state_taken(s, MEMLANE_TAG_NONE), memory_order_release,
-                                                   memory_order_relaxed);
+    if (!atomic_compare_exchange_strong_explicit(&memlane_descriptor_of(lane, s)->state, &ours,
+                                                 memlane_state_taken(s, MEMLANE_TAG_NONE), memory_order_release,
+                                                 memory_order_relaxed))
+        return false;
+    /* sync: ring.handed_back. seq_cst: a release, who sees the number sees the state; and in the total order before the
+     * caller's look at waiters.count. Pairs with memlane_many_handed_back. */
+    atomic_fetch_add_explicit(&ring->handed_back, 1, memory_order_seq_cst);
+    return true;
+}
+
+/* How many records were handed back so far: it has changed if one may lie where no look goes any more.
+ * Callers: anyone. Progress: wait-free. Ordering: seq_cst. Returns: the number. */
+static inline uint64_t memlane_many_handed_back(const struct memlane_ring_control *ring) {
+    /* sync: ring.handed_back. seq_cst: an acquire; and after waiters.count was raised, or a consumer could sleep beside a
+     * record that was handed back */
+    return atomic_load_explicit(&ring->handed_back, memory_order_seq_cst);
 }
 
 /* Whether freeing this record crosses a quarter of the lane: then look for a waiting producer. So consumers look
@@ -287,6 +307,36 @@ static inline bool memlane_many_held(const struct memlane_many *many, uint64_t s
         }
     }
     return false;
+}
+
+/* Find the next record in somebody's hand that this pass over the lane has not met.
+ * Callers: anyone; who is through with the record says so with memlane_many_met. Progress: bounded by the number of
+ * descriptors, and from one pass to the next by what has been taken since. Ordering: as memlane_many_look.
+ * Returns: true and *found; false: there is none, and none is looked for in front of `end` before memlane_many_rescan. */
+static inline bool memlane_many_held_new(struct memlane_many *many, uint64_t end, struct memlane_found *found) {
+    uint64_t s = memlane_many_settle(many, end);
+    uint64_t scanned = atomic_load_explicit(&many->scanned, memory_order_relaxed); /* relaxed: see the field */
+    if ((int64_t)(scanned - s) > 0)
+        s = scanned;
+    bool held = memlane_many_held(many, s, end, found);
+    if (held)
+        end = found->s;
+    if ((int64_t)(end - s) > 0)
+        s = end;
+    atomic_store_explicit(&many->scanned, s, memory_order_relaxed); /* relaxed: see the field */
+    return held;
+}
+
+/* This record is in a hand that lives. Callers: who has found it. Progress: wait-free. Ordering: none. Returns: nothing. */
+static inline void memlane_many_met(struct memlane_many *many, const struct memlane_found *found) {
+    atomic_store_explicit(&many->scanned, found->s + 1, memory_order_relaxed); /* relaxed: see the field */
+}
+
+/* Begin a new pass: who lived may have died. Callers: anyone. Progress: wait-free. Ordering: none. Returns: nothing. */
+static inline void memlane_many_rescan(struct memlane_many *many) {
+    /* relaxed, both: see the fields */
+    uint64_t low = atomic_load_explicit(&many->low, memory_order_relaxed);
+    atomic_store_explicit(&many->scanned, low, memory_order_relaxed);
 }
 
 /* The second look of a waiter: is there anything a get would act on?

@@ -28,7 +28,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define MEMLANE_MAGIC UINT64_C(0x0a454e414c4d454d) /* "MEMLANE\n", also refuses a swapped byte order */
 #define MEMLANE_LAYOUT_VERSION 0u
 /* Within version 0 any change of this file raises the draft; drafts refuse each other. */
-#define MEMLANE_LAYOUT_DRAFT 3u
+#define MEMLANE_LAYOUT_DRAFT 4u
 #define MEMLANE_FEATURES UINT64_C(0) /* none yet: any bit that is set is unknown and refused */
 
 #define MEMLANE_LINE 64u
@@ -147,7 +147,8 @@ struct memlane_ring_control {
     _Atomic uint32_t consumer; /* tag of the one consumer */
     alignas(MEMLANE_LINE_PAIR) struct memlane_doorbell doorbell; /* wakes consumers */
     alignas(64) _Atomic uint64_t redelivered; /* records taken out of dead hands, for people */
-    unsigned char unused[56];
+    _Atomic uint64_t handed_back; /* how often one of many consumers has handed a record back */
+    unsigned char unused[48];
 };
 static_assert(sizeof(struct memlane_ring_control) == 256, "layout: see docs/layout.md");
 enum memlane_consumers { MEMLANE_CONSUMERS_ONE = 1, MEMLANE_CONSUMERS_MANY = 2 };

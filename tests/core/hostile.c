@@ -287,7 +287,7 @@ static void take_and_copy(struct many_bench *many, const struct memlane_found *f
             (void)memlane_many_free(lane, found->s + i, tag);
             (void)memlane_many_crosses(lane, found->s + i, &again);
         } else
-            (void)memlane_many_hand_back(lane, found->s + i, tag);
+            (void)memlane_many_hand_back(many->bench.ring, lane, found->s + i, tag);
     }
 }
 
@@ -319,15 +319,17 @@ static enum memlane_status compete(struct many_bench *many) {
         return status;
     case 4:
     case 5: { /* what the dead have in hand */
-        uint64_t taken = memlane_many_taken(lane), low = memlane_many_settle(&many->many, taken);
-        for (int probes = 0; probes < 8 && memlane_many_held(&many->many, low, taken, &found); probes++) {
+        uint64_t taken = memlane_many_taken(lane);
+        if (below(2))
+            memlane_many_rescan(&many->many);
+        for (int probes = 0; probes < 8 && memlane_many_held_new(&many->many, taken, &found); probes++) {
             if (memlane_state_tag(found.state) != tag && memlane_many_claim(lane, &found, tag) &&
                 memlane_extent_of(lane, found.s, &extents[0]) == MEMLANE_OK) {
                 memcpy(sink, lane->bytes + extents[0].offset, extents[0].nbytes);
                 memlane_many_count_redelivered(many->bench.ring);
                 (void)memlane_many_free(lane, found.s, tag);
             }
-            low = found.s + 1;
+            memlane_many_met(&many->many, &found);
         }
         return memlane_many_redelivered(many->bench.ring) ? MEMLANE_OK : MEMLANE_EMPTY;
     }

@@ -133,7 +133,7 @@ TEST(what_was_handed_back_is_fresh_for_anyone_even_a_round_of_numbers_later) {
     uint64_t s;
     CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'a'));
     CHECK(many_take(&many, ALICE, &s));
-    CHECK(memlane_many_hand_back(&many.bench.lane, s, ALICE));
+    CHECK(memlane_many_hand_back(many.bench.ring, &many.bench.lane, s, ALICE));
     CHECK(!memlane_many_free(&many.bench.lane, s, ALICE));
     CHECK_EQUAL('a', many_get(&many, BOB));
     bench_free(&many.bench);
@@ -142,7 +142,7 @@ TEST(what_was_handed_back_is_fresh_for_anyone_even_a_round_of_numbers_later) {
     many = many_new_at(32, 4, now);
     CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'b'));
     CHECK(many_take(&many, ALICE, &s));
-    CHECK(memlane_many_hand_back(&many.bench.lane, s, ALICE));
+    CHECK(memlane_many_hand_back(many.bench.ring, &many.bench.lane, s, ALICE));
     struct memlane_found stale = {.s = 2, .state = memlane_state_taken(2, MEMLANE_TAG_NONE)};
     CHECK(memlane_many_claim(&many.bench.lane, &stale, BOB));
     CHECK_EQUAL(now, stale.s);
@@ -312,6 +312,61 @@ TEST(a_lane_whose_taken_is_stale_is_not_called_corrupt_at_the_end) {
     CHECK_EQUAL(MEMLANE_BUSY, memlane_many_close(&many.many));
     CHECK_EQUAL(MEMLANE_EMPTY, many_look(&many));
     CHECK_EQUAL(MEMLANE_CLOSED, memlane_many_close(&many.many));
+    bench_free(&many.bench);
+}
+
+TEST(what_was_freed_behind_a_record_that_is_held_is_looked_at_once_in_a_pass) {
+    struct many_bench many = many_new_at(1024, 64, 40);
+    struct memlane_found found;
+    uint64_t s, freed;
+    CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'a'));
+    CHECK(many_take(&many, ALICE, &s));
+    for (int i = 0; i < 30; i++) {
+        CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'b'));
+        CHECK_EQUAL('b', many_get(&many, BOB));
+    }
+    freed = s + 10;
+    uint64_t end = memlane_many_taken(&many.bench.lane);
+    CHECK(memlane_many_held_new(&many.many, end, &found));
+    CHECK_EQUAL(s, found.s);
+    CHECK(memlane_many_held_new(&many.many, end, &found)); /* who did nothing with it meets it again */
+    CHECK_EQUAL(s, found.s);
+    memlane_many_met(&many.many, &found);
+    CHECK(!memlane_many_held_new(&many.many, end, &found));
+
+    /* what would be found there if anybody looked: nobody does, for what is free stays free */
+    atomic_store(&memlane_descriptor_of(&many.bench.lane, freed)->state, memlane_state_taken(freed, BOB));
+    CHECK(!memlane_many_held_new(&many.many, end, &found));
+    CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'c'));
+    CHECK_EQUAL(MEMLANE_OK, memlane_many_look(&many.many, &found));
+    CHECK_EQUAL(1, memlane_many_take(&many.bench.lane, found.s, 1, CAROL));
+    CHECK(memlane_many_held_new(&many.many, end + 1, &found)); /* what is new is looked at */
+    CHECK_EQUAL(end, found.s);
+    memlane_many_met(&many.many, &found);
+
+    memlane_many_rescan(&many.many);
+    static const uint64_t behind[] = {0, 10, 31};
+    for (size_t i = 0; i < 3; i++) {
+        CHECK(memlane_many_held_new(&many.many, end + 1, &found));
+        CHECK_EQUAL(s + behind[i], found.s);
+        memlane_many_met(&many.many, &found);
+    }
+    CHECK(!memlane_many_held_new(&many.many, end + 1, &found));
+    CHECK_EQUAL(s, memlane_many_settle(&many.many, end + 1)); /* the end waits for it all the same */
+    CHECK(!memlane_many_is_drained(&many.many));
+    bench_free(&many.bench);
+}
+
+TEST(handing_back_is_counted_and_handing_back_what_is_not_ours_is_not) {
+    struct many_bench many = many_new_at(64, 8, 3);
+    uint64_t s;
+    CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'a'));
+    CHECK(many_take(&many, ALICE, &s));
+    CHECK(!memlane_many_hand_back(many.bench.ring, &many.bench.lane, s, BOB));
+    CHECK_EQUAL(0, memlane_many_handed_back(many.bench.ring));
+    CHECK(memlane_many_hand_back(many.bench.ring, &many.bench.lane, s, ALICE));
+    CHECK_EQUAL(1, memlane_many_handed_back(many.bench.ring));
+    CHECK_EQUAL('a', many_get(&many, BOB));
     bench_free(&many.bench);
 }
 

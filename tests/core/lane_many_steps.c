@@ -51,7 +51,7 @@ static void alice_gets_a_batch(void) {
 static void alice_hands_back(void) {
     uint64_t s;
     if (many_take(&many, ALICE, &s))
-        memlane_many_hand_back(&many.bench.lane, s, ALICE);
+        memlane_many_hand_back(many.bench.ring, &many.bench.lane, s, ALICE);
 }
 static bool overlooked;
 static void look_for_corruption(void) { overlooked = memlane_many_overlooked(&many.many); }

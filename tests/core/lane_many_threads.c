@@ -73,6 +73,7 @@ static void *consume(void *seed) {
     struct memlane_many mine = {.lane = many.bench.lane};
     memlane_many_start(&mine);
     uint32_t tag = atomic_fetch_add(&next_tag, 1);
+    uint64_t seen_back = 0;
     for (;;) {
         struct memlane_found found;
         enum memlane_status status = memlane_many_look(&mine, &found);
@@ -84,7 +85,11 @@ static void *consume(void *seed) {
             uint64_t end = memlane_many_taken(&mine.lane), at = memlane_many_settle(&mine, end);
             if (at == RECORDS)
                 return NULL;
-            for (; memlane_many_held(&mine, at, end, &found); at = found.s + 1) {
+            uint64_t back = memlane_many_handed_back(many.bench.ring);
+            if (back != seen_back || check_below(&random, 4) == 0)
+                memlane_many_rescan(&mine); /* somebody may have died, or handed one back */
+            seen_back = back;
+            for (; memlane_many_held_new(&mine, end, &found); memlane_many_met(&mine, &found)) {
                 uint32_t holder = memlane_state_tag(found.state);
                 if ((holder == MEMLANE_TAG_NONE || dead[holder]) && memlane_many_claim(&mine.lane, &found, tag)) {
                     if (holder != MEMLANE_TAG_NONE)
@@ -106,7 +111,7 @@ static void *consume(void *seed) {
                 break;
             }
             if (check_below(&random, 20) == 0)
-                CHECK(memlane_many_hand_back(&mine.lane, found.s + i, tag));
+                CHECK(memlane_many_hand_back(many.bench.ring, &mine.lane, found.s + i, tag));
             else {
                 CHECK(memlane_many_free(&mine.lane, found.s + i, tag));
                 delivered[number]++;

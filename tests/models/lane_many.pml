@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A lane with many consumers: src/core/lane_many.h, memlane_many_look, _take, _help, _free, _hand_back, _held,
- * _settle, _close, and its caller's search for dead hands; the producer's side as in lane_one.pml
+ * _held_new, _rescan, _settle, _close, and its caller's search for dead hands, which looks only at what is new until a slice is
+ * over or something was handed back; the producer's side as in lane_one.pml
  * (memlane_producer_put_many, _adopt of src/core/lane.h), but that it moves `head` itself, memlane_many_advance.
  *
  * Producer 1 may die anywhere; producer 2 adopts its lane. Consumers 3 and 4 compete, 3 may die anywhere. A consumer
@@ -31,6 +32,8 @@
  *     `taken` is stored, not compared and swapped: a slow one moves it back
  * mistake MARK_TOO_FAR: RECORDS=2 DESCRIPTORS=2 BATCH=1 PRODUCERS=1 CONSUMERS=2 SHUTDOWN=0 BACK=0; finds "end state"
  *     a consumer's low mark passes what a live one holds, and that one dies
+ * mistake NEVER_AGAIN: RECORDS=2 DESCRIPTORS=2 BATCH=1 PRODUCERS=1 CONSUMERS=2 SHUTDOWN=0 BACK=0; finds "end state"
+ *     what was once seen in a living hand is not looked at any more when the slice is over
  * mistake HEAD_OVER_TAKEN: RECORDS=3 DESCRIPTORS=2 BATCH=1 PRODUCERS=1 CONSUMERS=2 SHUTDOWN=0 BACK=0; finds "is_finished"
  *     the producer moves `head` over a record that is in hand
  * mistake CLOSE_OVER_TAKEN: RECORDS=3 DESCRIPTORS=1 BATCH=1 PRODUCERS=1 CONSUMERS=2 SHUTDOWN=1 BACK=0; finds "found%256"
@@ -231,7 +234,12 @@ inline move_taken() {
 #define MAY_ROB(word) (TAG_OF(word) == 0 || killed[TAG_OF(word)])
 #endif
 /* what a scan of this consumer would find at i */
-#define LEFT_AT(i) ((i) >= low && (i) < taken && LOW(AT(i)) == WORD(i, TAKEN) && MAY_ROB(AT(i)))
+#ifdef NEVER_AGAIN
+#define SCANNED_FROM scanned
+#else
+#define SCANNED_FROM low
+#endif
+#define LEFT_AT(i) ((i) >= low && (i) >= SCANNED_FROM && (i) < taken && LOW(AT(i)) == WORD(i, TAKEN) && MAY_ROB(AT(i)))
 #ifdef NO_REDELIVERY
 #define LEFT false
 #else
@@ -307,7 +315,7 @@ inline finish(r) {
             BACK && !handed_back && !killed[me] ->
             assert(AT(r) == TAKEN_BY(r, me));
             AT(r) = TAKEN_BY(r, 0);
-            handed_back = true
+            handed_back = true /* a ghost, and the count that the others look at */
         }
     fi
 }
@@ -319,13 +327,20 @@ inline search() {
     :: low < s -> low = s
     :: else -> s = low
     fi;
+#ifndef NEVER_AGAIN
+    if
+    :: scanned = low /* a slice is over, or one of those who were seen has died */
+    :: STEP(if :: handed_back && !seen_back -> seen_back = true; scanned = low :: else fi)
+    fi;
+#endif
     STEP(top = taken);
     do
-    :: s < top ->
+    :: s < top && s < scanned && s != low -> s++ /* nobody looks there */
+    :: s < top && (s >= scanned || s == low) ->
         STEP(found = AT(s));
         if
 #ifndef NO_REDELIVERY
-        :: LOW(found) == WORD(s, TAKEN) && MAY_ROB(found) ->
+        :: s >= scanned && LOW(found) == WORD(s, TAKEN) && MAY_ROB(found) ->
             STEP(if :: AT(s) == found -> AT(s) = TAKEN_BY(s, me); got = true :: else fi); /* memlane_many_claim */
             if
             :: got -> got = false; finish(s); break
@@ -339,16 +354,17 @@ inline search() {
 #endif
         :: else
         fi;
-        s++
+        s++;
+        if :: s > scanned -> scanned = s :: else fi
     :: else -> break
     od;
     found = 0
 }
 
 proctype Consumer(byte me) {
-    byte s, low, top, count;
+    byte s, low, scanned, top, count;
     short found;
-    bool got, closed;
+    bool got, closed, seen_back;
     do
     :: OVER -> break
     :: else ->
@@ -429,7 +445,7 @@ proctype Consumer(byte me) {
     :: else
     fi;
 dead:
-    atomic { s = 0; low = 0; top = 0; count = 0; found = 0; got = false; closed = false }
+    atomic { s = 0; low = 0; scanned = 0; top = 0; count = 0; found = 0; got = false; closed = false; seen_back = false }
 }
 
 init {

@@ -103,6 +103,10 @@ cdef class ConsumerRole:
         """The second look at a leased lane."""
         return False
 
+    cdef bint comes_back(self) noexcept nogil:
+        """Whether a record was handed back that nobody has taken since, as far as this process knows."""
+        return False
+
     cdef bint overlooked_in(self, uint32_t lane) noexcept nogil:
         """Whether the hints of a leased lane contradict its states."""
         return False
@@ -407,6 +411,8 @@ cdef class ConsumerRole:
     cdef bint any_record(self) noexcept nogil:
         """The second look: is there anything that a waiting get would act on?"""
         cdef uint32_t lane
+        if self.comes_back():
+            return True
         if self.ending:
             return self.is_drained()
         for lane in range(memlane_ring_leased(self.ring.control, self.ring.shape.lanes)):

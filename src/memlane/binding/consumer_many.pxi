@@ -8,8 +8,10 @@ cdef class ManyConsumers(ConsumerRole):
 
     cdef memlane_many *lanes
     cdef uint64_t next_look_ns        # when the dead are looked for while other lanes are busy
-    cdef uint32_t resume_lane         # where that look goes on, if it could not ask for everybody
-    cdef uint64_t resume
+    cdef bint is_through              # the pass over all lanes: everybody who holds something was asked for
+    cdef uint32_t living[PROBES_A_SLICE]  # tags that were alive when they were last asked for
+    cdef uint32_t lived               # how many were, ever: the newest are kept
+    cdef uint64_t handed_back         # as it was when nothing of that was left
 
     def __cinit__(self, RingState ring):
         self.lanes = <memlane_many *>PyMem_Calloc(ring.shape.lanes, sizeof(memlane_many))
@@ -25,6 +27,9 @@ cdef class ManyConsumers(ConsumerRole):
             self.ring.lane_at(lane, &self.lanes[lane].lane)
             memlane_many_start(&self.lanes[lane])
         self.next_look_ns = 0
+        self.is_through = False
+        self.lived = 0
+        self.handed_back = memlane_many_handed_back(self.ring.control) - 1
         return 0
 
     cdef void depart(self) noexcept:
@@ -63,48 +68,83 @@ cdef class ManyConsumers(ConsumerRole):
                 if memlane_many_settle(&self.lanes[lane], found.s) != found.s:
                     unsettled = True
             lane += 1
-        return self.find_in_dead_hand(leased, found) if unsettled else -1
+        if unsettled or self.comes_back():
+            return self.find_in_dead_hand(leased, found)
+        return -1
 
     cdef int find_in_dead_hand(self, uint32_t leased, memlane_found *found) except -2:
         """
-        A record whose taker is proven dead, or which was handed back. The kernel is asked about a bounded number
-        of holders; the next look goes on behind them.
+        A record whose taker is proven dead, or which was handed back. Between two passes over the lanes, which are a
+        slice apart unless somebody dies, only what was taken since is looked at. A look asks the kernel about a bounded
+        number of holders; the next one goes on behind them.
         """
-        cdef uint32_t alive[PROBES_A_SLICE]
-        cdef uint32_t lane = self.resume_lane, turn, tag, probes = 0, i
-        cdef uint64_t s, low, end
-        cdef bint known
-        self.next_look_ns = memlane_monotonic_ns() + SLICE_NS
-        for turn in range(leased + 1):  # the first one twice: its beginning may have been passed over
-            if lane >= leased:
-                lane = 0
-            if self.is_leased(lane):
-                end = memlane_many_taken(&self.lanes[lane].lane)
-                s = low = memlane_many_settle(&self.lanes[lane], end)
-                if turn == 0 and low < self.resume < end:
-                    s = self.resume
-                while memlane_many_held(&self.lanes[lane], s, end, found):
-                    s = found.s + 1
-                    tag = memlane_state_tag(found.state)
-                    known = tag == self.tag
-                    for i in range(probes):
-                        known |= alive[i] == tag
-                    if known:
-                        continue
+        cdef uint32_t lane, tag, probes = 0
+        cdef uint64_t end, now, handed_back = memlane_many_handed_back(self.ring.control)
+        cdef bint due
+        if handed_back != self.handed_back:
+            for lane in range(leased):
+                if self.is_leased(lane) and self.find_handed_back(lane, found):
+                    return lane
+            self.handed_back = handed_back
+        now = memlane_monotonic_ns()
+        due = now >= self.next_look_ns
+        if due:
+            self.next_look_ns = now + SLICE_NS
+        if self.is_through and (due or self.any_died()):
+            self.is_through = False
+            self.lived = 0
+            for lane in range(leased):
+                memlane_many_rescan(&self.lanes[lane])
+        for lane in range(leased):
+            if not self.is_leased(lane):
+                continue
+            end = memlane_many_taken(&self.lanes[lane].lane)
+            while memlane_many_held_new(&self.lanes[lane], end, found):
+                tag = memlane_state_tag(found.state)
+                if tag != self.tag and not self.has_met(tag):
                     if tag != 0:
                         if probes == PROBES_A_SLICE:
-                            self.resume_lane, self.resume = lane, found.s
                             return -1
-                        if self.ring.membership.verdict(tag) != DEAD:
-                            alive[probes] = tag
-                            probes += 1
-                            continue
-                    if memlane_extent_of(&self.lanes[lane].lane, found.s, &found.extent) == MEMLANE_OK:
-                        self.resume_lane, self.resume = lane, found.s
+                        probes += 1
+                    # UNKNOWN is no proof: who closed its descriptors would rob everybody.
+                    if tag != 0 and self.ring.membership.verdict(tag) != DEAD:
+                        self.living[self.lived % PROBES_A_SLICE] = tag
+                        self.lived += 1
+                    elif memlane_extent_of(&self.lanes[lane].lane, found.s, &found.extent) == MEMLANE_OK:
                         return lane
-            lane += 1
-        self.resume_lane = self.resume = 0
+                memlane_many_met(&self.lanes[lane], found)
+        self.is_through = True
         return -1
+
+    cdef bint find_handed_back(self, uint32_t lane, memlane_found *found) noexcept:
+        """All of a lane, since it may lie anywhere. Bounded, and only after somebody has handed one back."""
+        cdef uint64_t end = memlane_many_taken(&self.lanes[lane].lane)
+        cdef uint64_t s = memlane_many_settle(&self.lanes[lane], end)
+        while memlane_many_held(&self.lanes[lane], s, end, found):
+            if (memlane_state_tag(found.state) == 0
+                    and memlane_extent_of(&self.lanes[lane].lane, found.s, &found.extent) == MEMLANE_OK):
+                return True
+            s = found.s + 1
+        return False
+
+    cdef bint has_met(self, uint32_t tag) noexcept:
+        """Whether it was alive in this pass."""
+        cdef uint32_t i
+        for i in range(min(self.lived, <uint32_t>PROBES_A_SLICE)):
+            if self.living[i] == tag:
+                return True
+        return False
+
+    cdef bint any_died(self) noexcept:
+        """Whether one of those who had something in hand has died since."""
+        cdef uint32_t i
+        for i in range(min(self.lived, <uint32_t>PROBES_A_SLICE)):
+            if self.ring.membership.verdict(self.living[i]) == DEAD:
+                return True
+        return False
+
+    cdef bint comes_back(self) noexcept nogil:
+        return memlane_many_handed_back(self.ring.control) != self.handed_back
 
     cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, memlane_extent *extents) noexcept:
         if memlane_state_kind(found.state) == MEMLANE_STATE_TAKEN:
@@ -174,7 +214,7 @@ cdef class ManyConsumers(ConsumerRole):
             crossed[0] |= memlane_many_crosses(view, found.s + freed, &extents[freed])
             freed += 1
         for i in range(copied, claimed):
-            memlane_many_hand_back(view, found.s + i, self.tag)
+            memlane_many_hand_back(self.ring.control, view, found.s + i, self.tag)
         return -1 if freed == 0 and copied else <Py_ssize_t>freed
 
     cdef void note_freed(self, uint32_t lane, bint crossed) noexcept:
@@ -188,11 +228,11 @@ cdef class ManyConsumers(ConsumerRole):
         if self.claim(lane, found, 1) == 0:
             return False
         if memlane_extent_of(&self.lanes[lane].lane, found.s, &found.extent) != MEMLANE_OK:
-            memlane_many_hand_back(&self.lanes[lane].lane, found.s, self.tag)
+            memlane_many_hand_back(self.ring.control, &self.lanes[lane].lane, found.s, self.tag)
             self.ring.refuse(MEMLANE_CORRUPTED, 0)
         # After the claim: from now on only who takes us for dead may take the record out of our hand.
         if not self.ring.membership.has_its_row():
-            memlane_many_hand_back(&self.lanes[lane].lane, found.s, self.tag)
+            memlane_many_hand_back(self.ring.control, &self.lanes[lane].lane, found.s, self.tag)
             self.ring.refuse(MEMLANE_LOST, 0)
         with cython.critical_section(self):
             self.loans += 1
