@@ -353,6 +353,26 @@ class Region:
                     os.close(descriptor)
 
     @classmethod
+    def _open_of_process(cls, pid: int, number: int) -> Self:
+        """Open, read-only, what descriptor *number* of process *pid* leads to: for tools."""
+        path, called = Path(f"/proc/{pid}/fd/{number}"), f"region {pid}:{number}"
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        owned = True
+        try:
+            owner = os.fstat(descriptor).st_uid  # the kernel has decided who may look
+            found = names.check_file(descriptor, path, called, owner)
+            names.be_present(descriptor, may_be_alone=False, called=called)
+            with _registry.lock():
+                member = _registry.find(found.st_dev, found.st_ino, True)
+                if member is None:
+                    owned = False
+                    member = cls._attach(descriptor, called, None, True, False)
+            return cls._of(member, None)
+        finally:
+            if owned:
+                os.close(descriptor)
+
+    @classmethod
     def _attach(
         cls, descriptor: int, called: str, path: str | None, readonly: bool, alone: bool
     ) -> Membership:

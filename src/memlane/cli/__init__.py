@@ -4,50 +4,106 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from memlane import MemlaneError, Region, RegionNotFoundError, __version__, sweep
+from memlane import MemlaneError, __version__
+from memlane.cli.text import near, safe, said
 
 #: What a shell reports of a command that Ctrl-C ended: 128 + SIGINT.
 INTERRUPTED = 130
 
+_NAMES = """\
+NAME is one of:
+  REGION          a named region
+  REGION/OBJECT   one of the objects in it
+  ./FILE, /FILE   a region in a file, if need be with /OBJECT behind it
+  PID:N           a region without a name, as `memlane ls --all` shows it
+"""
+_EXIT_CODES = """\
+exit code:
+  0    done, or nothing to do
+  1    not done: something is in use, not there, or spoilt; or the demo found a difference
+  2    the arguments cannot be understood, or a PATH of the demo leads to nothing
+  130  ended by Ctrl-C
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run one command, by default that of the program's own arguments.
+    Run one command, by default that of the program's own arguments; without any print the help.
 
     Returns:
         The exit code: 0; 1 after a failure, or where the demo found a difference; 2 for arguments
-        that lead to nothing; 130 after Ctrl-C.
+        that lead to nothing; 130 after Ctrl-C, but 0 where Ctrl-C is the way to end (`stat -i`).
 
     Raises:
         SystemExit: with 2 for arguments that cannot be parsed, with 0 after `--help` and
         `--version`.
     """
+    _show_any_text()
+    parser, commands = _parser()
+    given = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = _parser().parse_args(argv)
+        if not given or given == ["help"]:
+            parser.print_help()
+            return 0
+        if given[0] == "help":
+            given = [*given[1:2], "--help"]
+        if not given[0].startswith("-") and given[0] not in commands:
+            hint = near(given[0], commands) or f"; there are {', '.join(commands)}"
+            parser.error(f"there is no command {given[0]!r}{hint}")
+        arguments = parser.parse_args(given)
         return int(arguments.command(arguments))
     except KeyboardInterrupt:
         print("memlane: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (MemlaneError, OSError) as error:
-        print(f"memlane: {error}", file=sys.stderr)
+    except BrokenPipeError:  # who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (MemlaneError, OSError) as error:
+        print(f"memlane: {safe(said(error))}", file=sys.stderr)
+        return 1
+    except ValueError as error:  # a NAME that can be none
+        print(f"memlane: {safe(str(error))}", file=sys.stderr)
+        return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="memlane", description="Look after shared memory of memlane, and see it work."
+def _show_any_text() -> None:
+    """No name is an error because the terminal cannot show it."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, with nothing in it that a terminal would obey."""
+        self.exit(2, f"{self.prog}: {safe(message)}; see {self.prog} --help\n")
+
+
+def _parser() -> tuple[_Parser, list[str]]:
+    """The parser, and the names of all commands."""
+    parser = _Parser(
+        prog="memlane",
+        description="Look after shared memory of memlane, and see it work.",
+        epilog=f"`memlane help COMMAND` tells more of one.\n\n{_NAMES}\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"memlane {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def add(name: str, command: Any, what: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
+    def add(name: str, command: Any, what: str, more: str = "") -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=what,
+            description=f"{what[0].upper()}{what[1:]}.\n{more}",
+            epilog=_EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         made.add_argument("--json", action="store_true", help="print the facts as JSON")
         made.set_defaults(command=command)
         return made
@@ -75,9 +131,44 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="kill workers with SIGKILL amid their work, and replace them",
     )
-    add("ls", _ls, "list the named regions of shared memory that there are")
-    add("sweep", _sweep, "remove the named regions and semaphores that nobody has open")
-    return parser
+    ls = add(
+        "ls",
+        _ls,
+        "list the regions that there are, and who has them open",
+        "\nMEMORY is what a region really takes, SIZE what it could take at most.\n"
+        "Nothing that is listed is joined or disturbed.",
+    )
+    ls.add_argument(
+        "--all",
+        action="store_true",
+        help="also regions without a name, as far as this user may see them in /proc",
+    )
+    stat = add(
+        "stat", _stat, "tell all that is known of a region or of one of its objects", f"\n{_NAMES}"
+    )
+    stat.add_argument("name", metavar="NAME")
+    stat.add_argument(
+        "-i",
+        dest="every",
+        type=_seconds,
+        metavar="S",
+        help="again every S seconds, with rates, until Ctrl-C (exit code 0)",
+    )
+    rm = add(
+        "rm",
+        _rm,
+        "remove a region that nobody has open, or an object that nobody has a role in",
+        "\nWhat is in use is refused, and it is told who uses it. A program can take the name\n"
+        f"of a region in use away with Region.unlink.\n\n{_NAMES}",
+    )
+    rm.add_argument("name", metavar="NAME")
+    sweep = add("sweep", _sweep, "remove the named regions and semaphores that nobody has open")
+    sweep.add_argument("names", nargs="*", metavar="REGION", help="only these; else all")
+    sweep.add_argument(
+        "--dry-run", action="store_true", help="only tell what would be removed, and how much it is"
+    )
+    commands.add_parser("help", help="tell more of a command").add_argument("name", nargs="?")
+    return parser, list(commands.choices)
 
 
 def _workers(text: str) -> int:
@@ -86,54 +177,46 @@ def _workers(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0.01 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0.01 to 86400, got {text!r}")
+    return seconds
+
+
+# What only one command needs is loaded for that one.
+
+
 def _demo(arguments: argparse.Namespace) -> int:
-    from memlane.cli.demo import demo  # what only the demo needs is loaded for the demo
+    from memlane.cli.demo import demo
 
     return demo(
-        arguments.paths,
-        workers=arguments.workers,
-        kill=arguments.kill,
-        as_json=arguments.json,
+        arguments.paths, workers=arguments.workers, kill=arguments.kill, as_json=arguments.json
     )
 
 
 def _ls(arguments: argparse.Namespace) -> int:
-    regions = [facts for name in Region.names() if (facts := _facts(name))]
-    if arguments.json:
-        print(json.dumps(regions, indent=2))
-        return 0
-    width = max([len(facts["name"]) for facts in regions], default=0)
-    for facts in regions:
-        what = facts.get("error")
-        if what is None:
-            size = f"{facts['used']:>14,} of {facts['nbytes']:>14,} bytes"
-            what = f"{size}  {', '.join(facts['objects'])}"
-        print(f"{facts['name']:{width}}  {what}")
-    return 0
+    from memlane.cli.listing import ls
+
+    return ls(arguments.all, arguments.json)
 
 
-def _facts(name: str) -> dict[str, Any] | None:
-    """What `ls` says of one region; of one that cannot be opened, why."""
-    try:
-        with Region.open(name, readonly=True) as region:
-            stats = region.stats()
-            return {
-                "name": name,
-                "nbytes": stats["nbytes"],
-                "used": stats["used"],
-                "objects": list(region),
-            }
-    except RegionNotFoundError:
-        return None  # it went away in the meantime
-    except (MemlaneError, OSError) as error:
-        return {"name": name, "error": str(error)}
+def _stat(arguments: argparse.Namespace) -> int:
+    from memlane.cli.stat import stat
+
+    return stat(arguments.name, arguments.every, arguments.json)
+
+
+def _rm(arguments: argparse.Namespace) -> int:
+    from memlane.cli.removing import rm
+
+    return rm(arguments.name, arguments.json)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    removed = sweep()
-    if arguments.json:
-        print(json.dumps(removed, indent=2))
-    else:
-        for name in removed:
-            print(f"removed {name}")
-    return 0
+    from memlane.cli.removing import sweep_up
+
+    return sweep_up(arguments.names, arguments.dry_run, arguments.json)

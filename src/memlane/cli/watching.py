@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""
-What a person sees: text without control characters, and how far the demo is, on stderr.
-
-Progress is a bar on a terminal where rich is installed, else plain lines.
-"""
+"""The demo's progress on stderr: a bar on a terminal where rich is installed, else plain lines."""
 
 from __future__ import annotations
 
@@ -15,16 +11,6 @@ from contextlib import contextmanager
 #: Takes files and bytes indexed so far.
 Show = Callable[[int, int], None]
 PLAIN_LINES_PAUSE_S = 1.0
-
-
-def safe(text: str) -> str:
-    """
-    Text of somebody else's, fit for a terminal: what is not printable is escaped, as in a literal.
-    """
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode()
-        for sign in text
-    )
 
 
 @contextmanager

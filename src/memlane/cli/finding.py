@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: MIT
+"""
+What a NAME on the command line leads to, and all facts of it. Nothing here joins a region, or
+takes a lock that others could meet.
+
+    REGION            a named region, in /dev/shm
+    REGION/OBJECT     one of its objects
+    ./FILE, /FILE     a region in a file; with /OBJECT behind it, one of its objects
+    PID:N             descriptor N of process PID, as `ls --all` shows regions without a name
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memlane import MemlaneError, Region, RegionNotFoundError, _core, doorbell, names
+from memlane.cli import processes
+from memlane.cli.text import near, said
+
+_OF_PROCESS = re.compile(r"([0-9]+):([0-9]+)(?:/(.+))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a region is, and which of its objects is meant; None: all."""
+
+    name: str  # of the region, as it was given
+    path: Path  # by which it can be opened
+    object: str | None
+    kind: str  # "named", "path" or "unnamed"
+    label: str = ""
+
+    @property
+    def region_name(self) -> str | Path:
+        """By what memlane opens it; not for one without a name."""
+        return self.name if self.kind == "named" else self.path
+
+    def open(self) -> Region:
+        """
+        Open it read-only.
+
+        Raises:
+            RegionNotFoundError: there is none; the text has names that are near.
+            MemlaneError, OSError: as `Region.open`.
+        """
+        try:
+            if self.kind == "unnamed":
+                pid, _, number = self.name.partition(":")
+                return Region._open_of_process(int(pid), int(number))
+            return Region.open(self.region_name, readonly=True, owner=self._any_owner())
+        except FileNotFoundError:
+            raise self.not_found() from None
+
+    def _any_owner(self) -> int | None:
+        """Who only looks may look at what others made, if the kernel allows it."""
+        try:
+            return os.lstat(self.path).st_uid
+        except OSError:
+            return None
+
+    def not_found(self) -> RegionNotFoundError:
+        if self.kind == "unnamed":
+            pid, _, number = self.name.partition(":")
+            text = f"process {pid} has no descriptor {number}, or it is not to be seen"
+            hint = "; memlane ls --all shows what there is"
+        elif self.kind == "path":
+            text, hint = f"there is no file {self.name!r}", ""
+        else:
+            text = f"there is no region {self.name!r}"
+            hint = near(self.name, names.all_names()) or "; memlane ls shows what there is"
+        return RegionNotFoundError(text + hint, name=self.name, errno=errno.ENOENT)
+
+
+def target(text: str) -> Target:
+    """
+    What a NAME means.
+
+    Raises:
+        ValueError: it can be no name.
+    """
+    if text.startswith((".", "/")):
+        path, inside = Path(text), None
+        if not path.exists() and path.parent.is_file():
+            path, inside = path.parent, path.name
+        return Target(str(path), path, inside, "path")
+    matched = _OF_PROCESS.fullmatch(text)
+    if matched and not names.place(text.partition("/")[0])[0].exists():  # type: ignore[union-attr]
+        pid, number, inside = matched.groups()
+        path = processes.PROC / pid / "fd" / number
+        return Target(f"{int(pid)}:{int(number)}", path, inside, "unnamed")
+    name, slash, inside = text.partition("/")
+    path = names.place(name)[0]  # type: ignore[assignment]
+    if slash and not inside:
+        raise ValueError(f"the name of an object is missing behind the '/', got {text!r}")
+    return Target(name, path, inside or None, "named")
+
+
+def everything(also_unnamed: bool) -> list[Target]:
+    """All regions that this user can see: those with a name, and on demand those without."""
+    found = [
+        Target(name, names.SHARED_MEMORY / (names.PREFIX + name), None, "named")
+        for name in names.all_names()
+    ]
+    if also_unnamed:
+        for _, (pid, number, label) in processes.unnamed():
+            path = processes.PROC / str(pid) / "fd" / str(number)
+            if _begins_as_region(path):
+                found.append(Target(f"{pid}:{number}", path, None, "unnamed", label))
+    return found
+
+
+def _begins_as_region(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode) and names.region_id_of(descriptor) != 0
+    finally:
+        os.close(descriptor)
+
+
+# ---- facts ---------------------------------------------------------------------------------------
+
+
+def facts_of(found: Target, maps: dict[processes.File, list[int]]) -> dict[str, Any] | None:
+    """
+    All that can be known of a region, one fact at a time: what is spoilt hides nothing else. None:
+    it went away meanwhile.
+    """
+    facts: dict[str, Any] = {"name": found.name, "path": str(found.path)}
+    if found.label:
+        facts["label"] = found.label
+    errors: list[str] = []
+    try:
+        facts |= _facts_of_file(found.path, maps)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        errors.append(said(error))
+    try:
+        region = found.open()
+    except RegionNotFoundError:
+        return None
+    except (MemlaneError, OSError) as error:
+        errors.append(said(error))
+    else:
+        with region:
+            _add_facts_inside(facts, region, errors)
+    if errors:
+        facts["error"] = errors[0]
+        facts["errors"] = errors
+    return facts
+
+
+def _facts_of_file(path: Path, maps: dict[processes.File, list[int]]) -> dict[str, Any]:
+    """Before it is opened: an opener is present itself."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found = os.fstat(descriptor)
+        region_id = names.region_id_of(descriptor) if stat.S_ISREG(found.st_mode) else 0
+        return {
+            "id": f"{region_id:016x}",
+            "nbytes": found.st_size,
+            "memory_nbytes": found.st_blocks * 512,
+            "in_use": _core.is_present(descriptor),
+            "processes": [
+                {"pid": pid, "name": processes.name_of(pid)}
+                for pid in maps.get((found.st_dev, found.st_ino), [])
+            ],
+        }
+    finally:
+        os.close(descriptor)
+
+
+def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) -> None:
+    facts["nbytes"] = region.nbytes
+    facts["backing"] = region.backing
+    try:
+        entries = region._member.entries()
+        facts["used"] = max(
+            (offset + nbytes for _, _, offset, nbytes, _, _ in entries),
+            default=region._member.objects_offset,
+        )
+    except (MemlaneError, OSError) as error:
+        errors.append(said(error))
+        entries = []
+    facts["objects"] = [entry[0] for entry in entries]
+    facts["kinds"], facts["stats"] = {}, {}
+    for entry in entries:
+        try:
+            with region._wrap(entry) as made:
+                facts["kinds"][entry[0]] = type(made).__name__.lower()
+                facts["stats"][entry[0]] = {"nbytes": entry[3], **made.stats()}
+        except (MemlaneError, OSError) as error:
+            errors.append(said(error))
+            facts["kinds"].setdefault(entry[0], "unknown")
+            facts["stats"][entry[0]] = {"nbytes": entry[3], "error": said(error)}
+    try:
+        rows = region.participants()
+    except (MemlaneError, OSError) as error:
+        errors.append(said(error))
+        rows = []
+    facts["participants"] = [
+        {"row": row.row, "pid": row.pid, "name": row.name} for row in rows if row.alive
+    ]
+    facts["dead"] = [
+        {"row": row.row, "pid": row.pid, "name": row.name} for row in rows if not row.alive
+    ]
+    facts["waiting"] = sum(
+        stats.get("records", 0) for stats in facts["stats"].values() if "lanes" in stats
+    )
+
+
+def users(facts: dict[str, Any]) -> list[str]:
+    """Who has a region open, by pid and name, with a row or without."""
+    by_pid = {one["pid"]: one["name"] for one in facts.get("processes", ())}
+    by_pid |= {one["pid"]: one["name"] for one in facts.get("participants", ())}
+    return [f"{pid} {name}".rstrip() for pid, name in sorted(by_pid.items())]
+
+
+def who(facts: dict[str, Any]) -> str:
+    """The same for people; also where nobody is, or where they are not to be seen."""
+    found = users(facts)
+    if found:
+        return ", ".join(found)
+    return "processes that are not to be seen from here" if facts.get("in_use") else "nobody"
+
+
+def sets_without_region(known_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Sets of semaphores whose region has no name here: of a file, or left behind."""
+    known = {int(region_id, 16) for region_id in known_ids}
+    found = []
+    for region_id, in_use in sorted(doorbell.sets_in_use().items()):
+        files = doorbell.set_files(region_id)
+        if region_id not in known and files:
+            found.append({"id": f"{region_id:016x}", "semaphores": len(files), "in_use": in_use})
+    return found

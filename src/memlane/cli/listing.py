@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""`memlane ls`: which regions there are, what is in them, who has them open, what lags."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from memlane.cli import finding, processes
+from memlane.cli.text import size, table
+
+#: What there is to tell of one region in a list of many, if it can be known.
+_SHOWN = (
+    *("name", "label", "path", "nbytes", "memory_nbytes", "used", "objects", "kinds"),
+    *("in_use", "processes", "participants", "dead", "waiting", "error", "errors"),
+)
+
+
+def ls(also_unnamed: bool, as_json: bool) -> int:
+    """Print a line, or with *as_json* an entry of a list, for each region."""
+    maps = processes.who_maps()
+    found = [
+        facts
+        for target in finding.everything(also_unnamed)
+        if (facts := finding.facts_of(target, maps)) is not None
+    ]
+    sets = finding.sets_without_region(facts["id"] for facts in found if "id" in facts)
+    if as_json:
+        entries = [{key: facts[key] for key in _SHOWN if key in facts} for facts in found]
+        entries += [{"name": _set_name(one), **one} for one in sets]
+        print(json.dumps(entries, indent=2))
+        return 0
+    if not found and not sets:
+        print("no named regions" + ("" if also_unnamed else ", see --all"), file=sys.stderr)
+        return 0
+    rows = [
+        (
+            facts["name"],
+            size(facts["memory_nbytes"]) if "memory_nbytes" in facts else "?",
+            size(facts["nbytes"]) if "nbytes" in facts else "?",
+            finding.who(facts) + _dead(facts),
+            _objects(facts),
+        )
+        for facts in found
+    ]
+    rows += [
+        (
+            _set_name(one),
+            size(4096 * one["semaphores"]),
+            "",
+            "the region of a file" if one["in_use"] else "nobody",
+            f"{one['semaphores']} semaphores" if one["in_use"] else "left behind; memlane sweep",
+        )
+        for one in sets
+    ]
+    head = ("NAME", "MEMORY", "SIZE", "OPEN BY", "OBJECTS")
+    print(*table(head, rows, right="MEMORY SIZE"), sep="\n")
+    return 0
+
+
+def _set_name(one: dict[str, Any]) -> str:
+    return f"semaphores of region {one['id']}"
+
+
+def _dead(facts: dict[str, Any]) -> str:
+    dead = facts.get("dead")
+    return f" (dead: {', '.join(str(one['pid']) for one in dead)})" if dead else ""
+
+
+def _objects(facts: dict[str, Any]) -> str:
+    """Each object with its kind, and what waits in it; or what is wrong with the region."""
+    if "error" in facts:
+        return str(facts["error"])
+    parts = []
+    for name, kind in facts["kinds"].items():
+        part = kind if facts["objects"] == [kind] == [name] else f"{name} ({kind})"
+        stats = facts["stats"][name]
+        if stats.get("records"):
+            part += f" {stats['records']:,} waiting"
+        parts.append(part)
+    return ", ".join(parts)
