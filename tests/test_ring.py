@@ -423,6 +423,50 @@ def test_a_room_refuses_what_does_not_fit_and_use_after_its_end(ring: Ring) -> N
     assert len(ring.get()) == 4
 
 
+class Meddling:
+    """A number, or a truth, that does something while it is converted."""
+
+    def __init__(self, value: int, meddle: Callable[[], object]) -> None:
+        self.value, self.meddle = value, meddle
+
+    def __index__(self) -> int:
+        self.meddle()
+        return self.value
+
+    def __bool__(self) -> bool:
+        self.meddle()
+        return bool(self.value)
+
+
+@pytest.mark.parametrize("meddle", ["commit", "abort"])
+def test_a_room_that_ends_while_its_length_is_converted_is_not_committed_again(
+    ring: Ring, meddle: str
+) -> None:
+    """The number is asked for before the room is looked at: one record at most comes of one room."""
+    room = ring.reserve(4)
+    room.write(b"once")
+
+    def end() -> None:
+        getattr(room, meddle)()
+        ring.put(b"other")
+
+    with pytest.raises(ClosedError):
+        room.commit(Meddling(4, end))
+
+    assert drained(ring) == ([b"once", b"other"] if meddle == "commit" else [b"other"])
+
+
+def test_a_handle_that_is_closed_while_immediate_is_asked_for_shuts_nothing_down(name: str) -> None:
+    """What a caller passes is converted before the handle is looked at."""
+    with Ring.create(name, capacity=PAGE) as ring:
+        other = Ring.open(name)
+        with pytest.raises(ClosedError):
+            other.shutdown(Meddling(1, other.close))  # type: ignore[arg-type]
+
+        assert ring.stats()["shutdown"] == "no"
+        ring.unlink()
+
+
 @pytest.mark.parametrize("nbytes", [-1, True, 1.5, "many"])
 def test_reserve_takes_only_a_number_of_bytes(ring: Ring, nbytes: Any) -> None:
     """No claim is left behind by a bad size."""

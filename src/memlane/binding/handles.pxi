@@ -205,8 +205,9 @@ cdef class RingBase(Sending):
             PermissionError: the region is open read-only.
             ClosedError: this process closed the handle.
         """
+        cdef bint drop = immediate  # may be Python, so it comes before the check
         self.check()
-        self.state.shut_down(immediate)
+        self.state.shut_down(drop)
 
     def __len__(self):
         """Records put and not yet got, at some moment just past."""

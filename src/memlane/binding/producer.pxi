@@ -587,11 +587,11 @@ cdef class Room:
         cdef ProducerRole role = self.role
         cdef memlane_status status
         cdef uint64_t length = self.nbytes
-        self.check()
         if nbytes is not None:
             length = size_of(nbytes, "nbytes", 0)
-            if length > self.nbytes:
-                raise ValueError(f"cannot commit {length} bytes of a room of {self.nbytes}; reserve more")
+        self.check()  # only now: what gave the number may be Python, which has ended this room
+        if length > self.nbytes:
+            raise ValueError(f"cannot commit {length} bytes of a room of {self.nbytes}; reserve more")
         if self.exports:
             raise BufferError(
                 f"{self.exports} views of this room in {role.ring.name} are alive; del them (or write with "
