@@ -442,7 +442,7 @@ class Meddling:
 def test_a_room_that_ends_while_its_length_is_converted_is_not_committed_again(
     ring: Ring, meddle: str
 ) -> None:
-    """The number is asked for before the room is looked at: one record at most comes of one room."""
+    """The number is asked for before the room is looked at: one room is one record at most."""
     room = ring.reserve(4)
     room.write(b"once")
 
@@ -451,7 +451,7 @@ def test_a_room_that_ends_while_its_length_is_converted_is_not_committed_again(
         ring.put(b"other")
 
     with pytest.raises(ClosedError):
-        room.commit(Meddling(4, end))
+        room.commit(Meddling(4, end))  # type: ignore[arg-type]
 
     assert drained(ring) == ([b"once", b"other"] if meddle == "commit" else [b"other"])
 
@@ -875,14 +875,14 @@ def test_producers_have_lanes_of_their_own_and_each_keeps_its_order(ring: Ring) 
 
 
 def test_producer_number_n_plus_one_is_refused_at_once_with_the_holders(ring: Ring) -> None:
-    """Without a timeout nothing is waited for; the text says what to do, the pids who it is."""
+    """With timeout=0 nothing is waited for; the text says what to do, the pids who it is."""
     handles = [ring.producer() for _ in range(4)]
     for handle in handles:
         handle.put(b"x")
     with pytest.raises(
         RoleTakenError, match=r"producers=4.*pid.*create the ring with more"
     ) as caught:
-        ring.put(b"one too many")
+        ring.put(b"one too many", timeout=0)
 
     assert caught.value.role == "producer"
     assert caught.value.pids == (os.getpid(),) * 4
@@ -917,6 +917,60 @@ def test_a_producer_with_a_timeout_waits_for_a_lane(ring: Ring) -> None:
     assert b"patient" in drained(ring)
 
 
+@pytest.mark.parametrize("verb", ["put", "put_many", "reserve"])
+@pytest.mark.parametrize("end", ["closed", "killed"])
+def test_without_a_timeout_a_producer_waits_until_a_lane_is_free(verb: str, end: str) -> None:
+    """None waits: for a lane as for room, whether its holder gives it back or dies."""
+    with Ring(capacity=PAGE, producers=1) as ring, Gate() as gate, Gate() as leave:
+
+        def hold() -> None:
+            ring.put(b"first")
+            gate.open()
+            leave.wait()
+            ring.close()
+            forever()
+
+        calls: dict[str, Callable[[], object]] = {
+            "put": lambda: ring.put(b"second"),
+            "put_many": lambda: ring.put_many([b"second"]),
+            "reserve": lambda: ring.reserve(6).commit(),
+        }
+        with Child(hold) as child, ThreadPoolExecutor(1) as pool:
+            gate.wait()
+            started = threading.Event()
+
+            def call() -> None:
+                started.set()
+                calls[verb]()
+
+            waiting = pool.submit(call)
+            started.wait()
+            with pytest.raises(RoleTakenError):
+                ring.put(b"", timeout=0.02)
+            assert not waiting.done()
+            if end == "killed":
+                child.kill()
+            else:
+                leave.open()
+            waiting.result(PATIENCE_S)
+
+        assert len(ring) == 2
+
+
+def test_a_wait_for_a_lane_ends_with_the_shutdown_and_with_a_close() -> None:
+    """What makes a lane useless ends the wait for one."""
+    for end, error in (("shutdown", ShutDown), ("close", ClosedError)):
+        with Ring(capacity=PAGE, producers=1) as ring, ThreadPoolExecutor(1) as pool:
+            holder = ring.producer()
+            holder.put(b"")
+            waiting = pool.submit(ring.put, b"")
+            with pytest.raises(RoleTakenError):
+                ring.put(b"", timeout=0.02)
+            getattr(ring, end)()
+            with pytest.raises(error):
+                waiting.result(PATIENCE_S)
+
+
 def test_the_error_names_the_processes_that_hold_the_lanes() -> None:
     """Who is asked to close one can be found."""
     with Ring(capacity=PAGE, producers=2) as ring, Gate() as gate:
@@ -930,7 +984,7 @@ def test_the_error_names_the_processes_that_hold_the_lanes() -> None:
             gate.wait()
             gate.wait()
             with pytest.raises(RoleTakenError) as caught:
-                ring.put(b"")
+                ring.put(b"", timeout=0)
             assert sorted(caught.value.pids) == sorted([one.pid, two.pid])
             assert all(str(pid) in str(caught.value) for pid in (one.pid, two.pid))
             assert pickle.loads(pickle.dumps(caught.value)).pids == caught.value.pids

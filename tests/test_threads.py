@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import pickle
 import signal
 import struct
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memlane import ClosedError, Empty, Ring, ShutDown, Slot
+from memlane import ClosedError, Empty, Ring, ShutDown, Slot, _core
 from processes import PATIENCE_S, Child, wait_until
 from shared_bytes import RingBytes, SlotBytes
 
@@ -204,6 +205,145 @@ class Sleeper:
             return looks == 5
 
         wait_until(is_asleep, "the call to sleep")
+
+
+def wait_announced(shared: RingBytes, count: int = 1) -> None:
+    """Wait until that many puts have announced themselves at the first lane."""
+    wait_until(lambda: shared.half(shared.waiters_at(0)) == count, "a waiting put")
+
+
+class Slices:
+    """
+    How many slices were slept to their end in each of some rounds. One may end by chance just as a
+    round begins, so a wake-up that is lost shows as one in most of them.
+    """
+
+    def __init__(self) -> None:
+        self.rounds: list[int] = []
+
+    def __enter__(self) -> None:
+        self._before = _core.slices_slept()
+
+    def __exit__(self, *_error: object) -> None:
+        self.rounds.append(_core.slices_slept() - self._before)
+
+    def are_few(self) -> bool:
+        return sum(map(bool, self.rounds)) <= len(self.rounds) // 3
+
+
+@pytest.mark.parametrize("end", ["commit", "abort"])
+def test_the_end_of_a_claim_wakes_a_put_that_waits_for_it(end: str) -> None:
+    """In front of a lane with room nobody sleeps on: the put goes on as soon as it can."""
+    slices = Slices()
+    with (
+        Ring(capacity=PAGE, producers=1, wait="sleep") as ring,
+        RingBytes(ring) as shared,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        ring.put(b"first")
+        for _ in range(9):
+            room = ring.reserve(1)
+            waiting = pool.submit(ring.put, b"waited")
+            wait_announced(shared)
+            with slices:
+                getattr(room, end)()
+                waiting.result(PATIENCE_S)
+
+    assert slices.are_few(), slices.rounds
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="the collector runs between two steps of Python only"
+)
+def test_a_put_that_met_a_claim_looks_for_its_end_and_not_for_a_consumer() -> None:
+    """
+    The claim ends after the put has met it and before it announces itself, so nobody rings. Its
+    second look sees that the claim is gone; that nobody got a record does not matter.
+    """
+    slices = Slices()
+    thresholds = gc.get_threshold()
+    for _ in range(6):
+        met, ended = threading.Event(), threading.Event()
+        kept: list[Any] = []
+
+        class Timeout:
+            def __float__(self) -> float:
+                gc.disable()
+                kept.extend([] for _ in range(100))  # noqa: B023
+                gc.enable()  # so that the next allocation collects: the one behind the first try
+                return PATIENCE_S
+
+        def collected(phase: str, _info: dict[str, int]) -> None:
+            if phase == "start" and kept and threading.get_ident() == putter:  # noqa: B023
+                met.set()  # noqa: B023
+                ended.wait(PATIENCE_S)  # noqa: B023
+
+        with Ring(capacity=PAGE, producers=1, wait="sleep") as ring, ThreadPoolExecutor(1) as pool:
+            ring.put(b"first")
+            putter = pool.submit(threading.get_ident).result()
+            pool.submit(ring.put, b"second").result()
+            room = ring.reserve(1)
+            gc.callbacks.append(collected)
+            gc.set_threshold(1)
+            try:
+                waiting = pool.submit(ring.put, b"third", timeout=Timeout())
+                assert met.wait(PATIENCE_S)
+                with slices:
+                    room.commit()
+                    ended.set()
+                    waiting.result(PATIENCE_S)
+            finally:
+                gc.set_threshold(*thresholds)
+                gc.callbacks.remove(collected)
+
+    assert slices.are_few(), slices.rounds
+
+
+def test_a_put_second_in_the_queue_goes_on_as_soon_as_the_first_has_gone() -> None:
+    """One after the other, each by the one before: no slice is slept between them."""
+    slices = Slices()
+    with (
+        Ring(capacity=PAGE, producers=1, records=3, wait="sleep") as ring,
+        RingBytes(ring) as shared,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        ring.put_many([b"x"] * 3)
+        for _ in range(7):  # in the first one the consumer does not know the doorbell yet
+            waiting = []
+            for number in range(3):
+                thread = Sleeper()
+                waiting.append(pool.submit(ring.put, b"%d" % number, timeout=thread))
+                thread.wait_until_asleep()
+            wait_announced(shared)
+            with slices:
+                assert len(ring.get_many(3)) == 3
+                for put in waiting:
+                    put.result(PATIENCE_S)
+        assert ring.get_many(3) == [b"0", b"1", b"2"]
+
+    assert slices.are_few(), slices.rounds
+
+
+@pytest.mark.parametrize("which", ["one of two handles", "the last handle"])
+def test_a_put_whose_handle_is_closed_does_not_sleep_on(which: str) -> None:
+    """ClosedError at once, also where other handles still use the lane."""
+    slices = Slices()
+    for _ in range(6):
+        with (
+            Ring(capacity=PAGE, producers=1, records=1, wait="sleep") as ring,
+            RingBytes(ring) as shared,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            other = pickle.loads(pickle.dumps(ring))
+            (other if which == "the last handle" else ring).put(b"")
+            waiting = pool.submit(other.put, b"")
+            wait_announced(shared)
+            with slices:
+                other.close()
+                with pytest.raises(ClosedError):
+                    waiting.result(PATIENCE_S)
+
+    assert slices.are_few(), slices.rounds
 
 
 # ---- closing under others ------------------------------------------------------------------------

@@ -36,7 +36,7 @@ cdef class Sending(Endpoint):
             Full: there was no room within *timeout*; the ring is unchanged.
             ShutDown: the ring was shut down.
             RecordTooLargeError: *record* can never fit.
-            RoleTakenError: every lane is taken by a live producer (waited for if a timeout was given).
+            RoleTakenError: every lane was taken by a live producer until the end of *timeout*; None waits for one.
             OSError: no memory left for the lane (ENOSPC, at first use).
             ClosedError: this process closed the handle or the region.
             BufferError, TypeError: *record* is no contiguous buffer, or one with Python objects in it.

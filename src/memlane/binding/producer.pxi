@@ -3,12 +3,15 @@
 
 @cython.final
 cdef class RoomSleep(Sleep):
-    """A put that waits for room."""
+    """A put that waits: for room, or for the end of another thread's claim."""
 
     cdef ProducerRole role
+    cdef Endpoint handle
+    cdef bint waits_for_claim         # the last attempt said MEMLANE_BUSY
+    cdef uint64_t head                # what that attempt had seen of the consumer, if it said MEMLANE_FULL
 
     cdef bint is_due(self) noexcept nogil:
-        return self.role.any_room()
+        return self.handle._closed or self.role.may_answer_otherwise(self.waits_for_claim, self.head)
 
 
 cdef tuple items_of(object records):
@@ -70,7 +73,7 @@ cdef class ProducerRole:
             if sleep is None:
                 sleep = Sleep()
                 sleep.deadline = deadline
-            if deadline == 0 or deadline == FOREVER or sleep.is_over():
+            if deadline == 0 or sleep.is_over():
                 self._refuse_taken()
             with nogil:
                 sleep.doze(NULL)
@@ -183,6 +186,7 @@ cdef class ProducerRole:
             self.epoch = EPOCH_CLOSED
             memlane_lane_depart(self.producer.lane.control, self.tag)
         memlane_mutex_unlock(&self.mutex)
+        self.wake_all()  # what waits here has another answer now
 
     # ---- putting ------------------------------------------------------------------------------------
 
@@ -270,13 +274,14 @@ cdef class ProducerRole:
         cdef memlane_span span
         cdef Room room = Room.__new__(Room)
         cdef size_t done
+        cdef uint64_t head
         span.bytes = NULL
         span.nbytes = size_of(nbytes, "nbytes", 0)
         room.role = self
         room.nbytes = span.nbytes
         check_timeout(timeout)
         if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and not self.waiting and not self.ring.owes
-                and self.attempt(&span, 1, &done, room, False) == MEMLANE_OK):
+                and self.attempt(&span, 1, &done, room, &head, False) == MEMLANE_OK):
             self.ring.membership.check_whole()
             return room
         self.insert(handle, &span, 1, deadline_of(timeout), room)
@@ -293,7 +298,7 @@ cdef class ProducerRole:
         cdef size_t done = 0, step
         cdef RoomSleep sleep = None
         cdef object ticket = None
-        cdef uint64_t pinned, began, end
+        cdef uint64_t pinned, began, end, head = 0
         handle.check()
         if spans[0].nbytes > self.max_record():
             self.ring.refuse(MEMLANE_TOO_LARGE, spans[0].nbytes)
@@ -310,7 +315,7 @@ cdef class ProducerRole:
                     raise
                 status = MEMLANE_FULL
                 if self.is_turn_of(ticket):
-                    status = self.attempt(spans + done, count - done, &step, room, True)
+                    status = self.attempt(spans + done, count - done, &step, room, &head, True)
                 if status == MEMLANE_OK:
                     membership.check_whole()
                     done += step
@@ -335,7 +340,9 @@ cdef class ProducerRole:
 
                 if sleep is None:
                     sleep = RoomSleep()
-                    sleep.deadline, sleep.spinning, sleep.role = deadline, self.spinning, self
+                    sleep.deadline, sleep.spinning = deadline, self.spinning
+                    sleep.role, sleep.handle = self, handle
+                sleep.waits_for_claim, sleep.head = status == MEMLANE_BUSY, head
                 if deadline == 0 or sleep.is_over():
                     if done:
                         return done
@@ -347,8 +354,8 @@ cdef class ProducerRole:
                 if not self.is_turn_of(ticket):
                     # Only the first in the queue watches the lane: a token that woke another one would be lost.
                     began, end = memlane_monotonic_ns(), sleep.slice_end()
-                    if began < end:
-                        ticket.acquire(True, (end - began) * 1e-9)
+                    if began < end and not ticket.acquire(True, (end - began) * 1e-9):
+                        count_slept(began)
                     continue
                 if not sleep.spin(handle.wait) and handle.wait != WAIT_SPIN:
                     sleep.nap(&self.producer.lane.control.waiters, self.doorbell)
@@ -389,9 +396,16 @@ cdef class ProducerRole:
     cdef void wake_own(self) noexcept:
         ring_waiters(self.doorbell, &self.producer.lane.control.waiters, 1)
 
-    cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, Room room,
+    cdef void wake_all(self) noexcept:
+        """Every put that sleeps at this lane, for what does not concern the first of them alone."""
+        ring_waiters(self.doorbell, &self.producer.lane.control.waiters, POSTS_MAX)
+
+    cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, Room room, uint64_t *head,
                                 bint pinned) noexcept:
-        """`locked_attempt` under the mutex. Who has not pinned does not wait for it: MEMLANE_BUSY."""
+        """
+        `locked_attempt` under the mutex. Who has not pinned does not wait for it: MEMLANE_BUSY. *head* becomes what
+        was seen of the consumer.
+        """
         cdef memlane_status status
         cdef size_t total = 0, i
         cdef uint64_t *offset = NULL
@@ -403,6 +417,7 @@ cdef class ProducerRole:
                 total += spans[i].nbytes
         if total < COPY_WITH_GIL_NBYTES and memlane_mutex_try(&self.mutex):
             status = self.locked_attempt(spans, count, done, <PyObject *>room, offset, thread)
+            head[0] = self.producer.head
             memlane_mutex_unlock(&self.mutex)
         elif not pinned:
             return MEMLANE_BUSY
@@ -410,6 +425,7 @@ cdef class ProducerRole:
             with nogil:
                 memlane_mutex_lock(&self.mutex)
                 status = self.locked_attempt(spans, count, done, <PyObject *>room, offset, thread)
+                head[0] = self.producer.head
                 memlane_mutex_unlock(&self.mutex)
         if status == MEMLANE_OK and room is not None:
             room.begin()
@@ -438,12 +454,19 @@ cdef class ProducerRole:
             self.claim_thread = thread
         return status
 
-    cdef bint any_room(self) noexcept nogil:
-        """The second look: has anything changed that a waiting put would act on?"""
+    cdef bint may_answer_otherwise(self, bint waits_for_claim, uint64_t head) noexcept nogil:
+        """
+        The second look: whether the next attempt can answer otherwise than the last one did, which was MEMLANE_BUSY
+        (*waits_for_claim*), or MEMLANE_FULL when *head* was all that had been seen of the consumer.
+        """
         cdef bint found
+        # A put of another thread may have looked at the consumer since, and taken less than there was.
+        if not memlane_fork_is(self.epoch) or self.departing or self.ring.membership._closing:
+            return True
         if not memlane_mutex_try(&self.mutex):
-            return False  # its holder is copying, and rings when it is through or within a slice
-        found = self.claim == NULL and memlane_producer_any(&self.producer)
+            return True  # its holder is copying and rings nobody; the attempt waits for it
+        found = self.claim == NULL and (
+            waits_for_claim or head != self.producer.head or memlane_producer_any(&self.producer))
         memlane_mutex_unlock(&self.mutex)
         return found
 

@@ -56,6 +56,7 @@ cdef extern from "core/lane.h" nogil:
         memlane_lane lane
         memlane_ring_control *ring
         uint32_t tag
+        uint64_t head
     struct memlane_consumer:
         memlane_lane lane
         uint64_t loans
@@ -501,8 +502,11 @@ cdef class Endpoint:
             return
         self._closed = True
         sending = self.producer_role()
-        if sending is not None and sending.users.remove(&self.sends):
-            sending.depart()
+        if sending is not None:
+            if sending.users.remove(&self.sends):
+                sending.depart()
+            elif memlane_fork_is(sending.epoch) and not self.state.membership.closed:
+                sending.wake_all()  # a put of this handle may sleep there
         if self.state.receiving.users.remove(&self.receives):
             self.state.receiving.depart()
 
