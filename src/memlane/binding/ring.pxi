@@ -292,6 +292,7 @@ cdef class RingState:
     cdef Doorbell doorbell            # of the consumers
     cdef list bells                   # of the lanes, where this process has looked for them
     cdef bint owes                    # somebody is to be woken whose doorbell was not looked for yet
+    cdef int64_t owed_lane            # the lane of such a producer; -1: none
 
     @staticmethod
     cdef RingState of(Membership membership, tuple entry):
@@ -326,6 +327,7 @@ cdef class RingState:
         state.receiving = ManyConsumers.__new__(ManyConsumers, state) if state.many else OneConsumer.__new__(OneConsumer, state)
         state.doorbell = doorbell_at(membership, &state.control.doorbell, False)
         state.bells = [None] * <Py_ssize_t>state.shape.lanes
+        state.owed_lane = -1
         return state
 
     cdef memlane_lane_control *lane_control(self, uint32_t lane) noexcept nogil:
@@ -351,10 +353,15 @@ cdef class RingState:
     cdef void wake_producer_known(self, uint32_t lane) noexcept:
         if not ring_waiters(<Doorbell>self.bells[lane], &self.lane_control(lane).waiters, 1):
             self.owes = True
+            self.owed_lane = lane
 
     cdef int pay(self) except -1:
         """Wake those who were not woken for want of their doorbell. The caller has pinned the region."""
-        self.owes = False
+        cdef int64_t lane = self.owed_lane
+        self.owes, self.owed_lane = False, -1
+        if lane >= 0:
+            # Also if nobody waits any more: else each put that waits anew would find that its doorbell is not known.
+            self.bells[lane] = doorbell_at(self.membership, &self.lane_control(lane).doorbell, False)
         if self.doorbell.semaphore == NULL and memlane_waiters_any(&self.control.waiters):
             doorbell_at(self.membership, &self.control.doorbell, False)  # attached now, if it can be
             ring_waiters(self.doorbell, &self.control.waiters, 1)
