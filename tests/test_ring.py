@@ -1849,6 +1849,24 @@ def test_no_state_makes_a_loop_endless(ring: Ring, kind: int) -> None:
                 pass
 
 
+@pytest.mark.parametrize(("nbytes", "at_least", "at_most"), [(16384, 1, 4), (1 << 20, 1, 1)])
+def test_a_batch_of_large_records_ends_early_and_loses_nothing(
+    nbytes: int, at_least: int, at_most: int
+) -> None:
+    """It holds as much memory at a time as costs nothing; small records come in full batches."""
+    with Ring(capacity="64 MiB", producers=1) as ring:
+        put = [bytes([number]) * nbytes for number in range(20)]
+        assert 20 == ring.put_many(put)
+        got: list[bytes] = []
+        while len(got) < 20:
+            batch = ring.get_many(256)
+            assert at_least <= len(batch) <= at_most
+            got += batch
+        assert put == got
+        ring.put_many([b"12345678"] * 2000)
+        assert 2000 == len(ring.get_many(5000))
+
+
 class Endless(BaseException):
     """Raised in the midst of a call that should be over."""
 

@@ -22,6 +22,13 @@ cdef extern from "Python.h":
     char *string_of "PyBytes_AS_STRING"(PyObject *)
     void set_item "PyList_SET_ITEM"(list, Py_ssize_t, PyObject *)
 
+# A batch ends where its bytes come to this. What a caller holds at a time has to come from somewhere: beyond some pages
+# it is no longer the memory that was just given back, which is in the processor's cache and needs no page fault.
+cdef Py_ssize_t BATCH_NBYTES = 32768
+# So many of a batch are taken one by one, before the memory is pinned for the rest: what a pin costs is less than
+# what a batch of so many saves.
+cdef Py_ssize_t SINGLE_RECORDS = 8
+
 # A consumer that was woken in vain costs some 10 microseconds of somebody's time, so the least pause makes that
 # a tenth; the greatest is the longest that a record can wait for it when the others are busy all of a sudden.
 cdef uint64_t OUTRUN_PAUSE_MIN_NS = 100000
@@ -196,17 +203,21 @@ cdef class ConsumerRole:
                 return None
 
     @cython.final
-    cdef list take_many(self, Py_ssize_t most):
-        """Up to *most* records, of all lanes that have some; an empty list if there is none now."""
+    cdef list take_many(self, list taken, Py_ssize_t most, Py_ssize_t nbytes):
+        """
+        Add to *taken*, which has *nbytes* so far, up to *most* records of all lanes that have some; not more than
+        BATCH_NBYTES unless it is the first.
+        """
         cdef memlane_extent extents[STEP_RECORDS]
         cdef char *to[STEP_RECORDS]
         cdef memlane_found found
         cdef size_t count, i
         cdef Py_ssize_t done
         cdef int lane
-        cdef list taken = [], step
+        cdef bint is_full = False
+        cdef list step
         cdef PyObject *record
-        while len(taken) < most:
+        while len(taken) < most and not is_full:
             try:
                 lane = self.find(&found)
                 if lane < 0:
@@ -214,6 +225,14 @@ cdef class ConsumerRole:
                 count = self.find_more(lane, &found, min(most - len(taken), <Py_ssize_t>STEP_RECORDS), extents)
                 if count == 0:
                     continue
+                for i in range(count):
+                    nbytes += extents[i].nbytes
+                    if nbytes > BATCH_NBYTES and (i > 0 or taken):
+                        is_full = True
+                        count = i
+                        break
+                if count == 0:
+                    break
                 step = PyList_New(count)
                 for i in range(count):
                     record = new_bytes(NULL, extents[i].nbytes)
@@ -231,10 +250,7 @@ cdef class ConsumerRole:
                 self.current = lane + 1
                 if <size_t>done < count:
                     del step[done:]
-                if taken:
-                    taken += step
-                else:
-                    taken = step
+                taken += step
             elif not memlane_fork_is(self.epoch):
                 break
         return taken
@@ -291,7 +307,7 @@ cdef class ConsumerRole:
         if how == TAKE_ONE:
             return self.take()
         if how == TAKE_MANY:
-            return self.take_many(most) or None
+            return self.take_many([], most, 0) or None
         if how == TAKE_LOAN:
             return self.take_loan()
         nbytes = self.take_into(view)
@@ -301,14 +317,50 @@ cdef class ConsumerRole:
 
     @cython.final
     cdef object get(self, Endpoint handle, object timeout, bint require_peer):
+        check_timeout(timeout)  # first: it may run Python, which may close the ring
         if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
-            check_timeout(timeout)
             record = self.take()
             if record is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
                 record = self.take()
             if record is not None:
                 return record
         return self.extract(handle, TAKE_ONE, 1, NULL, deadline_of(timeout), require_peer)
+
+    @cython.final
+    cdef object get_many(self, Endpoint handle, Py_ssize_t most, object timeout, bint require_peer):
+        """The first few as `get` takes them, so that a short batch costs no more; then many in a step."""
+        cdef list taken = []  # before the look whether the ring is open: the collector may run
+        cdef Py_ssize_t nbytes = 0
+        cdef uint64_t pinned
+        cdef object record = None
+        check_timeout(timeout)
+        if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
+            try:
+                record = self.take()
+                if record is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
+                    record = self.take()
+                while record is not None:
+                    taken.append(record)
+                    nbytes += len(<bytes>record)
+                    if len(taken) == most or nbytes >= BATCH_NBYTES:
+                        return taken
+                    # A copy without the GIL lets another thread close the ring.
+                    if len(taken) == SINGLE_RECORDS or not memlane_fork_is(self.epoch):
+                        break
+                    record = self.take()
+            except Exception:
+                if not taken:
+                    raise
+                return taken
+            if record is not None and memlane_fork_is(self.epoch):
+                pinned = self.ring.membership.pin()
+                try:
+                    self.take_many(taken, most, nbytes)
+                finally:
+                    self.ring.membership.unpin(pinned)
+            if taken:
+                return taken
+        return self.extract(handle, TAKE_MANY, most, NULL, deadline_of(timeout), require_peer)
 
     @cython.final
     cdef object obtain(self, Endpoint handle, int how, Py_ssize_t most, Py_buffer *view, object timeout, bint require_peer):

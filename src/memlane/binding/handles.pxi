@@ -151,6 +151,9 @@ cdef class RingBase(Sending):
         """
         Take what is there, at least one record and at most *most*, waiting only for the first.
 
+        A call ends before *most* where its records come to more than some pages: so much memory at a time would be new
+        to the process, and cost more than the calls that are saved.
+
         Returns:
             A list of new bytes.
 
@@ -345,8 +348,12 @@ def _consumer_of(ring):
 
 
 cdef object get_many(Endpoint handle, object most, object timeout, bint require_peer):
-    cdef Py_ssize_t count = _arguments.positive(most, "most", 1 << 30)
-    return handle.state_of().receiving.obtain(handle, TAKE_MANY, count, NULL, timeout, require_peer)
+    cdef Py_ssize_t count = 0
+    if PyLong_CheckExact(most):
+        count = min(most, MOST_RECORDS + 1)
+    if not 1 <= count <= MOST_RECORDS:
+        count = _arguments.positive(most, "most", MOST_RECORDS)
+    return handle.state_of().receiving.get_many(handle, count, timeout, require_peer)
 
 
 cdef object get_into(Endpoint handle, object buffer, object timeout, bint require_peer):

@@ -154,6 +154,8 @@ cdef extern from "os/mutex.h" nogil:
 cdef enum:
     # Records looked at in one step of get_many: what fits on the stack.
     STEP_RECORDS = 256
+    # At most so many are asked for at a time; arbitrary.
+    MOST_RECORDS = 1 << 30
     # Dead owners proven in one slice, so that a look costs a bounded number of system calls.
     PROBES_A_SLICE = 8
 
