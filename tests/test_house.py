@@ -238,6 +238,11 @@ UNPINNED = {
     "CounterBase._lead_to": "keeps an address, and follows it nowhere",
     "CounterBase.add": "looks whether the region is closed, and runs no Python behind that look",
     "CounterBase.exchange": "as add",
+    "CounterBase.compare_exchange": "as add",
+    "CounterBase.max": "as add; behind a signal it looks again",
+    "CounterBase.min": "as max",
+    "CounterBase.__iadd__": "is add",
+    "CounterBase.__isub__": "is add",
     "CounterBase.value": "as add",
 }
 

@@ -338,7 +338,7 @@ def test_wait_newer_gives_up_at_its_timeout(slot: Slot) -> None:
             slot.wait_newer(seen, timeout=0)
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan"), "1", True])
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "1", True, np.float64, float])
 def test_bad_timeouts_and_versions_are_refused(slot: Slot, timeout: Any) -> None:
     """Also when there would be nothing to wait for."""
     slot.publish(bytes(8))
@@ -352,7 +352,7 @@ def test_bad_timeouts_and_versions_are_refused(slot: Slot, timeout: Any) -> None
     ):
         with pytest.raises((ValueError, TypeError), match="timeout"):
             use()
-    for version in (-1, 1.5, "0", True):
+    for version in (-1, 1.5, "0", True, np.int64, int):
         with pytest.raises((ValueError, TypeError), match="version"):
             slot.wait_newer(version, timeout=0)  # type: ignore[arg-type]
     assert slot.version == 1
@@ -681,14 +681,62 @@ def test_a_table_and_a_slot_are_not_taken_for_each_other(name: str) -> None:
     with SlotTable.create(name, 2, "d") as table:
         with pytest.raises(LayoutError, match="SlotTable"):
             Slot.open(name)
-        for slots in (0, 1, -1):
-            with pytest.raises(ValueError, match="slots"):
+        for slots in (0, -1):
+            with pytest.raises(ValueError, match="slots must be from 1"):
                 SlotTable.create(None, slots, "d")
+        with pytest.raises(TypeError, match="slots must be an int, got '4'"):
+            SlotTable.create(None, "4", "d")  # type: ignore[arg-type]
         table.unlink()
     with Region.create(None, "64 KiB") as region, region.slot("pose", "d") as slot:
         slot.publish((1.0,))
         with pytest.raises(LayoutError, match="Slot"):
             region.table("pose", 2, "d")
+
+
+def test_a_table_may_have_one_slot(name: str) -> None:
+    """As many as there are workers; it stays a table, and is no slot."""
+    with SlotTable.create(name, 1, "d") as table:
+        table[0].publish(1.5)
+        with pytest.raises(LayoutError, match="is a SlotTable"):
+            Slot.open(name)
+        with SlotTable.open(name) as same:
+            assert same.read_all() == [(1.5,)]
+        table.unlink()
+    with Region.create(None, "64 KiB") as region, region.table("workers", 1, "d") as workers:
+        assert (len(workers), type(region["workers"])) == (1, SlotTable)
+        with pytest.raises(LayoutError, match="is a SlotTable"):
+            region.slot("workers", "d")
+        with region.slot("one", "d"), pytest.raises(LayoutError, match="is a Slot,"):
+            region.table("one", 1, "d")
+
+
+def test_nothing_is_added_to_a_region_before_all_is_checked() -> None:
+    """A name stays free when what was asked for was refused."""
+    with Region.create(None, "64 KiB") as region:
+        wrong: list[Callable[[], object]] = [
+            lambda: region.table("t", 0, "d"),
+            lambda: region.table("t", "1", "d"),  # type: ignore[arg-type]
+            lambda: region.table("t", None, "d"),
+            lambda: region.table("t", 2, "no format"),
+            lambda: region.slot("t", "d", copies=3),
+            lambda: region.slot("t", "d", writers="two"),  # type: ignore[arg-type]
+            lambda: region.counter(None),  # type: ignore[arg-type]
+            lambda: region.slot(None, "d"),  # type: ignore[arg-type]
+        ]
+        for make in wrong:
+            with pytest.raises((ValueError, TypeError, KeyError)):
+                make()
+
+        assert list(region) == []
+
+
+def test_an_index_that_a_table_does_not_have_is_refused_with_those_it_has() -> None:
+    """IndexError and TypeError name the table."""
+    with SlotTable.create(None, 3, "d") as table:
+        with pytest.raises(IndexError, match="slots 0 to 2, got 3"):
+            table[3]
+        with pytest.raises(TypeError, match="got 'x'"):
+            table["x"]  # type: ignore[index]
 
 
 def test_a_publish_to_one_slot_of_a_table_wakes_its_watchers_and_no_others() -> None:

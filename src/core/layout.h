@@ -129,7 +129,7 @@ struct memlane_entry {
     char schema[864]; /* what values look like, in words of the face */
 };
 static_assert(sizeof(struct memlane_entry) == 1024, "four entries fill a page");
-enum memlane_kind { MEMLANE_KIND_RING = 1, MEMLANE_KIND_SLOTS = 2, MEMLANE_KIND_COUNTER = 3 };
+enum memlane_kind { MEMLANE_KIND_RING = 1, MEMLANE_KIND_SLOT = 2, MEMLANE_KIND_COUNTER = 3, MEMLANE_KIND_TABLE = 4 };
 
 /* ---- ring: geometry = { lanes, capacity, records, consumers } ----------------------------------
  *

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 
@@ -36,10 +37,8 @@ def size(value: int | str, what: str) -> int:
                 f"{value!r}{hint}"
             )
         nbytes = int(matched[1]) * _UNITS[matched[2]]
-    elif isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{what} must be an int of bytes or text like '64 MiB', got {value!r}")
     else:
-        nbytes = value.__index__()
+        nbytes = integer(value, what, "an int of bytes or text like '64 MiB'")
     if not 0 <= nbytes < 1 << 62:
         raise ValueError(f"{what} must be from 0 to 2**62 - 1 bytes, got {value!r}")
     return nbytes
@@ -47,11 +46,17 @@ def size(value: int | str, what: str) -> int:
 
 def positive(value: int, what: str, most: int) -> int:
     """Check a count from 1 to *most*; TypeError and ValueError name *what*."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{what} must be an int, got {value!r}")
-    if not 1 <= value.__index__() <= most:
+    count = integer(value, what, "an int")
+    if not 1 <= count <= most:
         raise ValueError(f"{what} must be from 1 to {most}, got {value!r}")
-    return value.__index__()
+    return count
+
+
+def integer(value: object, what: str, must_be: str) -> int:
+    """Turn what counts as an int into one, asking it once. A class has `__index__`, but is none."""
+    if isinstance(value, (bool, type)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{what} must be {must_be}, got {value!r}")
+    return operator.index(value)
 
 
 def name(value: str, what: str = "name") -> str:

@@ -17,8 +17,8 @@ _NBYTES = 64
 
 class Counter(CounterBase, RegionObject):
     """
-    A signed 64-bit number in shared memory; `add`, `exchange` and `value` are single steps, by any
-    process.
+    A signed 64-bit number in shared memory; `add` (also as `+=`), `exchange`, `compare_exchange`,
+    `max`, `min` and `value` are single steps, by any process.
 
     Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.counter(...)`.
     `create(None)` makes one without a name, to be passed to child processes.

@@ -669,6 +669,14 @@ class Region:
             raise KeyError(f"{self._member.name} has no object {name!r}")
         return self._wrap(entry)
 
+    def __setitem__(self, name: str, made: RegionObject) -> None:
+        """What `region["hits"] += 1` does at its end; nothing else can be put in like that."""
+        if getattr(made, "_region", None) is not self or made._object_name != name:
+            raise TypeError(
+                f"object {name!r} is not set by assigning; make it with region.ring({name!r}, "
+                "...), slot, table or counter"
+            )
+
     def __iter__(self) -> Iterator[str]:
         """The names of all objects, in the order they were made."""
         return iter([entry[0] for entry in self._check().entries()])
@@ -680,6 +688,8 @@ class Region:
         return True
 
     def _find(self, name: str) -> Entry | None:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of an object must be a str, got {name!r}")
         return next((entry for entry in self._check().entries() if entry[0] == name), None)
 
     def _find_or_add(

@@ -44,7 +44,6 @@ def _chosen(entry: Entry, layout: Layout | None) -> Codec:
 class _Slots(RegionObject):
     """What a slot and a table of slots have in common: they are made and found in the same way."""
 
-    _kind = _core.KIND_SLOTS
     _object_name_alone: str
 
     @classmethod
@@ -64,7 +63,7 @@ class _Slots(RegionObject):
             name,
             _core.slots_shape(*geometry),
             permissions,
-            fill=lambda region: _add(region, cls._object_name_alone, codec, geometry, None),
+            fill=lambda region: cls._add(region, cls._object_name_alone, codec, geometry, None),
         )
         return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region), codec))
 
@@ -101,7 +100,7 @@ class _Slots(RegionObject):
             _core.slots_shape(*geometry),
             permissions,
             owner,
-            lambda region: _add(region, cls._object_name_alone, codec, geometry, None),
+            lambda region: cls._add(region, cls._object_name_alone, codec, geometry, None),
         )
         return cls._alone(
             region, lambda region: cls._checked(region, cls._only_entry(region), layout, geometry)
@@ -117,7 +116,7 @@ class _Slots(RegionObject):
         for what, asked, found in zip(named, geometry, entry[4], strict=False):
             if asked is not None and asked != found:
                 raise LayoutError(
-                    f"{cls.__name__.lower()} {entry[0]!r} of {region._member.name} has "
+                    f"{cls._object_name_alone} {entry[0]!r} of {region._member.name} has "
                     f"{what}={found}, expected {asked}; ask for what it has, or make it under "
                     "another name",
                     name=entry[0],
@@ -144,14 +143,28 @@ class _Slots(RegionObject):
             entry = cls._expect(region, name, region._find(name))
             return cls._of(region, entry, _chosen(entry, None))
         codec = codec_of(layout)
+        if slots is None:
+            found = cls._expect(region, name, region._find(name))
+            return cls._checked(
+                region,
+                found,
+                layout,
+                (
+                    None,
+                    codec.nbytes,
+                    copies,
+                    watchers,
+                    None if writers is None else _WRITERS[writers],
+                ),
+            )
         geometry = _geometry(
             codec,
-            1 if slots is None else slots,
+            slots,
             "one" if writers is None else writers,
             _COPIES if copies is None else copies,
             _WATCHERS if watchers is None else watchers,
         )
-        entry, _ = _add(region, name, codec, geometry, timeout)
+        entry, _ = cls._add(region, name, codec, geometry, timeout)
         cls._expect(region, name, entry)
         asked = (
             slots,
@@ -161,6 +174,18 @@ class _Slots(RegionObject):
             None if writers is None else _WRITERS[writers],
         )
         return cls._checked(region, entry, layout, asked)
+
+    @classmethod
+    def _add(
+        cls,
+        region: Region,
+        name: str,
+        codec: Codec,
+        geometry: tuple[int, ...],
+        timeout: float | None,
+    ) -> tuple[Entry, bool]:
+        nbytes = _core.slots_shape(*geometry)
+        return region._find_or_add(name, cls._kind, geometry, nbytes, nbytes, codec.schema, timeout)
 
     @classmethod
     def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
@@ -175,6 +200,7 @@ class Slot(SlotBase, _Slots):
     Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.slot(...)`.
     """
 
+    _kind = _core.KIND_SLOT
     _object_name_alone = "slot"
 
     @classmethod
@@ -258,10 +284,6 @@ class Slot(SlotBase, _Slots):
         return cls._opened_or_made(name, layout, 1, writers, copies, watchers, permissions, owner)
 
     @classmethod
-    def _is(cls, entry: Entry) -> bool:
-        return entry[4][0] == 1
-
-    @classmethod
     def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
         slot = cls.__new__(cls)
         slot._layout = codec or _chosen(entry, None)
@@ -303,6 +325,7 @@ class SlotTable(_Slots):
     Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.table(...)`.
     """
 
+    _kind = _core.KIND_TABLE
     _object_name_alone = "table"
     _layout: Codec
     _entry: Entry
@@ -322,13 +345,12 @@ class SlotTable(_Slots):
         permissions: int = 0o600,
     ) -> Self:
         """
-        Make a table of *slots* slots, 2 to 2**20, in a new region of its own. *watchers* is for all
+        Make a table of *slots* slots, 1 to 2**20, in a new region of its own. *watchers* is for all
         of them together.
 
         Raises:
             As `Slot.create`.
         """
-        _arguments.positive(slots - 1, "slots - 1", 1 << 20)
         return cls._made(name, layout, slots, writers, copies, watchers, permissions)
 
     @classmethod
@@ -361,14 +383,9 @@ class SlotTable(_Slots):
         Open the table of this name if there is one, and check what it is; else make it. Errors as
         `Slot.create`.
         """
-        _arguments.positive(slots - 1, "slots - 1", 1 << 20)
         return cls._opened_or_made(
             name, layout, slots, writers, copies, watchers, permissions, owner
         )
-
-    @classmethod
-    def _is(cls, entry: Entry) -> bool:
-        return entry[4][0] != 1
 
     @classmethod
     def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
@@ -405,7 +422,14 @@ class SlotTable(_Slots):
         """
         Slot *index*, with the verbs of Slot; IndexError if there is none. It belongs to the table.
         """
-        return self._slots[index]
+        try:
+            return self._slots[index]
+        except IndexError:
+            raise IndexError(
+                f"table {self.name!r} has slots 0 to {len(self) - 1}, got {index!r}"
+            ) from None
+        except TypeError:
+            raise TypeError(f"a slot of a table has an int for its index, got {index!r}") from None
 
     def __iter__(self) -> Iterator[SlotBase]:
         return iter(self._slots)
@@ -437,15 +461,6 @@ class SlotTable(_Slots):
             "slots": len(self),
             "versions": [slot.version for slot in self._slots],
         }
-
-
-def _add(
-    region: Region, name: str, codec: Codec, geometry: tuple[int, ...], timeout: float | None
-) -> tuple[Entry, bool]:
-    nbytes = _core.slots_shape(*geometry)
-    return region._find_or_add(
-        name, _core.KIND_SLOTS, geometry, nbytes, nbytes, codec.schema, timeout
-    )
 
 
 def _geometry(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A counter: three operations, each one instruction."""
+"""A counter: each operation is one atomic step."""
 
 cdef extern from "core/layout.h" nogil:
     struct memlane_counter:
@@ -11,6 +11,11 @@ cdef extern from "core/counter.h" nogil:
     int64_t memlane_counter_add(memlane_counter *counter, int64_t amount)
     int64_t memlane_counter_load(const memlane_counter *counter)
     int64_t memlane_counter_exchange(memlane_counter *counter, int64_t value)
+    bint memlane_counter_compare_exchange(memlane_counter *counter, int64_t expected, int64_t value)
+    bint memlane_counter_limit(memlane_counter *counter, int64_t value, bint upwards, int tries, int64_t *found)
+
+# Who was overtaken so often looks for signals; arbitrary: no sound program overtakes twice.
+cdef int LIMIT_TRIES = 1000
 
 
 cdef class CounterBase:
@@ -18,6 +23,7 @@ cdef class CounterBase:
 
     cdef Membership membership
     cdef memlane_counter *counter
+    cdef str name
     cdef bint _closed
 
     def __cinit__(self, *_args, **_keywords):
@@ -28,6 +34,7 @@ cdef class CounterBase:
         if entry[3] < sizeof(memlane_counter):
             raise CorruptedError(f"counter {entry[0]!r} of {membership.name} has {entry[3]} bytes; unlink the region "
                                  "and create it again", name=membership.name)
+        self.name = f"counter {entry[0]!r} of {membership.name}"
         self.membership = membership
         self.counter = <memlane_counter *>(membership.mapping.address + <uint64_t>entry[2])
         self._closed = False
@@ -37,11 +44,11 @@ cdef class CounterBase:
 
     cdef int check(self, bint to_write) except -1:
         if self._closed or self.membership.closed:
-            raise ClosedError("this handle of a counter is closed")
+            raise ClosedError(f"this handle of {'a counter' if self.name is None else self.name} is closed")
         self.membership.notice_fork()
         if to_write and self.membership.readonly:
             raise PermissionError(
-                _errno.EACCES, f"{self.membership.name} is open read-only; open it without readonly=True")
+                _errno.EACCES, f"{self.name} is open read-only; open it without readonly=True")
         return 0
 
     @property
@@ -62,8 +69,9 @@ cdef class CounterBase:
             PermissionError: the region is open read-only.
             ClosedError: this process closed the handle.
         """
+        cdef int64_t by = PyNumber_Index(amount)  # first: it may be Python, which closes the counter
         self.check(True)
-        total = memlane_counter_add(self.counter, PyNumber_Index(amount))
+        total = memlane_counter_add(self.counter, by)
         self.membership.check_whole()
         return total
 
@@ -77,15 +85,80 @@ cdef class CounterBase:
         Raises:
             As `add`.
         """
+        cdef int64_t new = PyNumber_Index(value)
         self.check(True)
-        before = memlane_counter_exchange(self.counter, PyNumber_Index(value))
+        before = memlane_counter_exchange(self.counter, new)
         self.membership.check_whole()
         return before
 
+    def compare_exchange(self, expected, new):
+        """
+        Set the counter to *new* in one step, if it is *expected*.
+
+        Returns:
+            Whether it was, and is set.
+
+        Raises:
+            As `add`.
+        """
+        cdef int64_t old = PyNumber_Index(expected), value = PyNumber_Index(new)
+        self.check(True)
+        done = memlane_counter_compare_exchange(self.counter, old, value)
+        self.membership.check_whole()
+        return done
+
+    def max(self, value):
+        """
+        Raise the counter to *value* in one step, if it is less.
+
+        Returns:
+            The value that it has then.
+
+        Raises:
+            As `add`.
+        """
+        return self.limit(PyNumber_Index(value), True)
+
+    def min(self, value):
+        """
+        Lower the counter to *value* in one step, if it is more.
+
+        Returns:
+            The value that it has then.
+
+        Raises:
+            As `add`.
+        """
+        return self.limit(PyNumber_Index(value), False)
+
+    cdef object limit(self, int64_t value, bint upwards):
+        cdef int64_t found = 0
+        self.check(True)
+        while not memlane_counter_limit(self.counter, value, upwards, LIMIT_TRIES, &found):
+            PyErr_CheckSignals()
+            self.check(True)  # again: a handler may have closed it
+        self.membership.check_whole()
+        return found
+
+    def __iadd__(self, amount):
+        """`counter += 1` is `counter.add(1)`."""
+        self.add(amount)
+        return self
+
+    def __isub__(self, amount):
+        """`counter -= 1` is `counter.add(-1)`."""
+        self.add(-PyNumber_Index(amount))
+        return self
+
     @property
     def value(self):
-        """The value at this moment."""
+        """The value at this moment. It is not set by assigning, for that would lose what others add: see `exchange`."""
         self.check(False)
         value = memlane_counter_load(self.counter)
         self.membership.check_whole()
         return value
+
+    @value.setter
+    def value(self, value):
+        raise AttributeError(f"the value of {'a counter' if self.name is None else self.name} is not set by assigning, which "
+                             "would lose what others add in between; use add(n), exchange(n) or compare_exchange(expected, n)")

@@ -55,7 +55,7 @@ cdef void count_slept(uint64_t began) noexcept:
 cdef double seconds_of(object timeout) except -1:
     """Check a timeout that is not None: seconds, at least 0."""
     cdef double seconds
-    if not PyFloat_CheckExact(timeout) and (isinstance(timeout, bool) or not hasattr(timeout, "__float__")):
+    if not PyFloat_CheckExact(timeout) and (isinstance(timeout, (bool, type)) or not hasattr(timeout, "__float__")):
         raise TypeError(f"timeout must be seconds or None, got {timeout!r}")
     seconds = timeout
     if not seconds >= 0:

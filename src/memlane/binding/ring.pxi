@@ -198,7 +198,8 @@ def ring_shape(uint64_t lanes, uint64_t capacity, uint64_t records):
 
 
 CONSUMERS = {"one": MEMLANE_CONSUMERS_ONE, "many": MEMLANE_CONSUMERS_MANY}
-KIND_RING, KIND_SLOTS, KIND_COUNTER = MEMLANE_KIND_RING, MEMLANE_KIND_SLOTS, MEMLANE_KIND_COUNTER
+KIND_RING, KIND_SLOT, KIND_COUNTER, KIND_TABLE = (
+    MEMLANE_KIND_RING, MEMLANE_KIND_SLOT, MEMLANE_KIND_COUNTER, MEMLANE_KIND_TABLE)
 
 
 cdef extern from *:
@@ -224,7 +225,7 @@ def doorbell_offsets(uint32_t kind, uint64_t offset, uint64_t nbytes, tuple geom
             and of_ring.nbytes == nbytes):
         first = offset + sizeof(memlane_ring_control) + LANE_DOORBELL_AT
         return [offset + RING_DOORBELL_AT], [first + i * sizeof(memlane_lane_control) for i in range(geometry[0])]
-    if (kind == MEMLANE_KIND_SLOTS
+    if (kind in (MEMLANE_KIND_SLOT, MEMLANE_KIND_TABLE)
             and memlane_slots_lay_out(&of_slots, geometry[0], geometry[1], geometry[2], geometry[3], geometry[4])
             and of_slots.nbytes == nbytes):
         return [], [offset + WATCHER_DOORBELL_AT + i * sizeof(memlane_watcher) for i in range(geometry[3])]

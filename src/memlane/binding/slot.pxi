@@ -19,7 +19,8 @@ cdef extern from "core/layout.h" nogil:
         uint32_t owner
         memlane_doorbell doorbell
     enum:
-        MEMLANE_KIND_SLOTS
+        MEMLANE_KIND_SLOT
+        MEMLANE_KIND_TABLE
 
 cdef extern from "core/region.h" nogil:
     struct memlane_slots_shape:
@@ -104,11 +105,11 @@ cdef class SlotsState:
     cdef SlotsState _make(Membership membership, tuple entry):
         cdef SlotsState state = SlotsState.__new__(SlotsState)
         cdef uint64_t i
-        name, _, offset, nbytes, geometry, _ = entry
-        state.name = f"slot {name!r} of {membership.name}"
+        name, kind, offset, nbytes, geometry, _ = entry
+        state.name = f"{'slot' if kind == MEMLANE_KIND_SLOT else 'table'} {name!r} of {membership.name}"
         state.described = nbytes, geometry
         if (not memlane_slots_lay_out(&state.shape, geometry[0], geometry[1], geometry[2], geometry[3], geometry[4])
-                or state.shape.nbytes != nbytes):
+                or state.shape.nbytes != nbytes or (kind == MEMLANE_KIND_SLOT and geometry[0] != 1)):
             raise CorruptedError(f"the geometry of {state.name} contradicts itself; unlink the region and create "
                                  "it again", name=membership.name)
         state.membership = membership
@@ -233,11 +234,10 @@ cdef class NewerSleep(Sleep):
 
 
 cdef uint64_t version_of(object version) except? 0:
-    if isinstance(version, bool) or not hasattr(version, "__index__"):
-        raise TypeError(f"version must be an int, got {version!r}")
-    if not 0 <= version.__index__() < 1 << 64:
+    seen = _arguments.integer(version, "version", "an int")
+    if not 0 <= seen < 1 << 64:
         raise ValueError(f"version must be from 0 to 2**64 - 1, got {version!r}")
-    return version.__index__()
+    return seen
 
 
 cdef class SlotBase:
