@@ -258,10 +258,12 @@ def methods_of(text: str, name: str) -> dict[str, tuple[bool, str]]:
     code = re.sub(r'""".*?"""|#[^\n]*', "", body.group(), flags=re.DOTALL)
     heads = list(re.finditer(r"^    (def|cdef)\b[^\n(=]*?(\w+)\([^\n]*", code, re.MULTILINE))
     ends = [head.start() for head in heads[1:]] + [len(code)]
-    return {
-        head[2]: (head[1] == "def", code[head.end() : end])
-        for head, end in zip(heads, ends, strict=True)
-    }
+    found: dict[str, tuple[bool, str]] = {}
+    for head, end in zip(heads, ends, strict=True):
+        # a setter has the name of its getter
+        before = found.get(head[2], (False, ""))[1]
+        found[head[2]] = (head[1] == "def", before + code[head.end() : end])
+    return found
 
 
 def unpinned_defs(text: str, name: str) -> list[str]:
