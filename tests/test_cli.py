@@ -17,6 +17,7 @@ import pytest
 
 import memlane
 from memlane.cli import finding, main, processes
+from memlane.cli.listing import _objects
 from memlane.cli.text import safe, size, table, width
 from processes import PATIENCE_S, Child, forked, unrelated, wait_until
 from region_files import (
@@ -422,6 +423,17 @@ def test_maps_that_cannot_be_made_out_are_passed_over(
     assert "" == processes.name_of(12)
     monkeypatch.setattr(processes, "PROC", tmp_path / "nowhere")
     assert {} == processes.who_maps()
+
+
+def test_line_of_a_ring_tells_how_long_records_wait_and_what_is_on_loan() -> None:
+    """Where the ring knows: what it does not know is left out."""
+    ring = {"records": 3, "lanes": [{"oldest_age": 1.25}, {"oldest_age": None}, {}], "loans": 2}
+    facts = {
+        "objects": ["r", "s"],
+        "kinds": {"r": "ring", "s": "ring"},
+        "stats": {"r": ring, "s": {}},
+    }
+    assert "r (ring) 3 waiting for 1.2 s 2 on loan, s (ring)" == _objects(facts)
 
 
 # ---- names ---------------------------------------------------------------------------------------

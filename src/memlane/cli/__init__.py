@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from memlane import MemlaneError, __version__
-from memlane.cli.text import near, safe, said
+from memlane.cli.text import Refusal, near, safe, said
 
 #: What a shell reports of a command that Ctrl-C ended: 128 + SIGINT.
 INTERRUPTED = 130
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (MemlaneError, OSError) as error:
+    except (Refusal, MemlaneError, OSError) as error:
         print(f"memlane: {safe(said(error))}", file=sys.stderr)
         return 1
     except ValueError as error:  # a NAME that can be none
@@ -136,7 +136,8 @@ def _parser() -> tuple[_Parser, list[str]]:
         _ls,
         "list the regions that there are, and who has them open",
         "\nMEMORY is what a region really takes, SIZE what it could take at most.\n"
-        "Nothing that is listed is joined or disturbed.",
+        "Nothing that is listed is joined or disturbed. Memory made with anonymous=True has no\n"
+        "file, so no other process can see it.",
     )
     ls.add_argument(
         "--all",
@@ -152,7 +153,8 @@ def _parser() -> tuple[_Parser, list[str]]:
         dest="every",
         type=_seconds,
         metavar="S",
-        help="again every S seconds, with rates, until Ctrl-C (exit code 0)",
+        help="again every S seconds, with rates, until Ctrl-C, which is exit code 0 here; "
+        "with --json a line each time",
     )
     rm = add(
         "rm",

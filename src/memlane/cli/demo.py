@@ -29,7 +29,7 @@ def demo(paths: Sequence[str], *, workers: int, kill: bool = False, as_json: boo
     try:
         files = find_files(paths)
     except OSError as error:
-        print(f"memlane demo: {error}", file=sys.stderr)
+        print(f"memlane demo: {safe(str(error))}", file=sys.stderr)
         return 2
     _read_ahead(files)
     with shown(len(files)) as show:

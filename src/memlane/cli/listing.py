@@ -78,5 +78,20 @@ def _objects(facts: dict[str, Any]) -> str:
         stats = facts["stats"][name]
         if stats.get("records"):
             part += f" {stats['records']:,} waiting"
+            age = oldest_age(stats)
+            if age is not None:
+                part += f" for {age:,.1f} s"
+        if stats.get("loans"):
+            part += f" {stats['loans']:,} on loan"
         parts.append(part)
     return ", ".join(parts)
+
+
+def oldest_age(stats: dict[str, Any]) -> float | None:
+    """How long the oldest record of a ring has waited; None where nobody knows."""
+    ages = [
+        one["oldest_age"]
+        for one in (stats, *stats.get("lanes", ()))
+        if isinstance(one.get("oldest_age"), float)
+    ]
+    return max(ages, default=None)

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from memlane import MemlaneError, Region, doorbell, names, sweep
+from memlane import Region, doorbell, names, sweep
 from memlane.cli import finding, processes
-from memlane.cli.text import near, safe, size
+from memlane.cli.text import Refusal, near, safe, size
 
 
 def rm(name: str, as_json: bool) -> int:
@@ -19,12 +18,13 @@ def rm(name: str, as_json: bool) -> int:
     Remove one region that nobody has open, or one object that nobody has a role in.
 
     Raises:
-        MemlaneError, OSError: it is in use, is not there, or may not be removed.
+        Refusal: it is in use.
+        MemlaneError, OSError: it is not there, or may not be removed.
         ValueError: *name* can be no name.
     """
     target = finding.target(name)
     if target.kind == "unnamed":
-        raise MemlaneError(
+        raise Refusal(
             f"region {target.name!r} has no name that could be removed; it goes with the last "
             "process that has it open"
         )
@@ -41,8 +41,7 @@ def rm(name: str, as_json: bool) -> int:
     except FileNotFoundError:
         raise target.not_found() from None
     except BlockingIOError:
-        raise OSError(
-            errno.EBUSY,
+        raise Refusal(
             f"region {target.name!r} is in use by {finding.who(facts)}; end them first, or unlink "
             "it in a program",
         ) from None
@@ -54,19 +53,18 @@ def _rm_object(target: finding.Target, facts: dict[str, Any], as_json: bool) -> 
     stats = facts.get("stats", {}).get(target.object)
     if stats is None:
         if "error" in facts:
-            raise MemlaneError(facts["error"])
+            raise Refusal(facts["error"])
         hint = near(str(target.object), facts["objects"])
-        raise MemlaneError(f"region {target.name!r} has no object {target.object!r}{hint}")
+        raise Refusal(f"region {target.name!r} has no object {target.object!r}{hint}")
     holders = sorted(_holders(stats))
     if holders:
-        raise OSError(
-            errno.EBUSY,
+        raise Refusal(
             f"object {target.object!r} of region {target.name!r} is in use by process"
             f"{'es' if len(holders) > 1 else ''} {', '.join(map(str, holders))}; end them first",
         )
     remove = getattr(Region, "remove", None)
     if remove is None:
-        raise MemlaneError("this version of memlane cannot remove one object of a region")
+        raise Refusal("this version of memlane cannot remove one object of a region")
     with Region.open(target.region_name) as region:
         remove(region, target.object)
     _tell({f"{target.name}/{target.object}": stats["nbytes"]}, "removed", as_json)

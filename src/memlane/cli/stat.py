@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from memlane import MemlaneError
 from memlane.cli import finding, processes
-from memlane.cli.text import near, safe, size
+from memlane.cli.text import Refusal, near, safe, size
 
+#: How often to look through /proc for who has the region open: that takes a while where many
+#: processes are. Arbitrary.
+MAPS_PAUSE_S = 1.0
 #: What only grows, so that a difference is a rate.
 _COUNTS = ("put", "got", "redelivered", "times_full", "version")
 
@@ -22,17 +24,20 @@ def stat(name: str, every: float | None, as_json: bool) -> int:
     Ctrl-C.
 
     Raises:
-        MemlaneError, OSError: it is not there, or can not be opened.
+        Refusal, MemlaneError, OSError: it is not there, or cannot be opened.
         ValueError: *name* can be no name.
     """
     target = finding.target(name)
-    facts = _look(target)
+    maps, maps_due = processes.who_maps(), time.monotonic() + MAPS_PAUSE_S
+    facts = _look(target, maps)
     before, at = facts["stats"], time.monotonic()
     print(json.dumps(facts, indent=None if every else 2) if as_json else _text(facts), flush=True)
     try:
         while every is not None:
             time.sleep(every)
-            facts, now = _look(target), time.monotonic()
+            if time.monotonic() >= maps_due:
+                maps, maps_due = processes.who_maps(), time.monotonic() + MAPS_PAUSE_S
+            facts, now = _look(target, maps), time.monotonic()
             rates = {
                 object_name: _rates(before.get(object_name, {}), stats, now - at)
                 for object_name, stats in facts["stats"].items()
@@ -47,18 +52,18 @@ def stat(name: str, every: float | None, as_json: bool) -> int:
     return 0
 
 
-def _look(target: finding.Target) -> dict[str, Any]:
+def _look(target: finding.Target, maps: dict[processes.File, list[int]]) -> dict[str, Any]:
     """The facts now. Of a region that cannot be opened at all there is only an error."""
-    facts = finding.facts_of(target, processes.who_maps())
+    facts = finding.facts_of(target, maps)
     if facts is None:
         raise target.not_found()
     if "stats" not in facts:
-        raise MemlaneError(facts["error"])
+        raise Refusal(facts["error"])
     if target.object is None:
         return facts
     if target.object not in facts["stats"]:
         hint = near(target.object, facts["stats"]) or f"; it has {', '.join(facts['stats'])}"
-        raise MemlaneError(f"region {target.name!r} has no object {target.object!r}{hint}")
+        raise Refusal(f"region {target.name!r} has no object {target.object!r}{hint}")
     facts["objects"] = [target.object]
     for what in ("kinds", "stats"):
         facts[what] = {target.object: facts[what][target.object]}
@@ -97,7 +102,7 @@ def _lines_of_rates(stats: dict[str, Any], rates: dict[str, dict[str, float]]) -
         parts = [f"{key} {rate:,.1f}/s" for key, rate in of_object.items()]
         parts += [
             f"{key} {stats[name][key]:,}"
-            for key in ("records", "loans")
+            for key in ("records", "loans", "waiting_producers", "waiting_consumers")
             if isinstance(stats[name].get(key), int)
         ]
         if "error" in stats[name]:

@@ -8,6 +8,10 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 
+class Refusal(Exception):
+    """What a command does not do, and why, in one sentence."""
+
+
 def safe(text: str) -> str:
     """
     Text of somebody else's, fit for a terminal: what is not printable is escaped, as in a literal.
