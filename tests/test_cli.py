@@ -269,6 +269,17 @@ def test_looking_leaves_no_trace_in_a_region(name: str) -> None:
     run("rm", name)
 
 
+def test_who_looks_is_not_taken_for_a_user(name: str) -> None:
+    """While a tool looks at it, a region that nobody has open can be removed, and is nobody's."""
+    killed_user(name)
+    with finding.target(name).open() as region:
+        assert ["ring"] == list(region)
+        facts = listed()[name]
+        assert (False, []) == (facts["in_use"], facts["processes"])
+        run("rm", name)
+        assert 2 == region.stats()["objects"]["ring"]["records"]  # it can still be looked at
+
+
 def test_ls_says_what_is_wrong_with_a_region_and_lists_the_others(name: str) -> None:
     """One spoilt region does not hide the rest, nor a spoilt object the others of its region."""
     short = f"{name}-short"

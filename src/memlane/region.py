@@ -353,40 +353,43 @@ class Region:
                     os.close(descriptor)
 
     @classmethod
-    def _open_of_process(cls, pid: int, number: int) -> Self:
-        """Open, read-only, what descriptor *number* of process *pid* leads to: for tools."""
-        path, called = Path(f"/proc/{pid}/fd/{number}"), f"region {pid}:{number}"
+    def _look_at(cls, path: Path, name: Name, called: str) -> Self:
+        """
+        Open what *path* leads to, read-only and without being present: a tool that looks must not
+        be taken for a user, nor keep one who opens the region from being alone there.
+        """
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        owned = True
         try:
-            owner = os.fstat(descriptor).st_uid  # the kernel has decided who may look
-            found = names.check_file(descriptor, path, called, owner)
-            names.be_present(descriptor, may_be_alone=False, called=called)
-            with _registry.lock():
-                member = _registry.find(found.st_dev, found.st_ino, True)
-                if member is None:
-                    owned = False
-                    member = cls._attach(descriptor, called, None, True, False)
-            return cls._of(member, None)
-        finally:
-            if owned:
-                os.close(descriptor)
+            # the kernel has decided who may look
+            names.check_file(descriptor, path, called, os.fstat(descriptor).st_uid)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        member = cls._map(descriptor, called, str(path), True)
+        member.doorbells = doorbell.DoorbellSet(member)
+        member.handles += 1
+        return cls._of(member, name)
 
     @classmethod
-    def _attach(
-        cls, descriptor: int, called: str, path: str | None, readonly: bool, alone: bool
-    ) -> Membership:
-        """Map a region whose presence is ours. Takes the descriptor over, also when it fails."""
+    def _map(cls, descriptor: int, called: str, path: str | None, readonly: bool) -> Membership:
+        """Map a region. Takes the descriptor over, also when it fails."""
         try:
             mapping = Mapping.from_fd(descriptor, "r" if readonly else "r+")
             try:
-                member = Membership(mapping, descriptor, name=called, path=path, readonly=readonly)
+                return Membership(mapping, descriptor, name=called, path=path, readonly=readonly)
             except BaseException:
                 mapping.close()
                 raise
         except BaseException:
             os.close(descriptor)
             raise
+
+    @classmethod
+    def _attach(
+        cls, descriptor: int, called: str, path: str | None, readonly: bool, alone: bool
+    ) -> Membership:
+        """Map a region whose presence is ours. Takes the descriptor over, also when it fails."""
+        member = cls._map(descriptor, called, path, readonly)
         try:
             bells = doorbell.DoorbellSet(member)
             member.doorbells = bells

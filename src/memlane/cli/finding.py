@@ -44,26 +44,19 @@ class Target:
 
     def open(self) -> Region:
         """
-        Open it read-only.
+        Open it to look at it.
 
         Raises:
             RegionNotFoundError: there is none; the text has names that are near.
-            MemlaneError, OSError: as `Region.open`.
+            MemlaneError, OSError: it is no sound region, or may not be opened.
         """
         try:
             if self.kind == "unnamed":
-                pid, _, number = self.name.partition(":")
-                return Region._open_of_process(int(pid), int(number))
-            return Region.open(self.region_name, readonly=True, owner=self._any_owner())
+                return Region._look_at(self.path, None, f"region {self.name}")
+            called = names.place(self.region_name)[2]
+            return Region._look_at(self.path, self.region_name, called)
         except FileNotFoundError:
             raise self.not_found() from None
-
-    def _any_owner(self) -> int | None:
-        """Who only looks may look at what others made, if the kernel allows it."""
-        try:
-            return os.lstat(self.path).st_uid
-        except OSError:
-            return None
 
     def not_found(self) -> RegionNotFoundError:
         if self.kind == "unnamed":
@@ -161,19 +154,20 @@ def facts_of(found: Target, maps: dict[processes.File, list[int]]) -> dict[str, 
 
 
 def _facts_of_file(path: Path, maps: dict[processes.File, list[int]]) -> dict[str, Any]:
-    """Before it is opened: an opener is present itself."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         found = os.fstat(descriptor)
+        in_use = _core.is_present(descriptor)
         region_id = names.region_id_of(descriptor) if stat.S_ISREG(found.st_mode) else 0
         return {
             "id": f"{region_id:016x}",
             "nbytes": found.st_size,
             "memory_nbytes": found.st_blocks * 512,
-            "in_use": _core.is_present(descriptor),
+            "in_use": in_use,
+            # Where nobody is present, who has it mapped only looks at it, as we do.
             "processes": [
                 {"pid": pid, "name": processes.name_of(pid)}
-                for pid in maps.get((found.st_dev, found.st_ino), [])
+                for pid in (maps.get((found.st_dev, found.st_ino), []) if in_use else [])
             ],
         }
     finally:
