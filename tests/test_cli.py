@@ -321,6 +321,19 @@ def test_spoilt_object_hides_no_other(name: str) -> None:
         region.unlink()
 
 
+def test_spoilt_directory_hides_neither_sizes_nor_users(name: str) -> None:
+    """What can be known without it is told, and what is wrong."""
+    with memlane.Region.create(name, "1 MiB") as region:
+        region.counter("hits")
+        set_field(file_of(region), "count", 1 << 40)
+        out, _ = run("stat", name)
+        assert f"open by            {os.getpid()} " in out
+        assert re.search(r"^  wrong +.*directory", out, re.MULTILINE)
+        assert "directory" in listed()[name]["error"]
+        set_field(file_of(region), "count", 1)
+        region.unlink()
+
+
 def test_regions_without_a_name_are_listed_on_demand_and_can_be_looked_into(name: str) -> None:
     """PID:N is what `ls --all` shows, and what `stat` takes."""
     with memlane.Ring(capacity=4096, producers=2) as ring, memlane.Counter.create(None) as counter:
@@ -596,6 +609,18 @@ def test_rm_refuses_what_is_in_use_and_says_by_whom(name: str) -> None:
     assert [name] == list(removed)
     assert removed[name] > nbytes  # its semaphores, too
     assert name not in memlane.Region.names()
+
+
+@pytest.mark.skipif(not hasattr(memlane.Region, "remove"), reason="no object can be removed yet")
+def test_rm_takes_one_object_of_a_region_away(name: str) -> None:
+    """Also while the region is open, as long as nobody has a role in the object."""
+    with memlane.Region.create(name, "1 MiB") as region:
+        region.counter("hits")
+        region.counter("misses")
+        nbytes = region.stats()["objects"]["hits"]["nbytes"]
+        assert {f"{name}/hits": nbytes} == json.loads(run("rm", f"{name}/hits", "--json")[0])
+        assert ["misses"] == list(region)
+        region.unlink()
 
 
 def test_sweep_of_one_name_leaves_all_others_and_refuses_what_is_in_use(name: str) -> None:

@@ -193,7 +193,7 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
             with region._wrap(entry) as made:
                 facts["kinds"][entry[0]] = type(made).__name__.lower()
                 facts["stats"][entry[0]] = {"nbytes": entry[3], **made.stats()}
-        except (MemlaneError, OSError) as error:
+        except Exception as error:  # one object must not hide the others, whatever is in it
             errors.append(said(error))
             facts["kinds"].setdefault(entry[0], "unknown")
             facts["stats"][entry[0]] = {"nbytes": entry[3], "error": said(error)}
