@@ -65,8 +65,11 @@ def _rm_object(target: finding.Target, facts: dict[str, Any], as_json: bool) -> 
     remove = getattr(Region, "remove", None)
     if remove is None:
         raise Refusal("this version of memlane cannot remove one object of a region")
-    with Region.open(target.region_name) as region:
-        remove(region, target.object)
+    try:
+        with Region.open(target.region_name) as region:
+            remove(region, target.object)
+    except KeyError as error:  # somebody was faster
+        raise Refusal(str(error.args[0])) from None
     _tell({f"{target.name}/{target.object}": stats["nbytes"]}, "removed", as_json)
     return 0
 
