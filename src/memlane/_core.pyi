@@ -25,6 +25,12 @@ _Timeout: TypeAlias = SupportsFloat | None
 # Of the directory: name, kind, offset, nbytes, geometry, schema.
 _Entry: TypeAlias = tuple[str, int, int, int, tuple[int, ...], str]
 
+# ---- calls.pxi -----------------------------------------------------------------------------------
+
+_FaceT = TypeVar("_FaceT", bound=Callable[..., Any])
+
+def clear_errors(face: _FaceT) -> _FaceT: ...
+
 # ---- buffers.pxi ---------------------------------------------------------------------------------
 
 def ctypes_holds(kind: type, forbidden: type | tuple[type, ...]) -> bool: ...

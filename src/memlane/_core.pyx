@@ -35,10 +35,12 @@ import io as _io
 import os as _os
 import stat as _stat
 import sys as _sys
+import types as _types
 
 from memlane import _arguments
 from memlane.errors import ClosedError, MemlaneError
 
+include "binding/calls.pxi"
 include "binding/system.pxi"
 include "binding/buffers.pxi"
 include "binding/guard.pxi"

@@ -15,6 +15,7 @@ _OBJECT_NAME = "counter"
 _NBYTES = 64
 
 
+@_core.clear_errors
 class Counter(CounterBase, RegionObject):
     """
     A signed 64-bit number in shared memory; `add` (also as `+=`), `exchange`, `compare_exchange`,

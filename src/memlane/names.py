@@ -180,6 +180,7 @@ def all_names() -> list[str]:
     return sorted(found)
 
 
+@_core.clear_errors
 def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[str]:
     """
     Remove every named region, and every set of semaphores, that nobody has open. Returns what was

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from memlane import _core
 from memlane.errors import LayoutError
 from memlane.names import Name
 
@@ -18,6 +19,7 @@ Entry = tuple[str, int, int, int, tuple[int, ...], str]
 ObjectT = TypeVar("ObjectT", bound="RegionObject")
 
 
+@_core.clear_errors
 class RegionObject:
     """
     An object in a region: a ring, a slot, a table of slots, a counter. It may have the region to
@@ -27,7 +29,8 @@ class RegionObject:
     def __init__(self, *_arguments: object, **_keywords: object) -> None:
         kind = type(self).__name__
         raise TypeError(
-            f"a {kind} is made by {kind}.create, open or open_or_create, not by calling the class"
+            f"a {kind} is not made by calling the class; use {kind}.create(name, ...), with the "
+            f"name None for one without a name, or {kind}.open(name)"
         )
 
     _kind: ClassVar[int]
@@ -180,6 +183,7 @@ class RegionObject:
         """What it does with that."""
 
 
+@_core.clear_errors
 def _rebuild_object(
     cls: type[ObjectT], region: Region, name: str, owns: bool, kept: dict[str, Any]
 ) -> ObjectT:

@@ -129,6 +129,7 @@ class _Registry:
 _registry = _Registry()
 
 
+@_core.clear_errors
 class Region:
     """
     A piece of shared memory with a directory of objects: rings, slots, counters.
@@ -665,6 +666,7 @@ class Region:
             found=entry[1],
         )
 
+    @_core.clear_errors
     def __getitem__(self, name: str) -> RegionObject:
         """Open whatever object bears this name; KeyError if there is none."""
         entry = self._find(name)
@@ -962,6 +964,7 @@ def _seconds(timeout: float) -> float:
     return timeout
 
 
+@_core.clear_errors
 def _rebuild(
     cls: type[Region],
     region_id: int,

@@ -20,6 +20,7 @@ _PRODUCERS = 16
 _OBJECT_NAME = "ring"
 
 
+@_core.clear_errors
 class Ring(RingBase, RegionObject):
     """
     A ring of records between processes: bytes in, the same bytes out, in the order of each
@@ -61,6 +62,13 @@ class Ring(RingBase, RegionObject):
         wait: Wait = "adaptive",
         anonymous: bool = False,
     ) -> None:
+        if isinstance(capacity, os.PathLike) or (
+            isinstance(capacity, str) and not capacity.strip()[:1].isdigit()
+        ):
+            raise TypeError(
+                f"Ring() makes a ring without a name, and takes its capacity, got {capacity!r}; "
+                f"for a name use Ring.create({capacity!r}, ...) or Ring.open({capacity!r})"
+            )
         geometry = _geometry(capacity, producers, consumers, records)
         _check_wait(wait)
         region = Region._create(

@@ -192,6 +192,7 @@ class _Slots(RegionObject):
         raise NotImplementedError
 
 
+@_core.clear_errors
 class Slot(SlotBase, _Slots):
     """
     The latest value of something: published by one writer, read whole by anyone, whatever happens
@@ -317,6 +318,7 @@ class _SlotOfTable(SlotBase):
     _table: SlotTable
 
 
+@_core.clear_errors
 class SlotTable(_Slots):
     """
     Many slots of one layout under one name: `table[i]` is a slot. Each slot has a writer of its

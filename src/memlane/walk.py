@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 from memlane import _arguments
-from memlane._core import PAGE_SIZE, Mapping
+from memlane._core import PAGE_SIZE, Mapping, clear_errors
 
 _Advice = Literal["normal", "random", "sequential", "willneed"]
 
 
+@clear_errors
 def windows(
     path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
     size: int | str = "64 MiB",
