@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import memlane
+from memlane.doorbell import set_of
 from processes import die_with_parent, forked
 
 
@@ -174,12 +175,12 @@ def watched(summary: Summary, patience_s: float) -> Iterator[Processes]:
 def finish(
     summary: Summary, takeovers_ms: list[float], shared: memlane.Ring | memlane.Slot
 ) -> None:
-    """Unlink; nothing may stay. The files of a named one bear its name or its region's id."""
+    """Unlink; nothing may stay. Files bear its name or that of its semaphores."""
     others = [row for row in shared.region.participants() if row.pid != os.getpid()]
     summary.rows = len(others)
     if others:
         complain(f"rows in use after the end: {others}")
-    own = f"{shared.region._check().region_id:016x}"
+    own = set_of(shared.region._check().region_id)
     name = shared.name
     shared.unlink()
     shared.close()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from memlane import Region
+from memlane import Region, doorbell
 from memlane.objects import RegionObject
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -129,7 +129,7 @@ def semaphores(region_id: int) -> dict[int, Path]:
     """The named semaphores of a region that there are, by number."""
     return {
         int(path.name.rpartition(".")[2]): path
-        for path in SHARED_MEMORY.glob(f"sem.memlane.{region_id:016x}.*")
+        for path in SHARED_MEMORY.glob(f"sem.memlane.{doorbell.set_of(region_id)}.*")
     }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import memlane
+from memlane import doorbell
 from memlane.cli import finding, main, processes
 from memlane.cli.listing import _objects
 from memlane.cli.text import safe, size, table, width
@@ -376,18 +377,18 @@ def test_descriptor_of_something_else_is_no_region(tmp_path: Path) -> None:
 def test_semaphores_without_a_region_are_listed(tmp_path: Path) -> None:
     """Those of a region in a file that is open, and those that nobody uses any more."""
     with memlane.Ring.create(tmp_path / "file.lane", capacity=4096) as ring:
-        region_id = f"{ring._region._member.region_id:016x}"
-        facts = listed()[f"semaphores of region {region_id}"]
+        of_set = doorbell.set_of(ring._region._member.region_id)
+        facts = listed()[f"semaphores {of_set}"]
         assert facts["in_use"] is True
         assert facts["semaphores"] >= 1
         ring.close()
-        assert listed()[f"semaphores of region {region_id}"]["in_use"] is False
-        (line,) = [line for line in run("ls")[0].splitlines() if region_id in line]
+        assert listed()[f"semaphores {of_set}"]["in_use"] is False
+        (line,) = [line for line in run("ls")[0].splitlines() if of_set in line]
         assert "left behind; memlane sweep" in line
     out, _ = run("rm", os.fspath(tmp_path / "file.lane"))
     assert out.startswith(f"removed {tmp_path}/file.lane, ")
     assert not (tmp_path / "file.lane").exists()
-    assert f"semaphores of region {region_id}" not in listed()
+    assert f"semaphores {of_set}" not in listed()
 
 
 @needs_mounts

@@ -6,13 +6,18 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from memlane import ClosedError, Region, _core
-from processes import Child
+from memlane import ClosedError, Region, Ring, _core
+from memlane.region import _rebuild, _registry
+from processes import Child, wait_until
 
 
 def in_a_child(function: Callable[[], object]) -> None:
@@ -173,3 +178,173 @@ def test_what_is_pinned_in_a_with_outlives_a_close_until_its_end() -> None:
     assert member.closed
     with pytest.raises(ClosedError), member.pinned():
         pass
+
+
+# ---- close itself --------------------------------------------------------------------------------
+
+
+class Interrupted(Exception):
+    """What the handler of a signal raises."""
+
+
+def interrupted_at_line(number: int, function: Callable[[], object]) -> bool:
+    """
+    Run a function, with an exception in front of the line of ours that is reached as the
+    *number*-th; whether there was one.
+    """
+    lines = 0
+
+    def look(frame: FrameType, event: str, _what: object) -> Any:
+        nonlocal lines
+        if "memlane" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == number:
+                raise Interrupted
+        return look
+
+    sys.settrace(look)
+    try:
+        function()
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+@pytest.mark.parametrize("kind", ["region", "ring"])
+def test_a_close_that_is_interrupted_at_any_line_is_done_by_the_next_one(kind: str) -> None:
+    """Row, presence, mapping and descriptors go, and no exception is lost."""
+    number, descriptors = 0, len(os.listdir("/proc/self/fd"))
+    while True:
+        number += 1
+        if kind == "region":
+            region = Region.create(None, "4 MiB")
+            rings = [region.ring(f"q{at}", capacity=4096) for at in range(2)]
+            thing: Region | Ring = region
+        else:
+            thing = Ring(capacity=4096)
+            region, rings = thing.region, [thing]
+        rings[0].put(b"x")
+        rings[0].producer().put(b"y")
+        member = region._member
+
+        was_interrupted = interrupted_at_line(number, thing.close)
+        thing.close()
+
+        assert member.closed, number
+        assert all(ring.closed for ring in rings)
+        assert 0 == member.handles
+        if not was_interrupted:
+            break
+    del region, rings, thing, member
+    gc.collect()
+    assert number > 5
+    assert descriptors == len(os.listdir("/proc/self/fd"))
+
+
+def test_a_handle_of_a_region_that_is_lost_on_its_way_is_counted_no_more() -> None:
+    """An exception between counting a handle and giving it out must not keep the region open."""
+    region = Region.create(None, "1 MiB")
+    member = region._member
+    lost = member.handle()
+
+    assert 2 == member.handles
+    del lost
+    assert 1 == member.handles
+    region.close()
+    assert member.closed
+
+
+def test_an_object_that_is_made_while_its_region_is_closed_is_closed_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The close has not seen it, so it looks itself, and its maker is told."""
+    region = Region.create(None, "4 MiB")
+    made: list[Any] = []
+
+    class Closing(weakref.WeakSet[Any]):
+        def add(self, item: Any) -> None:
+            made.append(item)
+            region.close()
+            super().add(item)
+
+    region._objects = Closing()
+    with pytest.raises(ClosedError):
+        region.ring("q", capacity=4096)
+
+    assert [True] == [ring.closed for ring in made]
+    assert region._member.closed
+
+
+# ---- the order of locks --------------------------------------------------------------------------
+
+
+def test_who_unpickles_a_handle_waits_for_presence_without_the_registry_lock(name: str) -> None:
+    """Whoever is waited for may need that lock: it opens the region in the same process."""
+    region = Region.create(name, "1 MiB")
+    build, (kind, region_id, _, readonly, _pid, _base, *rest) = region.__reduce__()
+    assert build is _rebuild
+    region.close()
+    made: list[Region] = []
+    alone = os.open(f"/dev/shm/memlane.{name}", os.O_RDWR)
+    assert _core.presence_lock(alone, True)
+
+    waiting = threading.Thread(
+        target=lambda: made.append(build(kind, region_id, name, readonly, 2**22 - 7, 3, *rest))
+    )
+    descriptors = len(os.listdir("/proc/self/fd"))
+    waiting.start()
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) > descriptors, "its descriptor")
+    for _ in range(100):
+        assert _registry.lock().acquire(timeout=10)
+        _registry.lock().release()
+    assert waiting.is_alive()
+    os.close(alone)
+    waiting.join()
+
+    made[0].unlink()
+    made[0].close()
+
+
+# ---- descriptors that this process closed itself -------------------------------------------------
+
+
+@pytest.mark.parametrize("again", ["open", "open_or_create", "pickle"])
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_region_whose_descriptors_were_closed_is_attached_anew_when_it_is_opened_again(
+    name: str, again: str, joined: bool
+) -> None:
+    """Every daemon closes what it does not know. The old handle stays lost, the new one works."""
+
+    def work() -> None:
+        lost = Ring.create(name, capacity=4096)
+        reduced = lost.region.__reduce__()
+        if joined:
+            lost.put(b"before")
+        os.closerange(3, 1024)
+        if again == "open":
+            found = Ring.open(name)
+        elif again == "open_or_create":
+            found = Ring.open_or_create(name, capacity=4096)
+        else:
+            region = reduced[0](*reduced[1])
+            found = Ring._of(region, Ring._only_entry(region))
+            found._own()
+        assert found.region._member is not lost.region._member
+        found.put(b"x")
+        assert [b"before", b"x"] == found.get_many(2) if joined else b"x" == found.get()
+        with pytest.raises(ClosedError):
+            lost.put(b"y")
+        lost.close()
+        found.put(b"z")
+        assert b"z" == found.get()
+        assert [True] == [each.alive for each in found.region.participants()]
+        with Ring.open(name) as third:
+            assert third.region._member is found.region._member
+        found.unlink()
+        found.close()
+
+    in_a_child(work)

@@ -60,7 +60,7 @@ def id_of(thing: Ring | Slot) -> int:
 
 def value_of(region_id: int, number: int) -> int:
     """How many tokens lie in a named semaphore."""
-    semaphore = posix_ipc.Semaphore(f"/memlane.{region_id:016x}.{number}")
+    semaphore = posix_ipc.Semaphore(f"/memlane.{doorbell_module.set_of(region_id)}.{number}")
     try:
         return int(semaphore.value)
     finally:
@@ -330,7 +330,9 @@ def test_a_token_that_somebody_swallowed_costs_a_slice(name: str) -> None:
             ring.put(b"the token is gone")
             with bytes_of(ring) as raw:
                 number = (raw.begin + RING_DOORBELL) // 64
-            semaphore = posix_ipc.Semaphore(f"/memlane.{id_of(ring):016x}.{number}")
+            semaphore = posix_ipc.Semaphore(
+                f"/memlane.{doorbell_module.set_of(id_of(ring))}.{number}"
+            )
             semaphore.acquire(0)
             semaphore.close()
             child.go_on()
@@ -746,12 +748,12 @@ def test_a_removal_killed_between_any_two_steps_is_finished_by_a_sweep(
         def remove_some(region_id: int = region_id, steps: int = steps) -> None:
             done = 0
 
-            def unlink_or_die(region_id: int, number: int) -> None:
+            def unlink_or_die(of_set: str, number: int) -> None:
                 nonlocal done
                 if done == steps:
                     os.kill(os.getpid(), signal.SIGKILL)
                 done += 1
-                unlink(region_id, number)
+                unlink(of_set, number)
 
             monkeypatch.setattr(doorbell_module, "_unlink", unlink_or_die)
             doorbell_module.remove_set(region_id)
@@ -767,7 +769,7 @@ def test_a_removal_killed_between_any_two_steps_is_finished_by_a_sweep(
             assert b"3" == ring.get()
         os.unlink(path)
         removed = memlane.sweep()
-        assert f"semaphores of region {region_id:016x}" in removed
+        assert f"semaphores {doorbell_module.set_of(region_id)}" in removed
         assert {} == semaphores(region_id)
 
 
@@ -786,8 +788,8 @@ def test_a_paused_sweep_does_not_spoil_a_set_made_anew(
     region_id = id_of(ring)
 
     def sweep_with_a_pause() -> None:
-        def unlink_and_pause(region_id: int, number: int) -> None:
-            unlink(region_id, number)
+        def unlink_and_pause(of_set: str, number: int) -> None:
+            unlink(of_set, number)
             os.kill(os.getpid(), signal.SIGSTOP)
 
         monkeypatch.setattr(doorbell_module, "_unlink", unlink_and_pause)
@@ -863,15 +865,15 @@ def test_an_opener_does_not_replace_the_anchor_that_a_sweep_has_just_locked(
     sweepers: list[Child] = []
 
     def sweep_with_a_stop() -> None:
-        def stop_and_unlink(of: int, number: int) -> None:
-            if of == region_id:
+        def stop_and_unlink(of: str, number: int) -> None:
+            if of == doorbell_module.set_of(region_id):
                 os.kill(os.getpid(), signal.SIGSTOP)
             unlink(of, number)
 
         monkeypatch.setattr(doorbell_module, "_unlink", stop_and_unlink)
         memlane.sweep()
 
-    def make_and_be_swept(of: int, number: int, permissions: int) -> tuple[int, int]:
+    def make_and_be_swept(of: str, number: int, permissions: int) -> tuple[int, int]:
         made = make(of, number, permissions)
         if not sweepers:
             sweepers.append(Child(sweep_with_a_stop))
@@ -906,10 +908,10 @@ def test_a_ring_is_created_without_doorbells_if_a_sweep_of_its_set_stands_still(
     make = doorbell_module._make
     locked: list[int] = []
 
-    def make_and_lock(region_id: int, number: int, permissions: int) -> tuple[int, int]:
-        made = make(region_id, number, permissions)
+    def make_and_lock(of_set: str, number: int, permissions: int) -> tuple[int, int]:
+        made = make(of_set, number, permissions)
         if number == 0:
-            locked.append(os.open(semaphores(region_id)[0], os.O_RDWR | os.O_CLOEXEC))
+            locked.append(os.open(doorbell_module._file(of_set, 0), os.O_RDWR | os.O_CLOEXEC))
             assert _core.presence_lock(locked[-1], True)
         return made
 
@@ -957,7 +959,7 @@ def test_a_sweep_removes_what_was_made_between_its_list_and_its_lock(
     left = semaphores(region_id)
 
     assert 1 == len(met)
-    assert f"semaphores of region {region_id:016x}" in removed
+    assert f"semaphores {doorbell_module.set_of(region_id)}" in removed
     assert {} == left
 
 
@@ -989,7 +991,7 @@ def test_a_sweep_that_finds_no_anchor_leaves_a_set_that_is_begun_just_then(
     with begun[0] as ring:
         ring.unlink()
 
-    assert f"semaphores of region {region_id:016x}" not in removed
+    assert f"semaphores {doorbell_module.set_of(region_id)}" not in removed
     assert whole == left
 
 
@@ -1008,7 +1010,9 @@ def test_sets_beyond_those_that_a_sweep_locks_at_once_are_swept_too(
         used = sorted(semaphores(id_of(ring)))
         ring.unlink()
 
-    assert {f"semaphores of region {region_id:016x}" for region_id in at_rest} <= set(removed)
+    assert {f"semaphores {doorbell_module.set_of(region_id)}" for region_id in at_rest} <= set(
+        removed
+    )
     assert [{}] * 5 == [semaphores(region_id) for region_id in at_rest]
     assert 2 == len(used)
 

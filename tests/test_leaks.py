@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import memlane
+from memlane.doorbell import set_of
 from processes import Child
 
 #: What an allocator may keep; ten thousand times the smallest thing that could leak is more.
@@ -116,7 +117,7 @@ def test_a_named_ring_made_opened_and_unlinked_leaves_nothing_in_the_process_or_
 
     def cycle() -> None:
         with memlane.Ring.create(name, capacity=4096, producers=2) as ring:
-            region_ids.append(f"{ring.region._check().region_id:016x}")
+            region_ids.append(set_of(ring.region._check().region_id))
             with memlane.Ring.open(name) as other:
                 use(other)
             ring.unlink()

@@ -21,6 +21,7 @@ from memlane import (
     RegionNotFoundError,
     Ring,
     _core,
+    doorbell,
     names,
 )
 from processes import Child, output_of, unrelated
@@ -96,7 +97,10 @@ def test_a_region_is_complete_before_it_has_a_name_where_files_cannot_be_made_wi
         region.unlink()
 
     assert ["here"] == left
-    assert [[f".memlane-new.{region._member.region_id:016x}"], 2] == [seen[0], len(seen[1])]
+    assert [[f".memlane-new.{doorbell.set_of(region._member.region_id)}"], 2] == [
+        seen[0],
+        len(seen[1]),
+    ]
 
 
 def _without_nameless_files(real: Any) -> Any:
@@ -125,7 +129,7 @@ def test_sweep_finds_what_a_creator_left_that_was_killed_before_the_name(
 
     assert 1 == len(hidden)
     assert not path_of(name).exists()
-    assert {hidden[0], f"semaphores of region {hidden[0].rpartition('.')[2]}"} <= set(removed)
+    assert {hidden[0], f"semaphores {hidden[0].rpartition('.')[2]}"} <= set(removed)
     assert [] == list(SHARED_MEMORY.glob(".memlane-new.*"))
 
 
@@ -363,7 +367,7 @@ def test_sweep_removes_what_nobody_has_open_and_only_that(name: str) -> None:
         ring.unlink()
 
     assert f"{name}-rest" in removed
-    assert 1 == sum(found.startswith("semaphores of region ") for found in removed)
+    assert 1 == sum(found.startswith("semaphores ") for found in removed)
     assert "[]\n" == elsewhere
     assert f"{name}-used" in left
     assert f"{name}-rest" not in left
@@ -528,7 +532,7 @@ def test_sweep_that_is_only_tried_removes_nothing_and_tells_the_same_names(name:
     memlane.Region.create(other, "1 MiB").close()
     try:
         would = memlane.sweep([name], dry_run=True)
-        assert [name] == [found for found in would if not found.startswith("semaphores of ")]
+        assert [name] == [found for found in would if not found.startswith("semaphores ")]
         assert {name, other} <= set(memlane.Region.names())
         assert {name} <= set(memlane.sweep([name]))
         assert [] == memlane.sweep([name], dry_run=True)
@@ -556,3 +560,133 @@ def test_region_in_use_is_not_removed_by_name_and_a_spoilt_one_is(
     with pytest.raises(memlane.LayoutError, match="is no region of memlane"):
         names.remove(path)
     assert path.exists()
+
+
+# ---- two who remove ------------------------------------------------------------------------------
+
+
+def _stop_behind_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a child: stand still between the look at a name and its removal."""
+    look = doorbell.still_leads_to
+
+    def looked(path: Path, found: os.stat_result) -> bool:
+        seen = look(path, found)
+        if path.name.startswith("memlane."):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return seen
+
+    monkeypatch.setattr(doorbell, "still_leads_to", looked)
+
+
+@pytest.mark.sweeps
+@pytest.mark.parametrize("first", ["unlink", "sweep"])
+@pytest.mark.parametrize("second", ["unlink", "sweep"])
+def test_two_who_remove_a_name_never_remove_that_of_a_region_made_in_between(
+    name: str, first: str, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is stopped behind its look; the name stays until it goes on, and then goes once."""
+    monkeypatch.setattr(names, "_PRESENCE_PATIENCE_S", 0.05)
+    region = Region.create(name, "1 MiB")
+    region.close()
+
+    def remove() -> None:
+        _stop_behind_the_look(monkeypatch)
+        if first == "unlink":
+            region.unlink()
+        else:
+            memlane.sweep()
+
+    with Child(remove) as child:
+        os.waitpid(child.pid, os.WUNTRACED)
+        if second == "sweep":
+            assert name not in memlane.sweep()
+        else:
+            with pytest.raises(OSError, match="by a process that does not go on; find it") as met:
+                region.unlink()
+            assert errno.EBUSY == met.value.errno
+        assert path_of(name).exists()
+        with pytest.raises(RegionExistsError):
+            Region.create(name, "1 MiB")
+        child.go_on()
+        assert 0 == child.wait()
+    assert not path_of(name).exists()
+
+    with Region.create(name, "1 MiB") as made:
+        region.unlink()  # late, and of another region by now
+        with Region.open(name):
+            pass
+        made.unlink()
+    assert {} == semaphores(region._member.region_id)
+
+
+# ---- pickled handles and names -------------------------------------------------------------------
+
+
+def _without_its_sender(region: Region) -> Callable[[], Region]:
+    """What unpickling does where the sender is gone, so that only the name is left."""
+    build: Any
+    build, found = region.__reduce__()
+    kind, region_id, name, readonly, _pid, _base, *rest = found
+    region.close()
+
+    def rebuild() -> Region:
+        made: Region = build(kind, region_id, name, readonly, 2**22 - 7, 3, *rest)
+        return made
+
+    return rebuild
+
+
+@needs_root
+def test_a_pickled_handle_refuses_a_name_that_another_user_has_squatted(name: str) -> None:
+    """What open refuses unpickling refuses: the id in the file proves nothing. (trap 65)"""
+    region = Region.create(name, "1 MiB")
+    rebuild = _without_its_sender(region)
+    copy = path_of(name).read_bytes()
+    region.unlink()
+    path_of(name).write_bytes(copy)
+    os.chown(path_of(name), OTHER_USER, OTHER_USER)
+    os.chmod(path_of(name), 0o666)
+
+    joins: list[Callable[[], Region]] = [lambda: Region.open(name), rebuild]
+    for join in joins:
+        with pytest.raises(PermissionError, match="belongs to user 54321"):
+            join()
+    os.unlink(path_of(name))
+
+
+@needs_root
+def test_a_handle_that_was_opened_with_an_owner_keeps_it_when_it_is_pickled(name: str) -> None:
+    """Who trusts that user goes on trusting him in the next process."""
+    Region.create(name, "1 MiB").close()
+    os.chown(path_of(name), OTHER_USER, OTHER_USER)
+    region = Region.open(name, owner=OTHER_USER)
+    rebuild = _without_its_sender(region)
+
+    with rebuild() as again:
+        assert list(again) == []
+        again.unlink()
+
+
+def test_a_pickled_handle_follows_no_symbolic_link(name: str) -> None:
+    """The name is looked for as open does it."""
+    region = Region.create(name, "1 MiB")
+    rebuild = _without_its_sender(region)
+    aside = SHARED_MEMORY / f"memlane.{name}-aside"
+    os.rename(path_of(name), aside)
+    os.symlink(aside, path_of(name))
+
+    with pytest.raises(RegionNotFoundError):
+        rebuild()
+    os.unlink(path_of(name))
+    os.rename(aside, path_of(name))
+    region.unlink()
+
+
+def test_the_names_of_semaphores_do_not_tell_the_id_of_their_region(name: str) -> None:
+    """Everybody can list them, and the id is what a pickled handle knows its region by."""
+    with Region.create(name, "1 MiB") as region:
+        region_id = f"{region._member.region_id:016x}"
+
+        assert semaphores(region._member.region_id)
+        assert [] == [file for file in os.listdir(SHARED_MEMORY) if region_id in file]
+        region.unlink()

@@ -47,6 +47,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 /* Where locks of the kernel stand: far beyond the data, so that no read or write meets them. */
 #define MEMLANE_PRESENCE_BYTE (INT64_C(1) << 61)
 #define MEMLANE_CREATION_BYTE (MEMLANE_PRESENCE_BYTE + 1)
+#define MEMLANE_NAME_BYTE (MEMLANE_PRESENCE_BYTE + 2)
 #define MEMLANE_ROW_BYTE(row) (MEMLANE_PRESENCE_BYTE + 64 + (int64_t)(row))
 #define MEMLANE_JOINING_BYTE(row) (MEMLANE_ROW_BYTE(row) + MEMLANE_ROWS_MAX)
 

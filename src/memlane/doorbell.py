@@ -5,8 +5,8 @@ Doorbells: the POSIX semaphores that wake sleepers. The only file that knows pos
 Where a region's semaphores are depends on how the region can be reached:
 
     memfd           unnamed ones inside the region: its handle may travel anywhere, nothing can leak
-    name, path      named ones, `/memlane.<region id>.<number>`, made, opened and unlinked by
-                    posix_ipc
+    name, path      named ones, `/memlane.<set>.<number>`, made, opened and unlinked by posix_ipc;
+                    the name of the set follows from the region's id, and does not tell it
     MAP_ANONYMOUS   named ones, unlinked as soon as they are made: children inherit them
 
 The number of a doorbell is its place in the region in units of 64 bytes. Number 0 is the anchor of
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import threading
@@ -30,7 +31,6 @@ from typing import TYPE_CHECKING, TypeVar
 import posix_ipc
 
 from memlane import _core
-from memlane.errors import ClosedError
 
 if TYPE_CHECKING:
     from memlane._core import Membership
@@ -60,21 +60,30 @@ def libc() -> bytes:
     return (name or "another libc").encode()
 
 
-def _name(region_id: int, number: int) -> str:
-    return f"/memlane.{region_id:016x}.{number}"
+def set_of(region_id: int) -> str:
+    """
+    The name of a region's set of semaphores. Everybody can list it, and must not learn the id from
+    it, by which a pickled handle knows its region.
+    """
+    told = b"memlane doorbells" + region_id.to_bytes(8, "little")
+    return hashlib.sha256(told).hexdigest()[:16]
 
 
-def _file(region_id: int, number: int) -> Path:
-    return _DIRECTORY / f"sem.{_name(region_id, number)[1:]}"
+def _name(of_set: str, number: int) -> str:
+    return f"/memlane.{of_set}.{number}"
 
 
-def _make(region_id: int, number: int, permissions: int) -> tuple[int, int]:
+def _file(of_set: str, number: int) -> Path:
+    return _DIRECTORY / f"sem.{_name(of_set, number)[1:]}"
+
+
+def _make(of_set: str, number: int, permissions: int) -> tuple[int, int]:
     """
     Make one afresh; its (device, inode). What an earlier maker left under the name is replaced.
     """
-    name = _name(region_id, number)
-    _unlink(region_id, number)
-    file = _file(region_id, number)
+    name = _name(of_set, number)
+    _unlink(of_set, number)
+    file = _file(of_set, number)
     try:
         posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=permissions, initial_value=0).close()
     except OSError as error:
@@ -86,9 +95,9 @@ def _make(region_id: int, number: int, permissions: int) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _unlink(region_id: int, number: int) -> None:
+def _unlink(of_set: str, number: int) -> None:
     try:
-        posix_ipc.unlink_semaphore(_name(region_id, number))
+        posix_ipc.unlink_semaphore(_name(of_set, number))
     except posix_ipc.ExistentialError:
         pass
 
@@ -128,13 +137,12 @@ class Anchor:
     The mapping keeps the lock in forked children that have closed every descriptor.
     """
 
-    def __init__(self, region_id: int) -> None:
+    def __init__(self, of_set: str) -> None:
         """
         Be present at an existing set; FileNotFoundError if there is none, _BeingRemovedError if a
         sweep has locked it.
         """
-        self._mapping: _core.Mapping | None = None
-        self._path = _file(region_id, 0)
+        self._path = _file(of_set, 0)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             self._found = os.fstat(descriptor)
@@ -144,12 +152,12 @@ class Anchor:
                 raise _BeingRemovedError(f"the set of {self._path} is being removed")
             if not self.still_stands():
                 raise FileNotFoundError(f"the set of {self._path} was removed")
-            self._mapping = _core.Mapping.from_fd(descriptor, "r")
+            self.mapping = _core.Mapping.from_fd(descriptor, "r")
         finally:
             os.close(descriptor)
 
     @classmethod
-    def make(cls, region_id: int, permissions: int) -> Anchor:
+    def make(cls, of_set: str, permissions: int) -> Anchor:
         """
         Be present at the set, and make the anchor if there is none. For one who is alone in the
         region. _BeingRemovedError if a sweep has locked the set and does not go on.
@@ -157,12 +165,12 @@ class Anchor:
 
         def begin() -> Anchor:
             try:
-                return cls(region_id)
+                return cls(of_set)
             except _BeingRemovedError:
                 raise  # a new one in its place the same sweep would remove, with us present
             except OSError:
-                _make(region_id, 0, permissions)
-                return cls(region_id)
+                _make(of_set, 0, permissions)
+                return cls(of_set)
 
         end = time.monotonic() + _SWEEP_PATIENCE_S
         while True:
@@ -180,31 +188,25 @@ class Anchor:
         """
         return still_leads_to(self._path, self._found)
 
-    def close(self) -> None:
-        if self._mapping is not None:
-            self._mapping.close()
-            self._mapping = None
-
 
 def _is_semaphore(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size == _FILE_NBYTES
 
 
-class DoorbellSet:
+class DoorbellSet(_core.HeldDoorbells):
     """
     The doorbells of one region in this process: found when first needed, kept while the region is
     open.
     """
 
     def __init__(self, membership: Membership) -> None:
-        self._region_id = membership.region_id
+        super().__init__(membership)
+        self._set = set_of(membership.region_id)
         self._permissions = membership.permissions
         self._backing = membership.backing
         self._is_ours = membership.libc == libc()
-        self._known: dict[int, _core.Doorbell] = {}
         self._locks: dict[int, threading.RLock] = {}
         self._anchor: Anchor | None = None
-        self._membership: Membership | None = membership
 
     @property
     def is_named(self) -> bool:
@@ -222,7 +224,7 @@ class DoorbellSet:
             if alone:
                 self.make_anchor()
             else:
-                self._anchor = Anchor(self._region_id)
+                self.adopt(Anchor(self._set))
         except (OSError, posix_ipc.Error):
             pass  # there is none, or it is somebody else's, or no room: polls
 
@@ -232,7 +234,7 @@ class DoorbellSet:
         stands still that is about to remove it, everybody polls.
         """
         try:
-            self._anchor = Anchor.make(self._region_id, self._permissions)
+            self.adopt(Anchor.make(self._set, self._permissions))
         except _BeingRemovedError:
             pass
 
@@ -254,8 +256,9 @@ class DoorbellSet:
                     self.at(place, True)
 
     def adopt(self, anchor: Anchor) -> None:
-        """Be present through the anchor that the creator of the region made."""
+        """Be present through this anchor, for as long as this process has the region open."""
         self._anchor = anchor
+        self.anchor = anchor.mapping
 
     def at(self, offset: int, make: bool) -> _core.Doorbell:
         """
@@ -263,11 +266,7 @@ class DoorbellSet:
 
         With *make*, the caller is its first user: where there is no semaphore yet, one is made.
         """
-        bell = self._known.get(offset)
-        if bell is None:
-            if self._membership is None:
-                raise ClosedError("the region is closed; open it again")
-            bell = self._known.setdefault(offset, _core.Doorbell(self._membership, offset))
+        bell = self.bell(offset)
         if not bell.attached:
             # One for each epoch, since a fork may leave one locked. A thread may take it twice: the
             # collector ends forgotten loans, which ring, at any moment.
@@ -286,24 +285,24 @@ class DoorbellSet:
         elif self._backing == _core.BACKING_ANONYMOUS:
 
             def begin() -> tuple[int, int]:
-                file = _make(self._region_id, number, self._permissions)
-                bell.attach_named(_name(self._region_id, number))
+                file = _make(self._set, number, self._permissions)
+                bell.attach_named(_name(self._set, number))
                 return file
 
             file = _outrunning_sweeps(begin)
-            _unlink(self._region_id, number)
+            _unlink(self._set, number)
             bell.note_named(*file)
         elif self._anchor is not None and self._anchor.still_stands():
             try:
-                file = _make(self._region_id, number, self._permissions)
-                bell.attach_named(_name(self._region_id, number))
+                file = _make(self._set, number, self._permissions)
+                bell.attach_named(_name(self._set, number))
             except (OSError, posix_ipc.Error):
                 return  # this one polls, and those who would have woken it find no doorbell
             if self._anchor.still_stands():
                 bell.note_named(*file)
             else:
                 # the region was unlinked meanwhile; ours alone, it wakes nobody
-                _unlink(self._region_id, number)
+                _unlink(self._set, number)
 
     def _attach(self, bell: _core.Doorbell, offset: int) -> None:
         if bell.kind == _core.DOORBELL_UNNAMED and self._backing == _core.BACKING_MEMFD:
@@ -311,47 +310,40 @@ class DoorbellSet:
         elif bell.kind == _core.DOORBELL_NAMED and self.is_named:
             number = offset // 64
             try:
-                found = os.lstat(_file(self._region_id, number))
+                found = os.lstat(_file(self._set, number))
                 # Never open what merely bears the name: opening an empty file kills the process at
                 # the first post.
                 if (
                     _is_semaphore(found)
                     and (found.st_dev, found.st_ino) == bell.file
-                    and found.st_uid in (os.geteuid(), 0, os.stat(_file(self._region_id, 0)).st_uid)
+                    and found.st_uid in (os.geteuid(), 0, os.stat(_file(self._set, 0)).st_uid)
                 ):
-                    bell.attach_named(_name(self._region_id, number))
+                    bell.attach_named(_name(self._set, number))
             except OSError:
                 pass  # polls
-
-    def close(self) -> None:
-        """Let all semaphores and the anchor go; nothing is removed."""
-        self._known.clear()
-        self._membership = None
-        if self._anchor is not None:
-            self._anchor.close()
-            self._anchor = None
 
 
 # ---- removing -----------------------------------------------------------------------------------
 
 
-def _sets() -> dict[int, list[int]]:
-    """All sets of named semaphores of ours: region id to numbers, the anchor last."""
-    found: dict[int, list[int]] = {}
-    with os.scandir(_DIRECTORY) as files:
+def _sets() -> dict[str, list[int]]:
+    """All sets of named semaphores of ours: name to numbers, the anchor last."""
+    found: dict[str, list[int]] = {}
+    try:
+        listed = os.scandir(_DIRECTORY)
+    except OSError:
+        return found  # nothing to be seen there, so nothing of ours
+    with listed as files:
         for file in files:
             parts = file.name.removeprefix(_PREFIX).split(".")
             if (
                 file.name.startswith(_PREFIX)
                 and len(parts) == 2
                 and len(parts[0]) == 16
-                and parts[1].isdigit()
+                and parts[1].isdecimal()
             ):
-                try:
-                    found.setdefault(int(parts[0], 16), []).append(int(parts[1]))
-                except ValueError:
-                    continue
-    return {region_id: sorted(numbers, reverse=True) for region_id, numbers in found.items()}
+                found.setdefault(parts[0], []).append(int(parts[1]))
+    return {of_set: sorted(numbers, reverse=True) for of_set, numbers in found.items()}
 
 
 def remove_set(region_id: int) -> None:
@@ -359,8 +351,9 @@ def remove_set(region_id: int) -> None:
     Remove the names of a region's semaphores, the anchor last. Those who have them open go on using
     them.
     """
-    for number in _sets().get(region_id, ()):
-        _unlink(region_id, number)
+    of_set = set_of(region_id)
+    for number in _sets().get(of_set, ()):
+        _unlink(of_set, number)
 
 
 def _lock_to_remove(anchor: Path) -> int:
@@ -378,14 +371,14 @@ def _lock_to_remove(anchor: Path) -> int:
         raise
 
 
-def _set_name(region_id: int) -> str:
-    return f"semaphores of region {region_id:016x}"
+def _set_name(of_set: str) -> str:
+    return f"semaphores {of_set}"
 
 
-def _is_present_at_set(region_id: int) -> bool:
+def _is_present_at_set(of_set: str) -> bool:
     """Whether somebody is; also where that cannot be known."""
     try:
-        anchor = os.open(_file(region_id, 0), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        anchor = os.open(_file(of_set, 0), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     except OSError:
@@ -396,14 +389,14 @@ def _is_present_at_set(region_id: int) -> bool:
         os.close(anchor)
 
 
-def set_files(region_id: int) -> list[Path]:
-    """The files of the semaphores that a region has."""
-    return [_file(region_id, number) for number in _sets().get(region_id, ())]
+def set_files(of_set: str) -> list[Path]:
+    """The files of the semaphores of a set."""
+    return [_file(of_set, number) for number in _sets().get(of_set, ())]
 
 
-def sets_in_use() -> dict[int, bool]:
-    """The region ids of all sets that there are, and whether somebody is present at each."""
-    return {region_id: _is_present_at_set(region_id) for region_id in _sets()}
+def sets_in_use() -> dict[str, bool]:
+    """The names of all sets that there are, and whether somebody is present at each."""
+    return {of_set: _is_present_at_set(of_set) for of_set in _sets()}
 
 
 def sweep_sets(only: set[int] | None = None, *, dry_run: bool = False) -> Iterator[str]:
@@ -411,32 +404,33 @@ def sweep_sets(only: set[int] | None = None, *, dry_run: bool = False) -> Iterat
     Remove every set that nobody is present at, of all regions or *only* of some; yields the names
     of the sets. With *dry_run* removes nothing.
     """
-    found = [region_id for region_id in _sets() if only is None or region_id in only]
+    wanted = None if only is None else {set_of(region_id) for region_id in only}
+    found = [of_set for of_set in _sets() if wanted is None or of_set in wanted]
     if dry_run:
-        yield from (_set_name(number) for number in found if not _is_present_at_set(number))
+        yield from (_set_name(of_set) for of_set in found if not _is_present_at_set(of_set))
         return
     for begin in range(0, len(found), _LOCKED_AT_ONCE):
         with contextlib.ExitStack() as locks:
             has_anchor = {}
-            for region_id in found[begin : begin + _LOCKED_AT_ONCE]:
+            for of_set in found[begin : begin + _LOCKED_AT_ONCE]:
                 try:
-                    locks.callback(os.close, _lock_to_remove(_file(region_id, 0)))
-                    has_anchor[region_id] = True
+                    locks.callback(os.close, _lock_to_remove(_file(of_set, 0)))
+                    has_anchor[of_set] = True
                 except FileNotFoundError:
-                    has_anchor[region_id] = False
+                    has_anchor[of_set] = False
                 except OSError:
                     pass
             # Listed anew: before the lock somebody may have come, made one more, and gone. It must
             # not outlive the anchor: what has none to lock is garbage to the next sweep.
             now = _sets()
-            for region_id, is_locked in has_anchor.items():
-                numbers = now.get(region_id, [])
+            for of_set, is_locked in has_anchor.items():
+                numbers = now.get(of_set, [])
                 if 0 in numbers and not is_locked:
                     continue  # begun again meanwhile
                 try:
                     for number in numbers:
-                        _unlink(region_id, number)
+                        _unlink(of_set, number)
                 except (PermissionError, posix_ipc.PermissionsError):
                     continue
                 if numbers:
-                    yield _set_name(region_id)
+                    yield _set_name(of_set)

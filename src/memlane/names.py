@@ -32,10 +32,11 @@ NEW_PREFIX = ".memlane-new."
 _PRESENCE_PATIENCE_S = 5.0
 
 
-def place(name: Name) -> tuple[Path | None, int, str]:
+def place(name: Name, label: str | None = None) -> tuple[Path | None, int, str]:
     """Where a region of this name is: path, backing, and how to call it in an error text."""
     if name is None:
-        return None, _core.BACKING_MEMFD, "unnamed region"
+        called = "unnamed region" if label is None else f"region labelled {label!r}"
+        return None, _core.BACKING_MEMFD, called
     if isinstance(name, os.PathLike):
         path = Path(os.path.abspath(os.fsdecode(name)))
         return path, _core.BACKING_PATH, f"region {str(name)!r}"
@@ -59,7 +60,7 @@ def new_file(directory: Path, permissions: int, region_id: int) -> tuple[int, Pa
             raise _core.no_room(str(directory), _core.PAGE_SIZE) from None
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise
-    path = directory / f"{NEW_PREFIX}{region_id:016x}"
+    path = directory / f"{NEW_PREFIX}{doorbell.set_of(region_id)}"
     return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, permissions), path
 
 
@@ -156,6 +157,31 @@ def be_present(descriptor: int, *, may_be_alone: bool, called: str) -> bool:
         time.sleep(0.0005)
 
 
+def remove_name(
+    descriptor: int, path: Path, found: os.stat_result, *, called: str, waits: bool
+) -> bool:
+    """
+    Remove a name if it still leads to the file of *descriptor*, whose presence the caller holds;
+    whether it did. Of several who do this, one is between its look and its removal at a time: else
+    the second of them would remove the name of a region that was made in between.
+    """
+    end = time.monotonic() + _PRESENCE_PATIENCE_S
+    while not _core.name_lock(descriptor):
+        if not waits:
+            return False
+        if time.monotonic() > end:
+            raise OSError(
+                errno.EBUSY,
+                f"the name of {called} is being removed by a process that does not go on; find it",
+                str(path),
+            )
+        time.sleep(0.0005)
+    if not doorbell.still_leads_to(path, found):
+        return False
+    os.unlink(path)
+    return True
+
+
 def region_id_of(descriptor: int) -> int:
     """The id in the header of the region behind a descriptor; 0 if it is none."""
     begin = os.pread(descriptor, 32, 0)
@@ -197,7 +223,8 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
         TypeError, ValueError: one of *names* can be no name of a region.
     """
     only = None if names is None else {PREFIX + _arguments.name(name, "names") for name in names}
-    removed, ids = [], set()
+    removed: list[str] = []
+    ids: set[int] = set()
     for path in [*SHARED_MEMORY.glob(PREFIX + "*"), *SHARED_MEMORY.glob(NEW_PREFIX + "*")]:
         if only is not None and path.name not in only:
             continue
@@ -218,9 +245,9 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
             if dry_run:
                 if _core.is_present(descriptor):
                     continue
-            elif _core.presence_lock(descriptor, True) and doorbell.still_leads_to(path, found):
-                os.unlink(path)
-            else:
+            elif not _core.presence_lock(descriptor, True) or not remove_name(
+                descriptor, path, found, called=path.name, waits=False
+            ):
                 continue
             removed.append(path.name if is_new else path.name.removeprefix(PREFIX))
             ids.add(region_id)
@@ -258,8 +285,7 @@ def remove(name: str | os.PathLike[str]) -> None:
         region_id = region_id_of(descriptor)
         if not _core.presence_lock(descriptor, True):
             raise BlockingIOError(errno.EBUSY, f"{called} is in use")
-        if doorbell.still_leads_to(path, found):
-            os.unlink(path)
+        remove_name(descriptor, path, found, called=called, waits=True)
         if region_id:
             doorbell.remove_set(region_id)
     finally:

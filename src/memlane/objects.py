@@ -56,11 +56,17 @@ class RegionObject:
         raise NotImplementedError
 
     def _settle(self, region: Region, name: str) -> None:
-        """Belong to a region that carries other objects, too."""
-        self._region = region
+        """
+        Belong to a region that carries other objects, too. The last step of making a handle: from
+        then on a close of the region closes it, whole.
+        """
         self._object_name = name
         self._owns = False
+        self._region = region
         region._objects.add(self)
+        if region._closed:  # meanwhile, so it did not see this one
+            self._leave()
+            region._check()
 
     @classmethod
     def _expect(cls, region: Region, name: str, entry: Entry | None) -> Entry:

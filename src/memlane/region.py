@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from memlane import _arguments, _core, doorbell, names
-from memlane._core import Mapping, Membership
+from memlane._core import Handle, Mapping, Membership
 from memlane.errors import (
     ClosedError,
     CorruptedError,
@@ -80,15 +80,16 @@ class Participant:
 
 class _Registry:
     """
-    One membership per region, process and access, however often the region is opened. What it
-    gives out is counted as one more handle, in the same step: another thread's last close must not
-    fall between.
+    One membership per region, process and access, however often the region is opened; another one
+    only where the first has lost its descriptors. What it gives out is counted as one more handle,
+    in the same step: another thread's last close must not fall between.
     """
 
     def __init__(self) -> None:
         self._members: weakref.WeakValueDictionary[tuple[int, int, bool], Membership] = (
             weakref.WeakValueDictionary()
         )
+        self._all: weakref.WeakSet[Membership] = weakref.WeakSet()
         self._locks: dict[int, threading.RLock] = {}
 
     def lock(self) -> threading.RLock:
@@ -98,32 +99,43 @@ class _Registry:
         """
         return self._locks.setdefault(_core.fork_epoch(), threading.RLock())
 
-    def _count(self, member: Membership) -> bool:
-        """One more handle, unless the membership is gone."""
-        member.handles += 1
-        if member.revive():
-            return True
-        member.handles -= 1
-        return False
-
-    def find(self, device: int, inode: int, readonly: bool) -> Membership | None:
+    def find(self, device: int, inode: int, readonly: bool, descriptor: int) -> Handle | None:
+        """
+        A handle of the region in this file if there is a sound membership; *descriptor* is one that
+        the caller has just opened, so nobody else's.
+        """
+        self._lose(descriptor)
         member = self._members.get((device, inode, readonly))
-        return member if member is not None and self._count(member) else None
+        return None if member is None else member.handle()
 
-    def find_id(self, region_id: int, readonly: bool) -> Membership | None:
+    def find_id(self, region_id: int, readonly: bool) -> Handle | None:
         for member in list(self._members.values()):
-            if (
-                member.region_id == region_id
-                and member.readonly == readonly
-                and self._count(member)
-            ):
-                return member
+            if member.region_id == region_id and member.readonly == readonly:
+                handle = member.handle()
+                if handle is not None:
+                    return handle
         return None
 
-    def add(self, member: Membership) -> None:
+    def add(self, member: Membership) -> Handle:
         found = os.fstat(member.base)
         self._members[found.st_dev, found.st_ino, member.readonly] = member
-        member.handles += 1
+        return self.count(member)
+
+    def count(self, member: Membership) -> Handle:
+        """The first handle of a membership, which nobody else is to find."""
+        self._lose(member.base)
+        self._all.add(member)
+        handle = member.handle()
+        assert handle is not None
+        return handle
+
+    def _lose(self, descriptor: int) -> None:
+        """
+        A process that closes descriptors it does not own gets their numbers again, for the same
+        file too: who had this one has it no more, and must not close it.
+        """
+        for member in list(self._all):
+            member.lose_base(descriptor)
 
 
 _registry = _Registry()
@@ -145,18 +157,32 @@ class Region:
             "a Region is made by Region.create, open or open_or_create, not by calling the class"
         )
 
+    _handle: Handle
     _member: Membership
     _name: Name
     _path: Path | None
+    _owner: int | None
+    _label: str | None
     _objects: weakref.WeakSet[RegionObject]
     _warns: bool
     _closed: bool
 
     @classmethod
-    def _of(cls, member: Membership, name: Name, *, warns: bool = True) -> Self:
+    def _of(
+        cls,
+        handle: Handle,
+        name: Name,
+        *,
+        owner: int | None = None,
+        label: str | None = None,
+        warns: bool = True,
+    ) -> Self:
         region = object.__new__(cls)
-        region._member = member
+        region._handle = handle
+        region._member = handle.membership
         region._name = name
+        region._owner = owner
+        region._label = label
         region._path = names.place(name)[0]
         region._objects = weakref.WeakSet()
         region._warns = warns
@@ -253,8 +279,8 @@ class Region:
             raise
         member.doorbells = bells = doorbell.DoorbellSet(member)
         with _registry.lock():
-            _registry.add(member)
-            region = cls._of(member, name)
+            handle = _registry.add(member)
+        region = cls._of(handle, name)
         try:
             if path is not None:
                 bells.make_anchor()
@@ -303,9 +329,9 @@ class Region:
         end = None if timeout is None else time.monotonic() + _seconds(timeout)
         pause = 0.0005
         while True:
-            member = cls._open_once(path, called, readonly, owner)
-            if member is not None:
-                return cls._of(member, name)
+            handle = cls._open_once(path, called, readonly, owner)
+            if handle is not None:
+                return cls._of(handle, name, owner=owner)
             if end is not None and time.monotonic() >= end:
                 raise RegionNotFoundError(
                     f"{called} does not exist; create it, check the name, or wait for it with "
@@ -319,7 +345,7 @@ class Region:
     @classmethod
     def _open_once(
         cls, path: Path, called: str, readonly: bool, owner: int | None
-    ) -> Membership | None:
+    ) -> Handle | None:
         """One try; None: there is nothing under the name."""
         while True:
             try:
@@ -344,7 +370,7 @@ class Region:
                 if not doorbell.still_leads_to(path, found):
                     continue
                 with _registry.lock():
-                    known = _registry.find(found.st_dev, found.st_ino, readonly)
+                    known = _registry.find(found.st_dev, found.st_ino, readonly, descriptor)
                     if known is not None:
                         return known
                     owned = False
@@ -368,8 +394,9 @@ class Region:
             raise
         member = cls._map(descriptor, called, str(path), True)
         member.doorbells = doorbell.DoorbellSet(member)
-        member.handles += 1
-        return cls._of(member, name)
+        with _registry.lock():
+            handle = _registry.count(member)
+        return cls._of(handle, name)
 
     @classmethod
     def _map(cls, descriptor: int, called: str, path: str | None, readonly: bool) -> Membership:
@@ -388,8 +415,11 @@ class Region:
     @classmethod
     def _attach(
         cls, descriptor: int, called: str, path: str | None, readonly: bool, alone: bool
-    ) -> Membership:
-        """Map a region whose presence is ours. Takes the descriptor over, also when it fails."""
+    ) -> Handle:
+        """
+        Map a region whose presence is ours, under the registry lock. Takes the descriptor over,
+        also when it fails.
+        """
         member = cls._map(descriptor, called, path, readonly)
         try:
             bells = doorbell.DoorbellSet(member)
@@ -398,11 +428,10 @@ class Region:
             if alone:
                 bells.mend(member.entries())
                 _core.presence_lock(descriptor)  # let the others in
-            _registry.add(member)
+            return _registry.add(member)
         except BaseException:
             member.close()
             raise
-        return member
 
     @classmethod
     def open_or_create(
@@ -782,17 +811,12 @@ class Region:
         Be done with the region in this process: with all objects that this handle gave out.
 
         Calls under way and loans keep row, roles and memory until they are through. The name stays.
-        Never fails.
+        Never fails; where the handler of a signal raises in its midst, closing again does the rest.
         """
-        if self._closed:
-            return
         self._closed = True
         for found in list(self._objects):
-            found.close()
-        with _registry.lock():
-            self._member.handles -= 1
-            if self._member.handles == 0:
-                self._member.close()
+            found._leave()
+        self._handle.let_go()
 
     def unlink(self) -> None:
         """
@@ -803,29 +827,29 @@ class Region:
         another region by now, is left alone.
 
         Raises:
-            PermissionError: the name may not be removed.
+            PermissionError: the name may not be removed, or the file not be written.
+            OSError: another process is removing it, and does not go on (EBUSY, after 5 seconds).
         """
         if self._path is None:
             return
-        called = self._member.name
+        member = self._member
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            descriptor = os.open(
-                self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            )
+            descriptor = os.open(self._path, flags)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP):
-                doorbell.remove_set(self._member.region_id)
+                doorbell.remove_set(member.region_id)
                 return
             raise
         try:
-            names.be_present(descriptor, may_be_alone=False, called=called)
+            names.be_present(descriptor, may_be_alone=False, called=member.name)
             found = os.fstat(descriptor)
-            is_ours = self._member.region_id == names.region_id_of(descriptor)
+            is_ours = member.region_id == names.region_id_of(descriptor)
             # one that was cut off has no id any more
-            is_ours |= self._member.file == (found.st_dev, found.st_ino)
-            if is_ours and doorbell.still_leads_to(self._path, found):
-                os.unlink(self._path)
-            doorbell.remove_set(self._member.region_id)
+            is_ours |= member.file == (found.st_dev, found.st_ino)
+            if is_ours:
+                names.remove_name(descriptor, self._path, found, called=member.name, waits=True)
+            doorbell.remove_set(member.region_id)
         finally:
             os.close(descriptor)
 
@@ -884,6 +908,8 @@ class Region:
             os.getpid(),
             member.base,
             handed_over,
+            self._owner,
+            self._label,
         )
 
     # ---- all names -----------------------------------------------------------------------------
@@ -973,48 +999,26 @@ def _rebuild(
     pid: int,
     base: int,
     handed_over: Any,
+    owner: int | None = None,
+    label: str | None = None,
 ) -> Region:
     """
     Unpickle: the region this process has, the descriptor handed over while spawning, or the
-    sender's.
+    sender's, or what its name leads to, under the rules of `open`.
     """
     passed = -1 if handed_over is None else handed_over.detach()
     try:
         with _registry.lock():
-            known = _registry.find_id(region_id, readonly)
-            if known is not None:
-                return cls._of(known, name, warns=False)
-            path, _, called = names.place(name)
-            sources = [f"/proc/self/fd/{passed}" if passed >= 0 else f"/proc/{pid}/fd/{base}"]
-            if path is not None:
-                sources.append(str(path))
-            for source in sources:
-                try:
-                    # A description of our own: the sender's locks and ours must not be the same.
-                    descriptor = os.open(
-                        source,
-                        (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK,
-                    )
-                except OSError:
-                    continue
-                owned = True
-                try:
-                    if (
-                        not stat.S_ISREG(os.fstat(descriptor).st_mode)
-                        or names.region_id_of(descriptor) != region_id
-                    ):
-                        continue
-                    alone = names.be_present(
-                        descriptor, may_be_alone=path is not None and not readonly, called=called
-                    )
-                    owned = False
-                    member = Region._attach(
-                        descriptor, called, None if path is None else str(path), readonly, alone
-                    )
-                finally:
-                    if owned:
-                        os.close(descriptor)
-                return cls._of(member, name, warns=False)
+            handle = _registry.find_id(region_id, readonly)
+        if handle is None:
+            sender = f"/proc/self/fd/{passed}" if passed >= 0 else f"/proc/{pid}/fd/{base}"
+            handle = _attach_again(sender, region_id, name, readonly, False, owner, label)
+        if handle is None and name is not None:
+            handle = _attach_again(
+                str(names.place(name)[0]), region_id, name, readonly, True, owner, label
+            )
+        if handle is not None:
+            return cls._of(handle, name, owner=owner, label=label, warns=False)
     finally:
         if passed >= 0:
             os.close(passed)
@@ -1025,3 +1029,49 @@ def _rebuild(
         name=name,
         errno=errno.ENOENT,
     )
+
+
+def _attach_again(
+    source: str,
+    region_id: int,
+    name: Name,
+    readonly: bool,
+    is_name: bool,
+    owner: int | None,
+    label: str | None,
+) -> Handle | None:
+    """
+    The region of that id, if *source* leads to it. Presence comes before the registry lock, as in
+    `open`: for presence one may have to wait, and whoever is waited for may need that lock.
+    """
+    path, _, called = names.place(name, label)
+    flags = (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        # A description of our own: the sender's locks and ours must not be the same.
+        descriptor = os.open(source, flags | (os.O_NOFOLLOW if is_name else 0))
+    except OSError:
+        return None
+    owned = True
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or names.region_id_of(descriptor) != region_id:
+            return None
+        if is_name:
+            assert path is not None
+            names.check_file(descriptor, path, called, owner)
+        alone = names.be_present(
+            descriptor, may_be_alone=path is not None and not readonly, called=called
+        )
+        if is_name and not doorbell.still_leads_to(Path(source), found):
+            return None
+        with _registry.lock():
+            known = _registry.find(found.st_dev, found.st_ino, readonly, descriptor)
+            if known is not None:
+                return known
+            owned = False
+            return Region._attach(
+                descriptor, called, None if path is None else str(path), readonly, alone
+            )
+    finally:
+        if owned:
+            os.close(descriptor)

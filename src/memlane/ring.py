@@ -74,10 +74,14 @@ class Ring(RingBase, RegionObject):
         region = Region._create(
             None, _core.ring_shape(*geometry[:3])[0], 0o600, anonymous, _filled(geometry)
         )
-        self._lead_to(region._member, self._only_entry(region), wait=wait)
-        self._settle(region, _OBJECT_NAME)
         self._wait = wait
         self._handles = weakref.WeakSet()
+        try:
+            self._lead_to(region._check(), self._only_entry(region), wait=wait)
+            self._settle(region, _OBJECT_NAME)
+        except BaseException:
+            region.close()
+            raise
         self._own()
 
     _wait: str
@@ -216,10 +220,10 @@ class Ring(RingBase, RegionObject):
     @classmethod
     def _of(cls, region: Region, entry: Entry, wait: str = "adaptive") -> Self:
         ring = cls.__new__(cls)
-        ring._lead_to(region._check(), entry, wait=wait)
-        ring._settle(region, entry[0])
         ring._wait = wait
         ring._handles = weakref.WeakSet()
+        ring._lead_to(region._check(), entry, wait=wait)
+        ring._settle(region, entry[0])
         return ring
 
     def producer(self) -> Producer:

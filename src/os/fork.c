@@ -20,6 +20,7 @@ enum { HIGH_DESCRIPTOR = 512 };
 
 struct registered {
     int descriptor;
+    uint64_t serial;
     dev_t device;
     ino_t inode;
 };
@@ -29,6 +30,7 @@ _Atomic uint64_t *memlane_fork_word;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct registered *registered; /* guarded by mutex */
 static size_t registered_count, registered_room;
+static uint64_t serials; /* guarded by mutex */
 static uint64_t generation = 1; /* copied by every fork, so a child knows its parent's */
 
 static bool is_still(const struct registered *entry) {
@@ -92,7 +94,7 @@ uint64_t memlane_fork_epoch(void) {
     }
 }
 
-int memlane_fork_open(int base) {
+int memlane_fork_open(int base, uint64_t *serial) {
     memlane_fork_epoch();
     char path[32];
     snprintf(path, sizeof path, "/proc/self/fd/%d", base);
@@ -126,17 +128,22 @@ int memlane_fork_open(int base) {
         result = -error;
         goto out;
     }
-    registered[registered_count++] = (struct registered){result, found.st_dev, found.st_ino};
+    /* Whose number this was has closed it behind our back: a child must not close ours for it, nor must its owner. */
+    for (size_t i = 0; i < registered_count; i++)
+        if (registered[i].descriptor == result)
+            registered[i--] = registered[--registered_count];
+    *serial = ++serials;
+    registered[registered_count++] = (struct registered){result, *serial, found.st_dev, found.st_ino};
 out:
     pthread_mutex_unlock(&mutex);
     return result;
 }
 
-void memlane_fork_close(int descriptor) {
+void memlane_fork_close(int descriptor, uint64_t serial) {
     memlane_fork_epoch();
     pthread_mutex_lock(&mutex);
     for (size_t i = 0; i < registered_count; i++)
-        if (registered[i].descriptor == descriptor) {
+        if (registered[i].descriptor == descriptor && registered[i].serial == serial) {
             if (is_still(&registered[i]))
                 close(descriptor);
             registered[i] = registered[--registered_count];

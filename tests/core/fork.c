@@ -74,9 +74,10 @@ static int descriptors_of(int base) {
 }
 
 static int opened;
+static uint64_t serial; /* of the description that was opened last */
 
 static void *open_lock_description(void *base) {
-    opened = memlane_fork_open(*(int *)base);
+    opened = memlane_fork_open(*(int *)base, &serial);
     return NULL;
 }
 
@@ -101,7 +102,7 @@ static int forks_again_and_opens(int base) {
     pid_t pid = fork();
     if (pid == 0) {
         atomic_store(&forking, 0);
-        int lock = memlane_fork_open(base);
+        int lock = memlane_fork_open(base, &serial);
         _exit(lock >= 0 && descriptors_of(base) <= 3 ? 0 : 1);
     }
     int status = 1;
@@ -123,7 +124,7 @@ static int fork_amid_an_open(pid_t (*fork_this_way)(void), int (*child)(int)) {
     atomic_store(&forking, 0);
     CHECK(opened >= 512);
     CHECK_EQUAL(2, descriptors_of(base));
-    memlane_fork_close(opened);
+    memlane_fork_close(opened, serial);
     CHECK_EQUAL(1, descriptors_of(base));
     close(base);
     return status;
@@ -150,14 +151,54 @@ static int has_closed_already(int base) { return descriptors_of(base) == 1 ? 0 :
 /* (trap 1) */
 TEST(child_closes_inherited_lock_descriptions_in_the_hook_or_at_its_first_call) {
     int base = base_of();
-    int lock = memlane_fork_open(base);
+    int lock = memlane_fork_open(base, &serial);
     CHECK(lock >= 512);
 
     CHECK_EQUAL(0, fork_and_have(fork, has_closed_already, base));
     CHECK_EQUAL(0, fork_and_have(clone_without_hooks, closes_at_its_first_call, base));
 
     CHECK_EQUAL(2, descriptors_of(base));
-    memlane_fork_close(lock);
+    memlane_fork_close(lock, serial);
+    close(base);
+}
+
+static int foreign; /* leads to another file, under the number of a lock description */
+
+static int kept_what_is_not_ours(int base) {
+    (void)base;
+    memlane_fork_epoch();
+    return fcntl(foreign, F_GETFD) >= 0 ? 0 : 1;
+}
+
+/* A process that closes descriptors it does not own gets their numbers again. */
+TEST(child_leaves_a_number_alone_that_leads_to_another_file_by_now) {
+    int base = base_of(), other = base_of();
+    int lock = memlane_fork_open(base, &serial);
+    CHECK_EQUAL(lock, dup2(other, lock));
+    foreign = lock;
+
+    CHECK_EQUAL(0, fork_and_have(fork, kept_what_is_not_ours, base));
+    CHECK_EQUAL(0, fork_and_have(clone_without_hooks, kept_what_is_not_ours, base));
+
+    memlane_fork_close(lock, serial);
+    CHECK(fcntl(lock, F_GETFD) >= 0);
+    close(lock);
+    close(other);
+    close(base);
+}
+
+TEST(description_is_not_closed_for_an_older_one_of_the_same_number) {
+    int base = base_of();
+    uint64_t older, newer;
+    int lost = memlane_fork_open(base, &older);
+    close(lost);
+    int lock = memlane_fork_open(base, &newer);
+    CHECK_EQUAL(lost, lock);
+
+    memlane_fork_close(lost, older);
+    CHECK(fcntl(lock, F_GETFD) >= 0);
+    memlane_fork_close(lock, newer);
+    CHECK(fcntl(lock, F_GETFD) < 0);
     close(base);
 }
 
@@ -192,11 +233,11 @@ static int looks_closed_while_it_closes(int base) {
  * the largest epoch, for a prepared one. (trap 16) */
 TEST(epoch_of_closed_handles_is_never_that_of_the_process) {
     int base = base_of();
-    int lock = memlane_fork_open(base);
+    int lock = memlane_fork_open(base, &serial);
 
     CHECK_EQUAL(0, fork_and_have(clone_without_hooks, looks_closed_while_it_closes, base));
 
-    memlane_fork_close(lock);
+    memlane_fork_close(lock, serial);
     close(base);
 }
 

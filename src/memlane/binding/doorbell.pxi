@@ -184,6 +184,45 @@ cdef class Doorbell:
                     return  # EOVERFLOW: more tokens than sleepers there can be
 
 
+cdef class HeldDoorbells:
+    """
+    What this process holds of a region's semaphores: the base of memlane.doorbell.DoorbellSet, so that closing lets go
+    of it without running Python.
+
+    Attributes:
+        known: The doorbells that were looked for, by offset.
+        anchor: The mapping that makes this process present at a set of named semaphores.
+    """
+
+    cdef readonly dict known
+    cdef public Mapping anchor
+    cdef Membership membership
+
+    def __init__(self, Membership membership not None):
+        self.known = {}
+        self.membership = membership
+
+    def bell(self, uint64_t offset):
+        """The doorbell at that offset, attached to nothing at first."""
+        found = self.known.get(offset)
+        if found is None:
+            if self.membership is None:
+                raise ClosedError("this region is closed; open it again")
+            found = self.known.setdefault(offset, Doorbell(self.membership, offset))
+        return found
+
+    def at(self, offset, make):
+        """The doorbell at that offset, attached to its semaphore if that can be; with *make*, made if there is none."""
+        raise NotImplementedError()
+
+    cdef void let_go(self) noexcept:
+        """Let all semaphores and the anchor go; nothing is removed."""
+        self.membership = None
+        self.known.clear()
+        if self.anchor is not None:
+            self.anchor.close()
+
+
 cdef Doorbell doorbell_at(Membership membership, void *record, bint make):
     """
     The doorbell of this process for a record of the region; made if that is ours to do. Runs Python: the caller has

@@ -64,7 +64,7 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_NEWER
         MEMLANE_UNKNOWN_FEATURES
     const uint64_t MEMLANE_MAGIC, MEMLANE_FEATURES
-    const int64_t MEMLANE_CREATION_BYTE, MEMLANE_PRESENCE_BYTE
+    const int64_t MEMLANE_CREATION_BYTE, MEMLANE_NAME_BYTE, MEMLANE_PRESENCE_BYTE
     int64_t MEMLANE_ROW_BYTE(uint32_t row)
     int64_t MEMLANE_JOINING_BYTE(uint32_t row)
 
@@ -104,8 +104,8 @@ cdef extern from "os/fork.h" nogil:
     int memlane_fork_setup()
     uint64_t memlane_fork_epoch()
     bint memlane_fork_is(uint64_t epoch)
-    int memlane_fork_open(int base)
-    void memlane_fork_close(int descriptor)
+    int memlane_fork_open(int base, uint64_t *serial)
+    void memlane_fork_close(int descriptor, uint64_t serial)
 
 cdef extern from "os/lockbytes.h" nogil:
     bint memlane_is_network_file(int descriptor)
@@ -170,6 +170,20 @@ def is_present(int descriptor):
     if found < 0:
         raise OSError(-found, _os.strerror(-found))
     return found > 0
+
+
+def name_lock(int descriptor):
+    """
+    Lock the name of a region through *descriptor*, open for writing: whoever has it may look at the name and remove it.
+    Never waits; goes with the description.
+
+    Returns:
+        Whether it is locked now.
+
+    Raises:
+        OSError: the kernel or the file system has no such locks.
+    """
+    return lock_byte(descriptor, MEMLANE_NAME_BYTE, True)
 
 
 def is_network_file(int descriptor):
@@ -263,6 +277,7 @@ cdef class Membership:
     cdef readonly int base            # the descriptor, -1 once closed
     cdef uint64_t _base_device, _base_inode
     cdef int _lock_descriptor
+    cdef uint64_t _lock_serial        # tells it from a later one of the same number
     cdef uint32_t _row
     cdef uint64_t _generation
     cdef uint32_t _tag
@@ -275,8 +290,9 @@ cdef class Membership:
     cdef uint64_t _pins_epoch
     cdef bint _closing
     cdef readonly bint closed
-    cdef public int64_t handles       # Region objects of this process that lead here
-    cdef public object doorbells      # finds the semaphores of this region: memlane.doorbell
+    cdef readonly int64_t handles     # Region objects of this process that lead here
+    cdef public HeldDoorbells doorbells  # finds the semaphores of this region: memlane.doorbell
+    cdef public bint sole             # the region was made for one object, which bears its name
     cdef dict _joining, _creating
     cdef readonly dict roles          # endpoints that all handles of this process share, by what they are
     cdef object __weakref__
@@ -409,7 +425,7 @@ cdef class Membership:
         Under the lock. Runs no Python before the row is taken and known as ours, or given up: whoever comes
         in between would take another one, and this one would stay taken.
         """
-        cdef uint64_t epoch = memlane_fork_epoch(), generation
+        cdef uint64_t epoch = memlane_fork_epoch(), generation, serial
         cdef uint32_t row
         cdef int descriptor, found
         cdef bint is_base
@@ -417,10 +433,9 @@ cdef class Membership:
             return 0
         if self._closing:
             raise ClosedError(f"{self.name} is closed")
-        descriptor = memlane_fork_open(self.base)
+        descriptor = memlane_fork_open(self.base, &serial)
         if descriptor < 0:
-            raise os_error(-descriptor, f"join {self.name}", None,
-                           "call region.join() before dropping privileges or closing descriptors")
+            raise self._join_error(-descriptor)
         is_base = self._is_base(descriptor)
         found = self._find_row(descriptor, start, &row, &generation) if is_base else ROW_NONE
         if found == 0 and memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(row), False) != 1:
@@ -428,11 +443,12 @@ cdef class Membership:
             found = -ENOLCK
         if found == 0:
             memlane_row_describe(self.row_at(row), getpid(), start_time, name)
-            self._lock_descriptor, self._row, self._generation = descriptor, row, generation
+            self._lock_descriptor, self._lock_serial = descriptor, serial
+            self._row, self._generation = row, generation
             self._tag = memlane_tag(row, generation)
             self._epoch = epoch
             return 0
-        memlane_fork_close(descriptor)
+        memlane_fork_close(descriptor, serial)
         if not is_base:
             raise self._base_lost()
         if found == ROW_NONE:
@@ -441,6 +457,17 @@ cdef class Membership:
         if found == -ENOLCK:
             raise OSError(_errno.ENOLCK, f"the locks of {self.name} cannot be seen; use a local file system")
         raise os_error(-found, "lock a byte", None, "use a local file system and Linux 3.15 or newer")
+
+    cdef object _join_error(self, int error):
+        """The error for a second description of the file that could not be had."""
+        if error != _errno.ENOENT:
+            return os_error(error, f"join {self.name}", None,
+                            "call region.join() before dropping privileges or closing descriptors")
+        if self.base < 0 or not self._is_base(self.base):
+            return self._base_lost()
+        return OSError(
+            error, f"cannot join {self.name}: there is no /proc here, by which a process opens its own file again; mount "
+            "/proc, or call region.join() before chroot or pivot_root", f"/proc/self/fd/{self.base}")
 
     cdef int _find_row(self, int descriptor, uint32_t start, uint32_t *row, uint64_t *generation) noexcept:
         """Take a row, its byte locked through *descriptor*. Returns 0, ROW_NONE, or a negative errno."""
@@ -599,7 +626,7 @@ cdef class Membership:
             return True
         self._epoch = EPOCH_CLOSED
         left = memlane_row_leave(self.row_at(self._row), self._generation)
-        memlane_fork_close(self._lock_descriptor)
+        memlane_fork_close(self._lock_descriptor, self._lock_serial)
         self._lock_descriptor = -1
         return left or memlane_guard_is_truncated(self.guarded)
 
@@ -627,7 +654,7 @@ cdef class Membership:
                 self._epoch = EPOCH_CLOSED
                 descriptor, self._lock_descriptor = self._lock_descriptor, -1
         if descriptor >= 0:
-            memlane_fork_close(descriptor)
+            memlane_fork_close(descriptor, self._lock_serial)
 
     # ---- the creation byte and the directory ----------------------------------------------------
 
@@ -773,6 +800,10 @@ cdef class Membership:
                 nbytes -= turn
         return 0
 
+    def called(self, str kind, str name):
+        """What messages call an object: by the region's name or label if it was made for this one."""
+        return self.name.replace("region", kind, 1) if self.sole else f"{kind} {name!r} of {self.name}"
+
     cdef object _base_lost(self):
         """The error for a descriptor that is not that of the region any more; its number may be another file's."""
         return ClosedError(f"descriptor {self.base} of {self.name} was closed by this process; open it again")
@@ -786,12 +817,29 @@ cdef class Membership:
 
     # ---- closing --------------------------------------------------------------------------------
 
-    def revive(self):
-        """Take new work again if closing still waits for a loan; False: it is gone."""
-        if self.closed:
-            return False
+    def handle(self):
+        """
+        One more handle of this region in this process, which takes new work again if closing still waits for a loan;
+        None if it is gone, or its descriptors are not those that it had: then the region has to be opened anew.
+        """
+        cdef Handle made = Handle.__new__(Handle)
+        if self.closed or not self._is_sound():
+            return None
         self._closing = False
-        return True
+        self.handles += 1
+        made.membership = self
+        return made
+
+    cdef bint _is_sound(self) noexcept:
+        """Whether this process has what proves its life here: the file, and the lock of its row if it has one."""
+        if not self._is_base(self.base):
+            return False
+        return not memlane_fork_is(self._epoch) or memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) == 1
+
+    def lose_base(self, int descriptor):
+        """This number has just been given to another description, so it is not ours, if it was, whatever it leads to."""
+        if self.base == descriptor:
+            self.base = -1
 
     cdef void notice_fork(self) noexcept nogil:
         """
@@ -861,25 +909,57 @@ cdef class Membership:
         return Pinned(self)
 
     def close(self):
-        """Refuse new work, and let everything go as soon as no call is under way and no loan is out."""
-        if not self._closing:
-            epoch = self.pin()
+        """Refuse new work, and let everything go as soon as no call is under way and no loan is out. Never fails."""
+        cdef uint64_t epoch = memlane_fork_epoch()
+        cdef bint last = False
+        with cython.critical_section(self):
+            if self._pins_epoch != epoch:
+                self._pins_epoch, self._pins = epoch, 0
             self._closing = True
-            self.unpin(epoch)
+            if self._pins == 0 and not self.closed:
+                self.closed = last = True
+        if last:
+            self._let_everything_go()
 
     cdef void _let_everything_go(self) noexcept:
-        """Once only: whoever comes here has set `closed`."""
+        """
+        Once only: whoever comes here has set `closed`. Runs no Python code, so no handler of a signal can cut it off half
+        way, and no exception can be lost in it.
+        """
         self._leave_row()  # False: taken for dead before, then nothing of ours is left in the table
         if self.base >= 0:
             if self._is_base(self.base):
-                _os.close(self.base)
+                close_descriptor(self.base)
             self.base = -1
         if self.doorbells is not None:
-            self.doorbells.close()
+            self.doorbells.let_go()
         self.roles.clear()
         self.guarded = &memlane_unguarded  # its place in the table may become another mapping's
         self.mapping.let_go()
         self.mapping.close()
+
+
+@cython.final
+cdef class Handle:
+    """
+    One of the handles that keep a membership, made by `Membership.handle`. The last one that goes closes it: by `let_go`,
+    or by being forgotten, as one is that an exception lost on its way to its user.
+    """
+
+    cdef readonly Membership membership
+
+    def let_go(self):
+        """Count this one no more. Doing it twice does nothing. Runs no Python code, so it is done whole or not begun."""
+        cdef Membership member = self.membership
+        self.membership = None
+        if member is not None:
+            member.handles -= 1
+            if member.handles == 0:
+                member.close()
+
+    def __del__(self):
+        if not finalizing():
+            self.let_go()
 
 
 @cython.final
@@ -932,7 +1012,7 @@ cdef int check_header(memlane_header *header, uint64_t file_nbytes, str name, ob
     raise CorruptedError(f"the header of {name} contradicts itself; unlink it and create it again", name=name)
 
 
-cdef uint64_t process_start_time() noexcept:
+cdef uint64_t process_start_time() except? 0:
     """Start of this process in clock ticks since boot, for people; 0 where /proc does not tell."""
     try:
         with open("/proc/self/stat", "rb") as stat:

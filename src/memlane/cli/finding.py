@@ -160,7 +160,7 @@ def _facts_of_file(path: Path, maps: dict[processes.File, list[int]]) -> dict[st
         in_use = _core.is_present(descriptor)
         region_id = names.region_id_of(descriptor) if stat.S_ISREG(found.st_mode) else 0
         return {
-            "id": f"{region_id:016x}",
+            "id": doorbell.set_of(region_id),
             "nbytes": found.st_size,
             "memory_nbytes": found.st_blocks * 512,
             "in_use": in_use,
@@ -230,10 +230,10 @@ def who(facts: dict[str, Any]) -> str:
 
 def sets_without_region(known_ids: Iterable[str]) -> list[dict[str, Any]]:
     """Sets of semaphores whose region has no name here: of a file, or left behind."""
-    known = {int(region_id, 16) for region_id in known_ids}
+    known = set(known_ids)
     found = []
-    for region_id, in_use in sorted(doorbell.sets_in_use().items()):
-        files = doorbell.set_files(region_id)
-        if region_id not in known and files:
-            found.append({"id": f"{region_id:016x}", "semaphores": len(files), "in_use": in_use})
+    for of_set, in_use in sorted(doorbell.sets_in_use().items()):
+        files = doorbell.set_files(of_set)
+        if of_set not in known and files:
+            found.append({"id": of_set, "semaphores": len(files), "in_use": in_use})
     return found

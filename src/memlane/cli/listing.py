@@ -60,7 +60,7 @@ def ls(also_unnamed: bool, as_json: bool) -> int:
 
 
 def _set_name(one: dict[str, Any]) -> str:
-    return f"semaphores of region {one['id']}"
+    return f"semaphores {one['id']}"
 
 
 def _dead(facts: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ def rm(name: str, as_json: bool) -> int:
         return _rm_object(target, facts, as_json)
     freed = facts.get("memory_nbytes", 0)
     if "id" in facts:
-        freed += _nbytes_of_set(int(facts["id"], 16))
+        freed += _nbytes_of_set(facts["id"])
     try:
         names.remove(target.region_name)
     except FileNotFoundError:
@@ -122,9 +122,9 @@ def _why_not(name: str, maps: dict[processes.File, list[int]]) -> str:
 
 def _nbytes(name: str) -> int:
     """How much room the file of a region has, or a set of semaphores that sweep has named."""
-    set_id = name.removeprefix("semaphores of region ")
-    if set_id != name:
-        return _nbytes_of_set(int(set_id, 16))
+    of_set = name.removeprefix("semaphores ")
+    if of_set != name:
+        return _nbytes_of_set(of_set)
     prefix = "" if name.startswith(names.NEW_PREFIX) else names.PREFIX
     try:
         return (names.SHARED_MEMORY / (prefix + name)).stat().st_blocks * 512
@@ -132,9 +132,9 @@ def _nbytes(name: str) -> int:
         return 0
 
 
-def _nbytes_of_set(region_id: int) -> int:
+def _nbytes_of_set(of_set: str) -> int:
     found = 0
-    for file in doorbell.set_files(region_id):
+    for file in doorbell.set_files(of_set):
         try:
             found += file.stat().st_blocks * 512
         except OSError:
