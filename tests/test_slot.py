@@ -8,6 +8,8 @@ import ctypes
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -262,6 +264,63 @@ def test_a_value_from_before_a_reboot_has_no_age(slot: Slot) -> None:
         shared.set_word(shared.stamp_at(1) + 8, 12345)
 
     assert (slot.age, slot.read()) == (None, b"12345678")
+    assert slot.read_stamped() == (b"12345678", 1, None)
+
+
+def test_a_value_comes_with_the_version_and_the_time_of_its_own_publish(slot: Slot) -> None:
+    """All three are of one moment; the time is one of CLOCK_BOOTTIME."""
+    with pytest.raises(Empty):
+        slot.read_stamped()
+    for version in (1, 2, 3):
+        before = time.clock_gettime(time.CLOCK_BOOTTIME)
+        slot.publish(b"version%d" % version)
+        after = time.clock_gettime(time.CLOCK_BOOTTIME)
+        value, found, stamp = slot.read_stamped()
+        assert (value, found) == (b"version%d" % version, version)
+        assert stamp is not None
+        assert before - 1e-6 <= stamp <= after + 1e-6
+
+
+def test_a_value_from_another_time_namespace_has_no_age(name: str) -> None:
+    """Its clock is another one: the age would be wrong by days, or 0 for ever."""
+    unshare = ["unshare", "--time", "--boottime", "864000", "--fork"]
+    try:
+        subprocess.run([*unshare, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no time namespace can be made here")
+    code = (
+        "import sys, memlane\n"
+        "with memlane.Slot.open(sys.argv[1]) as slot:\n"
+        "    print(slot.age, slot.read_stamped())\n"
+        "    slot.publish(b'12345678')\n"
+        "    print(slot.age >= 0)\n"
+    )
+    with Slot.create(name, 8, writers="many") as slot:
+        slot.publish(b"outside!")
+        run = [*unshare, sys.executable, "-c", code, name]
+        out = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+        slot.unlink()
+
+        assert out == "None (b'outside!', 1, None)\nTrue\n"
+        assert slot.age is None
+        assert slot.read_stamped() == (b"12345678", 2, None)
+
+
+def test_a_newer_value_is_waited_for_into_a_buffer(slot: Slot) -> None:
+    """As `wait_newer`, without a new object; a buffer that is too small is refused at once."""
+    buffer = bytearray(10)
+    with pytest.raises(TimeoutError, match="version 0"):
+        slot.wait_newer_into(buffer, 0, timeout=0)
+    with pytest.raises(ValueError, match=r"8 bytes.*7"):
+        slot.wait_newer_into(bytearray(7), 0)
+    with pytest.raises(BufferError, match="wait_newer_into needs a writable"):
+        slot.wait_newer_into(bytes(8), 0)
+    with ThreadPoolExecutor(1) as pool, SlotBytes(slot) as shared:
+        waiting = pool.submit(slot.wait_newer_into, buffer, 0, timeout=PATIENCE_S)
+        wait_until(lambda: shared.word(shared.armed_at), "an armed watcher")
+        slot.publish(b"12345678")
+        assert waiting.result(PATIENCE_S) == 1
+    assert buffer == b"12345678\0\0"
 
 
 def test_read_into_fills_the_front_of_a_buffer_and_returns_the_version(slot: Slot) -> None:

@@ -149,6 +149,21 @@ static inline enum memlane_status memlane_slot_read_stamp(const struct memlane_s
     return memlane_slot_is_whole(slot, stamp->version) ? MEMLANE_OK : MEMLANE_BUSY;
 }
 
+/* Try once to copy the latest value out, with when it was published: both of the same version.
+ * Callers, Progress, Ordering, Returns: as memlane_slot_read, of value and *stamp. */
+static inline enum memlane_status memlane_slot_read_stamped(const struct memlane_slot *slot, void *value,
+                                                            struct memlane_stamp *stamp) {
+    stamp->version = memlane_slot_version(slot);
+    if (stamp->version == 0)
+        return MEMLANE_EMPTY;
+    memlane_words_load(value, memlane_copy_of(slot, stamp->version), slot->nbytes);
+    const struct memlane_copy_stamp *copy = memlane_stamp_of(slot, stamp->version);
+    /* relaxed: the fence in memlane_slot_is_whole orders them, and the words, before the second look */
+    stamp->published_ns = atomic_load_explicit(&copy->published_ns, memory_order_relaxed);
+    stamp->boot = atomic_load_explicit(&copy->boot, memory_order_relaxed); /* relaxed: as above */
+    return memlane_slot_is_whole(slot, stamp->version) ? MEMLANE_OK : MEMLANE_BUSY;
+}
+
 /* Take the role of the writer over from `found` (0, or a tag proven dead).
  * Callers: anyone. Progress: wait-free. Ordering: acquire, then a full fence: the heir's words come after all of
  * the dead one's. Returns: true: ours. */

@@ -62,6 +62,13 @@ static void check_reads(const struct memlane_slot *slot, uint64_t version) {
     CHECK_EQUAL(version * 10, stamp.published_ns);
     CHECK_EQUAL(version * 100, stamp.boot);
     CHECK_BYTES(expected, value, slot->nbytes);
+    memset(value, 0, slot->nbytes);
+    memset(&stamp, 0, sizeof stamp);
+    CHECK_EQUAL(MEMLANE_OK, memlane_slot_read_stamped(slot, value, &stamp));
+    CHECK_EQUAL(version, stamp.version);
+    CHECK_EQUAL(version * 10, stamp.published_ns);
+    CHECK_EQUAL(version * 100, stamp.boot);
+    CHECK_BYTES(expected, value, slot->nbytes);
     CHECK_EQUAL(version, memlane_slot_version(slot));
     free(expected);
     free(value);
@@ -73,6 +80,7 @@ TEST(a_slot_never_published_is_empty_and_has_version_0) {
     struct memlane_stamp stamp;
     CHECK_EQUAL(MEMLANE_EMPTY, memlane_slot_read(&slot, &value, &version));
     CHECK_EQUAL(MEMLANE_EMPTY, memlane_slot_read_stamp(&slot, &stamp));
+    CHECK_EQUAL(MEMLANE_EMPTY, memlane_slot_read_stamped(&slot, NULL, &stamp));
     CHECK_EQUAL(0, memlane_slot_version(&slot));
 
     atomic_store(&slot.control->sequence, 1); /* the first publish ever, killed inside */

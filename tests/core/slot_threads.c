@@ -29,11 +29,16 @@ struct reader {
 static void *read_all(void *argument) {
     struct reader *reader = argument;
     unsigned char value[WORDS_MAX * 8];
-    uint64_t seen = 0;
+    uint64_t seen = 0, turn = 0;
     for (bool last = false; !last;) {
         last = atomic_load(&stop);
         uint64_t version;
-        enum memlane_status status = memlane_slot_read(&slot, value, &version);
+        struct memlane_stamp stamp;
+        bool stamped = turn++ % 2;
+        enum memlane_status status =
+            stamped ? memlane_slot_read_stamped(&slot, value, &stamp) : memlane_slot_read(&slot, value, &version);
+        if (stamped)
+            version = stamp.version;
         if (status == MEMLANE_BUSY || status == MEMLANE_EMPTY) {
             CHECK(!last); /* nobody writes any more */
             reader->busy += status == MEMLANE_BUSY;
@@ -41,7 +46,10 @@ static void *read_all(void *argument) {
         }
         CHECK_EQUAL(MEMLANE_OK, status);
         CHECK(version >= seen);
-        struct memlane_stamp stamp;
+        if (stamped) {
+            CHECK_EQUAL(version, stamp.published_ns);
+            CHECK_EQUAL(~version, stamp.boot);
+        }
         if (memlane_slot_read_stamp(&slot, &stamp) == MEMLANE_OK) {
             CHECK(stamp.version >= version);
             CHECK_EQUAL(stamp.version, stamp.published_ns);

@@ -41,6 +41,7 @@ cdef extern from "core/slot.h" nogil:
     void memlane_slot_prefetch(const memlane_slot *slot, uint64_t version)
     memlane_status memlane_slot_read(const memlane_slot *slot, void *value, uint64_t *version)
     memlane_status memlane_slot_read_stamp(const memlane_slot *slot, memlane_stamp *stamp)
+    memlane_status memlane_slot_read_stamped(const memlane_slot *slot, void *value, memlane_stamp *stamp)
     bint memlane_writer_take(memlane_slot_control *control, uint32_t found, uint32_t tag)
 
 cdef extern from "<sched.h>" nogil:
@@ -52,15 +53,43 @@ cdef int READ_TRIES = 16
 cdef uint64_t WRITER_PATIENCE_NS = 100000
 
 
-cdef uint64_t boot_hash() noexcept:
-    """What tells this boot of the machine from others; 0 if the kernel does not say."""
+cdef uint64_t clock_hash() noexcept:
+    """
+    What tells this clock from others: the boot of the machine, and how far a time namespace sets it forward; 0 if
+    the kernel does not say. Two processes whose numbers differ cannot compare their times.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as boot_id:
-            return int(boot_id.read().replace(b"-", b"").strip()[:16], 16) or 1
+            found = int(boot_id.read().replace(b"-", b"").strip()[:16], 16)
     except (OSError, ValueError):
         return 0
+    try:
+        with open("/proc/self/timens_offsets", "rb") as offsets:
+            for line in offsets:
+                clock, seconds, nanoseconds = line.split()
+                if clock == b"boottime":
+                    found += (int(seconds) * 1_000_000_000 + int(nanoseconds)) * 0x9E3779B97F4A7C15  # any odd number
+    except (OSError, ValueError):
+        pass  # a kernel without time namespaces
+    return found % 2**64 or 1
 
-cdef uint64_t BOOT = boot_hash()
+cdef uint64_t CLOCK = 0
+cdef uint64_t CLOCK_EPOCH = EPOCH_CLOSED
+
+cdef int know_clock() except -1:
+    """A child may have been forked into another time namespace."""
+    global CLOCK, CLOCK_EPOCH
+    if not memlane_fork_is(CLOCK_EPOCH):
+        CLOCK = clock_hash()
+        CLOCK_EPOCH = memlane_fork_epoch()
+    return 0
+
+cdef object moment_of(const memlane_stamp *stamp):
+    """Seconds of this process's boot clock; None where the publisher's was another one."""
+    know_clock()
+    if stamp.boot != CLOCK or CLOCK == 0:
+        return None
+    return stamp.published_ns / 1e9
 
 
 def slots_shape(uint64_t slots, uint64_t value_nbytes, uint64_t copies, uint64_t watchers, uint64_t writers):
@@ -362,6 +391,7 @@ cdef class SlotBase:
             raise ValueError(f"{state.name} holds values of {self.slot.nbytes} bytes, got {nbytes}")
         while True:
             if self.publishes != state.epochs[self.index] or not memlane_fork_is(state.epochs[self.index]):
+                know_clock()
                 state.become_writer(self.index)
                 state.users.add(&self.publishes)
             if state.shape.writers == 2:
@@ -395,7 +425,7 @@ cdef class SlotBase:
             return 0
         if not memlane_role_held(&self.slot.control.writer, self.state.tag):
             return 0
-        return memlane_slot_publish(&self.slot, value, now, BOOT)
+        return memlane_slot_publish(&self.slot, value, now, CLOCK)
 
     cdef int enter(self, uint64_t deadline) except -1:
         """Be the one of many writers; the word of one that died inside is taken over."""
@@ -427,13 +457,18 @@ cdef class SlotBase:
 
     # ---- reading --------------------------------------------------------------------------------------
 
-    cdef inline memlane_status look(self, void *value, memlane_stamp *stamp) noexcept nogil:
+    cdef inline memlane_status look(self, void *value, memlane_stamp *stamp, bint stamped) noexcept nogil:
         if value == NULL:
             return memlane_slot_read_stamp(&self.slot, stamp)
+        if stamped:
+            return memlane_slot_read_stamped(&self.slot, value, stamp)
         return memlane_slot_read(&self.slot, value, &stamp.version)
 
-    cdef int copy_out(self, void *value, memlane_stamp *stamp, object timeout) except -1:
-        """One whole value and its version or, where *value* is NULL, its stamp; raises Empty before the first one."""
+    cdef int copy_out(self, void *value, memlane_stamp *stamp, object timeout, bint stamped=False) except -1:
+        """
+        One whole value and its version, if *stamped* with its time; where *value* is NULL that alone. Raises Empty
+        before the first one.
+        """
         cdef memlane_status status = MEMLANE_BUSY
         cdef uint64_t deadline = FOREVER, pinned
         cdef int tries
@@ -444,7 +479,7 @@ cdef class SlotBase:
         memlane_slot_prefetch(&self.slot, self.seen + 1)
         if self.slot.nbytes < COPY_WITH_GIL_NBYTES:
             for tries in range(READ_TRIES):
-                status = self.look(value, stamp)
+                status = self.look(value, stamp, stamped)
                 if status != MEMLANE_BUSY:
                     break
         if status == MEMLANE_BUSY:
@@ -454,7 +489,7 @@ cdef class SlotBase:
                 while True:
                     with nogil:
                         for tries in range(READ_TRIES):
-                            status = self.look(value, stamp)
+                            status = self.look(value, stamp, stamped)
                             if status != MEMLANE_BUSY:
                                 break
                         if status == MEMLANE_BUSY:
@@ -475,9 +510,9 @@ cdef class SlotBase:
         self.seen = stamp.version
         return 0
 
-    cdef object take(self, memlane_stamp *stamp, object timeout):
+    cdef object take(self, memlane_stamp *stamp, object timeout, bint stamped=False):
         value = PyBytes_FromStringAndSize(NULL, self.slot.nbytes if not self._closed else 0)
-        self.copy_out(PyBytes_AS_STRING(value), stamp, timeout)
+        self.copy_out(PyBytes_AS_STRING(value), stamp, timeout, stamped)
         return value if self._decode is None else self._decode(value)
 
     def read(self, *, timeout=None):
@@ -506,6 +541,17 @@ cdef class SlotBase:
         value = self.take(&stamp, timeout)
         return value, stamp.version
 
+    def read_stamped(self, *, timeout=None):
+        """
+        As `read`, with the version and the time of that very value: (value, version, stamp).
+
+        The stamp is when it was published, in seconds of `time.CLOCK_BOOTTIME`; None where the publisher's clock was
+        another one, before a reboot or in another time namespace.
+        """
+        cdef memlane_stamp stamp
+        value = self.take(&stamp, timeout, True)
+        return value, stamp.version, moment_of(&stamp)
+
     def read_into(self, buffer, *, timeout=None):
         """
         Copy the bytes of the latest value into a writable contiguous *buffer* of at least that length.
@@ -522,8 +568,7 @@ cdef class SlotBase:
         self.check()
         contiguous(buffer, &view, PyBUF_WRITABLE, "read_into")
         try:
-            if <uint64_t>view.len < self.slot.nbytes:
-                raise ValueError(f"{self.state.name} holds values of {self.slot.nbytes} bytes, the buffer has {view.len}")
+            self.require_room(&view)
             self.copy_out(view.buf, &stamp, timeout)
             return stamp.version
         finally:
@@ -546,14 +591,17 @@ cdef class SlotBase:
 
     @property
     def age(self):
-        """Seconds since the latest value was published; None if there is none, or it is from before a reboot."""
+        """
+        Seconds since the latest value was published; None if there is none, or where the publisher's clock was another
+        one: before a reboot, or in another time namespace.
+        """
         cdef memlane_stamp stamp
         cdef uint64_t now
         try:
             self.copy_out(NULL, &stamp, None)
         except Empty:
             return None
-        if stamp.boot != BOOT or BOOT == 0:
+        if moment_of(&stamp) is None:
             return None
         now = memlane_boottime_ns()
         return (now - stamp.published_ns) / 1e9 if now > stamp.published_ns else 0.0
@@ -576,8 +624,38 @@ cdef class SlotBase:
             TimeoutError: nothing newer within *timeout*.
             ClosedError: this process closed the handle.
         """
+        return self.newer(version_of(version), deadline_of(timeout), NULL)
+
+    def wait_newer_into(self, buffer, version, *, timeout=None):
+        """
+        As `wait_newer`, into a writable contiguous *buffer* of at least the length of a value.
+
+        Returns:
+            The version of the value.
+
+        Raises:
+            ValueError: the buffer is too small; it is unchanged.
+            As `wait_newer` otherwise.
+        """
+        cdef Py_buffer view
+        cdef uint64_t seen = version_of(version), deadline = deadline_of(timeout)
+        contiguous(buffer, &view, PyBUF_WRITABLE, "wait_newer_into")
+        try:
+            self.check()
+            self.require_room(&view)
+            return self.newer(seen, deadline, view.buf)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int require_room(self, const Py_buffer *view) except -1:
+        if <uint64_t>view.len < self.slot.nbytes:
+            raise ValueError(f"{self.state.name} holds values of {self.slot.nbytes} bytes, the buffer has {view.len}")
+        return 0
+
+    cdef object newer(self, uint64_t seen, uint64_t deadline, void *into):
+        """Wait for something newer; the value and its version, or where there is a buffer for it the version alone."""
         cdef SlotsState state = self.state
-        cdef uint64_t seen = version_of(version), deadline = deadline_of(timeout), pinned
+        cdef uint64_t pinned
         cdef int watcher = -1
         cdef Doorbell bell = None
         cdef NewerSleep sleep = None
@@ -600,6 +678,9 @@ cdef class SlotBase:
                             sleep.watcher = watcher
                     sleep.nap(&self.slot.control.armed, bell)
                 PyErr_CheckSignals()
+            if into != NULL:
+                self.copy_out(into, &stamp, None)
+                return stamp.version
             value = self.take(&stamp, None)
             return value, stamp.version
         finally:
