@@ -4,8 +4,9 @@ Whether a batch is ever slower than one by one: `get_many(n)` beside `get` of th
 
     build/peers/bin/python benchmarks/batches.py [SIZE ...]
 
-One process puts, then gets, so that nothing but the getting is timed. The ratio is that of the median times of a
-record; above 1 the batch is faster. Counting what came is part of the batch's time: a loop has to.
+One process puts, then gets, so that nothing but the getting is timed. The ratio is that of the
+median times of a
+record; above 1 the batch is faster. Counting what came is part of the time: a loop has to.
 """
 
 from __future__ import annotations

@@ -151,6 +151,23 @@ static inline uint64_t memlane_lane_length(const struct memlane_lane *lane) {
     return length < lane->records ? length : lane->records;
 }
 
+/* Up to where a producer has committed that is gone: `tail`, and what it could not say any more.
+ * Callers: anyone, once the producer has ended; as long as another one goes on it is a snapshot. Progress: bounded by the
+ * number of descriptors. Ordering: acquire. Returns: the number of the first record that is not committed. */
+static inline uint64_t memlane_lane_end(const struct memlane_lane *lane) {
+    /* sync: lane.tail. acquire: pairs with memlane_producer_hint */
+    uint64_t end = atomic_load_explicit(&lane->control->tail, memory_order_acquire);
+    for (uint64_t steps = 0; steps <= lane->mask; steps++, end++) {
+        /* sync: descriptor.state. acquire: as in memlane_producer_adopt; a record that is not committed is not passed, so
+         * nothing staged is met */
+        uint64_t state = atomic_load_explicit(&memlane_descriptor_of(lane, end)->state, memory_order_acquire);
+        if (state != memlane_state(end, MEMLANE_STATE_READY) && state != memlane_state(end, MEMLANE_STATE_FREE) &&
+            (uint32_t)state != (uint32_t)memlane_state(end, MEMLANE_STATE_TAKEN)) /* the high half is a tag */
+            break;
+    }
+    return end;
+}
+
 /* ---- shutdown ------------------------------------------------------------------------------- */
 
 /* 0, or how the ring is to come to its end.
@@ -626,6 +643,12 @@ static inline enum memlane_status memlane_consumer_peek(const struct memlane_con
  * Callers: the consumer. Progress: wait-free. Ordering: none. Returns: true: still. */
 static inline bool memlane_consumer_is_at(const struct memlane_consumer *consumer, uint64_t s) {
     return atomic_load_explicit(&consumer->next, memory_order_relaxed) == s; /* relaxed: see the field */
+}
+
+/* The number of the record to be taken next. Callers: any thread of the consuming process, as a snapshot. Progress:
+ * wait-free. Ordering: none. Returns: the number. */
+static inline uint64_t memlane_consumer_next(const struct memlane_consumer *consumer) {
+    return atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
 }
 
 /* Look at up to `most` records from the next on.

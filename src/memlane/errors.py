@@ -97,8 +97,11 @@ class RoleTakenError(MemlaneError):
 class PeerGoneError(MemlaneError, ConnectionError):
     """
     Asked for by `require_peer=True`: the producers there were have died or left, nothing is left to
-    get.
+    get. Facts of a get: `died` and `left`, how many producers did.
     """
+
+    died: int
+    left: int
 
 
 class RecordTooLargeError(MemlaneError, ValueError):

@@ -106,6 +106,10 @@ cdef class ConsumerRole:
     cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
         """Free a record that was lent, in any order, from any thread."""
 
+    cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
+        """The number of the record that is taken next of a leased lane."""
+        return 0
+
     cdef bint any_in(self, uint32_t lane) noexcept nogil:
         """The second look at a leased lane."""
         return False
@@ -327,6 +331,13 @@ cdef class ConsumerRole:
         return self.extract(handle, TAKE_ONE, 1, NULL, deadline_of(timeout), require_peer)
 
     @cython.final
+    cdef object get_now(self, Endpoint handle):
+        """`get` where there is something at once; None: go the long way."""
+        if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
+            return self.take()
+        return None
+
+    @cython.final
     cdef object get_many(self, Endpoint handle, Py_ssize_t most, object timeout, bint require_peer):
         """The first few as `get` takes them, so that a short batch costs no more; then many in a step."""
         cdef list taken = []  # before the look whether the ring is open: the collector may run
@@ -421,7 +432,7 @@ cdef class ConsumerRole:
                         PyErr_CheckSignals()
                         continue
                 elif require_peer and self.peers_are_gone() and not self.any_record():
-                    raise PeerGoneError(f"all producers of {ring.name} have died or left, and it is drained")
+                    self.refuse_gone()
                 if sleep is None:
                     sleep = RecordSleep()
                     sleep.role, sleep.deadline, sleep.spinning = self, deadline, self.spinning
@@ -513,6 +524,15 @@ cdef class ConsumerRole:
             if owner > MEMLANE_OWNER_CLOSED and self.ring.membership.verdict(owner) != DEAD:
                 return False
         return leased > 0
+
+    @cython.final
+    cdef object refuse_gone(self):
+        """Of each lane its last producer counts: who had it before is forgotten."""
+        cdef uint32_t lane, died = 0, leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
+        for lane in range(leased):
+            died += memlane_lane_owner(self.ring.lane_control(lane)) > MEMLANE_OWNER_CLOSED
+        raise PeerGoneError(f"no producer of {self.ring.name} is left ({died} died, {leased - died} left), and it is drained; "
+                            "start another one, or end here", died=died, left=leased - died)
 
     @cython.final
     cdef int check_sound(self) except -1:

@@ -251,6 +251,9 @@ cdef class ManyConsumers(ConsumerRole):
             total += memlane_lane_got(&self.lanes[lane].lane)
         return total
 
+    cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
+        return memlane_many_taken(&self.lanes[lane].lane)
+
     cdef bint any_in(self, uint32_t lane) noexcept nogil:
         return memlane_many_any(&self.lanes[lane])
 

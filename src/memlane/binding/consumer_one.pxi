@@ -140,6 +140,9 @@ cdef class OneConsumer(ConsumerRole):
             if memlane_waiters_any(&self.lanes[lane].lane.control.waiters):
                 self.ring.wake_producer_known(lane)
 
+    cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
+        return memlane_consumer_next(&self.lanes[lane])
+
     cdef bint any_in(self, uint32_t lane) noexcept nogil:
         return memlane_consumer_any(&self.lanes[lane])
 

@@ -7,6 +7,13 @@ of their role. The texts stand at RingBase.
 """
 
 
+from memlane import _processes
+
+# While records come one after the other, the processes whose end is waited for are asked for after so many: some
+# milliseconds at the least, against the microsecond of asking.
+cdef uint32_t ASK_AFTER_RECORDS = 1024
+
+
 cdef class Sending(Endpoint):
     """The verbs of a producer."""
 
@@ -126,7 +133,7 @@ cdef class RingBase(Sending):
 
         Args:
             timeout: Longest wait in seconds. None waits for ever; 0 never waits.
-            require_peer: Do not wait for producers that are gone.
+            require_peer: Do not wait for producers that are gone. Before the first one came nobody is: then it waits.
 
         Returns:
             The record as new bytes.
@@ -187,6 +194,26 @@ cdef class RingBase(Sending):
             As `get`.
         """
         return borrow(self, timeout, require_peer)
+
+    def records(self, *, until=None, require_peer=False, timeout=None):
+        """
+        Iterate over records, as `get` gives them, until the ring is shut down and drained, or *until* has come.
+
+        Args:
+            until: Processes whose end ends the iteration, once all that they put is read: a multiprocessing.Process, a
+                subprocess.Popen, a sentinel or a pidfd, or a collection of them. It does not matter how they end, nor
+                whether they ever put anything. Looked for when there is nothing to get, and at least ten times a second;
+                records of others that come meanwhile are given out, too.
+            require_peer: Do not wait for producers that are gone, as in `get`.
+            timeout: Longest wait in seconds for each record. None waits for ever.
+
+        Raises:
+            Empty: there was no record within *timeout*.
+            TypeError: *until* is none of those.
+            ValueError: a process of *until* has not been started or is closed, or a descriptor is not open.
+            As `get` otherwise, but for ShutDown, which ends the iteration.
+        """
+        return records(self, until, require_peer, timeout)
 
     def __iter__(self):
         return self
@@ -315,6 +342,10 @@ cdef class Consumer(Endpoint):
         """As `Ring.borrow`."""
         return borrow(self, timeout, require_peer)
 
+    def records(self, *, until=None, require_peer=False, timeout=None):
+        """As `Ring.records`."""
+        return records(self, until, require_peer, timeout)
+
     def __iter__(self):
         return self
 
@@ -375,3 +406,110 @@ cdef object next_record(Endpoint handle):
         return handle.state_of().receiving.get(handle, None, False)
     except ShutDown:
         raise StopIteration from None
+
+
+cdef Records records(Endpoint handle, object until, bint require_peer, object timeout):
+    cdef Records made = Records.__new__(Records)
+    check_timeout(timeout)
+    made.until = None if until is None else _processes.Ends(until)
+    handle.check()
+    made.handle, made.require_peer, made.timeout = handle, require_peer, timeout
+    return made
+
+
+@cython.final
+cdef class Records:
+    """What `records` iterates with."""
+
+    cdef Endpoint handle
+    cdef object until                 # None: for no process
+    cdef object timeout
+    cdef bint require_peer
+    cdef bint is_over
+    cdef uint32_t given               # since the processes were last asked for
+    cdef uint64_t *ends               # when all processes have ended: up to which record of each lane they have put
+
+    def __init__(self):
+        raise TypeError("Records are made by records(), not by calling the class")
+
+    def __dealloc__(self):
+        PyMem_Free(self.ends)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef ConsumerRole role
+        if self.is_over:
+            raise StopIteration
+        role = self.handle.state_of().receiving
+        try:
+            if self.until is None:
+                return role.get(self.handle, self.timeout, self.require_peer)
+            record = self.next_until(role)
+        except ShutDown:
+            record = None
+        if record is None:
+            self.is_over = True
+            raise StopIteration
+        return record
+
+    cdef object next_until(self, ConsumerRole role):
+        """The next record; None: that was all."""
+        cdef uint64_t deadline
+        if self.ends == NULL and self.given < ASK_AFTER_RECORDS:
+            record = role.get_now(self.handle)
+            if record is not None:
+                self.given += 1
+                return record
+        deadline = deadline_of(self.timeout)
+        while True:
+            self.given = 0
+            if self.ends == NULL and self.until.have_come():
+                self.note_ends(role)
+            if self.ends != NULL:
+                if self.is_past_ends(role):
+                    return None
+                try:
+                    return role.extract(self.handle, TAKE_ONE, 1, NULL, 0, False)
+                except Empty:
+                    return None  # somebody else has got the rest
+            try:
+                return role.extract(self.handle, TAKE_ONE, 1, NULL, min(deadline, memlane_monotonic_ns() + SLICE_NS),
+                                    self.require_peer)
+            except Empty:
+                if deadline != FOREVER and memlane_monotonic_ns() >= deadline:
+                    raise
+
+    cdef int note_ends(self, ConsumerRole role) except -1:
+        """What others put from now on does not count, or they could keep the iteration going for ever."""
+        cdef RingState ring = role.ring
+        cdef uint32_t lane
+        cdef memlane_lane view
+        cdef uint64_t pinned
+        cdef uint64_t *ends = <uint64_t *>PyMem_Calloc(ring.shape.lanes, sizeof(uint64_t))
+        if ends == NULL:
+            raise MemoryError()
+        self.ends = ends
+        pinned = ring.membership.pin()
+        for lane in range(memlane_ring_leased(ring.control, ring.shape.lanes)):
+            if memlane_lane_owner(ring.lane_control(lane)) != MEMLANE_OWNER_NEVER:
+                ring.lane_at(lane, &view)
+                ends[lane] = memlane_lane_end(&view)
+        ring.membership.unpin(pinned)
+        return 0
+
+    cdef bint is_past_ends(self, ConsumerRole role) except -1:
+        """Whether all that was put up to the ends is taken."""
+        cdef RingState ring = role.ring
+        cdef bint is_past = True
+        cdef uint32_t lane
+        cdef uint64_t pinned
+        if self.handle.receives != role.epoch or not memlane_fork_is(role.epoch):
+            return False  # not a consumer yet
+        pinned = ring.membership.pin()
+        for lane in range(ring.shape.lanes):
+            if self.ends[lane] and role.is_leased(lane) and <int64_t>(self.ends[lane] - role.next_of(lane)) > 0:
+                is_past = False
+        ring.membership.unpin(pinned)
+        return is_past

@@ -70,6 +70,8 @@ cdef extern from "core/lane.h" nogil:
     uint64_t memlane_lane_length(const memlane_lane *lane)
     uint64_t memlane_lane_got(const memlane_lane *lane)
     uint64_t memlane_lane_tail(const memlane_lane *lane)
+    uint64_t memlane_lane_end(const memlane_lane *lane)
+    uint64_t memlane_consumer_next(const memlane_consumer *consumer)
     uint32_t memlane_lane_owner(const memlane_lane_control *control)
     bint memlane_lane_lease(memlane_lane_control *control, uint32_t found, uint32_t tag)
     bint memlane_lane_depart(memlane_lane_control *control, uint32_t tag)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""Processes whose end somebody waits for: given as Process, Popen, sentinel or pidfd."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+_KINDS = (
+    "a multiprocessing.Process, a subprocess.Popen, a sentinel or a pidfd, or a collection of them"
+)
+
+
+class Ends:
+    """Whether all of some processes have ended; each is asked until it has."""
+
+    def __init__(self, until: Any) -> None:
+        self._asked = [_question(one) for one in _each(until)]
+
+    def have_come(self) -> bool:
+        """Whether all have ended. Not a hot call: it asks the kernel."""
+        self._asked = [has_ended for has_ended in self._asked if not has_ended()]
+        return not self._asked
+
+
+class _Descriptor:
+    """A descriptor of our own: the number that was given may be closed and used again meanwhile."""
+
+    def __init__(self, number: int) -> None:
+        try:
+            self._number = os.dup(number)
+        except (OSError, OverflowError):
+            raise ValueError(
+                f"until={number} is no open descriptor; pass a sentinel or a pidfd of the process, "
+                "not its pid"
+            ) from None
+        self._poll = select.poll()
+        self._poll.register(self._number, select.POLLIN)
+
+    def __call__(self) -> bool:
+        return bool(self._poll.poll(0))
+
+    def __del__(self) -> None:
+        if hasattr(self, "_number"):
+            os.close(self._number)
+
+
+def _each(until: Any) -> list[Any]:
+    if _is_process(until) or isinstance(until, int | subprocess.Popen):
+        return [until]
+    if isinstance(until, Iterable) and not isinstance(until, str | bytes):
+        return list(until)
+    raise TypeError(f"until must be {_KINDS}, got {until!r}")
+
+
+def _question(one: Any) -> Callable[[], bool]:
+    """What to ask for the end of one process."""
+    if isinstance(one, subprocess.Popen):
+        return lambda: one.poll() is not None
+    if _is_process(one):
+        return _question_of_process(one)
+    if isinstance(one, int) and not isinstance(one, bool):
+        return _Descriptor(one)
+    raise TypeError(f"until must be {_KINDS}, got {one!r}")
+
+
+def _is_process(thing: Any) -> bool:
+    """Whether nobody needs multiprocessing for it: who has such a process has imported it."""
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and isinstance(thing, module.BaseProcess)
+
+
+def _question_of_process(process: Any) -> Callable[[], bool]:
+    # In the process that started it by its exit code: another child may have inherited the other
+    # end of the sentinel, and outlive it.
+    try:
+        sentinel = process.sentinel
+    except ValueError as wrong:
+        started = "closed" not in str(wrong)
+        raise ValueError(
+            f"until={process.name if started else 'a process'} "
+            + (
+                "has not been started; start() it first"
+                if started
+                else "is closed; close() it later"
+            )
+        ) from None
+    if process._parent_pid == os.getpid():
+        return lambda: process.exitcode is not None
+    return _Descriptor(sentinel)
