@@ -1431,3 +1431,15 @@ def test_records_arrive_while_signals_rain(name: str) -> None:
                 ring.put(b"%d" % number)
             assert 0 == child.wait()
         ring.unlink()
+
+
+@pytest.mark.parametrize(("libc", "before"), [(b"glibc", "sem."), (b"another libc", "")])
+def test_a_named_semaphore_has_the_same_file_whatever_a_libc_puts_before_its_name(
+    libc: bytes, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """musl puts nothing there; who looked for glibc's file found none, and made no ring."""
+    monkeypatch.setattr(doorbell_module, "libc", lambda: libc)
+    name = doorbell_module._name("0abc", 3)
+
+    assert doorbell_module._file("0abc", 3) == Path("/dev/shm") / (before + name[1:])
+    assert doorbell_module._file("0abc", 3).name == "sem.memlane.0abc.3"

@@ -9,9 +9,12 @@ import io
 import os
 import platform
 import resource
+import signal
 import socket
 import stat
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from memlane import PAGE_SIZE, Mapping
+from memlane import PAGE_SIZE, ClosedError, Mapping, TruncatedError
 from processes import Child
 
 CLONE_NEWNS = 0x00020000
@@ -34,8 +37,8 @@ def in_child(function: Callable[[], None]) -> int:
 
 #: Numbers of system calls that tests have the kernel refuse.
 CALLS = {
-    "x86_64": {"openat": 257, "memfd_create": 319, "mmap": 9, "mlock2": 325},
-    "aarch64": {"openat": 56, "memfd_create": 279, "mmap": 222, "mlock2": 284},
+    "x86_64": {"openat": 257, "memfd_create": 319, "mmap": 9, "mlock2": 325, "madvise": 28},
+    "aarch64": {"openat": 56, "memfd_create": 279, "mmap": 222, "mlock2": 284, "madvise": 233},
 }.get(platform.machine(), {})
 
 needs_numbers = pytest.mark.skipif(not CALLS, reason="system calls have other numbers here")
@@ -191,6 +194,22 @@ def test_memory_that_the_kernel_does_not_lock_is_not_kept(error: int) -> None:
     assert_in_child(ask)
 
 
+@needs_numbers
+def test_a_kernel_too_old_to_wipe_memory_on_fork_is_named_by_the_import() -> None:
+    """Before Linux 4.14 every madvise of that kind is EINVAL, which alone tells nobody anything."""
+
+    def ask() -> None:
+        have_refused("madvise", errno.EINVAL)
+        ran = subprocess.run(
+            [sys.executable, "-c", "import memlane"], capture_output=True, text=True, check=False
+        )
+        last = ran.stderr.splitlines()[-1]
+        assert last.startswith("ImportError: memlane needs MADV_WIPEONFORK, which Linux has from")
+        assert os.uname().release in last
+
+    assert_in_child(ask)
+
+
 def test_files_of_proc_and_sys_are_refused_with_the_advice_to_read_them() -> None:
     """They look like files, and have no pages."""
     with pytest.raises(io.UnsupportedOperation, match="what /proc shows is read, not mapped"):
@@ -268,6 +287,8 @@ def test_every_kind_of_descriptor_that_has_no_pages_is_told_apart(tmp_path: Path
     reading, writing = os.pipe()
     left, right = socket.socketpair()
     directory = os.open(tmp_path, os.O_RDONLY)
+    (tmp_path / "data").write_bytes(b"x")
+    only_named = os.open(tmp_path / "data", os.O_PATH)
     try:
         for fd in (reading, writing, left.fileno(), right.fileno()):
             for access in ("r", "r+", "c"):
@@ -280,15 +301,136 @@ def test_every_kind_of_descriptor_that_has_no_pages_is_told_apart(tmp_path: Path
             Mapping.open(tmp_path / "fifo", "r+", nbytes=1)
         with pytest.raises(OSError, match="cannot be mapped"):
             Mapping.open("/dev/null", "r+", nbytes=1)
-        with pytest.raises(OSError, match="the descriptor is not open"):
-            Mapping.from_fd(10**6)
-        with pytest.raises(OverflowError):
-            Mapping.from_fd(1 << 40)
+        for number in (10**6, 1 << 31, 1 << 40, -1):
+            with pytest.raises(OSError, match="the descriptor is not open") as caught:
+                Mapping.from_fd(number)
+            assert errno.EBADF == caught.value.errno
+        with pytest.raises(OSError, match="open by O_PATH, which neither reads nor writes; open"):
+            Mapping.from_fd(only_named)
+        for none in (None, "1", 1.0, True, open):
+            with pytest.raises(TypeError, match="an int, or an object with fileno"):
+                Mapping.from_fd(none)  # type: ignore[arg-type]
     finally:
-        for fd in (reading, writing, directory):
+        for fd in (reading, writing, directory, only_named):
             os.close(fd)
         left.close()
         right.close()
+
+
+# ---- descriptors whose number belongs to somebody else by now ------------------------------------
+
+
+MISSED = 78  #: what a child ends with whose signal did not come amid the call
+
+
+def close_all_and_take_their_numbers(victim: Path) -> list[int]:
+    """What a daemon does first, and then opens a file: all numbers up to 100 lead to it."""
+    os.closerange(3, 100)
+    taken = [os.open(victim, os.O_RDWR)]
+    while taken[-1] < 99:
+        taken.append(os.dup(taken[0]))
+    return taken
+
+
+def test_a_memfd_whose_descriptor_was_closed_leaves_alone_whose_number_it_is_now(
+    tmp_path: Path,
+) -> None:
+    """Resizing is refused, closing closes nothing, and what is mapped still works."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious" * 1024)
+
+    def ask() -> None:
+        kept, closed = Mapping.memfd(8192), Mapping.memfd(8192)
+        taken = close_all_and_take_their_numbers(victim)
+        for length in (4096, 1 << 20):
+            with pytest.raises(ClosedError, match=r"closed by this process, as os\.closerange"):
+                kept.resize(length)
+        kept[8191] = 7
+        closed.close()
+        del closed
+
+        assert (8192, 7) == (len(kept), kept[8191])
+        assert b"precious" * 1024 == victim.read_bytes()
+        for fd in taken:
+            os.fstat(fd)
+
+    assert 0 == in_child(ask)
+
+
+def memfd_of(mapping: Mapping) -> int:
+    """The descriptor that a mapping keeps."""
+    for entry in list(os.scandir("/proc/self/fd")):
+        try:
+            if os.readlink(entry.path) == f"/memfd:{mapping.name} (deleted)":
+                return int(entry.name)
+        except FileNotFoundError:
+            pass  # the one that lists them
+    raise AssertionError("no descriptor of it")
+
+
+def test_a_truncated_memfd_is_never_said_to_have_the_length_of_another_file(
+    tmp_path: Path,
+) -> None:
+    """The error gives the length of its own file, or none."""
+    (tmp_path / "victim").write_bytes(b"x" * 77)
+
+    def ask() -> None:
+        m = Mapping.memfd(2 * PAGE_SIZE)
+        os.ftruncate(memfd_of(m), 0)
+        close_all_and_take_their_numbers(tmp_path / "victim")
+        with pytest.raises(TruncatedError) as caught:
+            m[0]
+        assert caught.value.found is None
+
+    assert 0 == in_child(ask)
+
+
+@pytest.mark.parametrize("kind", ["memfd", "create", "resize", "write_back"])
+def test_a_handler_that_closes_descriptors_amid_a_long_call_harms_no_other_file(
+    kind: str, tmp_path: Path
+) -> None:
+    """Long calls look for signals on the way; what runs then may have closed what they use."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+
+    def on_signal(number: int, frame: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        close_all_and_take_their_numbers(victim)
+
+    def ask(delay: float) -> None:
+        path = tmp_path / f"data {delay}"
+        mappings = [Mapping.create(path, PAGE_SIZE)] if kind == "resize" else []
+        if kind == "write_back":
+            path.write_bytes(b"x" * PAGE_SIZE)
+            os.truncate(path, 300 << 20)
+            mappings = [Mapping.open(path, "c")]
+        makes: dict[str, Callable[[], object]] = {
+            "memfd": lambda: Mapping.memfd("512 MiB"),
+            "create": lambda: Mapping.create(path, "512 MiB"),
+            "resize": lambda: [m.resize("512 MiB") for m in mappings],  # type: ignore[func-returns-value]
+            "write_back": lambda: [m.write_back() for m in mappings],
+        }
+        signal.signal(signal.SIGALRM, on_signal)
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        try:
+            made = makes[kind]()
+        except ClosedError:
+            outcome = 0
+        else:
+            del made
+            outcome = MISSED  # the signal came too early or too late
+        assert b"precious" == victim.read_bytes()
+        assert outcome or kind != "create" or not path.exists()
+        os._exit(outcome)
+
+    for delay in (0.02, 0.01, 0.04, 0.005, 0.08, 0.002, 0.16, 0.001) * 3:
+        with Child(ask, delay) as child:
+            outcome = child.wait()
+        (tmp_path / f"data {delay}").unlink(missing_ok=True)
+        if outcome != MISSED:
+            break
+
+    assert outcome == 0
 
 
 def test_running_code_from_a_noexec_file_system_is_refused_with_a_way_out() -> None:

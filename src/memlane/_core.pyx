@@ -31,6 +31,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset, strcmp
 
 import errno as _errno
+import fcntl as _fcntl
 import io as _io
 import os as _os
 import stat as _stat

@@ -70,11 +70,13 @@ def set_of(region_id: int) -> str:
 
 
 def _name(of_set: str, number: int) -> str:
-    return f"/memlane.{of_set}.{number}"
+    # glibc puts "sem." before the name of the file, musl nothing
+    prefix = "" if libc() == b"glibc" else "sem."
+    return f"/{prefix}memlane.{of_set}.{number}"
 
 
 def _file(of_set: str, number: int) -> Path:
-    return _DIRECTORY / f"sem.{_name(of_set, number)[1:]}"
+    return _DIRECTORY / f"{_PREFIX}{of_set}.{number}"
 
 
 def _make(of_set: str, number: int, permissions: int) -> tuple[int, int]:

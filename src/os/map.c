@@ -77,7 +77,8 @@ int memlane_look_at(int fd, struct memlane_file *file) {
     if (S_ISREG(found.st_mode) && found.st_blksize >= BLOCK_NBYTES_SUSPECT && fstatfs(fd, &system) == 0 &&
         (unsigned long)system.f_type == (unsigned long)KERNEL_HUGETLBFS_MAGIC)
         file->page_nbytes = (uint64_t)found.st_blksize;
-    if (S_ISBLK(found.st_mode) && ioctl(fd, BLKGETSIZE64, &file->nbytes))
+    /* (int): that is what musl's ioctl takes, and the number fits into 32 bits */
+    if (S_ISBLK(found.st_mode) && ioctl(fd, (int)BLKGETSIZE64, &file->nbytes))
         return -errno;
     return 0;
 }

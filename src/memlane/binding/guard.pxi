@@ -90,11 +90,14 @@ cdef object truncated_mapping(Mapping mapping):
     found = None
     try:
         if mapping._fd >= 0:
-            found = _os.fstat(mapping._fd).st_size
+            seen = _os.fstat(mapping._fd)
         elif mapping._full_path is not None:
             seen = _os.stat(mapping._full_path)
-            if (seen.st_dev, seen.st_ino) == (mapping._device, mapping._inode):
-                found = seen.st_size
+        else:
+            seen = None
+        # neither the number nor the name need lead to our file any more
+        if seen is not None and (seen.st_dev, seen.st_ino) == (mapping._file.device, mapping._file.inode):
+            found = seen.st_size
     except OSError:
         pass
     return truncated_error(repr(mapping), mapping.path, mapping._offset + mapping.nbytes, found)

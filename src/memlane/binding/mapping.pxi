@@ -10,7 +10,6 @@ Short copies are made inside one, and need no count.
 
 cdef extern from "<unistd.h>" nogil:
     int getpid()
-    int close_descriptor "close"(int fd)
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -110,7 +109,7 @@ cdef class Mapping(PagesOfMapping):
     cdef int _source_fd
     cdef str _fixed_because             # why it cannot be resized; None if it can
     cdef str _full_path                 # where resize finds the file again, wherever the process went
-    cdef uint64_t _device, _inode       # ... and what it must find there
+    cdef file_identity _file            # ... and what it, and the descriptor, must lead to
     cdef uint64_t _offset               # of the first byte in the file
     cdef memlane_guarded *_guarded      # its place in the guard's table
     cdef uint64_t _uses                 # exported buffers + holds + calls under way
@@ -187,6 +186,7 @@ cdef class Mapping(PagesOfMapping):
         """
         cdef Mapping self = Mapping.__new__(Mapping)
         cdef uint64_t length = size_of(nbytes, "nbytes", 1)
+        cdef int fd
         cdef Options options = options_of(populate, locked, huge_pages, guard_pages, None, protection, address, fixed)
         if len(_os.fsencode(name)) > MEMFD_NAME_NBYTES_MAX:
             raise ValueError(f"name must have at most {MEMFD_NAME_NBYTES_MAX} bytes, got {name!r}")
@@ -197,7 +197,7 @@ cdef class Mapping(PagesOfMapping):
         self._owns_last_page = True
         try:
             if options is None or not options.huge or not self._make_huge_memfd(length, options.huge_nbytes):
-                self._fd = make_memfd(name, 0)
+                self._keep_memfd(make_memfd(name, 0))
                 if no_reserve:
                     lengthen_file(self._fd, length, None)
                 else:
@@ -205,24 +205,28 @@ cdef class Mapping(PagesOfMapping):
                     reserve_file(self._fd, 0, length, None)
             self._map(self._fd, 0, length, MAP_SHARED | (MAP_NORESERVE if no_reserve else 0), options)
         except BaseException:
-            if self._fd >= 0:
-                _os.close(self._fd)
-                self._fd = -1
+            fd, self._fd = self._fd, -1
+            close_own(fd, &self._file)
             raise
         return self
+
+    cdef int _keep_memfd(self, int fd) except -1:
+        """Keep a new descriptor, and what it leads to."""
+        identify(fd, &self._file)
+        self._fd = fd
+        return 0
 
     cdef bint _make_huge_memfd(self, uint64_t nbytes, uint64_t page_nbytes) except -1:
         """Make the memfd of reserved huge pages, if there are enough of them."""
         cdef uint64_t shift = page_nbytes.bit_length() - 1 if page_nbytes else 0
         try:
-            self._fd = make_memfd(self.name, 0x0004 | (shift << HUGE_PAGE_SHIFT))  # MFD_HUGETLB
+            self._keep_memfd(make_memfd(self.name, 0x0004 | (shift << HUGE_PAGE_SHIFT)))  # MFD_HUGETLB
             self._page_nbytes = _os.fstat(self._fd).st_blksize
             reserve_file(self._fd, 0, (nbytes + self._page_nbytes - 1) // self._page_nbytes * self._page_nbytes, None)
         except OSError:
             self._page_nbytes = PAGE_NBYTES
-            if self._fd >= 0:
-                close_descriptor(self._fd)
-                self._fd = -1
+            close_own(self._fd, &self._file)
+            self._fd = -1
             return False
         self.huge_pages_kind = "reserved"
         return True
@@ -347,19 +351,24 @@ cdef class Mapping(PagesOfMapping):
         """
         cdef Mapping self = Mapping.__new__(Mapping)
         protection_of(access)
-        number = fd if isinstance(fd, int) else fd.fileno()
-        self._map_file(number, access, offset, nbytes, MAP_NORESERVE if no_reserve else 0,
-                       options_of(populate, locked, huge_pages, guard_pages, name, protection, address, fixed))
+        cdef Options options = options_of(populate, locked, huge_pages, guard_pages, name, protection, address, fixed)
+        cdef uint64_t start = size_of(offset, "offset", 0)
+        cdef uint64_t length = 0 if nbytes is None else size_of(nbytes, "nbytes", 1)
+        # the last thing that runs Python: what it gives is used at once
+        self._map_file(descriptor_of(fd), access, start, length, MAP_NORESERVE if no_reserve else 0, options)
         return self
 
     @staticmethod
     cdef Mapping _open(str path, str access, offset, nbytes, int open_flags, int map_flags, Options options,
                        dict remedies=None):
         cdef Mapping self = Mapping.__new__(Mapping)
+        # converted before there is a descriptor: these may run Python
+        cdef uint64_t start = size_of(offset, "offset", 0)
+        cdef uint64_t length = 0 if nbytes is None else size_of(nbytes, "nbytes", 1)
         cdef int fd = open_file(path, open_flags, 0, "open it", remedies)
         try:
             self.path = path
-            self._map_file(fd, access, offset, nbytes, map_flags, options)
+            self._map_file(fd, access, start, length, map_flags, options)
         finally:
             close_descriptor(fd)
         return self
@@ -368,6 +377,7 @@ cdef class Mapping(PagesOfMapping):
     cdef Mapping _create(str path, str access, nbytes, permissions, str name, bint no_reserve, Options options):
         cdef Mapping self = Mapping.__new__(Mapping)
         cdef uint64_t length = size_of(nbytes, "nbytes" if name is None else "create", 1)
+        cdef file_identity file
         bits = _arguments.permissions(permissions)
         # other users get at it, if at all, only when its room is reserved
         fd = open_file(path, _os.O_RDWR | _os.O_CREAT | _os.O_EXCL | _os.O_NOFOLLOW, 0o600, "create it", {
@@ -375,6 +385,7 @@ cdef class Mapping(PagesOfMapping):
             _errno.EACCES: "choose a directory that this user may write",
             _errno.EROFS: "choose a directory on another one",
         })
+        identify(fd, &file)
         try:
             try:
                 if no_reserve:
@@ -386,16 +397,18 @@ cdef class Mapping(PagesOfMapping):
                 self.path = path
                 self._map_file(fd, access, 0, length, MAP_NORESERVE if no_reserve else 0, options)
             except BaseException:
-                remove_own(path, fd)
+                remove_own(path, &file)
                 raise
         finally:
-            _os.close(fd)
+            close_own(fd, &file)
         return self
 
-    cdef int _map_file(self, int fd, str access, offset, nbytes, int flags, Options options) except -1:
-        """Map a descriptor's file after looking at what it is: the kernel would take a length that is not there."""
-        cdef uint64_t start = size_of(offset, "offset", 0)
-        cdef uint64_t length = 0 if nbytes is None else size_of(nbytes, "nbytes", 1)
+    cdef int _map_file(self, int fd, str access, uint64_t start, uint64_t length, int flags, Options options) except -1:
+        """
+        Map a descriptor's file after looking at what it is: the kernel would take a length that is not there. A *length* of
+        0 is to the end of the file.
+        """
+        cdef bint to_the_end = length == 0
         cdef memlane_file found
         cdef bint regular
         cdef int error
@@ -413,10 +426,10 @@ cdef class Mapping(PagesOfMapping):
             raise os_error(_errno.EISDIR, f"map {self._source()}", self.path)
         elif found.mode != S_IFCHR and found.mode != S_IFBLK:
             raise os_error(_errno.ENODEV, f"map {self._source()}", self.path)
-        elif nbytes is None and found.mode == S_IFCHR:
+        elif to_the_end and found.mode == S_IFCHR:
             raise ValueError(f"{self._source()} is a device without an end: say how much to map with nbytes")
         if found.mode != S_IFCHR:
-            if nbytes is None:
+            if to_the_end:
                 length = found.nbytes - start if start < found.nbytes else 1
             if start + length > found.nbytes:
                 raise unsupported(
@@ -432,7 +445,7 @@ cdef class Mapping(PagesOfMapping):
         )
         if regular and self.path is not None:
             self._full_path = self.path if self.path.startswith("/") else _os.path.abspath(self.path)
-            self._device, self._inode = found.device, found.inode
+            self._file.device, self._file.inode = found.device, found.inode
         if found.page_nbytes != PAGE_NBYTES:
             self._page_nbytes = found.page_nbytes
             self.huge_pages_kind = "reserved"
@@ -456,12 +469,7 @@ cdef class Mapping(PagesOfMapping):
             if error == -_EEXIST:
                 raise OSError(_errno.EEXIST, f"cannot {doing}: something is mapped at {options.address:#x} already; "
                               "choose another address, or drop fixed=True")
-            raise os_error(
-                -error, doing, self.path,
-                "a device may need root, and a kernel with STRICT_DEVMEM or lockdown refuses much of /dev/mem"
-                if error == -_EPERM and self._is_device
-                else "the device does not take this offset and length" if error == -_EINVAL and self._is_device
-                else None)
+            raise map_error(-error, doing, self.path, fd, self.access, self._is_device)
         self.address = address
         self.nbytes = nbytes
         self._protection = protection
@@ -596,9 +604,8 @@ cdef class Mapping(PagesOfMapping):
             else:
                 with nogil:
                     memlane_unmap(address, self.nbytes, self._page_nbytes, self._guard_nbytes)
-        if self._fd >= 0:
-            close_descriptor(self._fd)
-            self._fd = -1
+        close_own(self._fd, &self._file)
+        self._fd = -1
 
     def close(self):
         """
@@ -1033,6 +1040,7 @@ cdef class Mapping(PagesOfMapping):
                 would grow the mapping only, and the first touch kill the process), access "r" or "c", a
                 device, `from_fd`, or pages with a protection of their own.
             OSError: There is no room, or the file has another name by now. Nothing has changed.
+            ClosedError: This process has closed the descriptor of a memfd, as `os.closerange` does.
             ValueError: *nbytes* is 0, negative or no size.
 
         New bytes are zeros, reserved at once. A file is found again by its path. One that ends where the
@@ -1069,14 +1077,16 @@ cdef class Mapping(PagesOfMapping):
                 try:
                     self._resize_file(fd, length)
                 finally:
-                    _os.close(fd)
+                    close_own(fd, &self._file)
         finally:
             self.let_go()
 
     cdef int _resize_file(self, int fd, uint64_t length) except -1:
         cdef uint64_t old_end = self._offset + self.nbytes
         cdef uint64_t new_end = self._offset + length
-        cdef uint64_t file_end = _os.fstat(fd).st_size
+        cdef uint64_t file_end
+        require_still(fd, &self._file, f"resizing {self!r}")
+        file_end = _os.fstat(fd).st_size
         try:
             if new_end > file_end:
                 require_room(fd, new_end - file_end, self.path)
@@ -1084,7 +1094,8 @@ cdef class Mapping(PagesOfMapping):
             self._remap(length)
         except BaseException:
             # (another process may have made it longer still meanwhile: that is not ours to cut)
-            if file_end < <uint64_t>_os.fstat(fd).st_size <= new_end:
+            if (memlane_is_file(fd, self._file.device, self._file.inode)
+                    and file_end < <uint64_t>_os.fstat(fd).st_size <= new_end):
                 _os.ftruncate(fd, file_end)
             raise
         # the mapping first: a page behind the file's end is a SIGBUS
@@ -1112,11 +1123,10 @@ cdef class Mapping(PagesOfMapping):
         return 0
 
     cdef int _reopen(self, str doing) except -1:
-        fd = open_file(self._full_path, _os.O_RDWR, 0, f"{doing} {self!r}",
-                       {_errno.ENOENT: "it must still have the path it was opened by"})
-        found = _os.fstat(fd)
-        if (found.st_dev, found.st_ino) != (self._device, self._inode):
-            _os.close(fd)
+        cdef int fd = open_file(self._full_path, _os.O_RDWR, 0, f"{doing} {self!r}",
+                                {_errno.ENOENT: "it must still have the path it was opened by"})
+        if not memlane_is_file(fd, self._file.device, self._file.inode):
+            close_descriptor(fd)
             raise os_error(_errno.ENOENT, f"{doing} {self!r}", self.path,
                            "another file has its name by now; map that one")
         return fd

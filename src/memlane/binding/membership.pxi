@@ -109,7 +109,6 @@ cdef extern from "os/fork.h" nogil:
 
 cdef extern from "os/lockbytes.h" nogil:
     bint memlane_is_network_file(int descriptor)
-    bint memlane_is_file(int descriptor, uint64_t device, uint64_t inode)
     int memlane_lockbyte_try(int descriptor, int64_t byte, bint for_writing)
     int memlane_lockbyte_release(int descriptor, int64_t byte)
     int memlane_lockbyte_probe(int descriptor, int64_t byte, bint for_writing)
@@ -118,6 +117,10 @@ cdef extern from "os/lockbytes.h" nogil:
 cdef uint64_t EPOCH_CLOSED = ~(<uint64_t>0)
 
 cdef int _setup = memlane_fork_setup()
+if _setup == -_EINVAL:
+    raise ImportError(
+        f"memlane needs MADV_WIPEONFORK, which Linux has from 4.14 on; this kernel, {_os.uname().release}, refuses it "
+        "(EINVAL): run it on a newer kernel")
 if _setup:
     raise os_error(-_setup, "prepare for forks")
 

@@ -141,6 +141,19 @@ cdef uint64_t size_of(object value, str what, uint64_t least) except? 0:
     return nbytes
 
 
+cdef int descriptor_of(object given) except? -1:
+    """The number of a descriptor, given as an int or by an object that has one."""
+    number = given
+    if not isinstance(given, int):
+        fileno = getattr(given, "fileno", None)
+        number = None if fileno is None or isinstance(given, type) else fileno()
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"fd must be a descriptor, an int, or an object with fileno(), got {given!r}")
+    if not 0 <= number < 1 << 31:
+        raise os_error(_errno.EBADF, f"map descriptor {number}")
+    return number
+
+
 cdef inline Py_ssize_t index_of(object item) except? -1:
     """An index as it was given, negative ones too."""
     cdef Py_ssize_t index
@@ -269,6 +282,8 @@ cdef uint64_t write_changed(int fd, const unsigned char *source, uint64_t nbytes
     """Write what differs from the file; how many bytes that was. It stops at pages that are lost: check_whole then."""
     cdef uint64_t done = 0, turn, written = 0, total = 0
     cdef int error
+    cdef file_identity file
+    identify(fd, &file)
     while done < nbytes:
         turn = min(nbytes - done, <uint64_t>WRITE_NBYTES_A_TURN)
         with nogil:
@@ -280,7 +295,34 @@ cdef uint64_t write_changed(int fd, const unsigned char *source, uint64_t nbytes
             raise os_error(-error, f"write {nbytes} bytes back", path)
         done += turn
         PyErr_CheckSignals()
+        require_still(fd, &file, f"writing {nbytes} bytes back to {path!r}")
     return total
+
+
+cdef object map_error(int error, str doing, str path, int fd, str access, bint is_device):
+    """The OSError for what could not be mapped, with the cause where it can be seen."""
+    why = remedy = None
+    if is_device:
+        if error == _errno.EPERM:
+            remedy = "a device may need root, and a kernel with STRICT_DEVMEM or lockdown refuses much of /dev/mem"
+        elif error == _errno.EINVAL:
+            remedy = "the device does not take this offset and length"
+    elif fd >= 0 and error in (_errno.EBADF, _errno.EACCES, _errno.ENODEV):
+        try:
+            flags = _fcntl.fcntl(fd, _fcntl.F_GETFL)
+        except OSError:
+            flags = None
+        if flags is None:
+            pass
+        elif flags & _os.O_PATH:
+            why, remedy = "it is open by O_PATH, which neither reads nor writes", "open it without"
+        elif error == _errno.ENODEV:
+            why, remedy = "it cannot be mapped, which is up to its file system", "read from it instead"
+        elif flags & _os.O_ACCMODE == _os.O_WRONLY:
+            why, remedy = "the descriptor is open for writing only", "open it for reading, too"
+        elif flags & _os.O_ACCMODE == _os.O_RDONLY and access == "r+":
+            why, remedy = "the descriptor is open for reading only", "open it for both, or ask for access 'r' or 'c'"
+    return os_error(error, doing, path, remedy, why)
 
 
 cdef object lock_error(int error, object mapping, uint64_t nbytes, bint unreadable):

@@ -167,15 +167,19 @@ cdef class PagesOfMapping:
         cdef uint64_t start, length = 0, written
         cdef str target
         cdef int fd
+        cdef file_identity file
+        if path is not None:
+            path = _os.fsdecode(path)
         mapping.hold()
         try:
             start = mapping._range(offset, nbytes, &length)
             mapping._require(start, 1, length, PROT_READ)
             if path is None and mapping._full_path is None:
                 raise unsupported(f"cannot write {mapping!r} back: it has no file with a path; pass one", mapping.path)
-            target = mapping.path if path is None else _os.fsdecode(path)
+            target = mapping.path if path is None else path
             fd = mapping._reopen("write back to") if path is None else open_file(
                 target, _os.O_RDWR | _os.O_CREAT, 0o600, "write back to it")
+            identify(fd, &file)
             try:
                 if not _stat.S_ISREG(_os.fstat(fd).st_mode):
                     raise unsupported(f"cannot write {mapping!r} back to {target!r}: it is no regular file", target)
@@ -184,7 +188,7 @@ cdef class PagesOfMapping:
                 if wait:
                     _os.fsync(fd)
             finally:
-                close_descriptor(fd)
+                close_own(fd, &file)
             check_whole(mapping)
             return written
         finally:

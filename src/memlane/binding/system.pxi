@@ -4,6 +4,18 @@ What the operating system says, in words: every errno becomes an OSError whose t
 Also the few things done with files that can fail in more ways than one: open, reserve, remove again.
 """
 
+cdef extern from "<unistd.h>" nogil:
+    int close_descriptor "close"(int fd)
+
+cdef extern from "os/lockbytes.h" nogil:
+    bint memlane_is_file(int descriptor, uint64_t device, uint64_t inode)
+
+# What a descriptor led to when it was ours for certain. The number alone says nothing later: daemons close all that they
+# find (os.closerange), and the next file that anybody opens gets the number.
+cdef struct file_identity:
+    uint64_t device
+    uint64_t inode
+
 # Reserving looks for signals after this many bytes, so that Ctrl-C does not wait for a whole disk.
 cdef uint64_t RESERVE_NBYTES_A_TURN = 256 << 20
 
@@ -42,10 +54,13 @@ cdef dict REMEDIES = {
 }
 
 
-cdef object os_error(int error, str doing, object path=None, str remedy=None):
-    """Make the OSError for a positive errno: what failed, why, and what to do; *path* becomes `filename`."""
+cdef object os_error(int error, str doing, object path=None, str remedy=None, str why=None):
+    """
+    Make the OSError for a positive errno: what failed, why, and what to do; *path* becomes `filename`. An errno has many
+    causes: who knows more than it says gives *why* and *remedy*.
+    """
     known = REMEDIES.get(error)
-    text = f"cannot {doing}: " + (known[0] if known else _os.strerror(error))
+    text = f"cannot {doing}: " + (why if why is not None else known[0] if known else _os.strerror(error))
     if remedy is not None or known:
         text += "; " + (remedy if remedy is not None else known[1])
     return OSError(error, text) if path is None else OSError(error, text, path)
@@ -109,16 +124,42 @@ cdef object reserve_error(int error, object path, uint64_t nbytes):
     return failed
 
 
+cdef int identify(int fd, file_identity *file) except -1:
+    """Remember which file a descriptor leads to. For who has just opened it."""
+    found = _os.fstat(fd)
+    file.device, file.inode = found.st_dev, found.st_ino
+    return 0
+
+
+cdef int require_still(int fd, const file_identity *file, object what) except -1:
+    """Raise ClosedError unless the descriptor leads to that file. After whatever may have run Python, before it is used."""
+    if not memlane_is_file(fd, file.device, file.inode):
+        raise ClosedError(f"descriptor {fd}, which {what} needs, was closed by this process, as os.closerange does; "
+                          "leave the descriptors of this library open, or map it anew")
+    return 0
+
+
+cdef void close_own(int fd, const file_identity *file) noexcept:
+    """Close a descriptor if it is still ours: never somebody else's of that number."""
+    if fd >= 0 and memlane_is_file(fd, file.device, file.inode):
+        close_descriptor(fd)
+
+
 def no_room(object path, uint64_t nbytes):
     """Return the OSError (ENOSPC, with need, free and mount) for what others could not make at *path*."""
     return reserve_error(_errno.ENOSPC, path, nbytes)
 
 
 cdef int reserve_file(int fd, uint64_t offset, uint64_t nbytes, object path) except -1:
-    """Reserve the range in the file without the GIL, looking for signals; raises as reserve_error says."""
+    """
+    Reserve the range in the file without the GIL, looking for signals; raises as reserve_error says. What a handler has
+    closed is not used any more: ClosedError.
+    """
     cdef uint64_t done = 0
     cdef uint64_t turn
     cdef int error
+    cdef file_identity file
+    identify(fd, &file)
     while done < nbytes:
         turn = min(nbytes - done, RESERVE_NBYTES_A_TURN)
         with nogil:
@@ -127,6 +168,7 @@ cdef int reserve_file(int fd, uint64_t offset, uint64_t nbytes, object path) exc
             raise reserve_error(-error, path, nbytes)
         done += turn
         PyErr_CheckSignals()
+        require_still(fd, &file, f"reserving {nbytes} bytes of {'memory' if path is None else repr(path)}")
     return 0
 
 
@@ -153,15 +195,17 @@ cdef int open_file(object path, int flags, int mode, str doing, dict remedies=No
     except OSError as failed:
         if failed.errno == _errno.ENOSPC:
             raise reserve_error(_errno.ENOSPC, path, 1) from None  # a file without a byte takes an inode
+        if failed.errno == _errno.EAGAIN:
+            raise os_error(_errno.EAGAIN, doing, path, "have it closed there, or try again",
+                           "another process holds a lease on it") from None
         raise os_error(failed.errno, doing, path, remedies and remedies.get(failed.errno)) from None
 
 
-cdef object remove_own(str path, int fd):
+cdef object remove_own(str path, const file_identity *made):
     """Take the file's name away again, unless the name leads to another file by now."""
-    made = _os.fstat(fd)
     try:
         found = _os.lstat(path)
-        if (found.st_dev, found.st_ino) == (made.st_dev, made.st_ino):
+        if (found.st_dev, found.st_ino) == (made.device, made.inode):
             _os.unlink(path)
     except FileNotFoundError:
         pass
