@@ -365,6 +365,19 @@ def test_regions_without_a_name_are_listed_on_demand_and_can_be_looked_into(name
     os.close(writing)
 
 
+def test_label_of_a_region_without_a_name_is_told() -> None:
+    """By it one knows which of several it is; it stands in the name of the memory file."""
+    with memlane.Counter.create(None) as counter:
+        content = file_of(counter._region).read_bytes()
+    with os.fdopen(os.memfd_create("memlane:tasks\x1b"), "w+b") as file:
+        file.write(content)
+        file.flush()
+        found = f"{os.getpid()}:{file.fileno()}"
+        assert "tasks\x1b" == listed("--all")[found]["label"]
+        out, _ = run("ls", "--all")
+        assert f"{found} (tasks\\x1b) " in out
+
+
 def test_descriptor_of_something_else_is_no_region(tmp_path: Path) -> None:
     """Only what begins as a region does is looked into."""
     with open(tmp_path / "file", "w+b") as file:

@@ -36,7 +36,7 @@ def ls(also_unnamed: bool, as_json: bool) -> int:
         return 0
     rows = [
         (
-            facts["name"],
+            facts["name"] + (f" ({facts['label']})" if "label" in facts else ""),
             size(facts["memory_nbytes"]) if "memory_nbytes" in facts else "?",
             size(facts["nbytes"]) if "nbytes" in facts else "?",
             finding.who(facts) + _dead(facts),
