@@ -744,7 +744,7 @@ def test_a_table_and_a_slot_are_not_taken_for_each_other(name: str) -> None:
             with pytest.raises(ValueError, match="slots must be from 1"):
                 SlotTable.create(None, slots, "d")
         with pytest.raises(TypeError, match="slots must be an int, got '4'"):
-            SlotTable.create(None, "4", "d")  # type: ignore[arg-type]
+            SlotTable.create(None, "4", "d")  # type: ignore[call-overload]
         table.unlink()
     with Region.create(None, "64 KiB") as region, region.slot("pose", "d") as slot:
         slot.publish((1.0,))
@@ -774,13 +774,13 @@ def test_nothing_is_added_to_a_region_before_all_is_checked() -> None:
     with Region.create(None, "64 KiB") as region:
         wrong: list[Callable[[], object]] = [
             lambda: region.table("t", 0, "d"),
-            lambda: region.table("t", "1", "d"),  # type: ignore[arg-type]
+            lambda: region.table("t", "1", "d"),  # type: ignore[call-overload]
             lambda: region.table("t", None, "d"),
             lambda: region.table("t", 2, "no format"),
             lambda: region.slot("t", "d", copies=3),
-            lambda: region.slot("t", "d", writers="two"),  # type: ignore[arg-type]
+            lambda: region.slot("t", "d", writers="two"),  # type: ignore[call-overload]
             lambda: region.counter(None),  # type: ignore[arg-type]
-            lambda: region.slot(None, "d"),  # type: ignore[arg-type]
+            lambda: region.slot(None, "d"),  # type: ignore[call-overload]
         ]
         for make in wrong:
             with pytest.raises((ValueError, TypeError, KeyError)):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -32,6 +33,12 @@ class RegionObject:
             f"a {kind} is not made by calling the class; use {kind}.create(name, ...), with the "
             f"name None for one without a name, or {kind}.open(name)"
         )
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """What help and editors show for a class that is made by `create`: how."""
+        super().__init_subclass__(**keywords)
+        if "create" in vars(cls) and cls.__init__ is RegionObject.__init__:
+            cls.__signature__ = inspect.signature(cls.create)  # type: ignore[attr-defined]
 
     _kind: ClassVar[int]
     _region: Region

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import reduction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from memlane import _arguments, _core, doorbell, names
 from memlane._core import Handle, Mapping, Membership
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from memlane.counter import Counter
     from memlane.ring import Ring
     from memlane.slot import Slot, SlotTable
-    from memlane.values import Layout
+    from memlane.values import CtypesT, DataclassT, Layout
 
 Wait = Literal["adaptive", "spin", "sleep"]
 BACKINGS = {
@@ -612,6 +612,51 @@ class Region:
             timeout=timeout,
         )
 
+    @overload
+    def slot(
+        self,
+        name: str,
+        layout: str,
+        *,
+        writers: Literal["one", "many"] | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> Slot[tuple[Any, ...]]: ...
+    @overload
+    def slot(
+        self,
+        name: str,
+        layout: int,
+        *,
+        writers: Literal["one", "many"] | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> Slot[bytes]: ...
+    @overload
+    def slot(
+        self,
+        name: str,
+        layout: type[CtypesT],
+        *,
+        writers: Literal["one", "many"] | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> Slot[CtypesT]: ...
+    @overload
+    def slot(
+        self,
+        name: str,
+        layout: type[DataclassT],
+        *,
+        writers: Literal["one", "many"] | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> Slot[DataclassT]: ...
+    @overload
     def slot(
         self,
         name: str,
@@ -621,7 +666,17 @@ class Region:
         copies: int | None = None,
         watchers: int | None = None,
         timeout: float | None = 10,
-    ) -> Slot:
+    ) -> Slot[Any]: ...
+    def slot(
+        self,
+        name: str,
+        layout: Layout | None = None,
+        *,
+        writers: Literal["one", "many"] | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> Slot[Any]:
         """
         Open the slot *name*, or make it if a layout is given and there is none. See `Slot.create`.
 
@@ -641,6 +696,55 @@ class Region:
             timeout=timeout,
         )
 
+    @overload
+    def table(
+        self,
+        name: str,
+        slots: int | None,
+        layout: str,
+        *,
+        writers: Literal["one", "many"] | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> SlotTable[tuple[Any, ...]]: ...
+    @overload
+    def table(
+        self,
+        name: str,
+        slots: int | None,
+        layout: int,
+        *,
+        writers: Literal["one", "many"] | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> SlotTable[bytes]: ...
+    @overload
+    def table(
+        self,
+        name: str,
+        slots: int | None,
+        layout: type[CtypesT],
+        *,
+        writers: Literal["one", "many"] | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> SlotTable[CtypesT]: ...
+    @overload
+    def table(
+        self,
+        name: str,
+        slots: int | None,
+        layout: type[DataclassT],
+        *,
+        writers: Literal["one", "many"] | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> SlotTable[DataclassT]: ...
+    @overload
     def table(
         self,
         name: str,
@@ -651,7 +755,18 @@ class Region:
         copies: int | None = None,
         watchers: int | None = None,
         timeout: float | None = 10,
-    ) -> SlotTable:
+    ) -> SlotTable[Any]: ...
+    def table(
+        self,
+        name: str,
+        slots: int | None = None,
+        layout: Layout | None = None,
+        *,
+        writers: Literal["one", "many"] | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> SlotTable[Any]:
         """
         Open the table of slots *name*, or make it if a layout is given and there is none. See
         `SlotTable.create`.

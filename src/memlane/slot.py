@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from memlane import _arguments, _core
 from memlane._core import SlotBase
 from memlane.errors import LayoutError
 from memlane.objects import Entry, RegionObject
 from memlane.region import Region
-from memlane.values import Codec, Layout, codec_of, codec_of_schema
+from memlane.values import Codec, CtypesT, DataclassT, Layout, codec_of, codec_of_schema
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    #: What is read: a tuple for a struct format, bytes, an instance of a class; else Any.
+    ValueT = TypeVarWithDefault("ValueT", default=Any)
+else:
+    ValueT = TypeVar("ValueT")  # 3.11 has no defaults
 
 _COPIES = 4
 _WATCHERS = 64
@@ -193,7 +201,7 @@ class _Slots(RegionObject):
 
 
 @_core.clear_errors
-class Slot(SlotBase, _Slots):
+class Slot(SlotBase[ValueT], _Slots):
     """
     The latest value of something: published by one writer, read whole by anyone, whatever happens
     to the writer.
@@ -204,6 +212,55 @@ class Slot(SlotBase, _Slots):
     _kind = _core.KIND_SLOT
     _object_name_alone = "slot"
 
+    @overload
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        layout: str,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> Slot[tuple[Any, ...]]: ...
+    @overload
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        layout: int,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> Slot[bytes]: ...
+    @overload
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        layout: type[CtypesT],
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> Slot[CtypesT]: ...
+    @overload
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        layout: type[DataclassT],
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> Slot[DataclassT]: ...
+    @overload
     @classmethod
     def create(
         cls,
@@ -214,7 +271,18 @@ class Slot(SlotBase, _Slots):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
-    ) -> Self:
+    ) -> Slot[Any]: ...
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        layout: Layout,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> Slot[Any]:
         """
         Make a slot in a new region of its own.
 
@@ -222,7 +290,8 @@ class Slot(SlotBase, _Slots):
             name: A str names POSIX shared memory, an os.PathLike a file; None: unnamed, to be
                 passed to children.
             layout: A struct format (always, for a str; values are tuples), a number of bytes, a
-                numpy dtype, or a ctypes.Structure.
+                numpy dtype, a ctypes.Structure, or a dataclass of int, float, bool and numbers of
+                ctypes and numpy; values are instances of a class.
             writers: "one" holds the role until it closes or dies; "many" take turns, publish by
                 publish.
             copies: How many versions lie in memory, a power of two from 2 to 256: more of them let
@@ -238,6 +307,51 @@ class Slot(SlotBase, _Slots):
         """
         return cls._made(name, layout, 1, writers, copies, watchers, permissions)
 
+    @overload
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: str,
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> Slot[tuple[Any, ...]]: ...
+    @overload
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: int,
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> Slot[bytes]: ...
+    @overload
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: type[CtypesT],
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> Slot[CtypesT]: ...
+    @overload
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: type[DataclassT],
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> Slot[DataclassT]: ...
+    @overload
     @classmethod
     def open(
         cls,
@@ -247,13 +361,24 @@ class Slot(SlotBase, _Slots):
         timeout: float | None = 0,
         readonly: bool = False,
         owner: int | None = None,
-    ) -> Self:
+    ) -> Slot[Any]: ...
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: Layout | None = None,
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> Slot[Any]:
         """
         Open a slot that has a region of its own.
 
         Args:
-            layout: If given, what it must have. A ctypes.Structure has to be given, else values are
-                bytes.
+            layout: If given, what it must have. A class has to be given, else values are bytes (a
+                ctypes.Structure) or tuples (a dataclass); so are values of a layout with more
+                fields than the directory can describe, some 35 with names, bytes without it.
             timeout: How long to wait for the name to appear, in seconds; None waits for ever.
             readonly: Without write access: one can read, and `wait_newer` polls.
             owner: User id that must own it; by default one's own or root.
@@ -264,6 +389,59 @@ class Slot(SlotBase, _Slots):
         """
         return cls._opened(name, layout, timeout, readonly, owner)
 
+    @overload
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        layout: str,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> Slot[tuple[Any, ...]]: ...
+    @overload
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        layout: int,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> Slot[bytes]: ...
+    @overload
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        layout: type[CtypesT],
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> Slot[CtypesT]: ...
+    @overload
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        layout: type[DataclassT],
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> Slot[DataclassT]: ...
+    @overload
     @classmethod
     def open_or_create(
         cls,
@@ -275,7 +453,19 @@ class Slot(SlotBase, _Slots):
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
         owner: int | None = None,
-    ) -> Self:
+    ) -> Slot[Any]: ...
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        layout: Layout,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> Slot[Any]:
         """
         Open the slot of this name if there is one, and check what it is; else make it.
 
@@ -311,15 +501,15 @@ class Slot(SlotBase, _Slots):
         return {"layout": self._layout.schema, "version": self.version, "age": self.age}
 
 
-class _SlotOfTable(SlotBase):
+class _SlotOfTable(SlotBase[ValueT]):
     """A slot that keeps its table: one that is forgotten closes, and would close the slot."""
 
     __slots__ = ("_table",)
-    _table: SlotTable
+    _table: SlotTable[ValueT]
 
 
 @_core.clear_errors
-class SlotTable(_Slots):
+class SlotTable(_Slots, Generic[ValueT]):
     """
     Many slots of one layout under one name: `table[i]` is a slot. Each slot has a writer of its
     own.
@@ -331,9 +521,62 @@ class SlotTable(_Slots):
     _object_name_alone = "table"
     _layout: Codec
     _entry: Entry
-    _slots: list[SlotBase]
+    _slots: list[SlotBase[ValueT]]
     _closed = True
 
+    @overload
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        slots: int,
+        layout: str,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> SlotTable[tuple[Any, ...]]: ...
+    @overload
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        slots: int,
+        layout: int,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> SlotTable[bytes]: ...
+    @overload
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        slots: int,
+        layout: type[CtypesT],
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> SlotTable[CtypesT]: ...
+    @overload
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        slots: int,
+        layout: type[DataclassT],
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> SlotTable[DataclassT]: ...
+    @overload
     @classmethod
     def create(
         cls,
@@ -345,7 +588,19 @@ class SlotTable(_Slots):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
-    ) -> Self:
+    ) -> SlotTable[Any]: ...
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        slots: int,
+        layout: Layout,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+    ) -> SlotTable[Any]:
         """
         Make a table of *slots* slots, 1 to 2**20, in a new region of its own. *watchers* is for all
         of them together.
@@ -355,6 +610,51 @@ class SlotTable(_Slots):
         """
         return cls._made(name, layout, slots, writers, copies, watchers, permissions)
 
+    @overload
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: str,
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> SlotTable[tuple[Any, ...]]: ...
+    @overload
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: int,
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> SlotTable[bytes]: ...
+    @overload
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: type[CtypesT],
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> SlotTable[CtypesT]: ...
+    @overload
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: type[DataclassT],
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> SlotTable[DataclassT]: ...
+    @overload
     @classmethod
     def open(
         cls,
@@ -364,10 +664,77 @@ class SlotTable(_Slots):
         timeout: float | None = 0,
         readonly: bool = False,
         owner: int | None = None,
-    ) -> Self:
+    ) -> SlotTable[Any]: ...
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        layout: Layout | None = None,
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> SlotTable[Any]:
         """Open a table that has a region of its own. Arguments and errors as `Slot.open`."""
         return cls._opened(name, layout, timeout, readonly, owner)
 
+    @overload
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        slots: int,
+        layout: str,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> SlotTable[tuple[Any, ...]]: ...
+    @overload
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        slots: int,
+        layout: int,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> SlotTable[bytes]: ...
+    @overload
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        slots: int,
+        layout: type[CtypesT],
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> SlotTable[CtypesT]: ...
+    @overload
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        slots: int,
+        layout: type[DataclassT],
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> SlotTable[DataclassT]: ...
+    @overload
     @classmethod
     def open_or_create(
         cls,
@@ -380,7 +747,20 @@ class SlotTable(_Slots):
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
         owner: int | None = None,
-    ) -> Self:
+    ) -> SlotTable[Any]: ...
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        slots: int,
+        layout: Layout,
+        *,
+        writers: Literal["one", "many"] = "one",
+        copies: int = _COPIES,
+        watchers: int = _WATCHERS,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> SlotTable[Any]:
         """
         Open the table of this name if there is one, and check what it is; else make it. Errors as
         `Slot.create`.
@@ -420,7 +800,7 @@ class SlotTable(_Slots):
         """How many slots there are."""
         return len(self._slots)
 
-    def __getitem__(self, index: int) -> SlotBase:
+    def __getitem__(self, index: int) -> SlotBase[ValueT]:
         """
         Slot *index*, with the verbs of Slot; IndexError if there is none. It belongs to the table.
         """
@@ -433,10 +813,10 @@ class SlotTable(_Slots):
         except TypeError:
             raise TypeError(f"a slot of a table has an int for its index, got {index!r}") from None
 
-    def __iter__(self) -> Iterator[SlotBase]:
+    def __iter__(self) -> Iterator[SlotBase[ValueT]]:
         return iter(self._slots)
 
-    def read_all(self) -> list[Any]:
+    def read_all(self) -> list[ValueT | None]:
         """
         Read every slot: a list of the latest values, None for those that were never published. Each
         value is whole; the list is not one moment.

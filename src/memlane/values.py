@@ -26,7 +26,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from memlane import _arguments, _core
 from memlane.errors import LayoutError
@@ -34,6 +34,19 @@ from memlane.errors import LayoutError
 #: A struct format, a number of bytes, a ctypes.Structure class, a dataclass, or anything that numpy
 #: takes for a dtype.
 Layout: TypeAlias = Any
+
+#: What comes out of a slot of a ctypes class.
+CtypesT = TypeVar("CtypesT", bound=ctypes.Structure | ctypes.Union | ctypes.Array[Any])
+
+
+class IsDataclass(Protocol):
+    """What every dataclass has."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+#: What comes out of a slot of a dataclass.
+DataclassT = TypeVar("DataclassT", bound=IsDataclass)
 
 _LAYOUTS = (
     "a struct format, a number of bytes, a ctypes.Structure, a dataclass of numbers or a dtype"

@@ -288,6 +288,10 @@ cdef class SlotBase:
         self.publishes = EPOCH_CLOSED
         self.spinning = Spinning()
 
+    @classmethod
+    def __class_getitem__(cls, _value, /):
+        return cls  # generic in its values, for type checkers alone
+
     def _lead_to(self, Membership membership not None, tuple entry, uint64_t index, encode, items, decode):
         """Make this a handle of slot *index* of what *entry* of the directory describes."""
         self.state = SlotsState.of(membership, entry)
