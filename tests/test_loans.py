@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -29,7 +30,7 @@ from memlane import (
     Room,
 )
 from processes import PATIENCE_S, Child, unrelated, wait_until
-from shared_bytes import DEAD_TAG, RingBytes
+from shared_bytes import DEAD_TAG, FREE, RingBytes
 from stepping import ROW_NBYTES, TABLE_OFFSET
 
 PAGE = 4096
@@ -238,6 +239,97 @@ def test_a_consumer_that_is_robbed_while_it_copies_returns_nothing(nbytes: int) 
                 ring.get_into(buffer, timeout=0)
             buffer[-4:] = before[-4:]
         assert nbytes == len(ring.get(timeout=0))
+
+
+# ---- many loans, and giving one back -------------------------------------------------------------
+
+
+def test_each_borrowed_record_is_released_when_the_next_one_is_asked_for(ring: Ring) -> None:
+    """One loan at a time; the last one goes with the end of the ring."""
+    ring.put_many([b"1", b"2", b"3"])
+    ring.shutdown()
+    found: list[tuple[bytes, int]] = []
+    earlier: Record | None = None
+    for record in ring.borrowed():
+        if earlier is not None:
+            with pytest.raises(ClosedError):
+                bytes(earlier)
+        found.append((bytes(record), record.sequence))
+        earlier = record
+    assert [(b"1", 0), (b"2", 1), (b"3", 2)] == found
+    with RingBytes(ring) as shared:
+        assert shared.state(2, FREE) == shared.word(shared.state_at(0, 2)) or 3 == shared.word(
+            shared.head_at(0)
+        )
+    with pytest.raises(ClosedError):
+        memoryview(record)
+
+
+def test_many_loans_are_released_together(ring: Ring) -> None:
+    """At least one and at most as many as asked for, in order; only the first is waited for."""
+    ring.put_many([b"1", b"2", b"3"])
+    with ring.borrow_many(2) as loans, ring.borrow_many(9) as rest:
+        assert ([b"1", b"2"], [b"3"]) == (
+            [bytes(one) for one in loans],
+            [bytes(one) for one in rest],
+        )
+        assert (b"2", 2, [b"1"]) == (bytes(loans[-1]), len(loans), [bytes(x) for x in loans[:1]])
+        with pytest.raises(Empty):
+            ring.borrow_many(1, timeout=0)
+    for record in loans:
+        with pytest.raises(ClosedError):
+            memoryview(record)
+    assert 0 == len(ring)
+    with pytest.raises(ValueError, match="most"):
+        ring.borrow_many(0)
+
+
+def test_an_array_of_a_record_is_a_read_only_view_of_its_first_bytes(ring: Ring) -> None:
+    ring.put(np.arange(6, dtype="<f8").tobytes() + b"tail")
+    with ring.borrow() as record:
+        array = record.array((2, 3), "<f8")
+        assert ((2, 3), [0.0, 1.0, 2.0]) == (array.shape, array[0].tolist())
+        assert not array.flags.writeable
+        with pytest.raises(ValueError, match=r"larger than this record of 52 bytes"):
+            record.array(7, "<f8")
+        assert weakref.ref(record)() is record
+    with pytest.raises(ClosedError):
+        record.array(1, "u1")
+    assert 5.0 == array[1, 2]
+
+
+def test_a_record_that_is_given_back_goes_to_another_consumer_or_comes_again() -> None:
+    """To one that sleeps, too, and without a slice; it is not called redelivered."""
+    with Ring(consumers="many", capacity=PAGE, producers=2, records=8) as ring:
+        ring.put_many([b"1", b"2"])
+        record = ring.borrow()
+        with memoryview(record), pytest.raises(BufferError, match=r"1 views.*del them"):
+            record.give_back()
+        record.give_back()
+        with pytest.raises(ClosedError):
+            record.give_back()
+        record.release()
+        again = [ring.borrow() for _ in range(2)]
+        assert [b"1", b"2"] == sorted(map(bytes, again))
+        assert [False, False] == [one.redelivered for one in again]
+        with ThreadPoolExecutor(1) as pool, RingBytes(ring) as shared:
+            getting = pool.submit(ring.get, timeout=PATIENCE_S)
+            wait_until(lambda: shared.half(shared.WAITERS), "a waiting get")
+            again[0].give_back()
+            assert bytes(getting.result(PATIENCE_S)) in (b"1", b"2")
+        again[1].release()
+        assert (0, 0) == (len(ring), ring.stats()["redelivered"])
+
+
+@of_one_consumer
+def test_where_there_is_one_consumer_nothing_can_be_given_back(ring: Ring) -> None:
+    """The error says so, and the loan stays as it was."""
+    ring.put(b"x")
+    with ring.borrow() as record:
+        with pytest.raises(ValueError, match=r"one consumer.*handle it later"):
+            record.give_back()
+        assert b"x" == bytes(record)
+    assert 0 == len(ring)
 
 
 # ---- rooms ---------------------------------------------------------------------------------------

@@ -103,6 +103,11 @@ cdef class ConsumerRole:
         """Take the record that was found, and leave it where it is; False: another one was faster."""
         raise NotImplementedError()
 
+    cdef int hand_back(self, uint32_t lane, uint64_t s) except -1:
+        """Have another consumer get a record that was lent."""
+        raise ValueError(f"{self.ring.name} has one consumer, so there is nobody else to give the record to; handle it later, "
+                         'or create the ring with consumers="many"')
+
     cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
         """Free a record that was lent, in any order, from any thread."""
 
@@ -596,6 +601,7 @@ cdef class Record:
             consumers="many" only: of one consumer nobody can tell what it had in hand, and this is False.
     """
 
+    cdef object __weakref__
     cdef ConsumerRole role
     cdef uint32_t lane
     cdef uint64_t s
@@ -676,6 +682,53 @@ cdef class Record:
         self.check()
         return copied
 
+    @property
+    def sequence(self):
+        """
+        Its number among the records of its lane, which begin at 0 and never repeat. Of one producer the numbers follow
+        each other; whoever takes its lane over goes on with them.
+        """
+        return self.s
+
+    def array(self, shape, dtype):
+        """
+        Make an array over the first bytes of the record: a view, read-only, which keeps the loan as any view does.
+
+        Raises:
+            ValueError: the record is shorter than the array.
+            ClosedError: the record was released.
+        """
+        import numpy
+        self.check()
+        try:
+            return numpy.ndarray(shape, dtype, self)
+        except TypeError as wrong:
+            if "too small" not in str(wrong):
+                raise
+            raise ValueError(f"an array of shape {shape!r} and dtype {numpy.dtype(dtype)} is larger than this record of "
+                             f"{self.extent.nbytes} bytes; ask for a smaller one") from None
+
+    def give_back(self):
+        """
+        Have another consumer get the record, since this one could not handle it: with consumers="many" only. It comes when
+        there is nothing fresh, or a tenth of a second later at the latest, and is not marked as redelivered.
+
+        Raises:
+            BufferError: views of the record are alive; the loan stays.
+            ValueError: the ring has one consumer; the loan stays.
+            ClosedError: the record was released.
+        """
+        self.check()
+        if self.exports:
+            raise BufferError(f"{self.exports} views of this record of {self.role.ring.name} are alive; del them, then "
+                              "give_back() again")
+        if memlane_fork_is(self.pinned):
+            self.role.hand_back(self.lane, self.s)
+        self.is_open = self.is_held = False
+        if memlane_fork_is(self.pinned):
+            self.role.loan_ended()
+        self.role.ring.membership.unpin_loan(self.pinned)
+
     def release(self):
         """Give the record back, now or when its last view dies. Never fails; doing it twice does nothing."""
         self.is_open = False
@@ -692,3 +745,67 @@ cdef class Record:
         self.is_open = False
         if self.exports == 0:
             self.end()
+
+
+@cython.final
+cdef class Loans:
+    """Several borrowed records, released together: a sequence of them, and a context manager. Made by `borrow_many`."""
+
+    cdef list records
+
+    def __init__(self):
+        raise TypeError("Loans are made by borrow_many(), not by calling the class")
+
+    def __len__(self):
+        return len(self.records)
+
+    def __bool__(self):
+        return True
+
+    def __getitem__(self, index):
+        return self.records[index]
+
+    def __iter__(self):
+        return iter(self.records)
+
+    def release(self):
+        """Release all that are not released or given back yet. Never fails; doing it twice does nothing."""
+        for record in self.records:
+            (<Record>record).release()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self.release()
+
+
+@cython.final
+cdef class Borrowed:
+    """What `borrowed` iterates with: a loan each turn, released when the next one is asked for."""
+
+    cdef Endpoint handle
+    cdef object timeout
+    cdef bint require_peer
+    cdef Record record
+
+    def __init__(self):
+        raise TypeError("Borrowed is made by borrowed(), not by calling the class")
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.close()
+        try:
+            self.record = self.handle.state_of().receiving.obtain(self.handle, TAKE_LOAN, 1, NULL, self.timeout, self.require_peer)
+        except ShutDown:
+            raise StopIteration from None
+        return self.record
+
+    def close(self):
+        """Release the last one. Never fails."""
+        cdef Record record = self.record
+        self.record = None
+        if record is not None:
+            record.release()

@@ -238,6 +238,13 @@ cdef class ManyConsumers(ConsumerRole):
             self.loans += 1
         return True
 
+    cdef int hand_back(self, uint32_t lane, uint64_t s) except -1:
+        # False: we were taken for dead, and another one has it already.
+        memlane_many_hand_back(self.ring.control, &self.lanes[lane].lane, s, self.tag)
+        if memlane_waiters_any(&self.ring.control.waiters):
+            self.ring.wake_consumers(1)
+        return 0
+
     cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
         memlane_many_free(&self.lanes[lane].lane, s, self.tag)
         self.note_freed(lane, True)

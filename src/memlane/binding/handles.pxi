@@ -195,6 +195,29 @@ cdef class RingBase(Sending):
         """
         return borrow(self, timeout, require_peer)
 
+    def borrow_many(self, most, *, timeout=None, require_peer=False):
+        """
+        Take what is there as loans, at least one record and at most *most*, waiting only for the first.
+
+        Returns:
+            Loans: a sequence of Records that are released together, at the end of its `with` or by `release()`.
+
+        Raises:
+            As `get`.
+        """
+        return borrow_many(self, most, timeout, require_peer)
+
+    def borrowed(self, *, timeout=None, require_peer=False):
+        """
+        Iterate over loans until the ring is shut down and drained. Each is released when the next one is asked for, or
+        later with its last view.
+
+        Raises:
+            Empty: there was no record within *timeout*.
+            As `get` otherwise, but for ShutDown, which ends the iteration.
+        """
+        return borrowed(self, timeout, require_peer)
+
     def records(self, *, until=None, require_peer=False, timeout=None):
         """
         Iterate over records, as `get` gives them, until the ring is shut down and drained, or *until* has come.
@@ -342,6 +365,14 @@ cdef class Consumer(Endpoint):
         """As `Ring.borrow`."""
         return borrow(self, timeout, require_peer)
 
+    def borrow_many(self, most, *, timeout=None, require_peer=False):
+        """As `Ring.borrow_many`."""
+        return borrow_many(self, most, timeout, require_peer)
+
+    def borrowed(self, *, timeout=None, require_peer=False):
+        """As `Ring.borrowed`."""
+        return borrowed(self, timeout, require_peer)
+
     def records(self, *, until=None, require_peer=False, timeout=None):
         """As `Ring.records`."""
         return records(self, until, require_peer, timeout)
@@ -399,6 +430,27 @@ cdef object get_into(Endpoint handle, object buffer, object timeout, bint requir
 
 cdef object borrow(Endpoint handle, object timeout, bint require_peer):
     return handle.state_of().receiving.obtain(handle, TAKE_LOAN, 1, NULL, timeout, require_peer)
+
+
+cdef Loans borrow_many(Endpoint handle, object most, object timeout, bint require_peer):
+    cdef Loans made = Loans.__new__(Loans)
+    cdef Py_ssize_t count = _arguments.positive(most, "most", MOST_RECORDS)
+    cdef ConsumerRole role = handle.state_of().receiving
+    made.records = [role.obtain(handle, TAKE_LOAN, 1, NULL, timeout, require_peer)]
+    while len(made.records) < count:
+        try:
+            made.records.append(role.obtain(handle, TAKE_LOAN, 1, NULL, 0, False))
+        except Exception:
+            break  # what is wrong will still be wrong at the next call
+    return made
+
+
+cdef Borrowed borrowed(Endpoint handle, object timeout, bint require_peer):
+    cdef Borrowed made = Borrowed.__new__(Borrowed)
+    check_timeout(timeout)
+    handle.check()
+    made.handle, made.timeout, made.require_peer = handle, timeout, require_peer
+    return made
 
 
 cdef object next_record(Endpoint handle):
