@@ -406,3 +406,39 @@ def test_the_layout_page_shows_the_constants_of_the_header(tmp_path: Path) -> No
 
     assert rows
     assert compiled == [int(value, 0) for _, value in rows]
+
+
+FENCES = re.compile(r"\b(mfence|lock\s+or[lq]?\s|dmb\s+ish\b|sync\b|fence\s+rw,\s*rw)")
+
+
+def code_between_the_flag_and_the_look(tmp_path: Path, header: str) -> str:
+    """What the compiler makes of a shutdown, from the store of the flag to the look at the waiters."""
+    program = tmp_path / "shutdown.c"
+    program.write_text(
+        f"{header}\n"
+        "void begin_of_it(void); void end_of_it(void);\n"
+        "void shut(struct memlane_ring_control *control) {\n"
+        "    begin_of_it();\n    memlane_ring_shut(control, 1);\n    end_of_it();\n}\n"
+    )
+    compiler = os.environ.get("CC", "cc").split()
+    made = subprocess.run(
+        [*compiler, "-std=c11", "-O2", "-S", "-o", "-", f"-I{SRC}", program],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return made[made.index("begin_of_it") : made.rindex("end_of_it")]
+
+
+def test_a_shutdown_is_fenced_from_the_look_for_sleepers(tmp_path: Path) -> None:
+    """That look is a relaxed load: only a full fence keeps it behind the flag on every machine."""
+    sound = (SRC / "core" / "lane.h").read_text()
+    shut = sound[sound.index("static inline void memlane_ring_shut(") :]
+    shut = shut[: shut.index("\n}\n")]
+    broken = sound.replace(
+        shut, shut.replace("    atomic_thread_fence(memory_order_seq_cst);\n", "")
+    )
+
+    assert broken != sound
+    assert FENCES.search(code_between_the_flag_and_the_look(tmp_path, sound))
+    assert not FENCES.search(code_between_the_flag_and_the_look(tmp_path, broken))

@@ -181,15 +181,20 @@ static inline uint32_t memlane_ring_shutdown(struct memlane_ring_control *contro
 }
 
 /* Shut the ring down; dropping wins over draining.
- * Callers: anyone with write access. Progress: lock-free. Ordering: seq_cst. Returns: nothing. */
+ * Callers: anyone with write access. Progress: lock-free. Ordering: full fence, the caller may look at waiters.count
+ * in any way next. Returns: nothing. */
 static inline void memlane_ring_shut(struct memlane_ring_control *control, uint32_t how) {
     /* relaxed: only what the CAS expects */
     uint32_t found = atomic_load_explicit(&control->shutdown, memory_order_relaxed);
     while (found < how &&
-           /* sync: ring.shutdown. seq_cst: before the looks at waiters.count that follow */
+           /* sync: ring.shutdown. seq_cst: pairs with memlane_ring_shutdown */
            !atomic_compare_exchange_weak_explicit(&control->shutdown, &found, how, memory_order_seq_cst,
                                                   memory_order_relaxed)) {
     }
+    /* sync: waiters.count. seq_cst fence: the flag is visible before anybody looks for sleepers, which
+     * memlane_waiters_withdraw does by a relaxed load. Without it that load may pass the store, and a get that is
+     * just announcing itself sleeps a slice in a ring that has ended. Pairs with memlane_waiters_announce. */
+    atomic_thread_fence(memory_order_seq_cst);
 }
 
 /* ---- the producer ----------------------------------------------------------------------------- */

@@ -221,6 +221,49 @@ TEST(a_consumer_that_waits_for_the_end_and_the_last_record_in_hand_never_miss_ea
     bench_free(&many.bench);
 }
 
+static void nothing_ends(void) {
+    atomic_store(&bench.ring->shutdown, 0);
+    claim_one_nobody_waits();
+}
+
+static uint64_t announce_and_look_at_the_flag(void) {
+    memlane_waiters_announce(&bench.ring->waiters);
+    return memlane_ring_shutdown(bench.ring);
+}
+
+/* The look at the count is the one that is made: relaxed, by who is about to ring. */
+static uint64_t shut_and_look(void) {
+    memlane_ring_shut(bench.ring, MEMLANE_SHUTDOWN_DRAIN);
+    return memlane_waiters_withdraw(&bench.ring->waiters);
+}
+
+TEST(a_get_about_to_sleep_and_a_shutdown_never_miss_each_other) {
+    bench = bench_new(64, 4);
+    duel(nothing_ends, announce_and_look_at_the_flag, shut_and_look, judge_looks);
+    bench_free(&bench);
+}
+
+static uint64_t announce_at_the_lane_and_look(void) {
+    memlane_waiters_announce(&bench.lane.control->waiters);
+    return memlane_producer_any(&bench.producer);
+}
+
+static uint64_t shut_and_look_at_the_lane(void) {
+    memlane_ring_shut(bench.ring, MEMLANE_SHUTDOWN_DRAIN);
+    return memlane_waiters_withdraw(&bench.lane.control->waiters);
+}
+
+static void fill_and_nothing_ends(void) {
+    atomic_store(&bench.ring->shutdown, 0);
+    fill_nobody_waits();
+}
+
+TEST(a_put_about_to_sleep_and_a_shutdown_never_miss_each_other) {
+    bench = bench_new(64, 4);
+    duel(fill_and_nothing_ends, announce_at_the_lane_and_look, shut_and_look_at_the_lane, judge_looks);
+    bench_free(&bench);
+}
+
 /* ---- the same for a slot and its watcher --------------------------------------------------------- */
 
 static struct memlane_slot_control slot_control;
