@@ -412,7 +412,7 @@ FENCES = re.compile(r"\b(mfence|lock\s+or[lq]?\s|dmb\s+ish\b|sync\b|fence\s+rw,\
 
 
 def code_between_the_flag_and_the_look(tmp_path: Path, header: str) -> str:
-    """What the compiler makes of a shutdown, from the store of the flag to the look at the waiters."""
+    """What the compiler makes of a shutdown, up to the look at the waiters."""
     program = tmp_path / "shutdown.c"
     program.write_text(
         f"{header}\n"
@@ -435,9 +435,7 @@ def test_a_shutdown_is_fenced_from_the_look_for_sleepers(tmp_path: Path) -> None
     sound = (SRC / "core" / "lane.h").read_text()
     shut = sound[sound.index("static inline void memlane_ring_shut(") :]
     shut = shut[: shut.index("\n}\n")]
-    broken = sound.replace(
-        shut, shut.replace("    atomic_thread_fence(memory_order_seq_cst);\n", "")
-    )
+    broken = sound.replace(shut, shut.replace("    atomic_thread_fence(memory_order_seq_cst);", ""))
 
     assert broken != sound
     assert FENCES.search(code_between_the_flag_and_the_look(tmp_path, sound))

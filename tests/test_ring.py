@@ -423,6 +423,60 @@ def test_a_room_refuses_what_does_not_fit_and_use_after_its_end(ring: Ring) -> N
     assert len(ring.get()) == 4
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\1" * 24,
+        array.array("d", [1.5, 2.5, 3.5]),
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.arange(12, dtype=np.int16),
+    ],
+    ids=lambda frame: type(frame).__name__,
+)
+def test_a_slice_of_a_room_takes_any_contiguous_buffer_of_as_many_bytes(
+    ring: Ring, frame: Any
+) -> None:
+    """As a slice of a mapping does: what the elements are does not matter."""
+    with ring.reserve(32) as room:
+        room[:8] = b"abcdefgh"
+        room[8:] = frame
+        room[0:8:2] = b"ACEG"
+        room[-1] = 7
+
+    assert ring.get() == b"AbCdEfGh" + bytes(memoryview(frame))[:-1] + b"\7"
+
+
+def test_a_slice_of_a_room_says_both_sizes_and_what_else_there_is(ring: Ring) -> None:
+    """Nothing is written where it does not fit, and objects are not taken for bytes."""
+    with ring.reserve(8) as room:
+        room[:] = b"as it is"
+        with pytest.raises(ValueError, match=r"8 bytes.* 12.*room\.write"):
+            room[:] = np.zeros(3, np.float32)
+        with pytest.raises(TypeError):
+            room[:] = np.array([None])
+        with pytest.raises(TypeError):
+            room[:] = "as it is"  # type: ignore[call-overload]
+        for index in (8, -9):
+            with pytest.raises(IndexError):
+                room[index] = 1
+
+    assert ring.get() == b"as it is"
+
+
+def test_a_room_that_ends_while_an_index_is_converted_is_not_written(ring: Ring) -> None:
+    """What is passed is asked for before the room is looked at."""
+    room = ring.reserve(4)
+    room[:] = b"done"
+    with pytest.raises(ClosedError):
+        room[Meddling(0, room.commit)] = 1
+    room = ring.reserve(4)
+    room[:] = b"done"
+    with pytest.raises(ClosedError):
+        room[Meddling(0, room.commit) :] = b"0000"
+
+    assert drained(ring) == [b"done", b"done"]
+
+
 class Meddling:
     """A number, or a truth, that does something while it is converted."""
 

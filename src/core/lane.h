@@ -53,6 +53,14 @@ struct memlane_lane {
     bool many; /* consumers: then the producer moves `head` */
 };
 
+/* A committed record whose bytes the producer still has views of. Its room is not used for another one before the last
+ * view has died, wherever `head` is. Private to the producer. */
+struct memlane_kept {
+    struct memlane_kept *next; /* the next younger one */
+    uint64_t s;
+    uint64_t offset;
+};
+
 /* The producer's private state. Nothing of an open claim is anywhere but here. */
 struct memlane_producer {
     struct memlane_lane lane;
@@ -62,6 +70,7 @@ struct memlane_producer {
     uint64_t head; /* what was last seen of the consumer */
     uint64_t oldest; /* offset of record `head`, if head != next */
     uint64_t write; /* where the next record may start */
+    struct memlane_kept *kept; /* the oldest record of which views live; NULL: none */
 };
 
 /* The consumer's private state for one lane. */
@@ -219,6 +228,39 @@ static inline void memlane_many_advance(const struct memlane_lane *lane) {
                                                 memory_order_relaxed);
 }
 
+/* Whether a record of which views live is older than `head` says: then it is the oldest that occupies room.
+ * Callers: the producer. Progress: wait-free. Ordering: none. Returns: true: there is one. */
+static inline bool memlane_producer_holds(const struct memlane_producer *producer, uint64_t head) {
+    return producer->kept && (int64_t)(head - producer->kept->s) > 0;
+}
+
+/* Keep the room of the record that was committed last, with the `nbytes` that were reserved for it, until
+ * memlane_producer_release. Nobody else hears of it.
+ * Callers: the producer, right after memlane_producer_commit at `offset`; `kept` lives until it is released.
+ * Progress: bounded by the number of records that are kept. Ordering: none. Returns: nothing. */
+static inline void memlane_producer_keep(struct memlane_producer *producer, struct memlane_kept *kept, uint64_t offset,
+                                         uint64_t nbytes) {
+    struct memlane_kept **last = &producer->kept;
+    while (*last)
+        last = &(*last)->next;
+    kept->next = NULL;
+    kept->s = producer->next - 1;
+    kept->offset = offset;
+    *last = kept;
+    producer->write = offset + memlane_occupied(nbytes); /* whatever was committed of it */
+}
+
+/* Let the room of a kept record go; the next look at `head` finds what that frees.
+ * Callers: the producer. Progress: bounded by the number of records that are kept. Ordering: none.
+ * Returns: nothing. */
+static inline void memlane_producer_release(struct memlane_producer *producer, struct memlane_kept *kept) {
+    for (struct memlane_kept **at = &producer->kept; *at; at = &(*at)->next)
+        if (*at == kept) {
+            *at = kept->next;
+            return;
+        }
+}
+
 /* Look at `head` again, after what was seen of it left no room.
  * Callers: the producer. Progress: wait-free. Ordering: acquire and more, see below.
  * Returns: MEMLANE_OK; MEMLANE_CORRUPTED. */
@@ -235,6 +277,11 @@ static inline enum memlane_status memlane_producer_refresh(struct memlane_produc
         struct memlane_extent extent = {0, 0};
         if (producer->next - head > lane->mask + 1)
             continue;
+        if (memlane_producer_holds(producer, head)) {
+            producer->head = producer->kept->s;
+            producer->oldest = producer->kept->offset;
+            return MEMLANE_OK;
+        }
         if (head != producer->next && memlane_extent_of(lane, head, &extent) != MEMLANE_OK)
             continue;
         producer->head = head;
@@ -274,11 +321,13 @@ static inline bool memlane_producer_any(const struct memlane_producer *producer)
     /* sync: lane.head. seq_cst: after waiters.count was raised; pairs with the stores of head, which are followed
      * by a full fence where a producer is rung for */
     uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_seq_cst);
-    if (head != producer->head || memlane_ring_shutdown(producer->ring))
+    /* A record that is kept stands for all behind it: a consumer that is through with those makes no room. */
+    bool holds = memlane_producer_holds(producer, head);
+    if ((holds ? producer->kept->s : head) != producer->head || memlane_ring_shutdown(producer->ring))
         return true;
     /* sync: descriptor.state (free). seq_cst: the same, where a consumer leaves `head` to us; pairs with
      * memlane_many_free */
-    return lane->many && atomic_load_explicit(&memlane_descriptor_of(lane, head)->state, memory_order_seq_cst) ==
+    return lane->many && !memlane_producer_holds(producer, head + 1) && atomic_load_explicit(&memlane_descriptor_of(lane, head)->state, memory_order_seq_cst) ==
                              memlane_state(head, MEMLANE_STATE_FREE);
 }
 
@@ -300,6 +349,8 @@ static inline bool memlane_producer_owns(const struct memlane_producer *producer
  * Ordering: as memlane_producer_refresh; the claim that follows looks at the shutdown flag.
  * Returns:  nothing: what is corrupt is found by the claim that needs another look. */
 static inline void memlane_producer_reuse(struct memlane_producer *producer, uint64_t looks) {
+    if (producer->kept)
+        return; /* the lane is not empty before its views have died */
     for (; looks && producer->next != producer->head; looks--) {
         if (memlane_producer_refresh(producer) != MEMLANE_OK)
             return;
@@ -514,6 +565,7 @@ static inline enum memlane_status memlane_producer_adopt(struct memlane_producer
     producer->head = head;
     producer->oldest = oldest.offset;
     producer->write = last.offset + memlane_occupied(last.nbytes);
+    producer->kept = NULL; /* views of the last owner's are in its process, which is gone */
     memlane_producer_hint(producer);
     return MEMLANE_OK;
 }

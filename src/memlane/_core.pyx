@@ -37,6 +37,7 @@ import os as _os
 import stat as _stat
 import sys as _sys
 import types as _types
+import weakref as _weakref
 
 from memlane import _arguments
 from memlane.errors import ClosedError, MemlaneError

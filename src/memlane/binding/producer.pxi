@@ -38,7 +38,8 @@ cdef class ProducerRole:
     cdef uint32_t lane
     cdef void *claim                  # the open Room, or NULL
     cdef unsigned long claim_thread
-    cdef bint departing               # to be given back when the claim is gone
+    cdef uint32_t views               # committed records of which views live; `producer` has the list
+    cdef bint departing               # to be given back when the claim and the last view are gone
     cdef list waiting                 # puts that had to wait, in order: a lock each, freed when its turn comes
     cdef uint32_t next_probed         # the lane whose owner is asked for next, while all are taken
     cdef dict preparing               # a lock for each epoch
@@ -100,6 +101,7 @@ cdef class ProducerRole:
         cdef memlane_status status
         # Whatever was inherited over a fork belongs to the parent.
         self.claim = NULL
+        self.views = 0
         self.departing = False
         self.waiting = []
         self.doorbell = None
@@ -177,12 +179,12 @@ cdef class ProducerRole:
             "close one there, or create the ring with more", role="producer", pids=pids)
 
     cdef void depart(self) noexcept:
-        """Give the lane back; its backlog stays. An open claim keeps it until it is gone."""
+        """Give the lane back; its backlog stays. An open claim keeps it until it is gone, and so do views of records."""
         if not memlane_fork_is(self.epoch) or self.ring.membership.closed:
             return
         memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
         self.departing = True
-        if self.claim == NULL:
+        if self.claim == NULL and self.producer.kept == NULL:
             self.epoch = EPOCH_CLOSED
             memlane_lane_depart(self.producer.lane.control, self.tag)
         memlane_mutex_unlock(&self.mutex)
@@ -394,7 +396,9 @@ cdef class ProducerRole:
         return 0
 
     cdef void wake_own(self) noexcept:
-        ring_waiters(self.doorbell, &self.producer.lane.control.waiters, 1)
+        """The first put that waits here, after something was let go that only this process knows of."""
+        if memlane_waiters_any_fenced(&self.producer.lane.control.waiters):
+            ring_waiters(self.doorbell, &self.producer.lane.control.waiters, 1)
 
     cdef void wake_all(self) noexcept:
         """Every put that sleeps at this lane, for what does not concern the first of them alone."""
@@ -471,8 +475,34 @@ cdef class ProducerRole:
         return found
 
 
+cdef object array_of(object buffer, uint64_t nbytes, object shape, object dtype, str what, str remedy):
+    """A numpy array on the first bytes of *buffer*, which holds an export of it for as long as it lives."""
+    try:
+        import numpy
+    except ImportError:
+        numpy = None
+    if numpy is None:  # or somebody has put that into sys.modules
+        raise ImportError(f"{what}.array needs numpy, which is not installed; install it, or use memoryview({what}).cast(...)",
+                          name="numpy")
+    kind = numpy.dtype(dtype)
+    if kind.hasobject:
+        raise TypeError(f"{what}.array cannot hold Python objects, which mean nothing to another process, got dtype {kind}; "
+                        "use a dtype of numbers or bytes")
+    dimensions = (shape,) if hasattr(shape, "__index__") else tuple(shape)
+    count = 1
+    for dimension in dimensions:
+        length = dimension.__index__()
+        if length < 0:
+            raise ValueError(f"shape must have no negative number, got {shape!r}")
+        count *= length
+    if count * kind.itemsize > nbytes:
+        raise ValueError(f"shape {shape!r} of {kind} needs {count * kind.itemsize} bytes, the {what} has {nbytes}; {remedy}")
+    # Not numpy.ndarray(buffer=...), which lets the buffer go while the array lives.
+    return numpy.frombuffer(buffer, kind, count).reshape(dimensions)
+
+
 @cython.final
-@cython.no_gc  # made for each record, and in no cycle: it leads to its role alone
+@cython.no_gc  # made for each record, and in no cycle: it leads to its role and weakly to arrays
 cdef class Room:
     """
     A claim: room for one record inside the ring, to be written in place, then committed.
@@ -480,6 +510,10 @@ cdef class Room:
     Supports the buffer protocol (writable). `with ring.reserve(n) as room:` commits at the end and aborts on
     an exception. Made by `reserve`; used by the thread that made it. The other side sees nothing of it before
     the commit; if this process dies, it has never existed.
+
+    Views of it (memoryviews, arrays) may live on after the commit: the record is seen at once, and the bytes that were
+    reserved are used for no other record until the last view has died. Arrays made by `array` become read-only. Who
+    writes through another view after the commit spoils that record.
     """
 
     cdef ProducerRole role
@@ -487,8 +521,12 @@ cdef class Room:
     cdef uint64_t nbytes
     cdef Py_ssize_t exports
     cdef bint is_open                 # neither committed nor aborted
-    cdef bint is_claimed              # the lane waits for us
+    cdef bint is_claimed              # the lane waits for us, or keeps our bytes
+    cdef bint is_kept                 # committed, and views live
+    cdef memlane_kept kept            # among those of the lane, if so
+    cdef list arrays                  # weak references to those made by `array`
     cdef uint64_t pinned
+    cdef object __weakref__
 
     def __init__(self):
         raise TypeError("a Room is made by reserve(), not by calling the class")
@@ -501,9 +539,15 @@ cdef class Room:
         self.is_open = self.is_claimed = True
 
     def __del__(self):
+        cdef bint dropped = self.is_open and self.is_claimed
         if self.is_claimed:
             self.is_open = False
             self.end()
+        # not for a child of fork, whose room it is not, and not when everything goes anyway
+        if dropped and memlane_fork_is(self.pinned) and not finalizing():
+            PyErr_ResourceWarning(
+                self, 1, "a room in %U was dropped without a commit, so nothing was put; use 'with', or call "
+                "room.commit() or room.abort()", <void *>self.role.ring.name)
 
     cdef int end(self) except -1:
         """Let the lane go on, and give it back if it was only kept for us."""
@@ -513,11 +557,15 @@ cdef class Room:
         self.is_claimed = False
         if memlane_fork_is(self.pinned):
             memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
-            role.claim = NULL
+            if self.is_kept:
+                memlane_producer_release(&role.producer, &self.kept)
+                role.views -= 1
+            else:
+                role.claim = NULL
             memlane_mutex_unlock(&role.mutex)
             if role.departing:
                 role.depart()
-            elif memlane_waiters_any_fenced(&role.producer.lane.control.waiters):
+            else:
                 role.wake_own()
         role.ring.membership.unpin_loan(self.pinned)
         return 0
@@ -555,8 +603,84 @@ cdef class Room:
             return bytes(found) if isinstance(found, memoryview) else found
 
     def __setitem__(self, index, value):
-        with memoryview(self) as view:
-            view[index] = value
+        """
+        Write a byte (an int from 0 to 255), or into a slice any contiguous buffer of as many bytes.
+
+        Raises:
+            ValueError: the slice has another number of bytes.
+            ClosedError: committed or aborted before.
+        """
+        cdef Py_ssize_t start = 0, stop = 0, step = 1, count, i
+        cdef unsigned char byte
+        cdef unsigned char *to
+        cdef Py_buffer data
+        if not isinstance(index, slice):
+            start = index_of(index)
+            byte = byte_of(value)
+            self.check()  # only now, as in `write`
+            if start < 0:
+                start += self.nbytes
+            if not 0 <= start < <Py_ssize_t>self.nbytes:
+                raise IndexError(f"index {index} is out of range of a room of {self.nbytes} bytes")
+            self.role.producer.lane.bytes[self.offset + start] = byte
+            self.role.ring.membership.check_whole()
+            return
+        bounds_of(index, &start, &stop, &step)
+        contiguous(value, &data, PyBUF_SIMPLE, "a slice of a room")
+        try:
+            self.check()
+            count = PySlice_AdjustIndices(self.nbytes, &start, &stop, step)
+            if data.len != count:
+                raise ValueError(f"the slice of the room has {count} bytes but the value has {data.len}; give as many, or "
+                                 "copy to a place in it with room.write(data, offset)")
+            if step == 1:
+                self.copy_in(start, &data)
+            else:
+                copied = PyBytes_FromStringAndSize(<const char *>data.buf, count)
+                to = self.role.producer.lane.bytes + self.offset + start
+                for i in range(count):
+                    to[i * step] = (<unsigned char *>PyBytes_AS_STRING(copied))[i]
+            self.role.ring.membership.check_whole()
+        finally:
+            PyBuffer_Release(&data)
+
+    cdef int copy_in(self, uint64_t at, const Py_buffer *view) except -1:
+        """Copy what was found to fit."""
+        cdef unsigned char *to = self.role.producer.lane.bytes + self.offset + at
+        if to < <unsigned char *>view.buf + view.len and <unsigned char *>view.buf < to + view.len:
+            memmove(to, view.buf, view.len)  # a view of this very room
+        elif view.len < <Py_ssize_t>COPY_WITH_GIL_NBYTES:
+            memlane_copy(to, view.buf, view.len)
+        else:
+            self.exports += 1  # as a view does: another thread may abort this room and close the ring
+            with nogil:
+                memlane_copy(to, view.buf, view.len)
+            self.export_ended()
+        return 0
+
+    def array(self, shape, dtype="uint8"):
+        """
+        Return a writable numpy array on the first bytes of the room. At the commit it becomes read-only.
+
+        Raises:
+            ValueError: it needs more bytes than the room has.
+            TypeError: *dtype* holds Python objects.
+            ImportError: there is no numpy.
+            ClosedError: committed or aborted before.
+        """
+        array = array_of(self, self.nbytes, shape, dtype, "room", "reserve more")
+        if self.arrays is None:
+            self.arrays = []
+        self.arrays.append(_weakref.ref(array))
+        return array
+
+    cdef int freeze(self) except -1:
+        """Nobody who holds to the rules writes into a record that others read."""
+        for reference in self.arrays:
+            array = reference()
+            if array is not None:
+                array.setflags(write=False)
+        return 0
 
     def write(self, data, offset=0):
         """
@@ -571,22 +695,12 @@ cdef class Room:
         """
         cdef Py_buffer view
         cdef uint64_t at = size_of(offset, "offset", 0)
-        cdef unsigned char *to
         contiguous(data, &view, PyBUF_SIMPLE, "room.write")
         try:
             self.check()  # only now: what gave the buffer may be Python, which has ended this room
             if at > self.nbytes or <uint64_t>view.len > self.nbytes - at:
                 raise ValueError(f"{view.len} bytes at offset {at} do not fit a room of {self.nbytes} bytes; reserve more")
-            to = self.role.producer.lane.bytes + self.offset + at
-            if to < <unsigned char *>view.buf + view.len and <unsigned char *>view.buf < to + view.len:
-                memmove(to, view.buf, view.len)  # a view of this very room
-            elif view.len < <Py_ssize_t>COPY_WITH_GIL_NBYTES:
-                memlane_copy(to, view.buf, view.len)
-            else:
-                self.exports += 1  # as a view does: another thread may abort this room and close the ring
-                with nogil:
-                    memlane_copy(to, view.buf, view.len)
-                self.export_ended()
+            self.copy_in(at, &view)
             self.role.ring.membership.check_whole()
             return view.len
         finally:
@@ -596,10 +710,12 @@ cdef class Room:
         """
         Put the record, its first *nbytes* bytes or all of it. Never waits.
 
+        Views of the room may be alive. Until the last one has died, all the bytes that were reserved stay occupied, also
+        if *nbytes* is less; arrays made by `array` are read-only from now on.
+
         In a process that was forked after `reserve` nothing happens: the claim is the parent's.
 
         Raises:
-            BufferError: a view of the room is alive; `del` it, then commit or abort.
             ShutDown: the ring was shut down meanwhile; nobody gets the record.
             ValueError: *nbytes* is more than was reserved.
             ClosedError: committed or aborted before, or this process was taken for dead.
@@ -615,23 +731,30 @@ cdef class Room:
         self.check()  # only now: what gave the number may be Python, which has ended this room
         if length > self.nbytes:
             raise ValueError(f"cannot commit {length} bytes of a room of {self.nbytes}; reserve more")
-        if self.exports:
-            raise BufferError(
-                f"{self.exports} views of this room in {role.ring.name} are alive; del them (or write with "
-                "room.write(array), which leaves none), then room.commit() or room.abort()")
         self.is_open = False
+        if self.arrays is not None:
+            self.freeze()
         if not memlane_fork_is(self.pinned):
-            self.end()
+            if self.exports == 0:
+                self.end()
             return 0
         memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
         status = memlane_producer_commit(&role.producer, self.offset, length)
+        if status == MEMLANE_OK and self.exports:
+            memlane_producer_keep(&role.producer, &self.kept, self.offset, self.nbytes)
+            role.views += 1
+            role.claim = NULL
+            self.is_kept = True
         memlane_mutex_unlock(&role.mutex)
         try:
             role.ring.membership.check_whole()
             if status == MEMLANE_OK and memlane_waiters_any(&role.ring.control.waiters):
                 role.ring.wake_consumers(1)
         finally:
-            self.end()  # last: it may be what kept the memory of a closed ring
+            if self.exports == 0:
+                self.end()  # last: it may be what kept the memory of a closed ring
+            elif self.is_kept:
+                role.wake_own()  # the claim is gone
         if status != MEMLANE_OK:
             role.ring.refuse(status, length)
         return 0

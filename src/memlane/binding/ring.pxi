@@ -52,11 +52,14 @@ cdef extern from "core/lane.h" nogil:
         unsigned char *bytes
         uint64_t capacity, records, mask
         bint many
+    struct memlane_kept:
+        uint64_t s
     struct memlane_producer:
         memlane_lane lane
         memlane_ring_control *ring
         uint32_t tag
-        uint64_t head
+        uint64_t head, next, oldest, write
+        memlane_kept *kept
     struct memlane_consumer:
         memlane_lane lane
         uint64_t loans
@@ -92,6 +95,9 @@ cdef extern from "core/lane.h" nogil:
         memlane_producer *producer, const memlane_span *records, size_t count, size_t *done)
     memlane_status memlane_producer_claim(memlane_producer *producer, uint64_t nbytes, uint64_t *offset)
     memlane_status memlane_producer_commit(memlane_producer *producer, uint64_t offset, uint64_t nbytes)
+    bint memlane_producer_holds(const memlane_producer *producer, uint64_t head)
+    void memlane_producer_keep(memlane_producer *producer, memlane_kept *kept, uint64_t offset, uint64_t nbytes)
+    void memlane_producer_release(memlane_producer *producer, memlane_kept *kept)
     bint memlane_producer_any(const memlane_producer *producer)
     void memlane_consumer_start(memlane_consumer *consumer)
     memlane_status memlane_consumer_peek(const memlane_consumer *consumer, uint64_t *s, memlane_extent *extent)
