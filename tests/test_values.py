@@ -224,6 +224,8 @@ def test_one_value_needs_no_tuple_and_several_need_one() -> None:
     for value in wrong:
         with pytest.raises(TypeError, match=r"holds 2 values.*publish one tuple"):
             through("2d", value)
+    with Slot.create(None, "2d") as slot, pytest.raises(TypeError, match="as one tuple"):
+        slot.publish(1.0, 2.0)  # type: ignore[call-arg]
 
 
 # ---- ctypes --------------------------------------------------------------------------------------

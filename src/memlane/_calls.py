@@ -143,6 +143,10 @@ def _too_many(
     if count <= len(by_place):
         return None
     said = f"{called}() takes {_count(len(by_place))}, got {count}"
+    if called == "publish":
+        return (
+            f"{said}; pass several values as one tuple, publish((1.0, 2.0)), and timeout by keyword"
+        )
     extra = by_keyword[: count - len(by_place)]
     if extra and extra[0].name == "timeout":
         extra = extra[:1]  # whatever follows it: it is what others take by place
