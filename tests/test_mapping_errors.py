@@ -279,6 +279,16 @@ def test_a_file_that_ends_before_the_length_asked_for_is_refused_at_once(
         Mapping.open(path, nbytes=0)
 
 
+def test_the_slash_of_shm_open_is_answered_with_the_name_without_it() -> None:
+    """And nobody is promised that shared memory could be a path."""
+    with pytest.raises(ValueError, match=r"leave out the '/' that shm_open\(3\) wants: 'cam0'$"):
+        Mapping.shm("/cam0", create=4096)
+    with pytest.raises(ValueError, match=r"got 'a/b'$"):
+        Mapping.shm("a/b", create=4096)
+    with pytest.raises(TypeError, match=r"must be a str \(POSIX shared memory\), got Posix"):
+        Mapping.shm(Path("/cam0"), create=4096)  # type: ignore[arg-type]
+
+
 def test_every_kind_of_descriptor_that_has_no_pages_is_told_apart(tmp_path: Path) -> None:
     """Pipes, sockets, directories, event descriptors, terminals' kin; none of them hangs."""
     (tmp_path / "fifo").touch()

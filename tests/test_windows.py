@@ -95,13 +95,26 @@ def test_no_record_straddles_windows_cut_behind_its_end_mark(
         assert len(piece) <= size or mark not in piece[: -len(mark)][: size - len(mark) + 1]
 
 
+def test_an_empty_file_has_no_windows(tmp_path: Path) -> None:
+    """Whoever walks many files need not ask each for its length first."""
+    (tmp_path / "empty").touch()
+
+    assert [] == list(windows(tmp_path / "empty"))
+    assert [] == list(windows(tmp_path / "empty", 4096, "r+", records=b"\n"))
+
+
 def test_wrong_arguments_and_files_are_refused_before_the_first_window(
     file: Path, tmp_path: Path
 ) -> None:
     """At the call, not at the first `next`."""
     (tmp_path / "empty").touch()
-    with pytest.raises(io.UnsupportedOperation, match="cannot map an empty file"):
-        windows(tmp_path / "empty")
+    for asked in ({"nbytes": 1}, {"offset": 1}):
+        with pytest.raises(io.UnsupportedOperation, match="cannot map an empty file"):
+            windows(tmp_path / "empty", **asked)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="access must be"):
+        windows(tmp_path / "empty", access="w")  # type: ignore[arg-type]
+    with pytest.raises(io.UnsupportedOperation, match="what /proc shows is read, not mapped"):
+        windows("/proc/self/status")
     with pytest.raises(FileNotFoundError):
         windows(tmp_path / "none")
     with pytest.raises(io.UnsupportedOperation, match="of a file of"):

@@ -59,16 +59,22 @@ def integer(value: object, what: str, must_be: str) -> int:
     return operator.index(value)
 
 
-def name(value: str, what: str = "name") -> str:
+def name(value: str, what: str = "name", or_path: bool = True) -> str:
     """
     Check the name of a region: 1 to 200 bytes of UTF-8, no '/', no NUL, not starting with a dot.
+    *or_path* says whether a path could have been given instead.
     """
     if not isinstance(value, str):
         raise TypeError(
-            f"{what} must be a str (POSIX shared memory) or an os.PathLike (a file), got {value!r}"
+            f"{what} must be a str (POSIX shared memory)"
+            f"{' or an os.PathLike (a file)' if or_path else ''}, got {value!r}"
         )
     if not value or "/" in value or "\0" in value or value.startswith("."):
-        hint = "; for a file pass a pathlib.Path" if "/" in value else ""
+        hint = ""
+        if value.startswith("/") and "/" not in value[1:]:
+            hint = f"; leave out the '/' that shm_open(3) wants: {value[1:]!r}"
+        elif "/" in value and or_path:
+            hint = "; for a file pass a pathlib.Path"
         raise ValueError(
             f"{what} must not be empty, start with '.' or contain '/' or NUL, got {value!r}{hint}"
         )

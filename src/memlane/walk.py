@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from typing import Literal
 
@@ -46,8 +47,10 @@ def windows(
 
     Raises:
         FileNotFoundError, PermissionError, IsADirectoryError, OSError: As from `Mapping.open`.
-        io.UnsupportedOperation: The file is empty, or ends before *offset* + *nbytes*.
+        io.UnsupportedOperation: The file ends before *offset* + *nbytes*, or at *offset*.
         ValueError: An argument is out of range, or *overlap* and *records* are given both.
+
+    An empty file has no windows, unless *offset* or *nbytes* asks for bytes of it.
 
     Memory in use is that of one window, whatever the file's length. Views that outlive their
     window keep it mapped. Arguments are checked at once, before the first window.
@@ -69,12 +72,31 @@ def windows(
     elif records is not None:
         record_nbytes = _arguments.positive(records, "records", 1 << 62)
         window_nbytes = max(window_nbytes // record_nbytes, 1) * record_nbytes
+    if nbytes is None and start == 0 and _is_empty(path, access):
+        return iter(())
     # also opens it once: what is wrong with the file is said now
     with Mapping.open(path, access, offset=start, nbytes=nbytes) as whole:
         stop = start + whole.nbytes
     if isinstance(records, bytes):
         return _windows_of_records(path, window_nbytes, access, start, stop, records, advice)
     return _windows(path, window_nbytes, access, start, stop, repeated, advice)
+
+
+def _is_empty(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes], access: Literal["r", "r+", "c"]
+) -> bool:
+    """
+    Whether it is a regular file without a byte. One of /proc says that it has none, and can be read
+    all the same: not that. What cannot be opened is left to be refused by the mapping.
+    """
+    try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_size or access not in ("r", "r+", "c"):
+            return False
+        with open(path, "r+b" if access == "r+" else "rb", buffering=0) as file:
+            return not file.read(1)
+    except OSError:
+        return False
 
 
 def _windows(

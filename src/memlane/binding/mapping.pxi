@@ -317,7 +317,7 @@ cdef class Mapping(PagesOfMapping):
         cdef Mapping made
         cdef Options options = options_of(populate, locked, huge_pages, guard_pages, None, protection, address, fixed)
         protection_of(access)
-        path = f"{SHARED_MEMORY_DIRECTORY}/{_arguments.name(name)}"
+        path = f"{SHARED_MEMORY_DIRECTORY}/{_arguments.name(name, "name", False)}"
         if create is not None:
             made = Mapping._create(path, access, create, permissions, name, no_reserve, options)
         else:
