@@ -18,6 +18,16 @@ cdef extern from "core/counter.h" nogil:
 cdef int LIMIT_TRIES = 1000
 
 
+cdef inline int64_t number_of(object value) except? -1:
+    cdef int overflow = 0
+    cdef int64_t plain
+    if PyLong_CheckExact(value):
+        plain = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if not overflow:
+            return plain
+    return PyNumber_Index(value)
+
+
 cdef class CounterBase:
     """What a counter does without going through Python."""
 
@@ -69,7 +79,7 @@ cdef class CounterBase:
             PermissionError: the region is open read-only.
             ClosedError: this process closed the handle.
         """
-        cdef int64_t by = PyNumber_Index(amount)  # first: it may be Python, which closes the counter
+        cdef int64_t by = number_of(amount)  # first: it may be Python, which closes the counter
         self.check(True)
         total = memlane_counter_add(self.counter, by)
         self.membership.check_whole()
@@ -85,7 +95,7 @@ cdef class CounterBase:
         Raises:
             As `add`.
         """
-        cdef int64_t new = PyNumber_Index(value)
+        cdef int64_t new = number_of(value)
         self.check(True)
         before = memlane_counter_exchange(self.counter, new)
         self.membership.check_whole()

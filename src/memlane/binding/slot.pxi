@@ -263,6 +263,12 @@ cdef class NewerSleep(Sleep):
 
 
 cdef uint64_t version_of(object version) except? 0:
+    cdef int overflow = 0
+    cdef long long plain
+    if PyLong_CheckExact(version):
+        plain = PyLong_AsLongLongAndOverflow(version, &overflow)
+        if not overflow and plain >= 0:
+            return plain  # most are
     seen = _arguments.integer(version, "version", "an int")
     if not 0 <= seen < 1 << 64:
         raise ValueError(f"version must be from 0 to 2**64 - 1, got {version!r}")
