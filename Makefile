@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml meson.build
 
-.PHONY: demo test build check core-tests contract-tests other-pythons stress every-step fuzz sanitize verify bench format clean
+.PHONY: demo test build check core-tests contract-tests other-pythons stress every-step fuzz sanitize verify bench stub format clean
 
 build: $(VENV)/installed
 
@@ -79,7 +79,11 @@ $(BUILD)/peers/installed: $(VENV)/installed benchmarks/requirements.txt benchmar
 bench: $(BUILD)/peers/installed
 	$(BUILD)/peers/bin/python benchmarks/bench.py $(BENCH)
 
-format: $(VENV)/ready
+# The docstrings of the extension, in its stub, too: that is where editors look for them.
+stub: build
+	$(BIN)/python tests/stub_docs.py --write
+
+format: $(VENV)/ready stub
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -201,7 +201,8 @@ def test_every_source_names_its_licence_once_and_can_be_read_in_a_sitting(path: 
 
     assert 1 == len(licence)
     assert licence[0] < 3
-    assert path.is_relative_to(ROOT / "tests") or len(lines) <= LINES_MAX
+    written_by_hand = path.suffix != ".pyi"  # a stub has a copy of the docstrings
+    assert path.is_relative_to(ROOT / "tests") or not written_by_hand or len(lines) <= LINES_MAX
 
 
 def test_every_core_test_is_registered_with_the_build() -> None:
