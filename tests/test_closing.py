@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import sys
@@ -15,9 +16,22 @@ from typing import Any
 
 import pytest
 
-from memlane import ClosedError, Region, Ring, _core
+import memlane
+from memlane import (
+    ClosedError,
+    Counter,
+    Empty,
+    LayoutError,
+    Region,
+    RegionExistsError,
+    Ring,
+    Slot,
+    SlotTable,
+    _core,
+)
 from memlane.region import _rebuild, _registry
 from processes import Child, wait_until
+from region_files import SHARED_MEMORY, mount, needs_mounts, own_mounts
 
 
 def in_a_child(function: Callable[[], object]) -> None:
@@ -346,5 +360,136 @@ def test_a_region_whose_descriptors_were_closed_is_attached_anew_when_it_is_open
             assert third.region._member is found.region._member
         found.unlink()
         found.close()
+
+    in_a_child(work)
+
+
+# ---- what a region is asked for ------------------------------------------------------------------
+
+
+def test_a_handler_that_makes_an_object_amid_one_of_its_thread_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would wait for itself, with no timeout for ever; the interrupted one goes on."""
+    look = os.fstatvfs
+    with Region.create(None, "4 MiB") as region:
+        region.join()
+
+        def nested(descriptor: int) -> os.statvfs_result:
+            monkeypatch.setattr(os, "fstatvfs", look)
+            with pytest.raises(RuntimeError, match="this thread is making an object"):
+                region.counter("nested", timeout=None)
+            return look(descriptor)
+
+        monkeypatch.setattr(os, "fstatvfs", nested)
+        region.slot("outer", 8)
+        region.counter("after")
+
+        assert ["outer", "after"] == list(region)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e10, 10**400])
+def test_a_timeout_beyond_what_a_clock_counts_is_as_long_as_can_be(timeout: float) -> None:
+    """Legal values, each of which waits only where there is something to wait for."""
+    with Region.create(None, "4 MiB") as region:
+        region.counter("n", timeout=timeout).add(1)
+        ring = region.ring("q", capacity=4096, timeout=timeout)
+        ring.put(b"x", timeout=timeout)
+        assert b"x" == ring.get(timeout=timeout)
+
+
+def test_memory_is_given_back_by_whole_pages_of_whatever_length() -> None:
+    """What lies beside an object on a page of 64 KiB stays as it is."""
+    assert (0x20000, 0x10000) == _core.pages_within(0x15000, 8192, 65536)
+    assert (0x20000, 0x30000) == _core.pages_within(0x15000, 0x20000, 65536)
+    assert (0x15000, 0x17000) == _core.pages_within(0x15000, 8192, 4096)
+
+
+def test_an_existing_region_that_is_smaller_than_asked_is_told_with_both_sizes(name: str) -> None:
+    """Found at once, and not when an object does not fit."""
+    with Region.create(name, "1 MiB") as region:
+        with Region.open_or_create(name, "1 MiB"):
+            pass
+        with pytest.raises(LayoutError, match="expected 2097152") as met:
+            Region.open_or_create(name, "2 MiB")
+        region.unlink()
+    assert (1 << 20, 2 << 20) == (met.value.found, met.value.expected)
+
+
+def test_a_region_without_room_is_refused_at_once() -> None:
+    """Its first object would be refused, with advice that comes too late."""
+    with pytest.raises(ValueError, match="nbytes must be at least 1"):
+        Region.create(None, 0)
+
+
+def test_a_name_that_is_taken_is_told_with_whether_anybody_has_it_open(name: str) -> None:
+    """After a crash nobody has, and a sweep removes it."""
+    with Region.create(name, "1 MiB") as region:
+        with pytest.raises(RegionExistsError, match="in use") as met:
+            Region.create(name, "1 MiB")
+        assert met.value.in_use is True
+    with pytest.raises(RegionExistsError, match=r"nobody has it open.*memlane sweep") as met:
+        Region.create(name, "1 MiB")
+    assert met.value.in_use is False
+    region.unlink()
+
+
+@pytest.mark.parametrize("kind", ["ring", "slot", "table", "counter"])
+def test_a_copy_is_a_handle_of_its_own(kind: str) -> None:
+    """Closing it leaves the original open, whether that has a region to itself or not."""
+    made: dict[str, Callable[[], Any]] = {
+        "ring": lambda: Ring(capacity=4096),
+        "slot": lambda: Slot.create(None, 8),
+        "table": lambda: SlotTable.create(None, 2, 8),
+        "counter": lambda: Counter.create(None),
+    }
+    with made[kind]() as thing:
+        copied = copy.copy(thing)
+        assert copied.region is not thing.region
+        copied.close()
+        assert (False, True) == (thing.closed, copied.closed)
+    with Region.create(None, "4 MiB") as region:
+        region.counter("n")
+        shared: Any = region["n"]
+        copy.copy(shared).close()
+        assert 1 == shared.add(1)
+
+
+def test_a_label_is_seen_in_messages_repr_and_proc_and_travels_by_pickle() -> None:
+    """Of five unnamed rings a program can tell which one it is."""
+    with Ring(capacity=4096, label="tasks") as ring:
+        assert "tasks" == ring.label
+        assert "labelled 'tasks'" in repr(ring)
+        assert "memfd:memlane:tasks" in Path("/proc/self/maps").read_text()
+        with pytest.raises(Empty, match="labelled 'tasks'"):
+            ring.get_nowait()
+        assert "tasks" == copy.copy(ring).label
+        child: list[str | None] = []
+        build, found = ring.region.__reduce__()
+        with build(*found) as again:
+            child.append(again.label)
+        assert ["tasks"] == child
+    for wrong, error in ((1, TypeError), ("", ValueError), ("a\n", ValueError)):
+        with pytest.raises(error):
+            Ring(label=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="for what has no name"):
+        Region.create("named", "1 MiB", label="x")
+
+
+@needs_mounts
+def test_a_ring_in_a_file_works_without_a_usable_place_for_semaphores(tmp_path: Path) -> None:
+    """Strict sandboxes have none: it polls, as one does who cannot open them."""
+
+    def work() -> None:
+        own_mounts()
+        mount("tmpfs", SHARED_MEMORY, "size=0,nr_inodes=1")
+        with Ring.create(tmp_path / "ring.lane", capacity=4096) as ring:
+            ring.put(b"x")
+            assert b"x" == ring.get()
+            with Ring.open(tmp_path / "ring.lane") as other:
+                other.put(b"y")
+                assert b"y" == ring.get()
+            ring.unlink()
+        assert [] == memlane.sweep()
 
     in_a_child(work)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import operator
 import os
 import re
+import threading
 
 _UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _DECIMAL_UNITS = {"KB": "KiB", "kB": "KiB", "MB": "MiB", "GB": "GiB", "TB": "TiB"}
@@ -83,6 +84,29 @@ def name(value: str, what: str = "name", or_path: bool = True) -> str:
             f"{what} must have at most {NAME_NBYTES_MAX} bytes, got {len(os.fsencode(value))}"
         )
     return value
+
+
+def label(value: str, name: object) -> str:
+    """Check the label of something without a name: 1 to 100 bytes of printable text."""
+    if name is not None:
+        raise ValueError(f"a label is for what has no name, got label {value!r} and name {name!r}")
+    if not isinstance(value, str):
+        raise TypeError(f"label must be a str, got {value!r}")
+    if not value.isprintable() or not 1 <= len(os.fsencode(value)) <= 100:
+        raise ValueError(f"label must be 1 to 100 bytes of printable text, got {value!r}")
+    return value
+
+
+def timeout(value: float) -> float:
+    """
+    Check a timeout that is not None: seconds, at least 0; what no clock can count up to is cut to
+    the longest wait that a lock takes.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"timeout must be seconds or None, got {value!r}")
+    if not value >= 0:
+        raise ValueError(f"timeout must be None or at least 0 seconds, got {value!r}")
+    return float(min(value, threading.TIMEOUT_MAX))
 
 
 def permissions(value: int) -> int:

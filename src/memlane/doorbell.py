@@ -201,6 +201,8 @@ class DoorbellSet(_core.HeldDoorbells):
     open.
     """
 
+    Error = posix_ipc.Error
+
     def __init__(self, membership: Membership) -> None:
         super().__init__(membership)
         self._set = set_of(membership.region_id)

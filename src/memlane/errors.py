@@ -35,9 +35,13 @@ def _rebuild(error: type[MemlaneError], text: str, facts: dict[str, Any]) -> Mem
 
 
 class RegionExistsError(MemlaneError, FileExistsError):
-    """`create` found the name taken; open it, or unlink it first. Facts: `name`."""
+    """
+    `create` found the name taken; open it, or unlink it first. Facts: `name`, `in_use` (whether
+    anybody has it open; None: unknown).
+    """
 
     name: str
+    in_use: bool | None
 
 
 class RegionNotFoundError(MemlaneError, FileNotFoundError):

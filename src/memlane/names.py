@@ -73,9 +73,13 @@ def link(descriptor: int, temporary: Path | None, path: Path, called: str) -> No
         source = f"/proc/self/fd/{descriptor}" if temporary is None else str(temporary)
         os.link(source, path, src_dir_fd=directory, follow_symlinks=True)
     except FileExistsError:
+        in_use = _is_in_use(path)
+        why = "" if in_use is None else ", in use" if in_use else ", and nobody has it open"
+        what = " or run memlane sweep" if in_use is False else ""
         raise RegionExistsError(
-            f"{called} exists already; open it, or unlink it first",
+            f"{called} exists already{why}; open it, or unlink it first{what}",
             name=str(path),
+            in_use=in_use,
             errno=errno.EEXIST,
         ) from None
     except OSError as error:
@@ -86,6 +90,20 @@ def link(descriptor: int, temporary: Path | None, path: Path, called: str) -> No
         os.close(directory)
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _is_in_use(path: Path) -> bool | None:
+    """Whether anybody has the region of this name open; None where that cannot be known."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return _core.is_present(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def check_file(descriptor: int, path: Path, called: str, owner: int | None) -> os.stat_result:

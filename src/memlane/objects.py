@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import sys
 from collections.abc import Callable
@@ -127,6 +128,11 @@ class RegionObject:
         return self._region.name if self._owns else self._object_name
 
     @property
+    def label(self) -> str | None:
+        """What its maker called one without a name; None: nothing."""
+        return self._region.label
+
+    @property
     def region(self) -> Region:
         """The region it lives in."""
         return self._region
@@ -187,6 +193,14 @@ class RegionObject:
             self._owns,
             self._travels_with(),
         )
+
+    def __copy__(self) -> Self:
+        """A handle of its own, as from pickle: closing one leaves the other open."""
+        kind, region, name, owns, kept = self.__reduce__()[1]
+        copied: Self = _rebuild_object(
+            kind, copy.copy(region) if owns else region, name, owns, kept
+        )
+        return copied
 
     def _travels_with(self) -> dict[str, Any]:
         """What a handle keeps when it is pickled, beside its region."""

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import reduction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from memlane import _arguments, _core, doorbell, names
 from memlane._core import Handle, Mapping, Membership
@@ -193,7 +193,13 @@ class Region:
 
     @classmethod
     def create(
-        cls, name: Name, nbytes: int | str, *, permissions: int = 0o600, anonymous: bool = False
+        cls,
+        name: Name,
+        nbytes: int | str,
+        *,
+        permissions: int = 0o600,
+        anonymous: bool = False,
+        label: str | None = None,
     ) -> Self:
         """
         Make a new region, empty but for its header.
@@ -205,13 +211,16 @@ class Region:
                 objects are made.
             permissions: File permission bits, whatever the umask.
             anonymous: With name None: MAP_ANONYMOUS memory, which travels by fork only.
+            label: With name None: what messages, repr and /proc call it, 1 to 100 bytes of UTF-8.
 
         Raises:
             RegionExistsError: the name is taken.
             OSError: no room, no permission, a network file system.
             TypeError, ValueError: an argument is out of range.
         """
-        return cls._create(name, nbytes, permissions, anonymous, None)
+        if _arguments.size(nbytes, "nbytes") == 0:
+            raise ValueError("nbytes must be at least 1, got 0; a region without room has no use")
+        return cls._create(name, nbytes, permissions, anonymous, None, label)
 
     @classmethod
     def _create(
@@ -221,9 +230,12 @@ class Region:
         permissions: int,
         anonymous: bool = False,
         fill: Callable[[Self], object] | None = None,
+        label: str | None = None,
     ) -> Self:
         """Create, with what *fill* puts in before anybody else can see the region."""
-        path, backing, called = names.place(name)
+        if label is not None:
+            label = _arguments.label(label, name)
+        path, backing, called = names.place(name, label)
         wanted = _arguments.size(nbytes, "nbytes")
         permissions = _arguments.permissions(permissions)
         if anonymous:
@@ -234,7 +246,10 @@ class Region:
         header, total = _header(region_id, backing, wanted, permissions)
         temporary: Path | None = None
         if path is None:
-            descriptor = os.memfd_create("memlane", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            descriptor = os.memfd_create(
+                "memlane" if label is None else f"memlane:{label}",
+                os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING,
+            )
         else:
             descriptor, temporary = names.new_file(path.parent, permissions, region_id)
         try:
@@ -280,10 +295,14 @@ class Region:
         member.doorbells = bells = doorbell.DoorbellSet(member)
         with _registry.lock():
             handle = _registry.add(member)
-        region = cls._of(handle, name)
+        region = cls._of(handle, name, label=label)
         try:
             if path is not None:
-                bells.make_anchor()
+                try:
+                    bells.make_anchor()
+                except (OSError, bells.Error):
+                    if backing == _core.BACKING_NAMED:
+                        raise  # its memory would have to be there, too
             if fill is not None:
                 fill(region)
             if path is not None:
@@ -326,7 +345,7 @@ class Region:
             raise TypeError(
                 "open needs a name, got None; a region without a name travels by pickle or fork"
             )
-        end = None if timeout is None else time.monotonic() + _seconds(timeout)
+        end = None if timeout is None else time.monotonic() + _arguments.timeout(timeout)
         pause = 0.0005
         while True:
             handle = cls._open_once(path, called, readonly, owner)
@@ -462,13 +481,31 @@ class Region:
         _arguments.size(nbytes, "nbytes")
         while True:
             try:
-                return cls.open(name, owner=owner)
+                region = cls.open(name, owner=owner)
             except RegionNotFoundError:
                 pass
+            else:
+                if fill is None:
+                    region._expect_room(nbytes)
+                return region
             try:
                 return cls._create(name, nbytes, permissions, fill=fill)
             except RegionExistsError:
                 pass
+
+    def _expect_room(self, nbytes: int | str) -> None:
+        """Close, with an error, where a region is smaller than a new one would have been."""
+        found = self._member.nbytes - self._member.objects_offset
+        asked = _arguments.size(nbytes, "nbytes")
+        if found < asked:
+            self.close()
+            raise LayoutError(
+                f"{self._member.name} exists with room for {found} bytes of objects, expected "
+                f"{asked}; open it as it is with Region.open, or unlink it and create it again",
+                name=str(self._path),
+                expected=asked,
+                found=found,
+            )
 
     # ---- facts -----------------------------------------------------------------------------------
 
@@ -476,6 +513,11 @@ class Region:
     def name(self) -> Name:
         """The name as it was given: a str, a path, or None."""
         return self._name
+
+    @property
+    def label(self) -> str | None:
+        """What an unnamed region was called by its maker; None: nothing."""
+        return self._label
 
     @property
     def backing(self) -> str:
@@ -991,7 +1033,8 @@ class Region:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.nbytes} bytes, {self.backing}"
-        return f"<memlane.{type(self).__name__} {self._name!r}, {state}>"
+        label = "" if self._label is None else f" labelled {self._label!r}"
+        return f"<memlane.{type(self).__name__} {self._name!r}{label}, {state}>"
 
     # ---- travelling ------------------------------------------------------------------------------
 
@@ -1051,9 +1094,12 @@ class _Creating:
     pinned meanwhile.
     """
 
+    #: Which thread has which lock: one that would wait for itself is told so.
+    _holders: ClassVar[dict[Any, int]] = {}
+
     def __init__(self, member: Membership, timeout: float | None) -> None:
         self._member = member
-        self._end = None if timeout is None else time.monotonic() + _seconds(timeout)
+        self._end = None if timeout is None else time.monotonic() + _arguments.timeout(timeout)
         self._lock = member.creation_mutex()
         self._pinned = member.pinned()
 
@@ -1066,13 +1112,20 @@ class _Creating:
             raise
 
     def _become_the_one(self) -> None:
+        if self._holders.get(self._lock) == threading.get_ident():
+            raise RuntimeError(
+                f"this thread is making an object in {self._member.name} already; a handler of a "
+                "signal, or a finalizer, must not make one in its midst"
+            )
         left = -1 if self._end is None else max(0.0, self._end - time.monotonic())
+        left = min(left, threading.TIMEOUT_MAX)
         if not self._lock.acquire(timeout=left):
             raise TimeoutError(
                 "another thread of this process has not finished making an object in "
                 f"{self._member.name}"
             )
         try:
+            self._holders[self._lock] = threading.get_ident()
             pause = 0.0005
             while not self._member.try_lock_creation():
                 if self._end is not None and time.monotonic() >= self._end:
@@ -1085,24 +1138,19 @@ class _Creating:
                 time.sleep(pause)
                 pause = min(2 * pause, 0.02)
         except BaseException:
-            self._lock.release()
+            self._let_go()
             raise
+
+    def _let_go(self) -> None:
+        self._holders.pop(self._lock, None)
+        self._lock.release()
 
     def __exit__(self, *_error: object) -> None:
         try:
             self._member.unlock_creation()
         finally:
-            self._lock.release()
+            self._let_go()
             self._pinned.__exit__()
-
-
-def _seconds(timeout: float) -> float:
-    """Check a timeout that is not None."""
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout must be seconds or None, got {timeout!r}")
-    if not timeout >= 0:
-        raise ValueError(f"timeout must be None or at least 0 seconds, got {timeout!r}")
-    return timeout
 
 
 @_core.clear_errors

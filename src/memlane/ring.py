@@ -44,6 +44,7 @@ class Ring(RingBase, RegionObject):
         wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep" never
             spins.
         anonymous: Use MAP_ANONYMOUS memory, which travels by fork only, in place of a memfd.
+        label: What messages, repr and /proc call it, 1 to 100 bytes of printable text.
 
     Raises:
         OSError: no room (ENOSPC).
@@ -61,6 +62,7 @@ class Ring(RingBase, RegionObject):
         records: int | None = None,
         wait: Wait = "adaptive",
         anonymous: bool = False,
+        label: str | None = None,
     ) -> None:
         if isinstance(capacity, os.PathLike) or (
             isinstance(capacity, str) and not capacity.strip()[:1].isdigit()
@@ -72,7 +74,7 @@ class Ring(RingBase, RegionObject):
         geometry = _geometry(capacity, producers, consumers, records)
         _check_wait(wait)
         region = Region._create(
-            None, _core.ring_shape(*geometry[:3])[0], 0o600, anonymous, _filled(geometry)
+            None, _core.ring_shape(*geometry[:3])[0], 0o600, anonymous, _filled(geometry), label
         )
         self._wait = wait
         self._handles = weakref.WeakSet()

@@ -57,7 +57,10 @@ cdef double seconds_of(object timeout) except -1:
     cdef double seconds
     if not PyFloat_CheckExact(timeout) and (isinstance(timeout, (bool, type)) or not hasattr(timeout, "__float__")):
         raise TypeError(f"timeout must be seconds or None, got {timeout!r}")
-    seconds = timeout
+    try:
+        seconds = timeout
+    except OverflowError:  # an int beyond what a double holds
+        seconds = 1e300 if timeout > 0 else -1.0
     if not seconds >= 0:
         raise ValueError(f"timeout must be None or at least 0 seconds, got {timeout!r}")
     return seconds

@@ -224,6 +224,22 @@ def header_bytes(uint64_t objects_nbytes, *, uint64_t region_id, uint32_t backin
     return PyBytes_FromStringAndSize(<char *>&header, sizeof(header)), header.nbytes
 
 
+cdef uint64_t pages_up(uint64_t offset, uint64_t page_nbytes) noexcept:
+    return (offset + page_nbytes - 1) // page_nbytes * page_nbytes
+
+
+cdef uint64_t pages_down(uint64_t offset, uint64_t page_nbytes) noexcept:
+    return offset // page_nbytes * page_nbytes
+
+
+def pages_within(uint64_t offset, uint64_t nbytes, uint64_t page_nbytes):
+    """
+    Return (begin, end) of the whole pages in a range, which may be set free without a neighbour's bytes. Objects are
+    aligned to 4096 bytes, pages are larger on some machines, and the kernel sets whole pages free.
+    """
+    return pages_up(offset, page_nbytes), pages_down(offset + nbytes, page_nbytes)
+
+
 cdef object epoch_lock(dict locks, kind=_RLock):
     """
     A lock for slow steps that happen once in each epoch; one that a fork left locked is not met again.
@@ -813,8 +829,7 @@ cdef class Membership:
 
     cdef void give_back(self, uint64_t offset, uint64_t nbytes) noexcept:
         """Let unused memory go again; what cannot be given back is found again by the next object."""
-        cdef uint64_t first = memlane_align(offset)
-        cdef uint64_t end = (offset + nbytes) & ~(<uint64_t>4095)
+        cdef uint64_t first = pages_up(offset, PAGE_NBYTES), end = pages_down(offset + nbytes, PAGE_NBYTES)
         if end > first:
             memlane_advise(self.mapping.address + first, end - first, PAGE_NBYTES, MADV_REMOVE)
 
