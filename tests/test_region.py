@@ -1576,7 +1576,7 @@ def test_an_error_that_was_raised_travels(name: str) -> None:
     with Ring.create(name, producers=1) as ring, ring.producer() as first:
         first.put(b"x")
         for step in (
-            lambda: ring.put(b"y"),
+            lambda: ring.put(b"y", timeout=0),
             lambda: ring.put(b"y" * (1 << 21)),
             lambda: Region.create(name, 4096),
             lambda: Region.open(f"{name}-missing"),
