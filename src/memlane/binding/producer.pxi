@@ -16,6 +16,8 @@ cdef class RoomSleep(Sleep):
 
 cdef tuple items_of(object records):
     """What put_many is to put."""
+    if type(records) is list or type(records) is tuple:
+        return tuple(records)
     if isinstance(records, (bytes, bytearray, memoryview, str)):
         raise TypeError(f"put_many needs a list of records, got one {type(records).__name__}; pass [record], or use put(record)")
     try:
