@@ -440,6 +440,25 @@ def test_a_semaphore_full_of_tokens_is_no_error(backing: str, name: str, tmp_pat
         ring.unlink()
 
 
+@pytest.mark.parametrize("backing", ["named", "memfd"])
+def test_tokens_that_nobody_can_have_left_are_taken_at_once(
+    backing: str, name: str, tmp_path: Path
+) -> None:
+    """
+    Who would sleep at a semaphore with two thousand million tokens is awake once, not until they
+    are counted down.
+    """
+    with ring_of(backing, name, tmp_path) as ring:
+        with open_semaphore(ring, backing) as (bytes_, begin):
+            bytes_[begin : begin + 4] = VALUE_MAX.to_bytes(4, sys.byteorder)
+        assert VALUE_MAX == tokens(ring)
+        with ring.consumer() as receiving, pytest.raises(Empty):
+            receiving.get(timeout=0.01)
+
+        assert 0 == tokens(ring)
+        ring.unlink()
+
+
 # ---- doorbells that cannot be opened -------------------------------------------------------------
 
 
@@ -528,6 +547,37 @@ def test_who_cannot_open_a_doorbell_polls(
         for path in semaphores(id_of(ring)).values():
             if path.is_dir() and not path.is_symlink():
                 path.rmdir()
+        ring.unlink()
+
+
+def test_a_semaphore_in_another_file_than_the_noted_one_is_not_opened(name: str) -> None:
+    """
+    Name, size, owner and bytes of one of ours do not make it one: it is device and inode that the
+    region has noted, and who finds another file polls.
+    """
+
+    def is_attached() -> bool:
+        program = unrelated(
+            "import memlane, sys\n"
+            "with memlane.Ring.open(sys.argv[1], wait='sleep') as ring:\n"
+            "    at = ring.region._find(ring._object_name)[2] + int(sys.argv[2])\n"
+            "    print(ring.region._member.doorbells.at(at, False).attached)",
+            name,
+            str(RING_DOORBELL),
+        )
+        return output_of(program) == "True\n"
+
+    with Ring.create(name, wait="sleep") as ring:
+        assert is_attached()
+        entry = ring.region._find(ring._object_name)
+        assert entry is not None
+        path = semaphores(id_of(ring))[(entry[2] + RING_DOORBELL) // 64]
+        twin = path.with_name(f"{path.name}x")
+        twin.write_bytes(path.read_bytes())
+        twin.chmod(path.stat().st_mode & 0o777)
+        twin.rename(path)
+
+        assert not is_attached()
         ring.unlink()
 
 

@@ -47,6 +47,19 @@ def alive(region: Region) -> set[int]:
     return {participant.pid for participant in region.participants() if participant.alive}
 
 
+def numbers_of(region: Region) -> set[int]:
+    """The descriptors through which this process has the file of a region open."""
+    found = os.fstat(region._member.base)
+    numbers = set()
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if os.path.samestat(found, os.fstat(number)):
+                numbers.add(number)
+        except OSError:
+            continue  # the one of the listing
+    return numbers
+
+
 def runs(function: Callable[[], Any]) -> None:
     """Have a forked child run *function* to its good end."""
     with Child(function) as child:
@@ -238,6 +251,34 @@ def publishes_or_is_refused(slot: memlane.Slot) -> None:
         slot.publish(b"12345678")
     except RoleTakenError:
         pass
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_child_closes_no_file_that_has_the_number_of_an_inherited_lock(
+    region: Region, fork: str
+) -> None:
+    """
+    A program closed our descriptor behind our back and opened a file of its own, which got the
+    number: its forked child has that file still.
+    """
+
+    def replace() -> None:
+        before = numbers_of(region)
+        region.join()
+        [lock] = numbers_of(region) - before
+        reading, writing = os.pipe()
+        os.dup2(writing, lock)
+        os.close(writing)
+
+        def use() -> None:
+            assert _core.fork_epoch()  # a raw clone makes up for its hooks by now
+            os.write(lock, b"still open")
+
+        with AnyFork(fork, use) as child:
+            assert 0 == child.wait()
+        assert b"still open" == os.read(reading, 16)
+
+    runs(replace)
 
 
 @pytest.mark.parametrize("call", CALLS)

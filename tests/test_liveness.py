@@ -598,6 +598,27 @@ def test_nobody_joins_and_dies_behind_the_look_of_a_joiner_that_stands_still(
         assert 1 == table.generation(5)
 
 
+def test_a_joiner_looks_again_once_nobody_else_can_join_the_row(
+    region: Region, table: Table
+) -> None:
+    """
+    Between a joiner's look at a free row and its right to join it, another joins there and dies: it
+    is buried before its byte is locked, or a joiner stopped in between would let it pass for alive
+    (trap 7)
+    """
+    table.occupy(5)
+
+    with Stepped(region.join) as joiner:
+        joiner.run_to(locks(joining_byte(5)))
+        table.set_generation(5, 1)  # nobody has its lock: dead
+        joiner.run_to(locks(row_byte(5)))
+
+        assert 2 == table.generation(5)
+        joiner.go_on()
+        assert 0 == joiner.wait()
+        assert 3 == table.generation(5)
+
+
 def test_late_burial_does_not_touch_who_came_after(
     region: Region, table: Table, line: Lines
 ) -> None:
