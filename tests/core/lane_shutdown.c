@@ -11,7 +11,7 @@ static const struct memlane_span three[3] = {{"one", 3}, {"two", 3}, {"three", 5
 TEST(nothing_is_claimed_once_the_ring_is_shut_down) {
     struct bench bench = bench_new(256, 8);
     memlane_ring_shut(bench.ring, MEMLANE_SHUTDOWN_DRAIN);
-    uint64_t offset;
+    uint64_t offset = 0;
     size_t done = 99;
     CHECK_EQUAL(MEMLANE_CLOSED, memlane_producer_claim(&bench.producer, 8, &offset));
     CHECK_EQUAL(MEMLANE_CLOSED, memlane_producer_put_many(&bench.producer, three, 3, &done));
@@ -49,7 +49,7 @@ TEST(a_commit_that_passed_the_flag_and_meets_a_closed_lane_is_refused_and_nobody
     struct bench bench = bench_new(256, 8);
     CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 8, 0));
     CHECK_EQUAL(MEMLANE_OK, bench_get(&bench, 8, 0));
-    uint64_t offset;
+    uint64_t offset = 0;
     CHECK_EQUAL(MEMLANE_OK, memlane_producer_claim(&bench.producer, 8, &offset));
 
     memlane_ring_shut(bench.ring, MEMLANE_SHUTDOWN_DRAIN);
