@@ -128,17 +128,28 @@ def produce(ring: memlane.Ring, journal: Journal, life: int) -> None:
     choose = random.Random(life)
     at, begun, returned = journal.at, journal.begun + life, journal.returned + life
     number = 0
+    kept: list[tuple[memoryview, bytes]] = []  # views of rooms that were committed
 
     def begin(count: int) -> None:
         at[begun] = number + count
         if at[journal.doomed] == 1 + life:
             die_soon(choose)
 
+    def let_views_go() -> None:
+        while kept:
+            view, record = kept.pop(choose.randrange(len(kept)))
+            if view[: len(record)] != record:
+                at[journal.torn] += 1
+                complain(f"producer {life}: bytes were used for another record under a view")
+            view.release()
+
     with ring.producer() as sender:
         while number < LIFE_RECORDS - BATCH:
             if at[journal.pace] == 2 and choose.random() < 0.1:
                 time.sleep(choose.random() * 0.0005)
             way = choose.randrange(8)
+            if way in (1, 2, 6) or choose.random() < 0.2:
+                let_views_go()  # or this call would wait for them without end
             try:
                 if way < 3:
                     records = [record_of(life, number + i) for i in range(choose.randint(1, BATCH))]
@@ -147,8 +158,12 @@ def produce(ring: memlane.Ring, journal: Journal, life: int) -> None:
                 elif way < 5:
                     record = record_of(life, number)
                     begin(1)
-                    with sender.reserve(len(record) + 8 * way) as room:
+                    with sender.reserve(
+                        len(record) + 8 * way, timeout=0.01 if kept else None
+                    ) as room:
                         room[: len(record)] = record
+                        if choose.random() < 0.5:
+                            kept.append((memoryview(room), record))
                         room.commit(len(record))
                     number += 1
                 elif way == 5:

@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import threading
+import types
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -22,6 +23,16 @@ from processes import PATIENCE_S, Child, drained, wait_until
 from shared_bytes import DEPARTED, RingBytes
 
 PAGE = 4096
+
+
+def drained_to_the_end(ring: Ring) -> list[bytes]:
+    """What a ring that was shut down gives; then it says that it has ended."""
+    found = []
+    while True:
+        try:
+            found.append(ring.get(timeout=PATIENCE_S))
+        except ShutDown:
+            return found
 
 
 @pytest.fixture(params=["one", "many"])
@@ -103,6 +114,9 @@ def test_an_array_that_does_not_fit_or_holds_objects_is_refused(ring: Ring) -> N
             room.array(-1)
         with pytest.raises(TypeError, match="Python objects"):
             room.array(1, "O")
+        for shape in (2.5, (2, 2.5), "23", np.int32, (np.int32,), True):
+            with pytest.raises(TypeError, match="shape must be an int or a tuple of ints, got"):
+                room.array(shape)  # type: ignore[arg-type]
         assert room.array((0, 3)).size == 0
     with pytest.raises(ClosedError):
         room.array(1)
@@ -202,13 +216,115 @@ def test_a_lane_is_nobody_elses_before_the_last_view_has_died() -> None:
 
 def test_a_view_outlives_the_ring() -> None:
     """The memory goes with the last view."""
+    before = len(os.listdir("/proc/self/fd"))
     ring = Ring(capacity=PAGE, producers=1)
     with ring.reserve(16) as room:
         view = memoryview(room)
         view[:] = b"k" * 16
     ring.close()
+    assert len(os.listdir("/proc/self/fd")) > before
     assert bytes(view) == b"k" * 16
     del room, view
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_last_view_may_die_while_the_commit_makes_it_read_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What runs there may drop the array and close the ring; the record is put all the same."""
+
+    class Hooked(np.ndarray[Any, Any]):
+        def setflags(self, **flags: Any) -> None:
+            super().setflags(**flags)
+            held.clear()
+            sender.close()
+            with pytest.raises(RoleTakenError):
+                ring.put(b"other", timeout=0)
+
+    numpy = types.ModuleType("numpy")
+    numpy.dtype = np.dtype  # type: ignore[attr-defined]
+    numpy.frombuffer = lambda *given: np.frombuffer(*given).view(Hooked)  # type: ignore[attr-defined]
+    held: list[Any] = []
+
+    def commit() -> None:
+        room = sender.reserve(8)
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "numpy", numpy)
+            held.append(room.array(8))
+        held[0][:] = 65
+        room.commit()
+
+    with Ring(capacity=PAGE, producers=1) as ring, RingBytes(ring) as shared:
+        sender = ring.producer()
+        commit()
+        assert shared.half(shared.owner_at(0)) == DEPARTED
+        assert drained(ring) == [b"A" * 8]
+
+
+def test_a_committed_room_gives_no_new_views_and_is_committed_once(ring: Ring) -> None:
+    """Whether or not one is still alive: what is refused changes nothing of the record."""
+    for keeps in (True, False):
+        room = ring.reserve(8)
+        view = memoryview(room)
+        view[:] = b"12345678"
+        derived = np.asarray(view)
+        if not keeps:
+            del view, derived
+        room.commit(4)
+        for refused in (
+            room.commit,
+            room.__enter__,
+            lambda: memoryview(room),  # noqa: B023
+            lambda: room.array(1),  # noqa: B023
+            lambda: room.write(b"x"),  # noqa: B023
+            lambda: room.__setitem__(0, 1),  # noqa: B023
+        ):
+            with pytest.raises(ClosedError):
+                refused()
+        room.abort()
+        if keeps:
+            assert bytes(view) == bytes(memoryview(view)) == derived.tobytes() == b"12345678"
+            with pytest.raises(Full):
+                ring.put(bytes(PAGE), timeout=0)
+
+        assert drained(ring) == [b"1234"]
+
+
+def test_an_exception_under_views_puts_nothing_and_frees_the_lane_when_they_have_died(
+    ring: Ring,
+) -> None:
+    """Until then the claim is open: this thread is told, others wait."""
+    with pytest.raises(ZeroDivisionError), ring.reserve(8) as room:
+        view = memoryview(room)
+        raise ZeroDivisionError
+    with pytest.raises(RuntimeError, match="a view of an aborted one is alive"):
+        ring.put(b"early", timeout=0)
+    del view
+    ring.put(b"then", timeout=0)
+
+    assert drained(ring) == [b"then"]
+
+
+@pytest.mark.parametrize("immediate", [False, True])
+def test_views_of_a_ring_that_was_shut_down_keep_the_lane_until_they_have_died(
+    ring: Ring, immediate: bool
+) -> None:
+    """However it ends; what was got or dropped is no matter."""
+    with RingBytes(ring) as shared:
+        sender = ring.producer()
+        with sender.reserve(8) as room:
+            view = memoryview(room)
+            view[:] = b"12345678"
+        ring.shutdown(immediate=immediate)
+        with pytest.raises(ShutDown):
+            sender.put(b"", timeout=0)
+        assert drained_to_the_end(ring) == ([] if immediate else [b"12345678"])
+        sender.close()
+        assert shared.half(shared.owner_at(0)) != DEPARTED
+        assert bytes(view) == b"12345678"
+        del view, room
+        assert shared.half(shared.owner_at(0)) == DEPARTED
 
 
 def test_a_shutdown_between_leaves_the_views_and_says_so(ring: Ring) -> None:

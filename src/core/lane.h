@@ -56,7 +56,7 @@ struct memlane_lane {
 /* A committed record whose bytes the producer still has views of. Its room is not used for another one before the last
  * view has died, wherever `head` is. Private to the producer. */
 struct memlane_kept {
-    struct memlane_kept *next; /* the next younger one */
+    struct memlane_kept *older, *younger; /* NULL: none */
     uint64_t s;
     uint64_t offset;
 };
@@ -70,7 +70,7 @@ struct memlane_producer {
     uint64_t head; /* what was last seen of the consumer */
     uint64_t oldest; /* offset of record `head`, if head != next */
     uint64_t write; /* where the next record may start */
-    struct memlane_kept *kept; /* the oldest record of which views live; NULL: none */
+    struct memlane_kept *kept, *kept_last; /* the oldest and the youngest record of which views live; NULL: none */
 };
 
 /* The consumer's private state for one lane. */
@@ -237,28 +237,23 @@ static inline bool memlane_producer_holds(const struct memlane_producer *produce
 /* Keep the room of the record that was committed last, with the `nbytes` that were reserved for it, until
  * memlane_producer_release. Nobody else hears of it.
  * Callers: the producer, right after memlane_producer_commit at `offset`; `kept` lives until it is released.
- * Progress: bounded by the number of records that are kept. Ordering: none. Returns: nothing. */
+ * Progress: wait-free. Ordering: none. Returns: nothing. */
 static inline void memlane_producer_keep(struct memlane_producer *producer, struct memlane_kept *kept, uint64_t offset,
                                          uint64_t nbytes) {
-    struct memlane_kept **last = &producer->kept;
-    while (*last)
-        last = &(*last)->next;
-    kept->next = NULL;
+    kept->older = producer->kept_last;
+    kept->younger = NULL;
     kept->s = producer->next - 1;
     kept->offset = offset;
-    *last = kept;
+    *(kept->older ? &kept->older->younger : &producer->kept) = kept;
+    producer->kept_last = kept;
     producer->write = offset + memlane_occupied(nbytes); /* whatever was committed of it */
 }
 
 /* Let the room of a kept record go; the next look at `head` finds what that frees.
- * Callers: the producer. Progress: bounded by the number of records that are kept. Ordering: none.
- * Returns: nothing. */
+ * Callers: the producer, once for each. Progress: wait-free. Ordering: none. Returns: nothing. */
 static inline void memlane_producer_release(struct memlane_producer *producer, struct memlane_kept *kept) {
-    for (struct memlane_kept **at = &producer->kept; *at; at = &(*at)->next)
-        if (*at == kept) {
-            *at = kept->next;
-            return;
-        }
+    *(kept->older ? &kept->older->younger : &producer->kept) = kept->younger;
+    *(kept->younger ? &kept->younger->older : &producer->kept_last) = kept->older;
 }
 
 /* Look at `head` again, after what was seen of it left no room.
@@ -327,8 +322,9 @@ static inline bool memlane_producer_any(const struct memlane_producer *producer)
         return true;
     /* sync: descriptor.state (free). seq_cst: the same, where a consumer leaves `head` to us; pairs with
      * memlane_many_free */
-    return lane->many && !memlane_producer_holds(producer, head + 1) && atomic_load_explicit(&memlane_descriptor_of(lane, head)->state, memory_order_seq_cst) ==
-                             memlane_state(head, MEMLANE_STATE_FREE);
+    return lane->many && !memlane_producer_holds(producer, head + 1) &&
+           atomic_load_explicit(&memlane_descriptor_of(lane, head)->state, memory_order_seq_cst) ==
+               memlane_state(head, MEMLANE_STATE_FREE);
 }
 
 /* Whether the lane is still ours: a process that closed descriptors of the library is taken for dead, and its lane
@@ -565,7 +561,7 @@ static inline enum memlane_status memlane_producer_adopt(struct memlane_producer
     producer->head = head;
     producer->oldest = oldest.offset;
     producer->write = last.offset + memlane_occupied(last.nbytes);
-    producer->kept = NULL; /* views of the last owner's are in its process, which is gone */
+    producer->kept = producer->kept_last = NULL; /* views of the last owner's are in its process, which is gone */
     memlane_producer_hint(producer);
     return MEMLANE_OK;
 }

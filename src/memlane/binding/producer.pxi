@@ -490,10 +490,10 @@ cdef object array_of(object buffer, uint64_t nbytes, object shape, object dtype,
     if kind.hasobject:
         raise TypeError(f"{what}.array cannot hold Python objects, which mean nothing to another process, got dtype {kind}; "
                         "use a dtype of numbers or bytes")
-    dimensions = (shape,) if hasattr(shape, "__index__") else tuple(shape)
+    dimensions = tuple([_arguments.integer(length, "shape", "an int or a tuple of ints")
+                        for length in ((shape,) if not hasattr(shape, "__iter__") else shape)])
     count = 1
-    for dimension in dimensions:
-        length = dimension.__index__()
+    for length in dimensions:
         if length < 0:
             raise ValueError(f"shape must have no negative number, got {shape!r}")
         count *= length
@@ -735,7 +735,13 @@ cdef class Room:
             raise ValueError(f"cannot commit {length} bytes of a room of {self.nbytes}; reserve more")
         self.is_open = False
         if self.arrays is not None:
-            self.freeze()
+            self.exports += 1  # our own: the last view may die in there, and would end the claim before the commit
+            try:
+                self.freeze()
+            except BaseException:
+                self.export_ended()
+                raise
+            self.exports -= 1
         if not memlane_fork_is(self.pinned):
             if self.exports == 0:
                 self.end()
