@@ -704,6 +704,12 @@ static inline uint64_t memlane_consumer_next(const struct memlane_consumer *cons
     return atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
 }
 
+/* How many records are on loan. Callers: any thread of the consuming process, as a snapshot. Progress: wait-free.
+ * Ordering: none. Returns: the number. */
+static inline uint64_t memlane_consumer_loans(const struct memlane_consumer *consumer) {
+    return atomic_load_explicit(&consumer->loans, memory_order_relaxed); /* relaxed: for people */
+}
+
 /* Look at up to `most` records from the next on.
  * Callers, Progress, Ordering: as memlane_consumer_peek.
  * Returns: how many extents were filled in, of records that follow each other from *s; the first record's status

@@ -309,6 +309,23 @@ static inline bool memlane_many_held(const struct memlane_many *many, uint64_t s
     return false;
 }
 
+/* How many records are in somebody's hand, whoever looks: also who is no consumer, or may only read.
+ * Callers: anyone, as a snapshot. Progress: bounded by *steps, which become what is left of them, and by the number of
+ * descriptors. Ordering: none. Returns: the number; -1: there were not enough steps. */
+static inline int64_t memlane_many_in_hand(const struct memlane_lane *lane, uint64_t *steps) {
+    uint64_t s = memlane_lane_head(lane), end = memlane_many_taken(lane);
+    int64_t count = 0;
+    for (uint64_t looks = 0; (int64_t)(end - s) > 0 && looks <= lane->mask; looks++, s++) {
+        if (*steps == 0)
+            return -1;
+        --*steps;
+        /* relaxed: for people */
+        uint64_t state = atomic_load_explicit(&memlane_descriptor_of(lane, s)->state, memory_order_relaxed);
+        count += memlane_state_kind(state) == MEMLANE_STATE_TAKEN && memlane_state_beyond(state, s) == 0;
+    }
+    return count;
+}
+
 /* Find the next record in somebody's hand that this pass over the lane has not met.
  * Callers: anyone; who is through with the record says so with memlane_many_met. Progress: bounded by the number of
  * descriptors, and from one pass to the next by what has been taken since. Ordering: as memlane_many_look.

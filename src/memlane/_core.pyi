@@ -1078,6 +1078,10 @@ class RingBase(Sending):
         Tell what is going on: capacity, records waiting, and for each lane in use its producer and how many records
         were put and got. A snapshot, as plain dicts and lists.
 
+        `loans` are the records that consumers have in hand and have not released, of each lane and in all: with
+        consumers="many" those of all processes. What the one consumer has in hand only its process knows: elsewhere they
+        are None. They are None, too, where a lane has too many records to look at.
+
         Raises:
             ClosedError: this process closed the handle.
         """

@@ -28,7 +28,7 @@ from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memmove, memset, strcmp
+from libc.string cimport memcmp, memcpy, memmove, memset, strcmp
 
 import errno as _errno
 import fcntl as _fcntl

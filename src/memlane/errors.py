@@ -124,7 +124,21 @@ class Full(MemlaneError, queue.Full):
 
 
 class Empty(MemlaneError, queue.Empty):
-    """There was nothing within the timeout; nothing was taken. A slot: never published."""
+    """
+    There was nothing within the timeout; nothing was taken. A slot: never published.
+
+    Attributes:
+        cause: "empty"; "on loan": consumers have all that there is in hand; or "nobody left": no
+            producer is there any more. That and the rest is told of rings.
+        on_loan: How many records are in hand; those of other processes as far as a few looks show.
+        holders: Pids of the processes that have them, as far as they were seen.
+        producers: 0 for "nobody left"; else None: they were not counted.
+    """
+
+    cause: str = "empty"
+    on_loan: int = 0
+    holders: tuple[int, ...] = ()
+    producers: int | None = None
 
 
 class Lapped(MemlaneError):

@@ -54,6 +54,15 @@ cdef class ConsumerRole:
     cdef dict preparing
     cdef Spinning spinning
     cdef uint64_t outrun_pause_ns     # how long to stay away while others take what comes; 0: they do not
+    cdef uint32_t alive_lane          # a producer that lived when it was last asked for; alive_tag 0: none
+    cdef uint32_t alive_tag
+    cdef uint64_t alive_until_ns      # who polls does not ask again before
+    cdef str told                     # the text of an Empty while records are on loan, and what it speaks of
+    cdef tuple told_holders
+    cdef int64_t told_own
+    cdef int64_t told_others
+    cdef uint64_t told_epoch
+    cdef uint32_t told_tags[PROBES_A_SLICE]
     cdef Users users
 
     def __cinit__(self, RingState ring):
@@ -114,6 +123,17 @@ cdef class ConsumerRole:
     cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
         """The number of the record that is taken next of a leased lane."""
         return 0
+
+    cdef int64_t held_by_others(self, uint32_t *tags) noexcept:
+        """How many records other processes have in hand, by a bounded look, and the first PROBES_A_SLICE *tags* of them."""
+        return 0
+
+    cdef object loans_in(self, uint32_t lane, uint64_t *steps):
+        """
+        How many records of a lane are in somebody's hand, or None if this process cannot know. *steps* are left for
+        looks at shared bytes.
+        """
+        return None
 
     cdef bint any_in(self, uint32_t lane) noexcept nogil:
         """The second look at a leased lane."""
@@ -433,7 +453,7 @@ cdef class ConsumerRole:
                             ring.refuse(MEMLANE_CORRUPTED, 0)
                         if deadline != 0 and deadline <= memlane_monotonic_ns():
                             self.check_sound()
-                            ring.refuse(MEMLANE_EMPTY, 0)
+                            self.refuse_empty(deadline != 0)
                         PyErr_CheckSignals()
                         continue
                 elif require_peer and self.peers_are_gone() and not self.any_record():
@@ -446,7 +466,7 @@ cdef class ConsumerRole:
                     sleep.learn_outrun()
                 if deadline == 0 or sleep.is_over():
                     self.check_sound()
-                    ring.refuse(MEMLANE_EMPTY, 0)
+                    self.refuse_empty(deadline != 0)
                 if self.outrun_pause_ns and handle.wait != WAIT_SPIN:
                     self.check_sound()
                     sleep.stay_away()
@@ -538,6 +558,89 @@ cdef class ConsumerRole:
             died += memlane_lane_owner(self.ring.lane_control(lane)) > MEMLANE_OWNER_CLOSED
         raise PeerGoneError(f"no producer of {self.ring.name} is left ({died} died, {leased - died} left), and it is drained; "
                             "start another one, or end here", died=died, left=leased - died)
+
+    @cython.final
+    cdef object refuse_empty(self, bint has_waited):
+        """
+        Raise Empty, which says why: from shared words, and of the producers a few are asked for. Who polls asks for them
+        once a slice.
+        """
+        cdef int64_t own = max(self.loans, 0), others
+        cdef uint32_t tags[PROBES_A_SLICE]
+        cdef uint32_t lane, died = 0, leased
+        self.ring.membership.check_whole()
+        memset(tags, 0, sizeof(tags))
+        others = self.held_by_others(tags)
+        if others == 0 and self.nobody_is_left(has_waited):
+            leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
+            for lane in range(leased):
+                died += memlane_lane_owner(self.ring.lane_control(lane)) > MEMLANE_OWNER_CLOSED
+            raise Empty(f"{self.ring.name} has nothing to get, and no producer of it is left ({died} died, {leased - died} left); "
+                        "start another one, or end here", cause="nobody left", on_loan=own,
+                        holders=(_os.getpid(),) if own else (), producers=0)
+        if own + others == 0:
+            raise Empty(f"{self.ring.name} is empty; put some records, or wait with a longer timeout")
+        if (own != self.told_own or others != self.told_others or self.told_epoch != self.epoch
+                or memcmp(tags, self.told_tags, sizeof(tags)) != 0):
+            self.tell_loans(own, others, tags)
+        raise Empty(self.told, cause="on loan", on_loan=own + others, holders=self.told_holders)
+
+    @cython.final
+    cdef int tell_loans(self, int64_t own, int64_t others, const uint32_t *tags) except -1:
+        """The text of an Empty and whom it names: kept, since who polls meets the same again and again."""
+        cdef list pids = self.pids_of(tags)
+        known = ", ".join(map(str, pids)) or "a process that is gone"
+        text = "1 record is" if own + others == 1 else f"{own + others} records are"
+        if others == 0:
+            text += " on loan to this process; release " + ("it" if own == 1 else "one")
+        elif own == 0:
+            text += f" on loan to pid {known}; put some more"
+        else:
+            text += f" on loan, {own} to this process and {others} to pid {known}; release one"
+        self.told = f"{self.ring.name} has nothing to get: {text}, or wait with a longer timeout"
+        self.told_holders = tuple(([_os.getpid()] if own else []) + pids)
+        self.told_own, self.told_others, self.told_epoch = own, others, self.epoch
+        memcpy(self.told_tags, tags, sizeof(self.told_tags))
+        return 0
+
+    @cython.final
+    cdef list pids_of(self, const uint32_t *tags):
+        """Of those who are still in their rows, without asking whether they live."""
+        cdef Membership membership = self.ring.membership
+        cdef uint64_t generation
+        cdef uint32_t i, row
+        cdef list pids = []
+        for i in range(<uint32_t>PROBES_A_SLICE):
+            row = memlane_tag_row(tags[i])
+            if tags[i] and row < membership.geometry.rows and memlane_row_is(membership.row_at(row), tags[i], &generation):
+                pids.append(membership.pid_of(tags[i]))
+        return pids
+
+    @cython.final
+    cdef bint nobody_is_left(self, bint has_waited) except -1:
+        """Whether there were producers and all are gone, as far as PROBES_A_SLICE questions to the kernel can tell."""
+        cdef Membership membership = self.ring.membership
+        cdef uint32_t lane, owner, probes = 0, leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
+        cdef uint64_t generation
+        if (self.alive_tag and not has_waited and self.alive_lane < leased
+                and memlane_lane_owner(self.ring.lane_control(self.alive_lane)) == self.alive_tag
+                and memlane_monotonic_ns() < self.alive_until_ns):
+            return False
+        for lane in range(leased):
+            owner = memlane_lane_owner(self.ring.lane_control(lane))
+            if owner <= MEMLANE_OWNER_CLOSED:
+                continue
+            # The rows of those who are known to be dead are buried: of them nobody is asked.
+            if (memlane_tag_row(owner) < membership.geometry.rows
+                    and memlane_row_is(membership.row_at(memlane_tag_row(owner)), owner, &generation)):
+                probes += 1
+                if probes > PROBES_A_SLICE:
+                    return False
+            if membership.verdict(owner) != DEAD:
+                self.alive_lane, self.alive_tag = lane, owner
+                self.alive_until_ns = memlane_monotonic_ns() + SLICE_NS
+                return False
+        return leased > 0
 
     @cython.final
     cdef int check_sound(self) except -1:

@@ -261,6 +261,39 @@ cdef class ManyConsumers(ConsumerRole):
     cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
         return memlane_many_taken(&self.lanes[lane].lane)
 
+    cdef int64_t held_by_others(self, uint32_t *tags) noexcept:
+        cdef uint32_t lane, tag, i
+        cdef uint64_t s, end
+        cdef int64_t count = 0
+        cdef memlane_found found
+        for lane in range(memlane_ring_leased(self.ring.control, self.ring.shape.lanes)):
+            if not self.is_leased(lane):
+                continue
+            end = memlane_many_taken(&self.lanes[lane].lane)
+            s = memlane_many_settle(&self.lanes[lane], end)
+            if <int64_t>(end - s) > HELD_LOOKS:
+                end = s + HELD_LOOKS
+            while count < HELD_LOOKS and memlane_many_held(&self.lanes[lane], s, end, &found):
+                s = found.s + 1
+                tag = memlane_state_tag(found.state)
+                if tag == 0 or tag == self.tag:
+                    continue
+                count += 1
+                for i in range(<uint32_t>PROBES_A_SLICE):
+                    if tags[i] == 0:
+                        tags[i] = tag
+                    if tags[i] == tag:
+                        break
+        return count
+
+    cdef object loans_in(self, uint32_t lane, uint64_t *steps):
+        cdef memlane_lane view
+        cdef int64_t count
+        self.ring.lane_at(lane, &view)
+        with nogil:
+            count = memlane_many_in_hand(&view, steps)
+        return None if count < 0 else count
+
     cdef bint any_in(self, uint32_t lane) noexcept nogil:
         return memlane_many_any(&self.lanes[lane])
 

@@ -143,6 +143,11 @@ cdef class OneConsumer(ConsumerRole):
     cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
         return memlane_consumer_next(&self.lanes[lane])
 
+    cdef object loans_in(self, uint32_t lane, uint64_t *steps):
+        if memlane_fork_is(self.epoch):
+            return <int64_t>memlane_consumer_loans(&self.lanes[lane])
+        return None if memlane_role_owner(&self.ring.control.consumer) else 0
+
     cdef bint any_in(self, uint32_t lane) noexcept nogil:
         return memlane_consumer_any(&self.lanes[lane])
 

@@ -75,6 +75,7 @@ cdef extern from "core/lane.h" nogil:
     uint64_t memlane_lane_tail(const memlane_lane *lane)
     uint64_t memlane_lane_end(const memlane_lane *lane)
     uint64_t memlane_consumer_next(const memlane_consumer *consumer)
+    uint64_t memlane_consumer_loans(const memlane_consumer *consumer)
     uint32_t memlane_lane_owner(const memlane_lane_control *control)
     bint memlane_lane_lease(memlane_lane_control *control, uint32_t found, uint32_t tag)
     bint memlane_lane_depart(memlane_lane_control *control, uint32_t tag)
@@ -142,6 +143,7 @@ cdef extern from "core/lane_many.h" nogil:
     bint memlane_many_is_drained(memlane_many *many)
     bint memlane_many_held(const memlane_many *many, uint64_t s, uint64_t end, memlane_found *found)
     uint64_t memlane_many_taken(const memlane_lane *lane)
+    int64_t memlane_many_in_hand(const memlane_lane *lane, uint64_t *steps)
     bint memlane_many_any(const memlane_many *many)
     bint memlane_many_overlooked(memlane_many *many)
     memlane_status memlane_many_close(const memlane_many *many)
@@ -166,6 +168,10 @@ cdef enum:
     MOST_RECORDS = 1 << 30
     # Dead owners proven in one slice, so that a look costs a bounded number of system calls.
     PROBES_A_SLICE = 8
+    # Records of a lane that are looked at for who has them in hand, to say so in an error: about a microsecond.
+    HELD_LOOKS = 64
+    # The same for statistics, of all lanes together: less than a millisecond, without the GIL.
+    HELD_LOOKS_FOR_STATS = 1 << 18
 
 # Above this size a copy lets other threads run: some 10 microseconds of copying, against one or two
 # for giving the GIL away and taking it back.
@@ -453,6 +459,7 @@ cdef class RingState:
     cdef dict pinned_stats(self):
         cdef memlane_lane view
         cdef uint32_t lane, owner
+        cdef uint64_t steps = HELD_LOOKS_FOR_STATS
         lanes = []
         for lane in range(memlane_ring_leased(self.control, self.shape.lanes)):
             self.lane_at(lane, &view)
@@ -465,11 +472,13 @@ cdef class RingState:
                 "lane": lane, "producer": named,
                 "pid": self.membership.pid_of(owner) if owner > MEMLANE_OWNER_CLOSED else None,
                 "put": memlane_lane_tail(&view), "got": memlane_lane_got(&view),
-                "records": memlane_lane_length(&view)})
+                "records": memlane_lane_length(&view),
+                "loans": 0 if owner == MEMLANE_OWNER_NEVER else self.receiving.loans_in(lane, &steps)})
         owner = memlane_role_owner(&self.control.consumer)
         return {
             "capacity": self.shape.capacity, "max_records": self.shape.records, "producers": self.shape.lanes,
-            "records": self.length(), "lanes": lanes, "consumers": "many" if self.many else "one",
+            "records": self.length(), "lanes": lanes,
+            "loans": None if None in (loans := [found["loans"] for found in lanes]) else sum(loans), "consumers": "many" if self.many else "one",
             "redelivered": memlane_many_redelivered(self.control),
             "consumer": ("dead", "alive", "unknown")[self.membership.verdict(owner)] if owner else None,
             "consumer_pid": self.membership.pid_of(owner) if owner else None,
