@@ -28,6 +28,7 @@ from memlane import (
     PeerGoneError,
     Ring,
     ShutDown,
+    _core,
 )
 from processes import PATIENCE_S, Child, drained, output_of, unrelated, wait_until
 from shared_bytes import DEAD_TAG, FREE, TAKEN, RingBytes
@@ -460,6 +461,67 @@ def test_an_empty_look_does_not_walk_over_what_was_freed_behind_a_held_record() 
                     break
             assert looks > 0
             assert 1 == ring.stats()["redelivered"]
+
+
+@pytest.mark.parametrize("timeout", [0, PATIENCE_S])
+def test_one_look_takes_a_bounded_number_of_steps_and_who_waits_finishes_before_it_sleeps(
+    timeout: float,
+) -> None:
+    """Behind a record that somebody keeps 20,000 were freed, and a dead hand is behind them all."""
+    with (
+        Ring(capacity="2 MiB", producers=1, consumers="many") as ring,
+        RingBytes(ring) as shared,
+    ):
+        ring.put(b"held")
+        with ring.borrow():
+            for _ in range(20_000):
+                ring.put(b"x")
+                ring.get()
+            ring.put(b"dead")
+            last = 20_001
+            shared.set_word(shared.state_at(0, last), DEAD_TAG << 32 | last << 3 | TAKEN)
+            shared.set_word(shared.taken_at(0), last + 1)
+
+            def look() -> None:
+                looks, slept = 0, _core.slices_slept()
+                while not (found := once()):
+                    looks += 1
+                assert b"dead" == found
+                assert slept == _core.slices_slept()
+                if timeout:
+                    assert 0 == looks
+                else:
+                    assert (
+                        20_000 // 1024 <= looks <= 20_000 // 512
+                    )  # a get that finds nothing looks twice
+
+            def once() -> bytes | None:
+                try:
+                    return ring.get(timeout=timeout)
+                except Empty:
+                    return None
+
+            with Child(look) as child:
+                assert 0 == child.wait()
+
+
+def test_a_look_goes_on_behind_more_lanes_than_one_can_take_a_step_in() -> None:
+    """Somebody keeps a record of each of 1,000 lanes; a dead hand has another one of the last."""
+    with (
+        Ring(capacity=PAGE, producers=1000, consumers="many") as ring,
+        RingBytes(ring) as shared,
+    ):
+        producers = [ring.producer() for _ in range(1000)]
+        for producer in producers:
+            producer.put(b"held")
+        loans = [ring.borrow() for _ in producers]
+        producers[-1].put(b"dead")
+        lane = max(of["lane"] for of in ring.stats()["lanes"])
+        shared.set_word(shared.state_at(lane, 1), DEAD_TAG << 32 | 1 << 3 | TAKEN)
+        shared.set_word(shared.taken_at(lane), 2)
+        assert b"dead" == ring.get(timeout=PATIENCE_S)
+        for loan in loans:
+            loan.release()
 
 
 def test_a_process_that_cannot_tell_who_lives_robs_nobody(ring: Ring) -> None:

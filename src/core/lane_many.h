@@ -27,6 +27,10 @@
 
 #include "core/lane.h"
 
+/* Descriptors that are looked at in one step that other threads of the process may have to wait for: some microseconds
+ * even where none of them is in the cache. What is left over is looked at by the next step. */
+#define MEMLANE_LOOKS_WITH_GIL UINT64_C(512)
+
 /* One process's private state for one lane. Its threads share it without a lock. */
 struct memlane_many {
     struct memlane_lane lane;
@@ -257,16 +261,17 @@ static inline bool memlane_many_crosses(const struct memlane_lane *lane, uint64_
     return (extent->offset & (nbytes - 1)) + memlane_occupied(extent->nbytes) >= nbytes;
 }
 
-/* Pass the records at `low` that are free.
- * Callers: anyone. Progress: bounded by the number of descriptors. Ordering: acquire.
+/* Pass the records at `low` that are free, in at most *steps, which become what is left of them.
+ * Callers: anyone. Progress: bounded by *steps and the number of descriptors. Ordering: acquire.
  * Returns: the first record that is not known to be free, at most the number `taken` that is passed. */
-static inline uint64_t memlane_many_settle(struct memlane_many *many, uint64_t taken) {
+static inline uint64_t memlane_many_settle_some(struct memlane_many *many, uint64_t taken, uint64_t *steps) {
     const struct memlane_lane *lane = &many->lane;
     uint64_t head = memlane_lane_head(lane);
     uint64_t low = atomic_load_explicit(&many->low, memory_order_relaxed); /* relaxed: see the field */
     if ((int64_t)(head - low) > 0)
         low = head;
-    for (uint64_t steps = 0; (int64_t)(taken - low) > 0 && steps <= lane->mask; steps++, low++) {
+    for (uint64_t looks = 0; (int64_t)(taken - low) > 0 && looks <= lane->mask && *steps > 0; looks++, low++) {
+        --*steps;
         /* sync: descriptor.state (free). acquire: pairs with memlane_many_free; what was done with the record is
          * over before anybody says that the ring is drained */
         uint64_t state = atomic_load_explicit(&memlane_descriptor_of(lane, low)->state, memory_order_acquire);
@@ -276,6 +281,12 @@ static inline uint64_t memlane_many_settle(struct memlane_many *many, uint64_t t
     }
     atomic_store_explicit(&many->low, low, memory_order_relaxed); /* relaxed: see the field */
     return low;
+}
+
+/* The same, however far it is. Callers: who lets other threads run meanwhile, or has few records. */
+static inline uint64_t memlane_many_settle(struct memlane_many *many, uint64_t taken) {
+    uint64_t steps = UINT64_MAX;
+    return memlane_many_settle_some(many, taken, &steps);
 }
 
 /* The second look of one who waits for the end: has everything that was taken been freed?
@@ -290,23 +301,34 @@ static inline bool memlane_many_is_drained(struct memlane_many *many) {
     return memlane_many_settle(many, taken) == taken;
 }
 
-/* Find the next record that somebody has in hand.
- * Callers: anyone; the tag is in found->state, whose life is the caller's business. Progress: bounded by `end - s`
- * and the number of descriptors. Ordering: as memlane_many_look.
- * Returns: true and *found; false: none from `s` to `end`. */
-static inline bool memlane_many_held(const struct memlane_many *many, uint64_t s, uint64_t end,
-                                     struct memlane_found *found) {
+/* Find the next record that somebody has in hand, in at most *steps, which become what is left of them.
+ * Callers: anyone; the tag is in found->state, whose life is the caller's business. Progress: bounded by *steps,
+ * `end - s` and the number of descriptors. Ordering: as memlane_many_look.
+ * Returns: true and *found; false: none from `s` to `end`, or to found->s where there were not enough steps. */
+static inline bool memlane_many_held_some(const struct memlane_many *many, uint64_t s, uint64_t end,
+                                          struct memlane_found *found, uint64_t *steps) {
     const struct memlane_lane *lane = &many->lane;
-    for (uint64_t steps = 0; (int64_t)(end - s) > 0 && steps <= lane->mask; steps++, s++) {
+    for (uint64_t looks = 0; (int64_t)(end - s) > 0 && looks <= lane->mask; looks++, s++) {
+        found->s = s;
+        if (*steps == 0)
+            return false;
+        --*steps;
         /* sync: descriptor.state. acquire: as in memlane_many_look */
         uint64_t state = atomic_load_explicit(&memlane_descriptor_of(lane, s)->state, memory_order_acquire);
         if (memlane_state_kind(state) == MEMLANE_STATE_TAKEN && memlane_state_beyond(state, s) == 0) {
-            found->s = s;
             found->state = state;
             return true;
         }
     }
+    found->s = end;
     return false;
+}
+
+/* The same, however far it is. Callers: as above, for a stretch that is known to be short. */
+static inline bool memlane_many_held(const struct memlane_many *many, uint64_t s, uint64_t end,
+                                     struct memlane_found *found) {
+    uint64_t steps = UINT64_MAX;
+    return memlane_many_held_some(many, s, end, found, &steps);
 }
 
 /* How many records are in somebody's hand, whoever looks: also who is no consumer, or may only read.
@@ -326,21 +348,20 @@ static inline int64_t memlane_many_in_hand(const struct memlane_lane *lane, uint
     return count;
 }
 
-/* Find the next record in somebody's hand that this pass over the lane has not met.
- * Callers: anyone; who is through with the record says so with memlane_many_met. Progress: bounded by the number of
- * descriptors, and from one pass to the next by what has been taken since. Ordering: as memlane_many_look.
- * Returns: true and *found; false: there is none, and none is looked for in front of `end` before memlane_many_rescan. */
-static inline bool memlane_many_held_new(struct memlane_many *many, uint64_t end, struct memlane_found *found) {
-    uint64_t s = memlane_many_settle(many, end);
+/* Find the next record in somebody's hand that this pass over the lane has not met, in at most *steps, which become what
+ * is left of them: at 0 the pass may not have come to `end` yet, and the next call goes on where this one stopped.
+ * Callers: anyone; who is through with the record says so with memlane_many_met. Progress: bounded by *steps and the
+ * number of descriptors, and from one pass to the next by what has been taken since. Ordering: as memlane_many_look.
+ * Returns: true and *found; false: there is none so far, and none is looked for there before memlane_many_rescan. */
+static inline bool memlane_many_held_new(struct memlane_many *many, uint64_t end, struct memlane_found *found,
+                                         uint64_t *steps) {
+    uint64_t s = memlane_many_settle_some(many, end, steps);
     uint64_t scanned = atomic_load_explicit(&many->scanned, memory_order_relaxed); /* relaxed: see the field */
     if ((int64_t)(scanned - s) > 0)
         s = scanned;
-    bool held = memlane_many_held(many, s, end, found);
-    if (held)
-        end = found->s;
-    if ((int64_t)(end - s) > 0)
-        s = end;
-    atomic_store_explicit(&many->scanned, s, memory_order_relaxed); /* relaxed: see the field */
+    found->s = s;
+    bool held = (int64_t)(end - s) > 0 && memlane_many_held_some(many, s, end, found, steps);
+    atomic_store_explicit(&many->scanned, found->s, memory_order_relaxed); /* relaxed: see the field */
     return held;
 }
 
@@ -387,7 +408,7 @@ static inline bool memlane_many_overlooked(struct memlane_many *many) {
     if (memlane_many_look(many, &found) == MEMLANE_EMPTY && (int64_t)(tail - found.s) > 0)
         return true;
     /* What lies below `taken` was taken, or the end of the ring would wait for ever for a record that nobody holds. */
-    uint64_t low = memlane_many_settle(many, taken);
+    uint64_t steps = MEMLANE_LOOKS_WITH_GIL, low = memlane_many_settle_some(many, taken, &steps);
     if ((int64_t)(taken - low) <= 0)
         return false;
     /* sync: descriptor.state. acquire: as in memlane_many_look; `taken` was read before, with acquire */

@@ -322,7 +322,7 @@ static enum memlane_status compete(struct many_bench *many) {
         uint64_t taken = memlane_many_taken(lane);
         if (below(2))
             memlane_many_rescan(&many->many);
-        for (int probes = 0; probes < 8 && memlane_many_held_new(&many->many, taken, &found); probes++) {
+        for (int probes = 0; probes < 8 && memlane_many_held_new(&many->many, taken, &found, &(uint64_t){UINT64_MAX}); probes++) {
             if (memlane_state_tag(found.state) != tag && memlane_many_claim(lane, &found, tag) &&
                 memlane_extent_of(lane, found.s, &extents[0]) == MEMLANE_OK) {
                 memcpy(sink, lane->bytes + extents[0].offset, extents[0].nbytes);

@@ -327,33 +327,76 @@ TEST(what_was_freed_behind_a_record_that_is_held_is_looked_at_once_in_a_pass) {
     }
     freed = s + 10;
     uint64_t end = memlane_many_taken(&many.bench.lane);
-    CHECK(memlane_many_held_new(&many.many, end, &found));
+    CHECK(memlane_many_held_new(&many.many, end, &found, &(uint64_t){UINT64_MAX}));
     CHECK_EQUAL(s, found.s);
-    CHECK(memlane_many_held_new(&many.many, end, &found)); /* who did nothing with it meets it again */
+    CHECK(memlane_many_held_new(&many.many, end, &found, &(uint64_t){UINT64_MAX})); /* who did nothing with it meets it again */
     CHECK_EQUAL(s, found.s);
     memlane_many_met(&many.many, &found);
-    CHECK(!memlane_many_held_new(&many.many, end, &found));
+    CHECK(!memlane_many_held_new(&many.many, end, &found, &(uint64_t){UINT64_MAX}));
 
     /* what would be found there if anybody looked: nobody does, for what is free stays free */
     atomic_store(&memlane_descriptor_of(&many.bench.lane, freed)->state, memlane_state_taken(freed, BOB));
-    CHECK(!memlane_many_held_new(&many.many, end, &found));
+    CHECK(!memlane_many_held_new(&many.many, end, &found, &(uint64_t){UINT64_MAX}));
     CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'c'));
     CHECK_EQUAL(MEMLANE_OK, memlane_many_look(&many.many, &found));
     CHECK_EQUAL(1, memlane_many_take(&many.bench.lane, found.s, 1, CAROL));
-    CHECK(memlane_many_held_new(&many.many, end + 1, &found)); /* what is new is looked at */
+    CHECK(memlane_many_held_new(&many.many, end + 1, &found, &(uint64_t){UINT64_MAX})); /* what is new is looked at */
     CHECK_EQUAL(end, found.s);
     memlane_many_met(&many.many, &found);
 
     memlane_many_rescan(&many.many);
     static const uint64_t behind[] = {0, 10, 31};
     for (size_t i = 0; i < 3; i++) {
-        CHECK(memlane_many_held_new(&many.many, end + 1, &found));
+        CHECK(memlane_many_held_new(&many.many, end + 1, &found, &(uint64_t){UINT64_MAX}));
         CHECK_EQUAL(s + behind[i], found.s);
         memlane_many_met(&many.many, &found);
     }
-    CHECK(!memlane_many_held_new(&many.many, end + 1, &found));
+    CHECK(!memlane_many_held_new(&many.many, end + 1, &found, &(uint64_t){UINT64_MAX}));
     CHECK_EQUAL(s, memlane_many_settle(&many.many, end + 1)); /* the end waits for it all the same */
     CHECK(!memlane_many_is_drained(&many.many));
+    bench_free(&many.bench);
+}
+
+TEST(a_look_for_what_is_held_takes_no_more_steps_than_it_may_and_the_next_one_goes_on_behind_them) {
+    struct many_bench many = many_new_at(1024, 64, 40);
+    struct memlane_found found;
+    uint64_t s, last;
+    CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'a'));
+    CHECK(many_take(&many, ALICE, &s));
+    for (int i = 0; i < 30; i++) {
+        CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'b'));
+        CHECK_EQUAL('b', many_get(&many, BOB));
+    }
+    CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'c'));
+    CHECK(many_take(&many, CAROL, &last));
+    CHECK_EQUAL(s + 31, last);
+    uint64_t end = memlane_many_taken(&many.bench.lane), steps = 10;
+    memlane_many_start(&many.many);
+    CHECK(memlane_many_held_new(&many.many, end, &found, &steps));
+    CHECK_EQUAL(s, found.s);
+    memlane_many_met(&many.many, &found);
+    int looks = 0;
+    do {
+        steps = 10;
+        looks++;
+        CHECK(looks < 10);
+    } while (!memlane_many_held_new(&many.many, end, &found, &steps));
+    CHECK_EQUAL(4, looks); /* one step of each is that to the oldest record */
+    CHECK_EQUAL(last, found.s);
+
+    /* and so when the oldest one is free and all behind it is to be passed */
+    CHECK(memlane_many_free(&many.bench.lane, s, ALICE));
+    steps = 10;
+    CHECK_EQUAL(s + 10, memlane_many_settle_some(&many.many, end, &steps));
+    CHECK_EQUAL(0, steps);
+    CHECK(!memlane_many_overlooked(&many.many));
+    CHECK_EQUAL(last, memlane_many_settle(&many.many, end));
+    CHECK(!memlane_many_overlooked(&many.many));
+
+    steps = 3;
+    CHECK_EQUAL(-1, memlane_many_in_hand(&many.bench.lane, &steps));
+    steps = 1024;
+    CHECK_EQUAL(1, memlane_many_in_hand(&many.bench.lane, &steps));
     bench_free(&many.bench);
 }
 

@@ -143,6 +143,10 @@ cdef class ConsumerRole:
         """Whether a record was handed back that nobody has taken since, as far as this process knows."""
         return False
 
+    cdef bint finish_pass(self) except -1:
+        """Look further for what the dead had in hand; whether something is to be tried before this consumer sleeps."""
+        return False
+
     cdef bint overlooked_in(self, uint32_t lane) noexcept nogil:
         """Whether the hints of a leased lane contradict its states."""
         return False
@@ -467,6 +471,9 @@ cdef class ConsumerRole:
                 if deadline == 0 or sleep.is_over():
                     self.check_sound()
                     self.refuse_empty(deadline != 0)
+                if self.finish_pass():
+                    PyErr_CheckSignals()
+                    continue
                 if self.outrun_pause_ns and handle.wait != WAIT_SPIN:
                     self.check_sound()
                     sleep.stay_away()
@@ -514,7 +521,7 @@ cdef class ConsumerRole:
         cdef memlane_status status
         cdef uint32_t lane
         cdef bint drop = memlane_ring_shutdown(self.ring.control) == MEMLANE_SHUTDOWN_DROP
-        cdef bint all_closed = True
+        cdef bint all_closed = True, drained
         for lane in range(self.ring.shape.lanes):
             if self.known[lane] == 2:
                 continue
@@ -537,7 +544,11 @@ cdef class ConsumerRole:
             return END_LATER
         # Who holds a loan does not wait for those of others: they might wait for it.
         self.ending = not drop and self.loans == 0
-        return END_OF_OTHERS if self.ending and not self.is_drained() else END_NOW
+        if not self.ending:
+            return END_NOW
+        with nogil:
+            drained = self.is_drained()
+        return END_NOW if drained else END_OF_OTHERS
 
     @cython.final
     cdef bint peers_are_gone(self) except -1:

@@ -8,10 +8,13 @@ cdef class ManyConsumers(ConsumerRole):
 
     cdef memlane_many *lanes
     cdef uint64_t next_look_ns        # when the dead are looked for while other lanes are busy
+    cdef uint64_t next_pass_ns        # when a new pass over all lanes begins, if nothing makes it begin earlier
     cdef bint is_through              # the pass over all lanes: everybody who holds something was asked for
+    cdef uint32_t pass_lane           # where the next look goes on with the pass
+    cdef bint has_asked_enough        # the last look asked for as many holders as it may
     cdef uint32_t living[PROBES_A_SLICE]  # tags that were alive when they were last asked for
     cdef uint32_t lived               # how many were, ever: the newest are kept
-    cdef uint64_t handed_back         # as it was when nothing of that was left
+    cdef uint64_t handed_back         # as it was when the pass began
 
     def __cinit__(self, RingState ring):
         self.lanes = <memlane_many *>PyMem_Calloc(ring.shape.lanes, sizeof(memlane_many))
@@ -26,10 +29,10 @@ cdef class ManyConsumers(ConsumerRole):
         for lane in range(self.ring.shape.lanes):
             self.ring.lane_at(lane, &self.lanes[lane].lane)
             memlane_many_start(&self.lanes[lane])
-        self.next_look_ns = 0
+        self.next_look_ns = self.next_pass_ns = 0
         self.is_through = False
-        self.lived = 0
-        self.handed_back = memlane_many_handed_back(self.ring.control) - 1
+        self.pass_lane = self.lived = 0
+        self.handed_back = memlane_many_handed_back(self.ring.control)
         return 0
 
     cdef void depart(self) noexcept:
@@ -47,6 +50,7 @@ cdef class ManyConsumers(ConsumerRole):
         cdef uint32_t leased = self.lanes_to_walk(), lane = self.current, turn
         cdef memlane_status status
         cdef memlane_found fresh
+        cdef uint64_t steps = MEMLANE_LOOKS_WITH_GIL
         cdef bint unsettled = False
         cdef int dead
         for turn in range(leased):
@@ -65,7 +69,7 @@ cdef class ManyConsumers(ConsumerRole):
                     return lane
                 if status == MEMLANE_CORRUPTED:
                     self.ring.refuse(status, 0)
-                if memlane_many_settle(&self.lanes[lane], found.s) != found.s:
+                if memlane_many_settle_some(&self.lanes[lane], found.s, &steps) != found.s:
                     unsettled = True
             lane += 1
         if unsettled or self.comes_back():
@@ -75,35 +79,30 @@ cdef class ManyConsumers(ConsumerRole):
     cdef int find_in_dead_hand(self, uint32_t leased, memlane_found *found) except -2:
         """
         A record whose taker is proven dead, or which was handed back. Between two passes over the lanes, which are a
-        slice apart unless somebody dies, only what was taken since is looked at. A look asks the kernel about a bounded
-        number of holders; the next one goes on behind them.
+        slice apart unless somebody dies or hands one back, only what was taken since is looked at. A look asks the kernel
+        about a bounded number of holders and takes a bounded number of steps; the next one goes on behind them.
         """
         cdef uint32_t lane, tag, probes = 0
-        cdef uint64_t end, now, handed_back = memlane_many_handed_back(self.ring.control)
-        cdef bint due
-        if handed_back != self.handed_back:
-            for lane in range(leased):
-                if self.is_leased(lane) and self.find_handed_back(lane, found):
-                    return lane
-            self.handed_back = handed_back
-        now = memlane_monotonic_ns()
-        due = now >= self.next_look_ns
+        cdef uint64_t end, now = memlane_monotonic_ns(), steps = MEMLANE_LOOKS_WITH_GIL
+        cdef bint due = now >= self.next_pass_ns
+        # Not in the midst of a pass: who hands back again and again must not keep it from its end.
+        if self.is_through and (due or self.comes_back() or self.any_died()):
+            self.begin_pass(leased)
         if due:
-            self.next_look_ns = now + SLICE_NS
-        if self.is_through and (due or self.any_died()):
-            self.is_through = False
-            self.lived = 0
-            for lane in range(leased):
-                memlane_many_rescan(&self.lanes[lane])
-        for lane in range(leased):
+            self.next_pass_ns = now + SLICE_NS
+        self.next_look_ns = self.next_pass_ns
+        self.has_asked_enough = False
+        for lane in range(self.pass_lane, leased):
+            self.pass_lane = lane
             if not self.is_leased(lane):
                 continue
             end = memlane_many_taken(&self.lanes[lane].lane)
-            while memlane_many_held_new(&self.lanes[lane], end, found):
+            while memlane_many_held_new(&self.lanes[lane], end, found, &steps):
                 tag = memlane_state_tag(found.state)
                 if tag != self.tag and not self.has_met(tag):
                     if tag != 0:
                         if probes == PROBES_A_SLICE:
+                            self.has_asked_enough = True
                             return -1
                         probes += 1
                     # UNKNOWN is no proof: who closed its descriptors would rob everybody.
@@ -113,19 +112,58 @@ cdef class ManyConsumers(ConsumerRole):
                     elif memlane_extent_of(&self.lanes[lane].lane, found.s, &found.extent) == MEMLANE_OK:
                         return lane
                 memlane_many_met(&self.lanes[lane], found)
+            if steps == 0:
+                self.next_look_ns = min(self.next_pass_ns, now + STEPS_PAUSE_NS)
+                return -1
+        self.pass_lane = 0
         self.is_through = True
         return -1
 
-    cdef bint find_handed_back(self, uint32_t lane, memlane_found *found) noexcept:
-        """All of a lane, since it may lie anywhere. Bounded, and only after somebody has handed one back."""
-        cdef uint64_t end = memlane_many_taken(&self.lanes[lane].lane)
-        cdef uint64_t s = memlane_many_settle(&self.lanes[lane], end)
-        while memlane_many_held(&self.lanes[lane], s, end, found):
-            if (memlane_state_tag(found.state) == 0
-                    and memlane_extent_of(&self.lanes[lane].lane, found.s, &found.extent) == MEMLANE_OK):
-                return True
-            s = found.s + 1
-        return False
+    cdef void begin_pass(self, uint32_t leased) noexcept:
+        cdef uint32_t lane
+        # before the looks: what is handed back after this makes another pass begin
+        self.handed_back = memlane_many_handed_back(self.ring.control)
+        self.is_through = False
+        self.pass_lane = self.lived = 0
+        for lane in range(leased):
+            memlane_many_rescan(&self.lanes[lane])
+
+    cdef bint finish_pass(self) except -1:
+        cdef uint32_t living[PROBES_A_SLICE]
+        cdef uint32_t leased = self.lanes_to_walk(), lived = min(self.lived, <uint32_t>PROBES_A_SLICE)
+        cdef int through
+        if self.is_through or self.has_asked_enough:
+            return False
+        memcpy(living, self.living, sizeof(living))
+        with nogil:
+            through = self.walk_on(leased, living, lived)
+        if through == 1:
+            self.pass_lane = 0
+            self.is_through = True
+        return through == 0 or self.comes_back()
+
+    cdef int walk_on(self, uint32_t leased, const uint32_t *living, uint32_t lived) noexcept nogil:
+        """Go on with the pass; 1: to its end, 0: up to a holder who has to be asked for, -1: it takes too many steps."""
+        cdef uint32_t lane, tag, i
+        cdef uint64_t steps
+        cdef memlane_found found
+        cdef bint is_known
+        for lane in range(self.pass_lane, leased):
+            self.pass_lane = lane
+            if not self.is_leased(lane):
+                continue
+            steps = 4 * (self.lanes[lane].lane.mask + 1)
+            while memlane_many_held_new(&self.lanes[lane], memlane_many_taken(&self.lanes[lane].lane), &found, &steps):
+                tag = memlane_state_tag(found.state)
+                is_known = tag == self.tag
+                for i in range(lived):
+                    is_known |= tag == living[i]
+                if not is_known:
+                    return 0
+                memlane_many_met(&self.lanes[lane], &found)
+            if steps == 0:
+                return -1
+        return 1
 
     cdef bint has_met(self, uint32_t tag) noexcept:
         """Whether it was alive in this pass."""
@@ -144,7 +182,8 @@ cdef class ManyConsumers(ConsumerRole):
         return False
 
     cdef bint comes_back(self) noexcept nogil:
-        return memlane_many_handed_back(self.ring.control) != self.handed_back
+        # In the midst of a pass the next one is not due: it begins when this one has ended.
+        return self.is_through and memlane_many_handed_back(self.ring.control) != self.handed_back
 
     cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, memlane_extent *extents) noexcept:
         if memlane_state_kind(found.state) == MEMLANE_STATE_TAKEN:
@@ -264,13 +303,14 @@ cdef class ManyConsumers(ConsumerRole):
     cdef int64_t held_by_others(self, uint32_t *tags) noexcept:
         cdef uint32_t lane, tag, i
         cdef uint64_t s, end
+        cdef uint64_t steps = MEMLANE_LOOKS_WITH_GIL
         cdef int64_t count = 0
         cdef memlane_found found
         for lane in range(memlane_ring_leased(self.ring.control, self.ring.shape.lanes)):
             if not self.is_leased(lane):
                 continue
             end = memlane_many_taken(&self.lanes[lane].lane)
-            s = memlane_many_settle(&self.lanes[lane], end)
+            s = memlane_many_settle_some(&self.lanes[lane], end, &steps)
             if <int64_t>(end - s) > HELD_LOOKS:
                 end = s + HELD_LOOKS
             while count < HELD_LOOKS and memlane_many_held(&self.lanes[lane], s, end, &found):

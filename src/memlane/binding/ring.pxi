@@ -135,11 +135,12 @@ cdef extern from "core/lane_many.h" nogil:
     bint memlane_many_free(const memlane_lane *lane, uint64_t s, uint32_t tag)
     bint memlane_many_hand_back(memlane_ring_control *ring, const memlane_lane *lane, uint64_t s, uint32_t tag)
     uint64_t memlane_many_handed_back(const memlane_ring_control *ring)
-    bint memlane_many_held_new(memlane_many *many, uint64_t end, memlane_found *found)
+    bint memlane_many_held_new(memlane_many *many, uint64_t end, memlane_found *found, uint64_t *steps)
     void memlane_many_met(memlane_many *many, const memlane_found *found)
     void memlane_many_rescan(memlane_many *many)
     bint memlane_many_crosses(const memlane_lane *lane, uint64_t s, const memlane_extent *extent)
-    uint64_t memlane_many_settle(memlane_many *many, uint64_t taken)
+    const uint64_t MEMLANE_LOOKS_WITH_GIL
+    uint64_t memlane_many_settle_some(memlane_many *many, uint64_t taken, uint64_t *steps)
     bint memlane_many_is_drained(memlane_many *many)
     bint memlane_many_held(const memlane_many *many, uint64_t s, uint64_t end, memlane_found *found)
     uint64_t memlane_many_taken(const memlane_lane *lane)
@@ -183,6 +184,9 @@ cdef uint64_t REUSE_NBYTES = 65536
 cdef uint64_t REUSE_NBYTES_A_LOOK = 65536
 # A claim looks with the GIL. Some 6 microseconds: a consumer that reads little of a large record is through with it.
 cdef uint64_t REUSE_LOOKS_WITH_GIL = 128
+
+# While records come, a pass over what others have in hand goes on after so long: a step of it is a tenth of that.
+cdef uint64_t STEPS_PAUSE_NS = 100000
 
 # Looks at one lane, of some 50 ns, which other threads wait for.
 cdef uint32_t LOOKS_WITH_GIL = 32
