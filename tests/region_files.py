@@ -139,9 +139,12 @@ _CLONE_NEWNS, _MS_PRIVATE_REC = 0x00020000, 1 << 18 | 1 << 14
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def mount(kind: str, at: Path, options: str = "") -> None:
+MS_RDONLY, MS_REMOUNT = 1, 32
+
+
+def mount(kind: str, at: Path, options: str = "", *, flags: int = 0) -> None:
     """Mount a file system, for this process and its children; OSError if that is not permitted."""
-    done = _libc.mount(kind.encode(), os.fsencode(at), kind.encode(), 0, options.encode())
+    done = _libc.mount(kind.encode(), os.fsencode(at), kind.encode(), flags, options.encode())
     if done != 0:
         raise OSError(ctypes.get_errno(), f"cannot mount {kind}", str(at))
 

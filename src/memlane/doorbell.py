@@ -88,10 +88,18 @@ def _make(of_set: str, number: int, permissions: int) -> tuple[int, int]:
     file = _file(of_set, number)
     try:
         posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=permissions, initial_value=0).close()
+    except posix_ipc.PermissionsError as error:
+        raise PermissionError(
+            errno.EACCES,
+            f"cannot make a semaphore: {error}; check the permissions of {_DIRECTORY}",
+            str(file),
+        ) from None
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise _core.no_room(str(file), _core.PAGE_SIZE) from None
+        if error.errno == errno.ENOSPC:
+            raise _core.no_room(str(file), _core.PAGE_SIZE) from None
+        if error.errno is None:  # posix_ipc puts what it means by EMFILE or ENFILE into words
+            error = OSError(errno.EMFILE if "process" in str(error) else errno.ENFILE, "")
+        raise _core.explained(error, "make a semaphore", str(file)) from None
     os.chmod(file, permissions)  # the umask does not decide
     found = os.stat(file)
     return found.st_dev, found.st_ino

@@ -32,6 +32,26 @@ NEW_PREFIX = ".memlane-new."
 _PRESENCE_PATIENCE_S = 5.0
 
 
+#: What to do where a region could not be made in the directory of all names, or in one of a user's.
+_ELSEWHERE = "or give a pathlib.Path, for a file elsewhere"
+_IN_SHARED_MEMORY = {
+    errno.ENOENT: f"mount a tmpfs there, {_ELSEWHERE}",
+    errno.EACCES: f"check its permissions, {_ELSEWHERE}",
+    errno.EROFS: f"mount it for writing, {_ELSEWHERE}",
+}
+_IN_DIRECTORY = {
+    errno.ENOENT: "make its directory first",
+    errno.EACCES: "choose a directory that this user may write",
+    errno.EROFS: "choose a directory on another one",
+}
+_READ_ONLY = "if reading is enough, open it with readonly=True"
+#: ... where one could not be opened for writing.
+OPENING = {
+    errno.EACCES: f"check its owner and permissions; {_READ_ONLY}",
+    errno.EROFS: _READ_ONLY,
+}
+
+
 def place(name: Name, label: str | None = None) -> tuple[Path | None, int, str]:
     """Where a region of this name is: path, backing, and how to call it in an error text."""
     if name is None:
@@ -47,7 +67,37 @@ def place(name: Name, label: str | None = None) -> tuple[Path | None, int, str]:
     )
 
 
-def new_file(directory: Path, permissions: int, region_id: int) -> tuple[int, Path | None]:
+def new_memfd(label: str | None, called: str) -> int:
+    """A new file in memory, without a name."""
+    try:
+        return os.memfd_create(
+            "memlane" if label is None else f"memlane:{label}",
+            os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING,
+        )
+    except OSError as error:
+        raise _core.explained(error, f"create {called}") from None
+
+
+def lengthen(descriptor: int, nbytes: int, path: Path | None, called: str) -> None:
+    """Give a new file its length."""
+    try:
+        os.ftruncate(descriptor, nbytes)
+    except OSError as error:
+        doing = f"create {called} of {nbytes} bytes"
+        where = None if path is None else str(path)
+        if error.errno == errno.EINVAL:
+            raise OSError(
+                errno.EINVAL,
+                f"cannot {doing}: its file system does not take such a length, as hugetlbfs takes "
+                "whole huge pages only; use another one",
+                *([] if where is None else [where]),
+            ) from None
+        raise _core.explained(error, doing, where) from None
+
+
+def new_file(
+    directory: Path, permissions: int, region_id: int, called: str
+) -> tuple[int, Path | None]:
     """
     A new file without a name in *directory*; where there are none, with a temporary one that sweep
     knows.
@@ -59,14 +109,26 @@ def new_file(directory: Path, permissions: int, region_id: int) -> tuple[int, Pa
         if error.errno == errno.ENOSPC:
             raise _core.no_room(str(directory), _core.PAGE_SIZE) from None
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-            raise
+            remedies = _IN_SHARED_MEMORY if directory == SHARED_MEMORY else _IN_DIRECTORY
+            raise _core.explained(error, f"create {called}", str(directory), remedies) from None
     path = directory / f"{NEW_PREFIX}{doorbell.set_of(region_id)}"
-    return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, permissions), path
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, permissions), path
+    except OSError as error:
+        # the directory is there: it was asked for a file without a name just now
+        anew = {errno.ENOENT: "choose a directory in which files can be made"}
+        raise _core.explained(
+            error, f"create {called}", str(directory), _IN_DIRECTORY | anew
+        ) from None
 
 
 def link(descriptor: int, temporary: Path | None, path: Path, called: str) -> None:
     """Give a complete region its name, which must be free."""
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    doing = f"give {called} its name"
+    try:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _core.explained(error, doing, str(path.parent), _IN_DIRECTORY) from None
     try:
         # With a directory descriptor this is linkat with AT_SYMLINK_FOLLOW; a plain link would be
         # EXDEV.
@@ -85,7 +147,7 @@ def link(descriptor: int, temporary: Path | None, path: Path, called: str) -> No
     except OSError as error:
         if error.errno == errno.ENOSPC:  # a name counts as a file, too
             raise _core.no_room(str(path), _core.PAGE_SIZE) from None
-        raise
+        raise _core.explained(error, doing, str(path), _IN_DIRECTORY) from None
     finally:
         os.close(directory)
         if temporary is not None:

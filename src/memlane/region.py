@@ -247,12 +247,9 @@ class Region:
         header, total = _header(region_id, backing, wanted, permissions)
         temporary: Path | None = None
         if path is None:
-            descriptor = os.memfd_create(
-                "memlane" if label is None else f"memlane:{label}",
-                os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING,
-            )
+            descriptor = names.new_memfd(label, called)
         else:
-            descriptor, temporary = names.new_file(path.parent, permissions, region_id)
+            descriptor, temporary = names.new_file(path.parent, permissions, region_id, called)
         try:
             if path is not None and _core.is_network_file(descriptor):
                 raise OSError(
@@ -269,7 +266,7 @@ class Region:
                 os.ftruncate(descriptor, _core.PAGE_SIZE)  # a companion that only bears the locks
                 mapping = Mapping.anonymous(total, no_reserve=True)
             else:
-                os.ftruncate(descriptor, total)
+                names.lengthen(descriptor, total, path, called)
                 os.fchmod(descriptor, permissions)
                 _core.reserve(
                     descriptor,
@@ -381,7 +378,9 @@ class Region:
                         expected="a region",
                         found="no regular file",
                     ) from None
-                raise
+                raise _core.explained(
+                    error, f"open {called}", str(path), None if readonly else names.OPENING
+                ) from None
             owned = True
             try:
                 found = names.check_file(descriptor, path, called, owner)
@@ -998,7 +997,7 @@ class Region:
             if error.errno in (errno.ENOENT, errno.ELOOP):
                 doorbell.remove_set(member.region_id)
                 return
-            raise
+            raise _core.explained(error, f"unlink {member.name}", str(self._path)) from None
         try:
             names.be_present(descriptor, may_be_alone=False, called=member.name)
             found = os.fstat(descriptor)

@@ -5,9 +5,11 @@ Ring: every record to exactly one consumer, in order per producer. The verbs are
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, Self
 
 from memlane import _arguments, _core
@@ -73,9 +75,10 @@ class Ring(RingBase, RegionObject):
             )
         geometry = _geometry(capacity, producers, consumers, records)
         _check_wait(wait)
-        region = Region._create(
-            None, _core.ring_shape(*geometry[:3])[0], 0o600, anonymous, _filled(geometry), label
-        )
+        with _says_why_so_large(geometry):
+            region = Region._create(
+                None, _core.ring_shape(*geometry[:3])[0], 0o600, anonymous, _filled(geometry), label
+            )
         self._wait = wait
         self._handles = weakref.WeakSet()
         try:
@@ -111,9 +114,10 @@ class Ring(RingBase, RegionObject):
         """
         geometry = _geometry(capacity, producers, consumers, records)
         _check_wait(wait)
-        region = Region._create(
-            name, _core.ring_shape(*geometry[:3])[0], permissions, fill=_filled(geometry)
-        )
+        with _says_why_so_large(geometry):
+            region = Region._create(
+                name, _core.ring_shape(*geometry[:3])[0], permissions, fill=_filled(geometry)
+            )
         return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region), wait))
 
     @classmethod
@@ -158,9 +162,10 @@ class Ring(RingBase, RegionObject):
         """
         geometry = _geometry(capacity, producers, consumers, records)
         _check_wait(wait)
-        region = Region._open_or_create(
-            name, _core.ring_shape(*geometry[:3])[0], permissions, owner, _filled(geometry)
-        )
+        with _says_why_so_large(geometry):
+            region = Region._open_or_create(
+                name, _core.ring_shape(*geometry[:3])[0], permissions, owner, _filled(geometry)
+            )
         return cls._alone(
             region,
             lambda region: cls._in(
@@ -272,6 +277,21 @@ def _add(
 ) -> tuple[Entry, bool]:
     nbytes, control_nbytes, _ = _core.ring_shape(*geometry[:3])
     return region._find_or_add(name, _core.KIND_RING, geometry, nbytes, control_nbytes, "", timeout)
+
+
+@contextlib.contextmanager
+def _says_why_so_large(geometry: tuple[int, ...]) -> Iterator[None]:
+    """Have an error for too much at once name what makes it so much: a lane for each producer."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOMEM, errno.EFBIG):
+            error.strerror = (
+                f"{error.strerror}; the ring has {geometry[0]} lanes of {geometry[1]} bytes, one "
+                "for each producer: ask for a smaller capacity, or fewer producers"
+            )
+            error.args = (error.errno, error.strerror)
+        raise
 
 
 def _filled(geometry: tuple[int, ...]) -> Callable[[Region], object]:

@@ -171,7 +171,7 @@ def is_present(int descriptor):
     """
     cdef int found = memlane_lockbyte_probe(descriptor, MEMLANE_PRESENCE_BYTE, True)
     if found < 0:
-        raise OSError(-found, _os.strerror(-found))
+        raise byte_lock_error(-found)
     return found > 0
 
 
@@ -205,8 +205,16 @@ cdef bint lock_byte(int descriptor, int64_t byte, bint for_writing) except -1:
     if error == -_errno.EAGAIN:
         return False
     if error:
-        raise os_error(-error, "lock a byte", None, "use a local file system and Linux 3.15 or newer")
+        raise byte_lock_error(-error)
     return True
+
+
+cdef object byte_lock_error(int error):
+    """The error for a lock of a region's that the kernel refused. EINVAL: it does not know the kind."""
+    if error == _errno.EINVAL:
+        return os_error(error, "lock a byte", None, "use a local file system and Linux 3.15 or newer",
+                        "there are no locks of open files here")
+    return os_error(error, "lock a byte")
 
 
 def header_bytes(uint64_t objects_nbytes, *, uint64_t region_id, uint32_t backing, uint32_t permissions,
@@ -475,13 +483,13 @@ cdef class Membership:
             self._refuse_row()
         if found == -ENOLCK:
             raise OSError(_errno.ENOLCK, f"the locks of {self.name} cannot be seen; use a local file system")
-        raise os_error(-found, "lock a byte", None, "use a local file system and Linux 3.15 or newer")
+        raise byte_lock_error(-found)
 
     cdef object _join_error(self, int error):
         """The error for a second description of the file that could not be had."""
         if error != _errno.ENOENT:
-            return os_error(error, f"join {self.name}", None,
-                            "call region.join() before dropping privileges or closing descriptors")
+            return os_error(error, f"join {self.name}", self.path, "call region.join() before dropping privileges"
+                            if error == _errno.EACCES or error == _errno.EPERM else None)
         if self.base < 0 or not self._is_base(self.base):
             return self._base_lost()
         return OSError(

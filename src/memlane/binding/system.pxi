@@ -46,6 +46,8 @@ cdef dict REMEDIES = {
     _errno.ETXTBSY: ("the program in it is running", "ask for access 'r' or 'c'"),
     _errno.EBADF: ("the descriptor is not open", "pass one that is, opened for reading"),
     _errno.EOVERFLOW: ("offset and length are beyond what can be counted", "ask for less"),
+    _errno.ENAMETOOLONG: ("the name is too long", "use a shorter one"),
+    _errno.ENOLCK: ("the kernel has no lock to give", "use a local file system, or end programs that hold many locks"),
     _errno.EFBIG: ("larger than the file system or ulimit -f allows", "ask for less"),
     _errno.EOPNOTSUPP: (
         "the file system cannot reserve room, and without it a full disk would kill the process by SIGBUS",
@@ -64,6 +66,14 @@ cdef object os_error(int error, str doing, object path=None, str remedy=None, st
     if remedy is not None or known:
         text += "; " + (remedy if remedy is not None else known[1])
     return OSError(error, text) if path is None else OSError(error, text, path)
+
+
+def explained(failed, str doing, object path=None, dict remedies=None):
+    """
+    Return the OSError for what a call of the system refused with the OSError *failed*: what failed, why, and what to do.
+    *remedies* (errno: what to do) go before the usual ones.
+    """
+    return os_error(failed.errno, doing, path, remedies and remedies.get(failed.errno))
 
 
 cdef object unsupported(str text, object path):
@@ -91,6 +101,7 @@ cdef object reserve_error(int error, object path, uint64_t nbytes):
     Facts as attributes: `need`, `free` (bytes; None if unknown) and `mount` (None for memory).
     """
     free = mount = room = None
+    cdef bint has_huge_pages = False
     if path is not None:
         mount = _os.path.realpath(path)
         while not _os.path.ismount(mount):
@@ -99,12 +110,17 @@ cdef object reserve_error(int error, object path, uint64_t nbytes):
             room = _os.statvfs(mount)
             if room.f_blocks:
                 free = room.f_bavail * room.f_frsize
+            # a memory file system without a limit of its own has pages of the usual size; hugetlbfs has its own
+            has_huge_pages = not room.f_blocks and room.f_bsize > PAGE_NBYTES
         except OSError:
             pass
-    if free is None:
+    if free is None and not has_huge_pages:
         free = free_memory()
 
-    if (error == _errno.ENOSPC and room is not None and free is not None and free >= nbytes and room.f_files
+    if error == _errno.ENOSPC and has_huge_pages:
+        failed = OSError(error, f"cannot reserve {nbytes} bytes in {mount}: there are not enough free huge pages of "
+                         f"{room.f_bsize} bytes; raise vm.nr_hugepages, or use another file system", path)
+    elif (error == _errno.ENOSPC and room is not None and free is not None and free >= nbytes and room.f_files
             and room.f_favail <= INODES_A_FILE):
         # A memory file system counts files, too.
         failed = OSError(error, f"cannot make another file in {mount}: it has {free} bytes free, but {room.f_favail} of "
