@@ -39,7 +39,7 @@ import sys as _sys
 import types as _types
 import weakref as _weakref
 
-from memlane import _arguments
+from memlane import _arguments, _limits
 from memlane.errors import ClosedError, MemlaneError
 
 include "binding/calls.pxi"

@@ -52,3 +52,10 @@ bool memlane_is_network_file(int descriptor) {
             return true;
     return false;
 }
+
+bool memlane_is_memory_file(int descriptor) {
+    /* f_type of statfs(2): tmpfs, which memfds lie on, too, and ramfs */
+    struct statfs found;
+    return fstatfs(descriptor, &found) == 0 &&
+           ((uint32_t)found.f_type == 0x01021994 || (uint32_t)found.f_type == 0x858458f6);
+}

@@ -29,4 +29,7 @@ bool memlane_is_file(int descriptor, uint64_t device, uint64_t inode);
 /* Whether a file lies on a network file system, where these locks say nothing of other machines. */
 bool memlane_is_network_file(int descriptor);
 
+/* Whether the bytes of a file are memory: of a memfd, or of a tmpfs such as /dev/shm. */
+bool memlane_is_memory_file(int descriptor);
+
 #endif

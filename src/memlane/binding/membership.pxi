@@ -809,6 +809,7 @@ cdef class Membership:
         if self.geometry.backing == MEMLANE_BACKING_ANONYMOUS:
             address -= offset % PAGE_NBYTES
             nbytes += offset % PAGE_NBYTES
+            require_limit(nbytes, None)
             with nogil:
                 error = memlane_populate(address, nbytes)
             if error:

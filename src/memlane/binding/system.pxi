@@ -9,6 +9,7 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef extern from "os/lockbytes.h" nogil:
     bint memlane_is_file(int descriptor, uint64_t device, uint64_t inode)
+    bint memlane_is_memory_file(int descriptor)
 
 # What a descriptor led to when it was ours for certain. The number alone says nothing later: daemons close all that they
 # find (os.closerange), and the next file that anybody opens gets the number.
@@ -18,6 +19,10 @@ cdef struct file_identity:
 
 # Reserving looks for signals after this many bytes, so that Ctrl-C does not wait for a whole disk.
 cdef uint64_t RESERVE_NBYTES_A_TURN = 256 << 20
+
+# Less is not held against the memory limit of a container: what else it uses changes by more from one moment to the
+# next. Arbitrary.
+cdef uint64_t LIMIT_NBYTES_MIN = 1 << 20
 
 # What a file that was given up may have taken and set free again by the time we look: a temporary one, and a name.
 cdef int INODES_A_FILE = 2
@@ -198,7 +203,26 @@ cdef int require_room(int fd, uint64_t nbytes, object path) except -1:
     free = room.f_bfree * room.f_frsize if room.f_blocks else free_memory()
     if free is not None and nbytes > free:
         raise reserve_error(_errno.ENOSPC, path, nbytes)
+    if memlane_is_memory_file(fd):
+        require_limit(nbytes, path)
     return 0
+
+
+cdef int require_limit(uint64_t nbytes, object path) except -1:
+    """
+    Refuse memory that the limit of a container or a service does not leave: the kernel would hand it out page by page,
+    and kill a process at the last one. What cannot be seen is no reason to refuse.
+    """
+    if nbytes < LIMIT_NBYTES_MIN:
+        return 0
+    limit = _limits.tightest()
+    if limit is None or nbytes <= limit.room:
+        return 0
+    text = (f"cannot reserve {nbytes} bytes of memory: the limit of {limit.nbytes} bytes in {limit.path} leaves "
+            f"{limit.room}; ask for less, or raise the memory limit of this container or service")
+    failed = OSError(_errno.ENOSPC, text) if path is None else OSError(_errno.ENOSPC, text, path)
+    failed.need, failed.free, failed.mount = nbytes, limit.room, None
+    raise failed
 
 
 cdef int open_file(object path, int flags, int mode, str doing, dict remedies=None) except -1:
