@@ -153,6 +153,7 @@ def test_read_only_and_huge_page_file_systems_say_what_they_are(tmp_path: Path) 
 
     def use() -> None:
         own_mounts()
+        mount("tmpfs", Path("/dev/shm"))  # goes with this process, and with it the semaphores
         mount("tmpfs", tmp_path)
         Ring.create(tmp_path / "there").close()
         mount("tmpfs", tmp_path, flags=MS_REMOUNT | MS_RDONLY)
