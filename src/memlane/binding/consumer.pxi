@@ -219,8 +219,11 @@ cdef class ConsumerRole:
         return 0 if shutdown == MEMLANE_SHUTDOWN_DROP else <uint32_t>self.ring.shape.lanes
 
     @cython.final
-    cdef object take(self):
-        """One record as new bytes, or None if there is none now."""
+    cdef object take(self, bint is_first=True):
+        """
+        One record as new bytes, or None if there is none now. Behind the first one of a batch no handler of a signal may
+        run, whose exception would lose what is taken: where others are faster the batch ends.
+        """
         cdef memlane_found found
         cdef int lane
         while True:
@@ -231,6 +234,8 @@ cdef class ConsumerRole:
             if self.copy_one(lane, &found, PyBytes_AS_STRING(record)):
                 self.current = lane + 1
                 return record
+            if not is_first:
+                return None
             PyErr_CheckSignals()  # first: a handler may close the ring, which get has not pinned
             if not memlane_fork_is(self.epoch):
                 return None
@@ -308,8 +313,8 @@ cdef class ConsumerRole:
             PyErr_CheckSignals()
 
     @cython.final
-    cdef Record take_loan(self):
-        """One record as a loan, or None if there is none now."""
+    cdef Record take_loan(self, bint is_first=True):
+        """One record as a loan, or None if there is none now; *is_first* as in `take`."""
         cdef memlane_found found
         cdef int lane
         cdef bint redelivered
@@ -324,9 +329,22 @@ cdef class ConsumerRole:
                 record.begin(self, lane, &found, redelivered)
                 self.ring.membership.check_whole()
                 return record
-            if not memlane_fork_is(self.epoch):
+            if not is_first or not memlane_fork_is(self.epoch):
                 return None
             PyErr_CheckSignals()
+
+    @cython.final
+    cdef Record lend_more(self):
+        """Another loan behind the first one of a batch, or None: nothing is waited for, and no handler of a signal runs."""
+        cdef Record record = None
+        cdef uint64_t pinned
+        if memlane_fork_is(self.epoch):
+            pinned = self.ring.membership.pin()
+            try:
+                record = self.take_loan(False)
+            finally:
+                self.ring.membership.unpin(pinned)
+        return record
 
     @cython.final
     cdef inline bint is_redelivered(self, const memlane_found *found) noexcept nogil:
@@ -387,7 +405,7 @@ cdef class ConsumerRole:
                     # A copy without the GIL lets another thread close the ring.
                     if len(taken) == SINGLE_RECORDS or not memlane_fork_is(self.epoch):
                         break
-                    record = self.take()
+                    record = self.take(False)
             except Exception:
                 if not taken:
                     raise

@@ -443,9 +443,12 @@ cdef Loans borrow_many(Endpoint handle, object most, object timeout, bint requir
     made.records = [role.obtain(handle, TAKE_LOAN, 1, NULL, timeout, require_peer)]
     while len(made.records) < count:
         try:
-            made.records.append(role.obtain(handle, TAKE_LOAN, 1, NULL, 0, False))
+            record = role.lend_more()
         except Exception:
             break  # what is wrong will still be wrong at the next call
+        if record is None:
+            break
+        made.records.append(record)
     return made
 
 
