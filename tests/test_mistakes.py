@@ -6,6 +6,8 @@ from __future__ import annotations
 import inspect
 import os
 import pathlib
+import pickle
+import queue
 import signal
 import subprocess
 import sys
@@ -225,6 +227,17 @@ def test_every_public_method_tells_of_an_unknown_keyword_in_the_same_words(
     assert isinstance(error, TypeError)
     assert "has no argument 'nonsense_'; it takes" in str(error)
     assert [] == [it for it in frames_of_ours(error) if not it.endswith(f".{called}")]
+
+
+def test_what_a_ring_raises_is_what_a_queue_raises() -> None:
+    """`except queue.Empty` and the like catch ours; there is a queue.ShutDown from 3.13 on."""
+    theirs = [queue.Empty, queue.Full, getattr(queue, "ShutDown", Exception)]
+    ours: list[type[memlane.MemlaneError]] = [memlane.Empty, memlane.Full, memlane.ShutDown]
+
+    assert [True] * 3 == [issubclass(it, base) for it, base in zip(ours, theirs, strict=True)]
+    for kind in ours:
+        copied = pickle.loads(pickle.dumps(kind("gone", fact=3)))
+        assert (kind, "gone", 3) == (type(copied), str(copied), copied.fact)
 
 
 # ---- tracebacks ----------------------------------------------------------------------------------

@@ -11,23 +11,36 @@ path.
 from __future__ import annotations
 
 import queue
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
+
+if sys.version_info >= (3, 13):
+    from queue import ShutDown as _QueueShutDown
+else:
+    _QueueShutDown = Exception
 
 
 class MemlaneError(Exception):
     """Base of all errors of this library; never raised itself. Keyword facts become attributes."""
 
+    _facts: Mapping[str, Any] = MappingProxyType({})
+
     def __init__(self, text: str = "", **facts: Any) -> None:
-        super().__init__(text)
-        self._facts = facts
-        for fact, value in facts.items():
-            setattr(self, fact, value)
+        # Full and Empty are raised in every round of a polling loop: no work that need not be.
+        if not self.args:  # those of an OSError; others have been set by __new__
+            super().__init__(text)
+        if facts:
+            self._facts = facts
+            for fact, value in facts.items():
+                setattr(self, fact, value)
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), str(self), self._facts)
+        return _rebuild, (type(self), str(self), dict(self._facts))
 
 
 def _rebuild(error: type[MemlaneError], text: str, facts: dict[str, Any]) -> MemlaneError:
@@ -115,8 +128,11 @@ class RecordTooLargeError(MemlaneError, ValueError):
     max_record: int
 
 
-class ShutDown(MemlaneError):
-    """The ring was shut down: for `put` at once, for `get` when everything has been drained."""
+class ShutDown(MemlaneError, _QueueShutDown):
+    """
+    The ring was shut down: for `put` at once, for `get` when everything has been drained. It is a
+    `queue.ShutDown` where there is one, from Python 3.13 on.
+    """
 
 
 class Full(MemlaneError, queue.Full):

@@ -14,6 +14,7 @@ MEMLANE_TRACEBACKS=whole in the environment leaves every frame where it is.
 import functools as _functools
 
 from memlane import _calls
+from memlane import errors as _errors
 
 cdef extern from *:
     """
@@ -22,16 +23,53 @@ cdef extern from *:
     static int memlane_tracebacks_whole = 0;
     static PyObject *memlane_module_globals = NULL;  /* borrowed: both live as long as the module */
     static PyObject *memlane_reword = NULL;          /* (name of the function, message) -> better message or None */
+    static PyObject *memlane_name_key = NULL;        /* "__name__", interned */
+    static PyObject *memlane_outcomes = NULL;        /* the errors that polling loops get, as a tuple */
+    static const char memlane_clear_verb_name[] = "memlane._core.clear_verb.call";
 
     static int memlane_frame_is_ours(PyObject *frame)
     {
         PyObject *globals = PyFrame_GetGlobals((PyFrameObject *)frame);
-        PyObject *name = PyDict_GetItemString(globals, "__name__");
-        const char *text = name != NULL && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
-        int ours = text != NULL && strncmp(text, "memlane", 7) == 0 && (text[7] == '.' || text[7] == 0);
-        if (text == NULL) PyErr_Clear();
+        int ours = globals == memlane_module_globals;
+        if (!ours) {
+            PyObject *name = PyDict_GetItem(globals, memlane_name_key);
+            const char *text = name != NULL && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+            ours = text != NULL && strncmp(text, "memlane", 7) == 0 && (text[7] == '.' || text[7] == 0);
+            if (text == NULL) PyErr_Clear();
+        }
         Py_DECREF(globals);
         return ours;
+    }
+
+    static int memlane_is_clear_verb(PyCodeObject *code)
+    {
+        return PyUnicode_GET_LENGTH(code->co_name) == (Py_ssize_t)sizeof memlane_clear_verb_name - 1
+               && PyUnicode_CompareWithASCIIString(code->co_name, memlane_clear_verb_name) == 0;
+    }
+
+    /* Whether the error that is set is an outcome, Full or Empty say, that no frame has seen but one of the extension's,
+     * which is taken away. What goes on in every round of a polling loop, without the questions about all other errors. */
+    static int memlane_outcome_without_ours(PyThreadState *state)
+    {
+    #if PY_VERSION_HEX >= 0x030C0000
+        PyObject *value = state->current_exception;
+        PyObject *type = value == NULL ? NULL : (PyObject *)Py_TYPE(value);
+        PyObject **traceback = value == NULL ? NULL : &((PyBaseExceptionObject *)value)->traceback;
+    #else
+        PyObject *type = state->curexc_type;
+        PyObject **traceback = &state->curexc_traceback;
+    #endif
+        Py_ssize_t index, count = memlane_outcomes == NULL ? 0 : PyTuple_GET_SIZE(memlane_outcomes);
+        for (index = 0; index < count && PyTuple_GET_ITEM(memlane_outcomes, index) != type; index++) {}
+        if (index == count) return 0;
+        if (*traceback != NULL) {
+            PyTracebackObject *entry = (PyTracebackObject *)*traceback;
+            PyObject *globals = PyFrame_GetGlobals(entry->tb_frame);
+            Py_DECREF(globals); /* the frame has it */
+            if (entry->tb_next != NULL || globals != memlane_module_globals) return 0;
+            Py_CLEAR(*traceback);
+        }
+        return 1;
     }
 
     /* Errors that no sound code of ours raises on purpose. Whoever reports one needs every frame of it; but not if
@@ -131,13 +169,14 @@ cdef extern from *:
         PyObject *type, *value, *traceback;
         if (memlane_tracebacks_whole || globals != memlane_module_globals)
             return PyFrame_New(state, code, globals, locals);
+        if (memlane_outcome_without_ours(state))
+            return memlane_is_clear_verb(code) ? NULL : PyFrame_New(state, code, globals, locals);
         memlane_fetch(&type, &value, &traceback);
         int wanted = 1, is_bug = type == NULL || memlane_is_bug(type, traceback);
         if (!is_bug) {
             traceback = memlane_without_ours(traceback);
             if (traceback == NULL && type == PyExc_TypeError) memlane_reword_refusal(code->co_name, &value);
-            wanted = traceback == NULL
-                     && PyUnicode_CompareWithASCIIString(code->co_name, "memlane._core.clear_verb.call") != 0;
+            wanted = traceback == NULL && !memlane_is_clear_verb(code);
         }
         memlane_restore(type, value, traceback);
         return wanted ? PyFrame_New(state, code, globals, locals) : NULL;
@@ -158,10 +197,12 @@ cdef extern from *:
     }
     #define PyCode_NewEmpty memlane_code_new
 
-    static void memlane_tracebacks_begin(PyObject *globals, PyObject *reword, int whole)
+    static void memlane_tracebacks_begin(PyObject *globals, PyObject *reword, PyObject *outcomes, int whole)
     {
         memlane_module_globals = globals;
         memlane_reword = reword;
+        memlane_name_key = PyUnicode_InternFromString("__name__");
+        memlane_outcomes = Py_NewRef(outcomes);
         memlane_tracebacks_whole = whole;
     }
 
@@ -173,13 +214,13 @@ cdef extern from *:
         return is_bug;
     }
     """
-    void memlane_tracebacks_begin(object globals, object reword, bint whole)
+    void memlane_tracebacks_begin(object globals, object reword, object outcomes, bint whole)
     bint memlane_exception_is_bug(object error)
     bint memlane_frame_is_ours(object frame)
     bint memlane_tracebacks_whole
 
 _reword = _calls.reword
-memlane_tracebacks_begin(globals(), _reword, _os.environ.get("MEMLANE_TRACEBACKS") == "whole")
+memlane_tracebacks_begin(globals(), _reword, (_errors.Empty, _errors.Full), _os.environ.get("MEMLANE_TRACEBACKS") == "whole")
 
 
 cdef object without_ours(object traceback):
