@@ -7,6 +7,7 @@ import operator
 import os
 import re
 import threading
+from typing import SupportsFloat
 
 _UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _DECIMAL_UNITS = {"KB": "KiB", "kB": "KiB", "MB": "MiB", "GB": "GiB", "TB": "TiB"}
@@ -97,16 +98,30 @@ def label(value: str, name: object) -> str:
     return value
 
 
-def timeout(value: float) -> float:
+def timeout(value: SupportsFloat) -> float:
     """
-    Check a timeout that is not None: seconds, at least 0; what no clock can count up to is cut to
-    the longest wait that a lock takes.
+    Check a timeout that is not None, for every call that takes one: seconds, at least 0. What no
+    clock can count up to is cut to the longest wait that a lock takes.
+
+    Raises:
+        TypeError: it is no number; True and False are none.
+        ValueError: it is negative, or not a number.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, (bool, type)) or not hasattr(value, "__float__"):
         raise TypeError(f"timeout must be seconds or None, got {value!r}")
-    if not value >= 0:
-        raise ValueError(f"timeout must be None or at least 0 seconds, got {value!r}")
-    return float(min(value, threading.TIMEOUT_MAX))
+    try:
+        seconds, shown = float(value), repr(value)
+    except OverflowError:  # an int or a fraction beyond what a float holds
+        seconds = threading.TIMEOUT_MAX if value > 0 else -1.0  # type: ignore[operator]
+        shown = "less than -1e308"  # repr refuses very long ones
+    if not seconds >= 0:
+        raise ValueError(f"timeout must be None or at least 0 seconds, got {shown}")
+    return min(seconds, threading.TIMEOUT_MAX)
+
+
+def optional_timeout(value: SupportsFloat | None) -> float | None:
+    """The same for a timeout that may be None, which waits for ever."""
+    return None if value is None else timeout(value)
 
 
 def permissions(value: int) -> int:

@@ -343,7 +343,8 @@ class Region:
             raise TypeError(
                 "open needs a name, got None; a region without a name travels by pickle or fork"
             )
-        end = None if timeout is None else time.monotonic() + _arguments.timeout(timeout)
+        timeout = _arguments.optional_timeout(timeout)
+        end = None if timeout is None else time.monotonic() + timeout
         pause = 0.0005
         while True:
             handle = cls._open_once(path, called, readonly, owner)
@@ -894,6 +895,7 @@ class Region:
         timeout: float | None,
     ) -> tuple[Entry, bool]:
         """The entry of that name, added if there was none; and whether it was."""
+        timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
         member = self._check()
         with member.pinned():
             return self._find_or_add_pinned(

@@ -147,6 +147,7 @@ class _Slots(RegionObject):
         timeout: float | None,
     ) -> Self:
         """Open or make one among the objects of a region."""
+        timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
         if layout is None:
             entry = cls._expect(region, name, region._find(name))
             return cls._of(region, entry, _chosen(entry, None))

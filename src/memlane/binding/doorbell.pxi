@@ -53,17 +53,16 @@ cdef void count_slept(uint64_t began) noexcept:
 
 
 cdef double seconds_of(object timeout) except -1:
-    """Check a timeout that is not None: seconds, at least 0."""
-    cdef double seconds
-    if not PyFloat_CheckExact(timeout) and (isinstance(timeout, (bool, type)) or not hasattr(timeout, "__float__")):
-        raise TypeError(f"timeout must be seconds or None, got {timeout!r}")
-    try:
+    """A timeout that is not None in seconds; all but plain numbers go through the check that Python code uses, too."""
+    cdef double seconds = -1
+    cdef int overflow = 0
+    if PyFloat_CheckExact(timeout):
         seconds = timeout
-    except OverflowError:  # an int beyond what a double holds
-        seconds = 1e300 if timeout > 0 else -1.0
-    if not seconds >= 0:
-        raise ValueError(f"timeout must be None or at least 0 seconds, got {timeout!r}")
-    return seconds
+    elif PyLong_CheckExact(timeout):
+        seconds = <double>PyLong_AsLongLongAndOverflow(timeout, &overflow)
+    if seconds >= 0 and not overflow:
+        return seconds
+    return _arguments.timeout(timeout)
 
 
 cdef int check_timeout(object timeout) except -1:
