@@ -100,6 +100,9 @@ def test_version_1_is_known_too_with_its_limit_of_memory_and_swap(machine: Machi
     Machine.write(machine.proc / "meminfo", "SwapFree: 4 kB")
     machine.group("box", memory__memsw__limit_in_bytes=1100, memory__memsw__usage_in_bytes=400)
     assert 750 == room()
+    no_limit = 2**63 - 4096
+    machine.group("box", memory__limit_in_bytes=no_limit, memory__memsw__limit_in_bytes=no_limit)
+    assert None is room()
 
 
 @pytest.mark.parametrize("inside", ["/docker/abc", "/docker/abc/below", "/elsewhere", "/../other"])

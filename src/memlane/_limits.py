@@ -18,6 +18,8 @@ PROC = Path("/proc")
 #: the kernel takes back before it kills. Those of version 1 count the groups below with "total_".
 _V2 = ("memory.max", "memory.current", "")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+#: How version 1 says that there is none: the largest number of whole pages.
+_NO_LIMIT = 1 << 60
 _V1_WITH_SWAP = ("memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes", "total_")
 
 
@@ -34,9 +36,8 @@ def tightest() -> Limit | None:
     """The limit that leaves this process least; None: there is none, or none to be seen."""
     found = None
     try:
-        swap = _swap_free()
         for directory, is_v2 in _groups():
-            for limit in _limits_of(directory, is_v2, swap):
+            for limit in _limits_of(directory, is_v2):
                 if found is None or limit.room < found.room:
                     found = limit
     except (OSError, ValueError, IndexError):
@@ -69,12 +70,15 @@ def _groups() -> Iterator[tuple[Path, bool]]:
             yield top.joinpath(*names[:count]), kind == "cgroup2"
 
 
-def _limits_of(directory: Path, is_v2: bool, swap: int) -> Iterator[Limit]:
+def _limits_of(directory: Path, is_v2: bool) -> Iterator[Limit]:
     for limit_file, usage_file, prefix in (_V2,) if is_v2 else (_V1, _V1_WITH_SWAP):
         nbytes = _number(directory / limit_file)
+        if nbytes is None or nbytes >= _NO_LIMIT:
+            continue  # the rest takes longer to read
         used = _number(directory / usage_file)
-        if nbytes is None or used is None:
-            continue  # no limit, or the root of all
+        if used is None:
+            continue
+        swap = _swap_free()
         swappable = 0 if limit_file == _V1_WITH_SWAP[0] else swap
         if is_v2:
             most = _number(directory / "memory.swap.max")
