@@ -545,11 +545,8 @@ def test_a_count_beyond_the_directory_is_not_followed(at_rest: Path) -> None:
     """However many entries the header claims, none is looked for outside."""
     set_field(at_rest, "count", 2**64 - 1)
 
-    with (
-        Region.open(at_rest, readonly=True) as region,
-        pytest.raises(CorruptedError, match="entry 4"),
-    ):
-        list(region)
+    with Region.open(at_rest, readonly=True) as region:
+        assert 4 == len(list(region))
 
 
 #: Words that hostile or broken programs like to write.

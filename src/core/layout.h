@@ -50,6 +50,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define MEMLANE_NAME_BYTE (MEMLANE_PRESENCE_BYTE + 2)
 #define MEMLANE_ROW_BYTE(row) (MEMLANE_PRESENCE_BYTE + 64 + (int64_t)(row))
 #define MEMLANE_JOINING_BYTE(row) (MEMLANE_ROW_BYTE(row) + MEMLANE_ROWS_MAX)
+#define MEMLANE_ENTRY_BYTE(entry) (MEMLANE_JOINING_BYTE(0) + MEMLANE_ROWS_MAX + (int64_t)(entry))
 
 /* A tag names a participant in shared words: low 22 bits of its generation, then 10 bits of row.
  * A generation in use is odd, so no tag is 0. */
@@ -92,7 +93,7 @@ struct memlane_header {
     uint32_t reserved;
     char libc[24]; /* whose semaphores these are */
 
-    alignas(512) _Atomic uint64_t count; /* entries of the directory that are complete */
+    alignas(512) _Atomic uint64_t count; /* entries of the directory that were ever in use: the first ones */
     alignas(64) _Atomic uint32_t creation_pid; /* who holds the creation byte, for the error text */
     alignas(64) struct memlane_doorbell anchor; /* number 0 of a set of named semaphores */
     alignas(64) unsigned char unused[4096 - 512 - 3 * 64];
@@ -117,19 +118,26 @@ struct memlane_row {
 };
 static_assert(sizeof(struct memlane_row) == 64, "a row is one cache line");
 
-/* An entry of the directory: one object. 1024 bytes, complete before `count` counts it. */
+/* An entry of the directory: one object, or the room of one that was removed. 1024 bytes.
+ * `sequence` only grows. Its low two bits say what the entry is; a valid one is another object with each number. */
 struct memlane_entry {
     char name[64]; /* UTF-8, NUL padded, never empty */
     uint32_t kind; /* enum memlane_kind */
-    uint32_t reserved;
+    uint32_t schema_nbytes;
     uint64_t offset; /* of the object in the region, page aligned */
     uint64_t nbytes;
     uint64_t geometry[8]; /* by kind, see below */
-    uint32_t schema_nbytes;
-    uint32_t unused;
+    _Atomic uint64_t sequence; /* 4n + enum memlane_entry_state */
     char schema[864]; /* what values look like, in words of the face */
 };
 static_assert(sizeof(struct memlane_entry) == 1024, "four entries fill a page");
+static_assert(offsetof(struct memlane_entry, sequence) == 152, "layout: see docs/layout.md");
+enum memlane_entry_state {
+    MEMLANE_ENTRY_FREE = 0, /* never used, or its room is free */
+    MEMLANE_ENTRY_WRITING = 1, /* being written, or its writer has died: as free to the next one */
+    MEMLANE_ENTRY_VALID = 2,
+    MEMLANE_ENTRY_REMOVED = 3, /* the name is gone; the room is free when nobody locks the entry's byte */
+};
 enum memlane_kind { MEMLANE_KIND_RING = 1, MEMLANE_KIND_SLOT = 2, MEMLANE_KIND_COUNTER = 3, MEMLANE_KIND_TABLE = 4 };
 
 /* ---- ring: geometry = { lanes, capacity, records, consumers } ----------------------------------

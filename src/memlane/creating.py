@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""The right to add an object to a region: one process and one thread at a time."""
+"""The right to add an object to a region or to remove one: one process and one thread at a time."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from memlane import _arguments
+from memlane import _arguments, _core, doorbell
 from memlane._core import Membership
+from memlane.errors import CorruptedError
+from memlane.objects import Entry
 
 
 class Creating:
     """
-    To be the one who adds an object: the kernel's lock on the creation byte, polled with a
-    deadline.
+    To be the one who adds or removes an object: the kernel's lock on the creation byte, polled with
+    a deadline.
 
     It goes with a process that dies, and its holder is named to those who wait. Threads of one
     process share the lock description, so a lock of the process stands before it. The region is
@@ -78,3 +81,32 @@ class Creating:
         finally:
             self._let_go()
             self._pinned.__exit__()
+
+
+def doorbells_of(
+    member: Membership, kind: int, nbytes: int, geometry: tuple[int, ...]
+) -> Callable[[int], None]:
+    """
+    What makes, for an object at an offset, the doorbells that are made with it; for MAP_ANONYMOUS
+    all, since they cannot be made later.
+    """
+
+    def initialise(offset: int) -> None:
+        assert isinstance(member.doorbells, doorbell.DoorbellSet)
+        at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
+        for place in at_once + (later if member.backing == _core.BACKING_ANONYMOUS else []):
+            member.doorbells.at(place, True)
+
+    return initialise
+
+
+def remove(member: Membership, entry: Entry) -> None:
+    """Remove an object that was found under the creation byte: the first step is the removal."""
+    member.remove_entry(entry[6], entry[7])
+    assert isinstance(member.doorbells, doorbell.DoorbellSet)
+    try:
+        _core.wake_removed(member, entry)
+    except CorruptedError:
+        pass  # then nobody can wait there but by polling
+    member.doorbells.remove(_core.doorbell_offsets(*entry[1:5]))
+    member.free_removed_objects()

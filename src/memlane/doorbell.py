@@ -250,7 +250,9 @@ class DoorbellSet(_core.HeldDoorbells):
         except _BeingRemovedError:
             pass
 
-    def mend(self, entries: Iterable[tuple[str, int, int, int, tuple[int, ...], str]]) -> None:
+    def mend(
+        self, entries: Iterable[tuple[str, int, int, int, tuple[int, ...], str, int, int]]
+    ) -> None:
         """
         Put a set in order, for one who is alone in the region: after a reboot, a sweep, or a
         removal that was killed half way. What is missing is forgotten; what is made with an object
@@ -258,7 +260,7 @@ class DoorbellSet(_core.HeldDoorbells):
         """
         if not self.is_named or not self._is_ours:
             return
-        for _, kind, offset, nbytes, geometry, _ in entries:
+        for _, kind, offset, nbytes, geometry, *_ in entries:
             at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
             for place in at_once + later:
                 bell = self.at(place, False)
@@ -266,6 +268,18 @@ class DoorbellSet(_core.HeldDoorbells):
                     bell.forget()
                 if place in at_once:
                     self.at(place, True)
+
+    def remove(self, places: tuple[list[int], list[int]]) -> None:
+        """
+        Remove the names of the semaphores of an object that was removed; those who have them open
+        go on using them. What this user may not remove is left: the next set in its place does
+        without.
+        """
+        if not self.is_named:
+            return
+        for place in places[0] + places[1]:
+            with contextlib.suppress(OSError, posix_ipc.Error):
+                _unlink(self._set, place // 64)
 
     def adopt(self, anchor: Anchor) -> None:
         """Be present through this anchor, for as long as this process has the region open."""

@@ -16,8 +16,8 @@ from memlane.names import Name
 if TYPE_CHECKING:
     from memlane.region import Region
 
-#: An entry of the directory: name, kind, offset, nbytes, geometry, schema.
-Entry = tuple[str, int, int, int, tuple[int, ...], str]
+#: An entry of the directory: name, kind, offset, nbytes, geometry, schema, index, sequence.
+Entry = tuple[str, int, int, int, tuple[int, ...], str, int, int]
 ObjectT = TypeVar("ObjectT", bound="RegionObject")
 
 

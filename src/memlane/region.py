@@ -26,9 +26,8 @@ from multiprocessing import reduction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from memlane import _arguments, _core, doorbell, names
+from memlane import _arguments, _core, creating, doorbell, names
 from memlane._core import Handle, Mapping, Membership
-from memlane.creating import Creating
 from memlane.errors import (
     ClosedError,
     CorruptedError,
@@ -576,7 +575,7 @@ class Region:
         member = self._check()
         entries = member.entries()
         used = max(
-            (offset + nbytes for _, _, offset, nbytes, _, _ in entries),
+            (offset + nbytes for _, _, offset, nbytes, *_ in entries),
             default=member.objects_offset,
         )
         objects: dict[str, Any] = {}
@@ -937,20 +936,8 @@ class Region:
             found = self._find(name)  # somebody may have been faster
             if found is not None:
                 return found, False
-
-            def initialise(offset: int) -> None:
-                """
-                Doorbells that are made with the object; for MAP_ANONYMOUS all, since they cannot be
-                made later.
-                """
-                assert isinstance(member.doorbells, doorbell.DoorbellSet)
-                at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
-                for place in at_once + (later if member.backing == _core.BACKING_ANONYMOUS else []):
-                    member.doorbells.at(place, True)
-
-            member.add_entry(
-                encoded, kind, nbytes, geometry, described, reserved_nbytes, initialise
-            )
+            bells = creating.doorbells_of(member, kind, nbytes, geometry)
+            member.add_entry(encoded, kind, nbytes, geometry, described, reserved_nbytes, bells)
         entry = self._find(name)
         if entry is None:
             raise CorruptedError(
@@ -960,8 +947,48 @@ class Region:
             )
         return entry, True
 
-    def _creating(self, timeout: float | None) -> Creating:
-        return Creating(self._member, timeout)
+    def remove(self, name: str, *, timeout: float | None = 10) -> None:
+        """
+        Remove one object from the region, for all processes and for good; its name and its room can
+        be used again.
+
+        Every call on a handle of it raises ClosedError from now on, waiting ones too, in this
+        process and in others. What it held is lost. Loans and views of it keep their bytes, and
+        while one is alive, or another process has used the object and neither closed it nor called
+        it since, its room is kept, too. Whoever may write to the region may remove what is in it.
+
+        Args:
+            name: As in `region.ring(name, ...)`.
+            timeout: Longest wait for another process that is making or removing an object, in
+                seconds; None waits for ever, 0 never waits.
+
+        Raises:
+            KeyError: there is none of that name.
+            ValueError: the object has the region to itself: unlink it.
+            TimeoutError: another process has not finished making an object; it is named.
+            PermissionError: the region is open read-only.
+            RoleTakenError: every row of the participants table is taken.
+            ClosedError: this process closed the region.
+        """
+        member = self._check()
+        if member.readonly:
+            raise PermissionError(
+                errno.EACCES,
+                f"{member.name} is open read-only and {name!r} cannot be removed from it; open it "
+                "without readonly=True",
+            )
+        if any(found._owns and found._object_name == name for found in list(self._objects)):
+            raise ValueError(
+                f"{name!r} has {member.name} to itself and goes with it; call unlink() of either"
+            )
+        with self._creating(timeout):
+            entry = self._find(name)
+            if entry is None:
+                raise KeyError(f"{member.name} has no object {name!r}")
+            creating.remove(member, entry)
+
+    def _creating(self, timeout: float | None) -> creating.Creating:
+        return creating.Creating(self._member, timeout)
 
     # ---- the end ---------------------------------------------------------------------------------
 

@@ -467,7 +467,7 @@ static void table(void) {
 /* ---- header and directory ---------------------------------------------------------------------------------------- */
 
 /* As the binding does it: copy, judge the copy, go by the copy. */
-static enum memlane_status judge(const struct memlane_header *shared, uint64_t file_nbytes) {
+static enum memlane_status judge(struct memlane_header *shared, uint64_t file_nbytes) {
     struct memlane_header header;
     struct memlane_entry entry;
     struct memlane_ring_shape ring;
@@ -482,7 +482,9 @@ static enum memlane_status judge(const struct memlane_header *shared, uint64_t f
     uint64_t count = memlane_directory_count(shared, header.entries);
     CHECK(count <= header.entries);
     for (uint64_t i = 0; i < count && i < 4; i++) {
-        memcpy(&entry, (const unsigned char *)shared + header.directory_offset + i * sizeof entry, sizeof entry);
+        uint64_t sequence = memlane_entry_read(memlane_entry_at(shared, &header, i), &entry);
+        if (memlane_entry_state_of(sequence) < MEMLANE_ENTRY_VALID)
+            continue;
         if (memlane_entry_check(&header, &entry) != MEMLANE_OK)
             return MEMLANE_CORRUPTED;
         CHECK(memlane_range_fits(entry.offset, entry.nbytes, header.nbytes));
@@ -501,6 +503,35 @@ static enum memlane_status judge(const struct memlane_header *shared, uint64_t f
         }
     }
     return MEMLANE_OK;
+}
+
+/* As the binding does it: remove one, free what was removed, look for room and for an entry. */
+static void make_room(struct memlane_header *shared, const struct memlane_header *geometry) {
+    struct memlane_room rooms[16];
+    struct memlane_entry entry;
+    size_t taken = 0;
+    uint64_t count = memlane_directory_count(shared, geometry->entries), offset;
+    for (uint64_t i = 0; i < count && i < 16; i++) {
+        struct memlane_entry *at = memlane_entry_at(shared, geometry, i);
+        uint64_t sequence = memlane_entry_read(at, &entry);
+        if (memlane_entry_state_of(sequence) < MEMLANE_ENTRY_VALID ||
+            memlane_entry_check(geometry, &entry) != MEMLANE_OK)
+            continue;
+        if (below(4) == 0)
+            CHECK(!memlane_entry_remove(at, sequence) || !memlane_entry_stands(at, sequence));
+        if (below(4) == 0)
+            memlane_entry_free(at);
+        memlane_room_note(rooms, &taken, &entry);
+    }
+    CHECK(memlane_directory_pick(shared, geometry, count) <= count);
+    memlane_room_begin();
+    uint64_t nbytes = 1 + below(2 * 4096);
+    if (memlane_room_find(rooms, taken, geometry->objects_offset, geometry->nbytes, nbytes, &offset)) {
+        CHECK(offset >= geometry->objects_offset && memlane_range_fits(offset, nbytes, geometry->nbytes));
+        for (size_t i = 0; i < taken; i++)
+            CHECK(rooms[i].end <= offset || rooms[i].offset >= offset + nbytes);
+    } else
+        CHECK(offset < nbytes);
 }
 
 static void region(void) {
@@ -532,6 +563,7 @@ static void region(void) {
     entry.nbytes = 4096;
     const uint64_t shape[] = {4, 4096, 64, below(2), 1};
     memcpy(entry.geometry, shape, sizeof shape);
+    atomic_store(&entry.sequence, MEMLANE_ENTRY_VALID);
     block_count = 0;
     share(shared, 4096, 128);
     share((unsigned char *)&shared->count, 8, 0);
@@ -546,9 +578,12 @@ static void region(void) {
             memlane_directory_add(shared, &header, count, &entry);
             memlane_creation_note(shared, 1);
             (void)memlane_creation_holder(shared);
-        } else
+        } else if (below(3) == 0)
+            make_room(shared, &header);
+        else
             status = judge(shared, nbytes);
-        end(REGION, status, 4);
+        /* each of 16 entries is copied up to MEMLANE_ENTRY_LOOKS times, word by word */
+        end(REGION, status, MEMLANE_ENTRY_LOOKS * (MEMLANE_ENTRY_WORDS + 4));
         if (status != MEMLANE_OK && below(2)) { /* or nothing would be reached but the first refusal */
             memcpy(shared, &header, 512);
             memcpy((unsigned char *)shared + header.directory_offset, &entry, sizeof entry);

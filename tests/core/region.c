@@ -2,6 +2,8 @@
  *
  * Headers, entries and shapes from hostile bytes: each single word that is wrong gets its own answer.
  */
+#include <pthread.h>
+
 #include "check.h"
 #include "core/region.h"
 
@@ -104,22 +106,185 @@ TEST(an_entry_is_believed_only_with_a_name_that_ends_and_an_object_inside_the_re
     CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
 }
 
-TEST(an_entry_is_counted_after_it_is_written_and_a_hostile_count_ends_at_the_table) {
-    struct memlane_header geometry = header_new();
-    unsigned char *region = check_allocate(MEMLANE_ALIGNMENT, geometry.objects_offset);
-    struct memlane_header *shared = (struct memlane_header *)(void *)region;
-    memcpy(shared, &geometry, sizeof geometry);
+/* A region in private memory that has a directory and no objects. */
+static struct memlane_header *region_new(struct memlane_header *geometry) {
+    *geometry = header_new();
+    struct memlane_header *shared = check_allocate(MEMLANE_ALIGNMENT, geometry->objects_offset);
+    memset(shared, 0, geometry->objects_offset);
+    memcpy(shared, geometry, sizeof *geometry);
+    return shared;
+}
+
+static struct memlane_entry entry_new(const char *name, uint64_t offset, uint64_t nbytes) {
     struct memlane_entry entry;
-    memset(&entry, 7, sizeof entry);
+    memset(&entry, 0, sizeof entry);
+    strcpy(entry.name, name);
+    entry.offset = offset;
+    entry.nbytes = nbytes;
+    memset(entry.schema, 's', sizeof entry.schema);
+    entry.schema_nbytes = sizeof entry.schema;
+    return entry;
+}
+
+TEST(an_entry_is_counted_after_it_is_written_and_a_hostile_count_ends_at_the_table) {
+    struct memlane_header geometry;
+    struct memlane_header *shared = region_new(&geometry);
+    struct memlane_entry entry = entry_new("ring", 4096, 64), found;
     CHECK_EQUAL(0, memlane_directory_count(shared, geometry.entries));
-    memlane_directory_add(shared, &geometry, 0, &entry);
-    memlane_directory_add(shared, &geometry, 1, &entry);
+    CHECK_EQUAL(2, memlane_directory_add(shared, &geometry, 0, &entry));
+    CHECK_EQUAL(2, memlane_directory_add(shared, &geometry, 1, &entry));
     CHECK_EQUAL(2, memlane_directory_count(shared, geometry.entries));
-    CHECK_BYTES(&entry, region + geometry.directory_offset + sizeof entry, sizeof entry);
+    CHECK_EQUAL(2, memlane_entry_read(memlane_entry_at(shared, &geometry, 1), &found));
+    CHECK_BYTES(&entry, &found, offsetof(struct memlane_entry, sequence));
+    CHECK_BYTES(entry.schema, found.schema, sizeof entry.schema);
     memlane_directory_add(shared, &geometry, geometry.entries - 1, &entry); /* the last one ends the table */
     atomic_store(&shared->count, UINT64_MAX);
     CHECK_EQUAL(geometry.entries, memlane_directory_count(shared, geometry.entries));
-    free(region);
+    free(shared);
+}
+
+TEST(an_entry_that_is_written_again_does_not_lower_the_count) {
+    struct memlane_header geometry;
+    struct memlane_header *shared = region_new(&geometry);
+    struct memlane_entry entry = entry_new("ring", 4096, 64);
+    for (uint64_t i = 0; i < 3; i++)
+        memlane_directory_add(shared, &geometry, i, &entry);
+    memlane_directory_add(shared, &geometry, 1, &entry);
+    CHECK_EQUAL(3, memlane_directory_count(shared, geometry.entries));
+    free(shared);
+}
+
+TEST(each_step_of_an_entry_is_seen_by_those_who_have_it_open_and_no_number_comes_twice) {
+    struct memlane_header geometry;
+    struct memlane_header *shared = region_new(&geometry);
+    struct memlane_entry *at = memlane_entry_at(shared, &geometry, 0), entry = entry_new("ring", 4096, 64), found;
+    uint64_t last = 0;
+    for (int round = 0; round < 1000; round++) {
+        CHECK_EQUAL(0, memlane_directory_pick(shared, &geometry, round == 0 ? 0 : 1));
+        uint64_t sequence = memlane_directory_add(shared, &geometry, 0, &entry);
+        CHECK(sequence > last);
+        CHECK_EQUAL(MEMLANE_ENTRY_VALID, memlane_entry_state_of(sequence));
+        CHECK(memlane_entry_stands(at, sequence) && memlane_entry_stands_ordered(at, sequence));
+        CHECK_EQUAL(1, memlane_directory_pick(shared, &geometry, 1));
+        memlane_entry_free(at); /* a valid one stays what it is */
+        CHECK(memlane_entry_stands(at, sequence));
+
+        CHECK(!memlane_entry_remove(at, last)); /* somebody knew the one before */
+        CHECK(memlane_entry_remove(at, sequence));
+        CHECK(!memlane_entry_remove(at, sequence));
+        CHECK(!memlane_entry_stands(at, sequence) && !memlane_entry_stands_ordered(at, sequence));
+        CHECK_EQUAL(MEMLANE_ENTRY_REMOVED, memlane_entry_state_of(memlane_entry_read(at, &found)));
+        CHECK_EQUAL(4096, found.offset); /* its room is known until it is free */
+        CHECK_EQUAL(1, memlane_directory_pick(shared, &geometry, 1));
+
+        memlane_entry_free(at);
+        memlane_entry_free(at);
+        CHECK_EQUAL(MEMLANE_ENTRY_FREE, memlane_entry_state_of(memlane_entry_read(at, &found)));
+        CHECK(!memlane_entry_stands(at, sequence));
+        last = sequence;
+    }
+    free(shared);
+}
+
+TEST(an_entry_whose_writer_died_at_any_step_is_not_seen_and_the_next_adder_takes_it) {
+    for (uint64_t left = 0; left < 3; left++) { /* WRITING, VALID but not counted, FREE */
+        struct memlane_header geometry;
+        struct memlane_header *shared = region_new(&geometry);
+        struct memlane_entry *at = memlane_entry_at(shared, &geometry, 0), entry = entry_new("ring", 4096, 64), found;
+        static const uint64_t sequences[] = {4 + MEMLANE_ENTRY_WRITING, 4 + MEMLANE_ENTRY_VALID, 8};
+        atomic_store(&at->sequence, sequences[left]);
+        if (left != 1)
+            CHECK(memlane_entry_state_of(memlane_entry_read(at, &found)) < MEMLANE_ENTRY_VALID);
+        CHECK_EQUAL(0, memlane_directory_count(shared, geometry.entries));
+        CHECK_EQUAL(0, memlane_directory_pick(shared, &geometry, 0));
+        CHECK(memlane_directory_add(shared, &geometry, 0, &entry) > sequences[left]);
+        CHECK_EQUAL(1, memlane_directory_count(shared, geometry.entries));
+        free(shared);
+    }
+}
+
+TEST(rooms_are_given_to_the_first_gap_that_is_large_enough) {
+    struct memlane_room rooms[4];
+    size_t count = 0;
+    uint64_t offset;
+    const uint64_t page = MEMLANE_ALIGNMENT, end = 20 * page;
+    CHECK(memlane_room_find(rooms, 0, page, end, 19 * page, &offset) && offset == page);
+    CHECK(!memlane_room_find(rooms, 0, page, end, 19 * page + 1, &offset) && offset == 19 * page);
+    struct memlane_entry entries[] = {entry_new("c", 12 * page, 3 * page), entry_new("a", page, 2 * page + 1),
+                                      entry_new("b", 6 * page, 64)};
+    for (int i = 0; i < 3; i++)
+        memlane_room_note(rooms, &count, &entries[i]); /* taken: 1 to 3, 6, 12 to 14 */
+    CHECK_EQUAL(3, count);
+    CHECK(memlane_room_find(rooms, count, page, end, 1, &offset) && offset == 4 * page);
+    CHECK(memlane_room_find(rooms, count, page, end, 2 * page, &offset) && offset == 4 * page);
+    CHECK(memlane_room_find(rooms, count, page, end, 2 * page + 1, &offset) && offset == 7 * page);
+    CHECK(memlane_room_find(rooms, count, page, end, 5 * page, &offset) && offset == 7 * page);
+    CHECK(!memlane_room_find(rooms, count, page, end, 6 * page, &offset) && offset == 5 * page);
+    CHECK(!memlane_room_find(rooms, count, page, end, UINT64_MAX, &offset) && offset == 5 * page);
+}
+
+TEST(rooms_that_overlap_by_spoilt_bytes_are_never_given_away) {
+    uint64_t random = 17;
+    struct memlane_header geometry = header_new();
+    geometry.nbytes = geometry.objects_offset + 64 * MEMLANE_ALIGNMENT;
+    for (int round = 0; round < 20000; round++) {
+        struct memlane_room rooms[8];
+        size_t count = 0;
+        for (uint64_t left = check_below(&random, 8); left > 0; left--) {
+            uint64_t at = geometry.objects_offset + check_below(&random, 64) * MEMLANE_ALIGNMENT;
+            struct memlane_entry entry = entry_new("x", at, check_below(&random, geometry.nbytes - at + 1));
+            CHECK_EQUAL(MEMLANE_OK, memlane_entry_check(&geometry, &entry));
+            memlane_room_note(rooms, &count, &entry);
+        }
+        uint64_t nbytes = 1 + check_below(&random, 70 * MEMLANE_ALIGNMENT), offset;
+        if (!memlane_room_find(rooms, count, geometry.objects_offset, geometry.nbytes, nbytes, &offset)) {
+            CHECK(offset < nbytes);
+            continue;
+        }
+        CHECK_EQUAL(0, offset % MEMLANE_ALIGNMENT);
+        CHECK(offset >= geometry.objects_offset && memlane_range_fits(offset, nbytes, geometry.nbytes));
+        for (size_t i = 0; i < count; i++)
+            CHECK(rooms[i].end <= offset || rooms[i].offset >= offset + nbytes);
+    }
+}
+
+/* Who reads an entry while it is removed and made again: another one each time, by all its words. */
+struct rewriter {
+    struct memlane_header *shared;
+    struct memlane_header geometry;
+    _Atomic int ended;
+};
+
+static void *rewrite(void *of) {
+    struct rewriter *rewriter = of;
+    struct memlane_entry *at = memlane_entry_at(rewriter->shared, &rewriter->geometry, 0);
+    for (int round = 0; round < 20000; round++) {
+        struct memlane_entry entry = entry_new("x", 4096, 64);
+        memset(entry.name, 'a' + round % 26, 8);
+        memset(entry.schema, 'a' + round % 26, sizeof entry.schema);
+        uint64_t sequence = memlane_directory_add(rewriter->shared, &rewriter->geometry, 0, &entry);
+        CHECK(memlane_entry_remove(at, sequence));
+        memlane_entry_free(at);
+    }
+    atomic_store(&rewriter->ended, 1);
+    return NULL;
+}
+
+TEST(an_entry_that_is_removed_and_made_again_meanwhile_is_read_whole_or_not_at_all) {
+    struct rewriter rewriter = {.ended = 0};
+    rewriter.shared = region_new(&rewriter.geometry);
+    pthread_t thread;
+    CHECK_EQUAL(0, pthread_create(&thread, NULL, rewrite, &rewriter));
+    struct memlane_entry entry;
+    while (!atomic_load(&rewriter.ended)) {
+        uint64_t sequence = memlane_entry_read(memlane_entry_at(rewriter.shared, &rewriter.geometry, 0), &entry);
+        if (memlane_entry_state_of(sequence) < MEMLANE_ENTRY_VALID)
+            continue;
+        for (size_t i = 0; i < sizeof entry.schema; i++)
+            CHECK_EQUAL(entry.name[0], entry.schema[i]);
+    }
+    CHECK_EQUAL(0, pthread_join(thread, NULL));
+    free(rewriter.shared);
 }
 
 TEST(who_holds_the_creation_byte_is_noted_and_wiped) {

@@ -170,6 +170,7 @@ cdef class ConsumerRole:
         """See that this process is a consumer, in this epoch."""
         handle.check()
         self.ring.membership._check_open()
+        self.ring.enter(&handle.opens)
         if not memlane_fork_is(self.epoch):
             with epoch_lock(self.preparing):
                 if not memlane_fork_is(self.epoch):
@@ -370,6 +371,8 @@ cdef class ConsumerRole:
     cdef object get(self, Endpoint handle, object timeout, bint require_peer):
         check_timeout(timeout)  # first: it may run Python, which may close the ring
         if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
+            if self.ring.is_gone():
+                self.ring.refuse_gone()
             record = self.take()
             if record is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
                 record = self.take()
@@ -393,6 +396,8 @@ cdef class ConsumerRole:
         cdef object record = None
         check_timeout(timeout)
         if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
+            if self.ring.is_gone():
+                self.ring.refuse_gone()
             try:
                 record = self.take()
                 if record is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
@@ -411,11 +416,11 @@ cdef class ConsumerRole:
                     raise
                 return taken
             if record is not None and memlane_fork_is(self.epoch):
-                pinned = self.ring.membership.pin()
+                pinned = self.ring.pin()
                 try:
                     self.take_many(taken, most, nbytes)
                 finally:
-                    self.ring.membership.unpin(pinned)
+                    self.ring.unpin(pinned)
             if taken:
                 return taken
         return self.extract(handle, TAKE_MANY, most, NULL, deadline_of(timeout), require_peer)
@@ -426,13 +431,15 @@ cdef class ConsumerRole:
         cdef uint64_t pinned
         check_timeout(timeout)
         if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
-            pinned = self.ring.membership.pin()  # another thread may close the ring between two steps
+            pinned = self.ring.pin()  # another thread may close the ring between two steps
             try:
+                if self.ring.is_gone():
+                    self.ring.refuse_gone()
                 found = self.take_as(how, most, view)
                 if found is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
                     found = self.take_as(how, most, view)
             finally:
-                self.ring.membership.unpin(pinned)
+                self.ring.unpin(pinned)
             if found is not None:
                 return found
         return self.extract(handle, how, most, view, deadline_of(timeout), require_peer)
@@ -448,7 +455,7 @@ cdef class ConsumerRole:
         cdef uint32_t tries = 0
         cdef uint64_t pinned
         handle.check()
-        pinned = membership.pin()
+        pinned = ring.pin()
         try:
             while True:
                 self.prepare(handle)
@@ -501,7 +508,7 @@ cdef class ConsumerRole:
                         sleep.nap(&ring.control.waiters, ring.doorbell)
                 PyErr_CheckSignals()
         finally:
-            membership.unpin(pinned)
+            ring.unpin(pinned)
 
     @cython.final
     cdef bint comes_soon(self, int wait) noexcept nogil:
@@ -524,7 +531,7 @@ cdef class ConsumerRole:
     cdef bint any_record(self) noexcept nogil:
         """The second look: is there anything that a waiting get would act on?"""
         cdef uint32_t lane
-        if self.comes_back():
+        if self.comes_back() or self.ring.is_gone_now():
             return True
         if self.ending:
             return self.is_drained()
@@ -753,7 +760,7 @@ cdef class Record:
         role.ring.lane_at(lane, &view)
         self.role, self.lane, self.s, self.extent, self.redelivered = role, lane, found.s, found.extent, redelivered
         self.address = view.bytes + found.extent.offset
-        self.pinned = role.ring.membership.pin_loan()
+        self.pinned = role.ring.pin_loan()
         self.is_open = self.is_held = True
 
     def __del__(self):
@@ -770,7 +777,7 @@ cdef class Record:
         if memlane_fork_is(self.pinned):
             role.take_back(self.lane, self.s)
             role.loan_ended()
-        role.ring.membership.unpin_loan(self.pinned)
+        role.ring.unpin_loan(self.pinned)
         return 0
 
     cdef int check(self) except -1:
@@ -859,7 +866,7 @@ cdef class Record:
         self.is_open = self.is_held = False
         if memlane_fork_is(self.pinned):
             self.role.loan_ended()
-        self.role.ring.membership.unpin_loan(self.pinned)
+        self.role.ring.unpin_loan(self.pinned)
 
     def release(self):
         """Give the record back, now or when its last view dies. Never fails; doing it twice does nothing."""

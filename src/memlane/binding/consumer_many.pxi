@@ -221,12 +221,12 @@ cdef class ManyConsumers(ConsumerRole):
             done = self.claim_and_copy(lane, found, extents, count, to, &crossed)
         else:
             # Pinned: while we have no GIL, another thread may close the ring.
-            pinned = self.ring.membership.pin()
+            pinned = self.ring.pin()
             with nogil:
                 done = self.claim_and_copy(lane, found, extents, count, to, &crossed)
         self.note_freed(lane, crossed)
         if pinned:
-            self.ring.membership.unpin(pinned)
+            self.ring.unpin(pinned)
         if done < 0:
             self.ring.refuse(MEMLANE_LOST, 0)
         if memlane_guard_is_truncated(self.ring.guarded):

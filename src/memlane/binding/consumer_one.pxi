@@ -41,6 +41,9 @@ cdef class OneConsumer(ConsumerRole):
     cdef void depart(self) noexcept:
         if not memlane_fork_is(self.epoch) or self.ring.membership.closed:
             return
+        if not self.ring.is_held():
+            self.epoch = EPOCH_CLOSED  # the ring was removed, and its room may be another object's
+            return
         memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
         self.departing = True
         if self.loans == 0:
@@ -91,7 +94,7 @@ cdef class OneConsumer(ConsumerRole):
             memlane_mutex_unlock(&self.mutex)
         else:
             # Pinned: while we have no GIL, another thread may close the ring.
-            pinned = self.ring.membership.pin()
+            pinned = self.ring.pin()
             with nogil:
                 memlane_mutex_lock(&self.mutex)
                 status = self.locked_copy(lane, found.s, extents, count, total, to, &crossed)
@@ -99,7 +102,7 @@ cdef class OneConsumer(ConsumerRole):
         if crossed and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
             self.ring.wake_producer_known(lane)
         if pinned:
-            self.ring.membership.unpin(pinned)
+            self.ring.unpin(pinned)
         if status == MEMLANE_LOST:
             self.ring.refuse(status, 0)
         if memlane_guard_is_truncated(self.ring.guarded):

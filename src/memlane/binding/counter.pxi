@@ -28,16 +28,36 @@ cdef inline int64_t number_of(object value) except? -1:
     return PyNumber_Index(value)
 
 
+cdef Opened opened_counter(Membership membership, tuple entry):
+    """What this process has open of a counter; the same object for all its handles."""
+    cdef Opened state
+    cdef uint64_t pinned = membership.pin_open()
+    key = ("counter", entry[2])
+    try:
+        state = find_opened(membership, key)
+        if state is None:
+            state = Opened()
+            state.begin(membership, entry, f"counter {entry[0]!r} of {membership.name}")
+            state = membership.roles.setdefault(key, state)
+        check_described(membership, entry, (entry[3], entry[4], state.entry_index, state.sequence))
+    finally:
+        membership.unpin_loan(pinned)
+    return state
+
+
 cdef class CounterBase:
     """What a counter does without going through Python."""
 
     cdef Membership membership
+    cdef Opened state
+    cdef uint64_t opens               # epoch in which it was counted among the holders of the state
     cdef memlane_counter *counter
     cdef str name
     cdef bint _closed
 
     def __cinit__(self, *_args, **_keywords):
         self._closed = True
+        self.opens = EPOCH_CLOSED
 
     def _lead_to(self, Membership membership not None, tuple entry):
         """Make this a handle of the counter that *entry* of the directory describes."""
@@ -45,20 +65,29 @@ cdef class CounterBase:
             raise CorruptedError(f"counter {entry[0]!r} of {membership.name} has {entry[3]} bytes; unlink the region "
                                  "and create it again", name=membership.name)
         self.name = f"counter {entry[0]!r} of {membership.name}"
+        self.state = opened_counter(membership, entry)
         self.membership = membership
         self.counter = <memlane_counter *>(membership.mapping.address + <uint64_t>entry[2])
         self._closed = False
 
     def _leave(self):
-        self._closed = True
+        if not self._closed:
+            self._closed = True
+            self.state.leave(&self.opens)
 
     cdef int check(self, bint to_write) except -1:
         if self._closed or self.membership.closed:
             raise ClosedError(f"this handle of {'a counter' if self.name is None else self.name} is closed")
-        self.membership.notice_fork()
-        if to_write and self.membership.readonly:
-            raise PermissionError(
-                _errno.EACCES, f"{self.name} is open read-only; open it without readonly=True")
+        if not to_write:
+            self.membership.notice_fork()
+        elif self.opens != self.state.held or not self.state.is_held():
+            self.membership.notice_fork()
+            if self.membership.readonly:
+                raise PermissionError(
+                    _errno.EACCES, f"{self.name} is open read-only; open it without readonly=True")
+            self.state.enter(&self.opens)
+        if self.state.is_gone():
+            self.state.refuse_gone()
         return 0
 
     @property
@@ -165,6 +194,8 @@ cdef class CounterBase:
         """The value at this moment. It is not set by assigning, for that would lose what others add: see `exchange`."""
         self.check(False)
         value = memlane_counter_load(self.counter)
+        if self.state.is_gone_now():
+            self.state.refuse_gone()
         self.membership.check_whole()
         return value
 
@@ -172,3 +203,25 @@ cdef class CounterBase:
     def value(self, value):
         raise AttributeError(f"the value of {'a counter' if self.name is None else self.name} is not set by assigning, which "
                              "would lose what others add in between; use add(n), exchange(n) or compare_exchange(expected, n)")
+
+def wake_removed(Membership membership not None, tuple entry):
+    """
+    Wake whoever sleeps in a call on an object that was just removed, and let go of what this process has of it. The
+    caller holds the creation byte, so its room is not used again meanwhile.
+    """
+    cdef Opened state
+    cdef uint64_t pinned = membership.pin_open()
+    try:
+        if entry[1] == MEMLANE_KIND_RING:
+            state = membership.roles.get(("ring", entry[2]))
+            if state is None or state.sequence != entry[7]:
+                state = RingState._make(membership, entry)
+            (<RingState>state).wake_all()
+        elif entry[1] in (MEMLANE_KIND_SLOT, MEMLANE_KIND_TABLE):
+            state = membership.roles.get(("slots", entry[2]))
+            if state is None or state.sequence != entry[7]:
+                state = SlotsState._make(membership, entry)
+            (<SlotsState>state).wake_all()
+    finally:
+        membership.drop_removed()
+        membership.unpin_loan(pinned)

@@ -217,6 +217,16 @@ cdef class HeldDoorbells:
         """The doorbell at that offset, attached to its semaphore if that can be; with *make*, made if there is none."""
         raise NotImplementedError()
 
+    def forget(self, uint64_t offset, uint64_t nbytes):
+        """Let go of the doorbells in a part of the region where another object begins."""
+        for place in list(self.known):
+            if offset <= <uint64_t>place < offset + nbytes:
+                self.known.pop(place, None)
+
+    def remove(self, places):
+        """Remove the names of the semaphores of an object that was removed; *places* is from `doorbell_offsets`."""
+        raise NotImplementedError()
+
     cdef void let_go(self) noexcept:
         """Let all semaphores and the anchor go; nothing is removed."""
         self.membership = None

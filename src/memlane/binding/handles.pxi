@@ -260,31 +260,31 @@ cdef class RingBase(Sending):
         """
         cdef bint drop = immediate  # may be Python, so it comes before the check
         self.check()
-        self.state.shut_down(drop)
+        self.state.shut_down(drop, &self.opens)
 
     def __len__(self):
         """Records put and not yet got, at some moment just past."""
-        return self.state_of().length()
+        return self.state_there().length()
 
     @property
     def capacity(self):
         """Bytes of records that each producer's lane can hold."""
-        return self.state_of().shape.capacity
+        return self.state_there().shape.capacity
 
     @property
     def max_records(self):
         """How many records each producer's lane can hold."""
-        return self.state_of().shape.records
+        return self.state_there().shape.records
 
     @property
     def max_record(self):
         """Bytes of the largest record that can ever fit."""
-        return self.state_of().sending.max_record()
+        return self.state_there().sending.max_record()
 
     @property
     def producers(self):
         """How many producers there can be at a time."""
-        return self.state_of().shape.lanes
+        return self.state_there().shape.lanes
 
     def stats(self):
         """
@@ -298,7 +298,7 @@ cdef class RingBase(Sending):
         Raises:
             ClosedError: this process closed the handle.
         """
-        return self.state_of().stats()
+        return self.state_there().stats()
 
 
 @cython.final

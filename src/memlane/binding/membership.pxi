@@ -38,8 +38,12 @@ cdef extern from "core/layout.h" nogil:
         uint64_t geometry[8]
         uint32_t schema_nbytes
         char schema[864]
+    enum memlane_entry_state:
+        MEMLANE_ENTRY_VALID
+        MEMLANE_ENTRY_REMOVED
     enum:
         MEMLANE_ROWS_MAX
+        MEMLANE_ENTRIES_MAX
         MEMLANE_LAYOUT_VERSION
         MEMLANE_LAYOUT_DRAFT
         MEMLANE_BACKING_NAMED
@@ -67,6 +71,7 @@ cdef extern from "core/layout.h" nogil:
     const int64_t MEMLANE_CREATION_BYTE, MEMLANE_NAME_BYTE, MEMLANE_PRESENCE_BYTE
     int64_t MEMLANE_ROW_BYTE(uint32_t row)
     int64_t MEMLANE_JOINING_BYTE(uint32_t row)
+    int64_t MEMLANE_ENTRY_BYTE(uint32_t entry)
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t nbytes)
@@ -95,8 +100,22 @@ cdef extern from "core/region.h" nogil:
     memlane_status memlane_header_check(const memlane_header *header, uint64_t file_nbytes)
     uint64_t memlane_directory_count(const memlane_header *shared, uint32_t entries)
     memlane_status memlane_entry_check(const memlane_header *geometry, const memlane_entry *entry)
-    void memlane_directory_add(
+    memlane_entry *memlane_entry_at(memlane_header *shared, const memlane_header *geometry, uint64_t index)
+    memlane_entry_state memlane_entry_state_of(uint64_t sequence)
+    uint64_t memlane_entry_read(memlane_entry *shared, memlane_entry *entry)
+    uint64_t memlane_directory_pick(memlane_header *shared, const memlane_header *geometry, uint64_t count)
+    uint64_t memlane_directory_add(
         memlane_header *shared, const memlane_header *geometry, uint64_t index, const memlane_entry *entry)
+    bint memlane_entry_remove(memlane_entry *shared, uint64_t sequence)
+    void memlane_entry_free(memlane_entry *shared)
+    bint memlane_entry_stands(const memlane_entry *shared, uint64_t sequence)
+    bint memlane_entry_stands_ordered(const memlane_entry *shared, uint64_t sequence)
+    struct memlane_room:
+        uint64_t offset, end
+    void memlane_room_note(memlane_room *rooms, size_t *count, const memlane_entry *entry)
+    bint memlane_room_find(const memlane_room *rooms, size_t count, uint64_t begin, uint64_t end, uint64_t nbytes,
+                           uint64_t *offset)
+    void memlane_room_begin()
     void memlane_creation_note(memlane_header *shared, uint32_t pid)
     uint32_t memlane_creation_holder(const memlane_header *shared)
 
@@ -277,6 +296,9 @@ cdef class Users:
             if counted_in[0] != epoch:
                 counted_in[0] = epoch
                 self.count += 1
+
+    cdef bint is_empty(self) noexcept:
+        return self.count == 0 or not memlane_fork_is(self.epoch)
 
     cdef bint remove(self, uint64_t *counted_in) noexcept:
         """Whether it was the last one."""
@@ -711,6 +733,28 @@ cdef class Membership:
         memlane_lockbyte_release(self._lock_descriptor, MEMLANE_CREATION_BYTE)
         self.unpin_loan(pinned)
 
+    cdef int lock_entry(self, uint32_t index) noexcept:
+        """Keep the room of an object from being used again; by the description of the row. 0 or a negative errno."""
+        if not self._is_base(self._lock_descriptor):
+            return -_errno.EBADF
+        return memlane_lockbyte_try(self._lock_descriptor, MEMLANE_ENTRY_BYTE(index), False)
+
+    cdef void unlock_entry(self, uint32_t index) noexcept:
+        if self._is_base(self._lock_descriptor):  # else the kernel has let go of it, and the number is another file's
+            memlane_lockbyte_release(self._lock_descriptor, MEMLANE_ENTRY_BYTE(index))
+
+    cdef int drop_removed(self) except -1:
+        """Forget what this process has open of objects that were removed: their places may be those of others now."""
+        cdef Opened opened
+        for key in list(self.roles):
+            found = self.roles.get(key)
+            if found is not None:
+                opened = found
+                if opened.is_gone():
+                    opened.notice()
+                    self.roles.pop(key, None)
+        return 0
+
     @property
     def creation_holder(self):
         """pid of the process that is adding an object, as it calls itself; 0: nobody."""
@@ -719,26 +763,29 @@ cdef class Membership:
         self.unpin_loan(pinned)
         return holder
 
-    cdef int entry_at(self, uint64_t index, memlane_entry *entry) except -1:
-        memcpy(entry, self.mapping.address + self.geometry.directory_offset + index * sizeof(memlane_entry),
-               sizeof(memlane_entry))
-        if memlane_entry_check(self.geometry, entry) != MEMLANE_OK:
+    cdef uint64_t entry_at(self, uint64_t index, memlane_entry *entry) except? 0:
+        """Copy an entry, and judge it if it is valid or removed. Returns the sequence under which the copy is whole."""
+        cdef uint64_t sequence = memlane_entry_read(memlane_entry_at(self.shared, self.geometry, index), entry)
+        if (memlane_entry_state_of(sequence) >= MEMLANE_ENTRY_VALID
+                and memlane_entry_check(self.geometry, entry) != MEMLANE_OK):
             raise CorruptedError(f"entry {index} in the directory of {self.name} is out of bounds; "
                                  "unlink the region and create it again", name=self.name)
-        return 0
+        return sequence
 
     def entries(self):
-        """Return (name, kind, offset, nbytes, geometry, schema) for every object."""
+        """Return (name, kind, offset, nbytes, geometry, schema, index, sequence) for every object."""
         cdef memlane_entry entry
-        cdef uint64_t index, pinned = self.pin_open()
+        cdef uint64_t index, sequence, pinned = self.pin_open()
         found = []
         try:
             for index in range(memlane_directory_count(self.shared, self.geometry.entries)):
-                self.entry_at(index, &entry)
+                sequence = self.entry_at(index, &entry)
+                if memlane_entry_state_of(sequence) != MEMLANE_ENTRY_VALID:
+                    continue
                 found.append((
                     (<bytes>entry.name[:64]).split(b"\0")[0].decode(errors="replace"), entry.kind, entry.offset,
                     entry.nbytes, tuple([entry.geometry[i] for i in range(8)]),
-                    (<bytes>entry.schema[:entry.schema_nbytes]).decode(errors="replace")))
+                    (<bytes>entry.schema[:entry.schema_nbytes]).decode(errors="replace"), index, sequence))
             self.check_whole()
         finally:
             self.unpin_loan(pinned)
@@ -747,11 +794,11 @@ cdef class Membership:
     def add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
                   uint64_t reserved_nbytes, object initialise):
         """
-        Carve an object of *nbytes* behind the last one, reserve its first *reserved_nbytes*, have it
-        initialised by *initialise(offset)* and count it. The caller holds the creation byte.
+        Carve an object of *nbytes* out of the first room that is large enough, reserve its first *reserved_nbytes*, have
+        it initialised by *initialise(offset)* and make its entry valid. The caller holds the creation byte.
 
         Raises:
-            OSError: no room for it; nothing has changed.
+            OSError: no memory for it; nothing has changed.
             ValueError: the region or its directory is too small.
             ClosedError: this process closed the region meanwhile; nothing has changed.
         """
@@ -764,39 +811,125 @@ cdef class Membership:
     cdef uint64_t _add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
                              uint64_t reserved_nbytes, object initialise) except 0:
         """Pinned: reserving looks for signals, and *initialise* is Python, so anybody may close the region meanwhile."""
-        cdef memlane_entry entry, last
-        cdef uint64_t index = memlane_directory_count(self.shared, self.geometry.entries)
-        cdef uint64_t offset = self.geometry.objects_offset
-        cdef uint64_t at = self.geometry.directory_offset + index * sizeof(memlane_entry)
-        if index == self.geometry.entries:
-            raise ValueError(f"the directory of {self.name} is full with {index} objects; use a second region")
-        if index:
-            self.entry_at(index - 1, &last)
-            offset = memlane_align(last.offset + last.nbytes)
-        if offset > self.geometry.nbytes or nbytes > self.geometry.nbytes - offset:
-            raise ValueError(
-                f"object {name.decode()!r} needs {nbytes} bytes, {self.name} has "
-                f"{self.geometry.nbytes - min(offset, self.geometry.nbytes)} left; create a larger region")
+        cdef memlane_entry entry
+        cdef uint64_t index, offset
+        offset = self._find_room(name, nbytes, &index)
         memset(&entry, 0, sizeof(entry))
         memcpy(entry.name, PyBytes_AS_STRING(name), len(name))
         memcpy(entry.schema, PyBytes_AS_STRING(schema), len(schema))
         entry.kind, entry.offset, entry.nbytes, entry.schema_nbytes = kind, offset, nbytes, len(schema)
         for i, number in enumerate(geometry):
             entry.geometry[i] = number
-        self.reserve(at, sizeof(entry))
+        self.reserve(self.geometry.directory_offset + index * sizeof(entry), sizeof(entry))
+        memlane_room_begin()
+        if self.doorbells is not None:
+            self.doorbells.forget(offset, nbytes)
         try:
+            self._clear(offset, nbytes)
             self.reserve(offset, reserved_nbytes)
-            # What an adder that died, or an object that failed here, may have left.
-            memset(self.mapping.address + offset, 0, reserved_nbytes)
             initialise(offset)
             if self._closing:
                 raise ClosedError(f"{self.name} was closed while {name.decode()!r} was made in it; open the region again")
         except BaseException:
-            self.give_back(offset, reserved_nbytes)
+            self.give_back(offset, nbytes)
             raise
         memlane_directory_add(self.shared, self.geometry, index, &entry)
         self.check_whole()
         return offset
+
+    cdef uint64_t _find_room(self, bytes name, uint64_t nbytes, uint64_t *index) except? 0:
+        """Where an object of that size can be, and which entry it can have. Frees what was removed and nobody has open."""
+        cdef memlane_room rooms[MEMLANE_ENTRIES_MAX]
+        cdef memlane_entry entry
+        cdef size_t taken = 0
+        cdef uint64_t i, sequence, offset, waiting = self.free_removed()
+        cdef uint64_t count = memlane_directory_count(self.shared, self.geometry.entries)
+        for i in range(count):
+            sequence = self.entry_at(i, &entry)
+            if memlane_entry_state_of(sequence) >= MEMLANE_ENTRY_VALID:
+                memlane_room_note(rooms, &taken, &entry)
+        index[0] = memlane_directory_pick(self.shared, self.geometry, count)
+        if index[0] == self.geometry.entries:
+            raise ValueError(f"the directory of {self.name} is full with {index[0]} objects; use a second region"
+                             + self._say_waiting(waiting))
+        if not memlane_room_find(rooms, taken, self.geometry.objects_offset, self.geometry.nbytes, nbytes, &offset):
+            raise ValueError(f"object {name.decode()!r} needs {nbytes} bytes, {self.name} has {offset} left; "
+                             "create a larger region" + self._say_waiting(waiting))
+        return offset
+
+    cdef str _say_waiting(self, uint64_t waiting):
+        """Who keeps the room of removed objects, for error texts."""
+        if not waiting:
+            return ""
+        pids = [str(pid) for _, pid, _, _, alive in self.participants() if alive]
+        named = ", ".join(pids[:8]) + (", ..." if len(pids) > 8 else "")
+        return (f", or close the handles of removed objects: {waiting} bytes are theirs that a process has open still "
+                f"(one of pid {named})")
+
+    def remove_entry(self, uint64_t index, uint64_t sequence):
+        """
+        Remove the object that was found valid: the one step that counts. The caller holds the creation byte.
+
+        Returns:
+            Whether it was; False: it is not that object any more.
+        """
+        cdef uint64_t pinned = self.pin_open()
+        cdef bint removed = memlane_entry_remove(memlane_entry_at(self.shared, self.geometry, index), sequence)
+        self.unpin_loan(pinned)
+        return removed
+
+    cdef uint64_t free_removed(self) except? 0:
+        """
+        Free the room of removed objects that nobody has open. The caller holds the creation byte. Costs a system call for
+        each removed one. Returns how many bytes of removed objects are in use still.
+        """
+        cdef memlane_entry entry
+        cdef uint64_t index, sequence, waiting = 0
+        cdef int locked
+        for index in range(memlane_directory_count(self.shared, self.geometry.entries)):
+            sequence = self.entry_at(index, &entry)
+            if memlane_entry_state_of(sequence) != MEMLANE_ENTRY_REMOVED:
+                continue
+            # Through the base, which holds none of these locks: so it sees those of this process, too.
+            locked = memlane_lockbyte_probe(self.base, MEMLANE_ENTRY_BYTE(index), True)
+            # As for rows: a verdict counts only if the same descriptor shows what we know.
+            if locked < 0 or memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) != 1:
+                raise ClosedError(f"this process closed the descriptors of {self.name}, so it cannot tell who has a removed "
+                                  "object open; open the region again")
+            if locked:
+                waiting += memlane_align(entry.nbytes)
+                continue
+            if self.doorbells is not None:
+                # what was made after the removal, and all of them if the remover has died
+                self.doorbells.remove(doorbell_offsets(entry.kind, entry.offset, entry.nbytes,
+                                                       tuple([entry.geometry[i] for i in range(8)])))
+            self.give_back(entry.offset, entry.nbytes)
+            memlane_entry_free(memlane_entry_at(self.shared, self.geometry, index))
+        return waiting
+
+    def free_removed_objects(self):
+        """As `free_removed`, for the one who has just removed one."""
+        cdef uint64_t pinned = self.pin_open()
+        try:
+            return self.free_removed()
+        finally:
+            self.unpin_loan(pinned)
+
+    cdef int _clear(self, uint64_t offset, uint64_t nbytes) except -1:
+        """
+        Make room all zeros, whatever an object before, or an adder that died, has left in it. What is not whole pages of
+        this machine, or cannot be punched out, is written to, and so reserved.
+        """
+        cdef uint64_t first = pages_up(offset, PAGE_NBYTES), end = pages_down(offset + nbytes, PAGE_NBYTES)
+        if end <= first or memlane_advise(self.mapping.address + first, end - first, PAGE_NBYTES, MADV_REMOVE):
+            first = end = offset + nbytes
+        if first > offset:
+            self.reserve(offset, first - offset)
+            memset(self.mapping.address + offset, 0, first - offset)
+        if offset + nbytes > end:
+            self.reserve(end, offset + nbytes - end)
+            memset(self.mapping.address + end, 0, offset + nbytes - end)
+        return 0
 
     cdef int reserve(self, uint64_t offset, uint64_t nbytes) except -1:
         """
@@ -837,8 +970,9 @@ cdef class Membership:
         return ClosedError(f"descriptor {self.base} of {self.name} was closed by this process; open it again")
 
     cdef void give_back(self, uint64_t offset, uint64_t nbytes) noexcept:
-        """Let unused memory go again; what cannot be given back is found again by the next object."""
-        cdef uint64_t first = pages_up(offset, PAGE_NBYTES), end = pages_down(offset + nbytes, PAGE_NBYTES)
+        """Let unused memory go again: whole pages of this machine, which nothing else lies on."""
+        cdef uint64_t first = pages_up(offset, PAGE_NBYTES)
+        cdef uint64_t end = pages_down(memlane_align(offset + nbytes), PAGE_NBYTES)
         if end > first:
             memlane_advise(self.mapping.address + first, end - first, PAGE_NBYTES, MADV_REMOVE)
 

@@ -68,6 +68,7 @@ cdef class ProducerRole:
         cdef Sleep sleep = None
         handle.check()
         self.ring.membership._check_open()
+        self.ring.enter(&handle.opens)
         while not memlane_fork_is(self.epoch):
             with epoch_lock(self.preparing):
                 if memlane_fork_is(self.epoch) or self._lease(sleep is None):
@@ -184,6 +185,9 @@ cdef class ProducerRole:
         """Give the lane back; its backlog stays. An open claim keeps it until it is gone, and so do views of records."""
         if not memlane_fork_is(self.epoch) or self.ring.membership.closed:
             return
+        if not self.ring.is_held():
+            self.epoch = EPOCH_CLOSED  # the ring was removed, and its room may be another object's
+            return
         memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
         self.departing = True
         if self.claim == NULL and self.producer.kept == NULL:
@@ -218,7 +222,7 @@ cdef class ProducerRole:
         if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and span.nbytes < COPY_WITH_GIL_NBYTES
                 and not self.waiting and not self.ring.owes and memlane_mutex_try(&self.mutex)):
             status = MEMLANE_BUSY
-            if self.claim == NULL and memlane_fork_is(self.epoch):
+            if self.claim == NULL and memlane_fork_is(self.epoch) and not self.ring.is_gone():
                 status = memlane_producer_put(&self.producer, span.bytes, span.nbytes)
             memlane_mutex_unlock(&self.mutex)
             if status == MEMLANE_OK:
@@ -306,7 +310,7 @@ cdef class ProducerRole:
         handle.check()
         if spans[0].nbytes > self.max_record():
             self.ring.refuse(MEMLANE_TOO_LARGE, spans[0].nbytes)
-        pinned = membership.pin()
+        pinned = self.ring.pin()
         try:
             if self.ring.owes:
                 self.ring.pay()
@@ -367,11 +371,11 @@ cdef class ProducerRole:
         finally:
             if ticket is not None:
                 self.leave_queue(ticket)
-            membership.unpin(pinned)
+            self.ring.unpin(pinned)
 
     cdef bint is_robbed(self) noexcept:
         """Whether the lane that we still believe to be ours has another owner."""
-        return (memlane_fork_is(self.epoch) and not self.departing
+        return (memlane_fork_is(self.epoch) and not self.departing and not self.ring.is_gone()
                 and memlane_lane_owner(self.producer.lane.control) != self.tag)
 
     cdef bint is_turn_of(self, object ticket) except -1:
@@ -442,7 +446,7 @@ cdef class ProducerRole:
         """One step under the mutex. MEMLANE_BUSY: a claim is open; MEMLANE_LOST: the lane is not ours now."""
         cdef memlane_status status
         cdef uint64_t looks
-        if not memlane_fork_is(self.epoch) or self.departing:
+        if not memlane_fork_is(self.epoch) or self.departing or self.ring.is_gone():
             return MEMLANE_LOST
         if self.claim != NULL:
             return MEMLANE_BUSY
@@ -467,7 +471,7 @@ cdef class ProducerRole:
         """
         cdef bint found
         # A put of another thread may have looked at the consumer since, and taken less than there was.
-        if not memlane_fork_is(self.epoch) or self.departing or self.ring.membership._closing:
+        if not memlane_fork_is(self.epoch) or self.departing or self.ring.membership._closing or self.ring.is_gone_now():
             return True
         if not memlane_mutex_try(&self.mutex):
             return True  # its holder is copying and rings nobody; the attempt waits for it
@@ -537,7 +541,7 @@ cdef class Room:
         return &self.offset
 
     cdef void begin(self) noexcept:
-        self.pinned = self.role.ring.membership.pin_loan()
+        self.pinned = self.role.ring.pin_loan()
         self.is_open = self.is_claimed = True
 
     def __del__(self):
@@ -569,7 +573,7 @@ cdef class Room:
                 role.depart()
             else:
                 role.wake_own()
-        role.ring.membership.unpin_loan(self.pinned)
+        role.ring.unpin_loan(self.pinned)
         return 0
 
     cdef int check(self) except -1:
@@ -746,6 +750,10 @@ cdef class Room:
             if self.exports == 0:
                 self.end()
             return 0
+        if role.ring.is_gone():
+            if self.exports == 0:
+                self.end()
+            role.ring.refuse_gone()
         memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
         status = memlane_producer_commit(&role.producer, self.offset, length)
         if status == MEMLANE_OK and self.exports:

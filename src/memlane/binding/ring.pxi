@@ -250,9 +250,14 @@ def doorbell_offsets(uint32_t kind, uint64_t offset, uint64_t nbytes, tuple geom
     return [], []
 
 
+cdef tuple description_of(tuple entry):
+    """What tells an object from another one at the same place: nbytes, geometry, entry and sequence."""
+    return entry[3], entry[4], entry[6], entry[7]
+
+
 cdef int check_described(Membership membership, tuple entry, tuple described) except -1:
     """What this process knows of the object at that offset must be what the entry says: one state serves all handles."""
-    if (entry[3], entry[4]) != described:
+    if description_of(entry) != described:
         raise CorruptedError(f"entry {entry[0]!r} in the directory of {membership.name} is at byte {entry[2]}, where "
                              "another object lies; unlink the region and create it again", name=membership.name)
     return 0
@@ -296,18 +301,16 @@ cdef class Spinning:
 
 
 @cython.final
-cdef class RingState:
+cdef class RingState(Opened):
     """What this process knows of one ring."""
 
-    cdef Membership membership
     cdef memlane_guarded *guarded     # that of the region
     cdef memlane_ring_shape shape
     cdef memlane_ring_control *control
     cdef unsigned char *address
     cdef uint64_t offset
     cdef bint many                    # consumers
-    cdef str name
-    cdef tuple described              # nbytes and geometry by the entry that it was made from
+    cdef tuple described              # what identifies it by the entry that it was made from
     cdef ProducerRole sending         # the one behind Ring.put
     cdef ConsumerRole receiving
     cdef Doorbell doorbell            # of the consumers
@@ -321,7 +324,7 @@ cdef class RingState:
         cdef uint64_t pinned = membership.pin_open()  # looking for its doorbell runs Python
         key = ("ring", entry[2])
         try:
-            state = membership.roles.get(key)
+            state = find_opened(membership, key)
             if state is None:
                 state = membership.roles.setdefault(key, RingState._make(membership, entry))
             check_described(membership, entry, (<RingState>state).described)
@@ -332,14 +335,14 @@ cdef class RingState:
     @staticmethod
     cdef RingState _make(Membership membership, tuple entry):
         cdef RingState state = RingState.__new__(RingState)
-        name, kind, state.offset, nbytes, geometry, _ = entry
-        state.name = f"ring {name!r} of {membership.name}"
-        state.described = nbytes, geometry
+        name, _, state.offset, nbytes, geometry = entry[:5]
+        state.begin(membership, entry, f"ring {name!r} of {membership.name}")
+        state.described = description_of(entry)
         if (not memlane_ring_lay_out(&state.shape, geometry[0], geometry[1], geometry[2]) or state.shape.nbytes != nbytes
                 or geometry[3] not in (MEMLANE_CONSUMERS_ONE, MEMLANE_CONSUMERS_MANY)):
             raise CorruptedError(f"the geometry of {state.name} contradicts itself; unlink the region and create "
                                  "it again", name=membership.name)
-        state.membership = membership
+        state.forget_doorbells(entry)
         state.guarded = membership.guarded
         state.address = membership.mapping.address + state.offset
         state.control = <memlane_ring_control *>state.address
@@ -427,22 +430,32 @@ cdef class RingState:
         raise ClosedError(f"this process was taken for dead in {self.name}: its descriptors had been closed; "
                           "open the region again")
 
-    cdef object shut_down(self, bint immediate):
-        cdef uint32_t lane
+    cdef object shut_down(self, bint immediate, uint64_t *counted_in):
         cdef uint64_t pinned
         if self.membership.readonly:
             raise PermissionError(_errno.EACCES, f"{self.name} is open read-only; open it without readonly=True")
-        pinned = self.membership.pin()
+        pinned = self.pin()
         try:
+            self.enter(counted_in)
             memlane_ring_shut(self.control, MEMLANE_SHUTDOWN_DROP if immediate else MEMLANE_SHUTDOWN_DRAIN)
-            self.wake_consumers(POSTS_MAX)
-            for lane in range(self.shape.lanes):
-                self.wake_producer(lane, POSTS_MAX)
+            self.wake_all()
             self.membership.check_whole()
         finally:
-            self.membership.unpin(pinned)
+            self.unpin(pinned)
 
-    cdef uint64_t length(self) noexcept:
+    cdef void forget_roles(self) noexcept:
+        self.receiving.epoch = EPOCH_CLOSED
+
+    cdef int wake_all(self) except -1:
+        """Everybody who sleeps, for good: the ring was shut down or removed."""
+        cdef uint32_t lane
+        self.wake_consumers(POSTS_MAX)
+        for lane in range(self.shape.lanes):
+            if memlane_waiters_any(&self.lane_control(lane).waiters):
+                self.wake_producer(lane, POSTS_MAX)
+        return 0
+
+    cdef uint64_t length(self) except? 0:
         cdef memlane_lane view
         cdef uint64_t total = 0
         cdef uint32_t lane
@@ -450,15 +463,20 @@ cdef class RingState:
         for lane in range(memlane_ring_leased(self.control, self.shape.lanes)):
             self.lane_at(lane, &view)
             total += memlane_lane_length(&view)
+        if self.is_gone_now():
+            self.refuse_gone()
         return total
 
     cdef dict stats(self):
         """Pinned, since looking for the living may let another thread close the ring."""
-        cdef uint64_t pinned = self.membership.pin()
+        cdef uint64_t pinned = self.pin()
         try:
-            return self.pinned_stats()
+            found = self.pinned_stats()
+            if self.is_gone_now():
+                self.refuse_gone()
+            return found
         finally:
-            self.membership.unpin(pinned)
+            self.unpin(pinned)
 
     cdef dict pinned_stats(self):
         cdef memlane_lane view
@@ -497,11 +515,12 @@ cdef class Endpoint:
     cdef bint _closed
     cdef uint64_t sends               # epoch in which it was counted among the users of a ProducerRole
     cdef uint64_t receives            # ... of the ConsumerRole
+    cdef uint64_t opens               # ... of the RingState, if it may write there
     cdef int wait
 
     def __cinit__(self, *_args, **_keywords):
         self._closed = True
-        self.sends = self.receives = EPOCH_CLOSED
+        self.sends = self.receives = self.opens = EPOCH_CLOSED
 
     cdef int lead_to(self, RingState state, object wait) except -1:
         if wait not in WAITS:
@@ -514,6 +533,8 @@ cdef class Endpoint:
     cdef int check(self) except -1:
         if self._closed or self.state is None:
             raise ClosedError(f"this handle of {'a ring' if self.state is None else self.state.name} is closed")
+        if not self.state.membership.closed and self.state.is_gone():
+            self.state.refuse_gone()
         return 0
 
     @cython.final
@@ -522,6 +543,12 @@ cdef class Endpoint:
             self.check()
         self.state.membership.check_whole()
         return self.state
+
+    @cython.final
+    cdef RingState state_there(self):
+        """As `state_of`, for what needs no role: it must not answer for a ring that was removed."""
+        self.check()
+        return self.state_of()
 
     cdef ProducerRole producer_role(self):
         return None
@@ -540,6 +567,7 @@ cdef class Endpoint:
                 sending.wake_all()  # a put of this handle may sleep there
         if self.state.receiving.users.remove(&self.receives):
             self.state.receiving.depart()
+        self.state.leave(&self.opens)
 
     @property
     def closed(self):

@@ -101,14 +101,12 @@ def slots_shape(uint64_t slots, uint64_t value_nbytes, uint64_t copies, uint64_t
 
 
 @cython.final
-cdef class SlotsState:
+cdef class SlotsState(Opened):
     """What this process knows of a slot or a table of slots."""
 
-    cdef Membership membership
     cdef memlane_slots_shape shape
     cdef unsigned char *address
-    cdef str name
-    cdef tuple described              # nbytes and geometry by the entry that it was made from
+    cdef tuple described              # what identifies it by the entry that it was made from
     cdef memlane_mutex mutex          # keeps publishing threads of this process apart
     cdef uint64_t mutex_epoch
     cdef uint64_t *epochs             # for each slot: in which this process took the writer's role
@@ -122,7 +120,7 @@ cdef class SlotsState:
         cdef uint64_t pinned = membership.pin_open()  # allocating may run the collector, and it anything
         key = ("slots", entry[2])
         try:
-            state = membership.roles.get(key)
+            state = find_opened(membership, key)
             if state is None:
                 state = membership.roles.setdefault(key, SlotsState._make(membership, entry))
             check_described(membership, entry, (<SlotsState>state).described)
@@ -134,14 +132,14 @@ cdef class SlotsState:
     cdef SlotsState _make(Membership membership, tuple entry):
         cdef SlotsState state = SlotsState.__new__(SlotsState)
         cdef uint64_t i
-        name, kind, offset, nbytes, geometry, _ = entry
-        state.name = f"{'slot' if kind == MEMLANE_KIND_SLOT else 'table'} {name!r} of {membership.name}"
-        state.described = nbytes, geometry
+        name, kind, offset, nbytes, geometry = entry[:5]
+        state.begin(membership, entry, f"{'slot' if kind == MEMLANE_KIND_SLOT else 'table'} {name!r} of {membership.name}")
+        state.described = description_of(entry)
         if (not memlane_slots_lay_out(&state.shape, geometry[0], geometry[1], geometry[2], geometry[3], geometry[4])
                 or state.shape.nbytes != nbytes or (kind == MEMLANE_KIND_SLOT and geometry[0] != 1)):
             raise CorruptedError(f"the geometry of {state.name} contradicts itself; unlink the region and create "
                                  "it again", name=membership.name)
-        state.membership = membership
+        state.forget_doorbells(entry)
         state.address = membership.mapping.address + <uint64_t>offset
         state.preparing = {}
         state.users = Users()
@@ -201,7 +199,7 @@ cdef class SlotsState:
         """The last handle that has published is closed: the roles are free for others."""
         cdef memlane_slot view
         cdef uint64_t index
-        if self.membership.closed:
+        if self.membership.closed or not self.is_held():
             return
         for index in range(self.shape.slots):
             if memlane_fork_is(self.epochs[index]):
@@ -216,6 +214,19 @@ cdef class SlotsState:
         cdef uint32_t index
         for index in range(self.shape.watchers):
             if armed >> index & 1:
+                doorbell_at(self.membership, &self.watcher(index).doorbell, False).ring(1)
+        return 0
+
+    cdef void forget_roles(self) noexcept:
+        cdef uint64_t index
+        for index in range(self.shape.slots):
+            self.epochs[index] = EPOCH_CLOSED
+
+    cdef int wake_all(self) except -1:
+        """Whoever sleeps at a watcher, whichever slot it waits for."""
+        cdef uint32_t index
+        for index in range(self.shape.watchers):
+            if memlane_role_owner(&self.watcher(index).owner):
                 doorbell_at(self.membership, &self.watcher(index).doorbell, False).ring(1)
         return 0
 
@@ -253,7 +264,7 @@ cdef class NewerSleep(Sleep):
     cdef uint32_t watcher
 
     cdef bint is_due(self) noexcept nogil:
-        return memlane_slot_version(&self.reader.slot) > self.seen
+        return memlane_slot_version(&self.reader.slot) > self.seen or self.reader.state.is_gone_now()
 
     cdef void announce(self, void *at) noexcept nogil:
         memlane_armed_announce(at, self.watcher)
@@ -283,6 +294,7 @@ cdef class SlotBase:
     cdef uint64_t index
     cdef bint _closed
     cdef uint64_t publishes           # epoch in which it was counted among the users of the state
+    cdef uint64_t opens               # ... among its holders
     cdef object _encode               # a value to a buffer; None: values are buffers
     cdef Py_ssize_t _items            # ... called with the items of the value, so many; -1: with the value
     cdef object _decode               # bytes to a value; None: values are bytes
@@ -291,7 +303,7 @@ cdef class SlotBase:
 
     def __cinit__(self, *_args, **_keywords):
         self._closed = True
-        self.publishes = EPOCH_CLOSED
+        self.publishes = self.opens = EPOCH_CLOSED
         self.spinning = Spinning()
 
     @classmethod
@@ -316,10 +328,13 @@ cdef class SlotBase:
         self._closed = True
         if self.state.users.remove(&self.publishes):
             self.state.give_back()
+        self.state.leave(&self.opens)
 
     cdef int check(self) except -1:
         if self._closed or self.state.membership.closed:
             raise ClosedError(f"this handle of {'a slot' if self.state is None else self.state.name} is closed")
+        if self.state.is_gone():
+            self.state.refuse_gone()
         return self.state.membership.check_whole()
 
     @property
@@ -389,11 +404,11 @@ cdef class SlotBase:
         check_timeout(timeout)
         self.check()
         state = self.state
-        pinned = state.membership.pin()  # another thread may close the slot while we have no GIL
+        pinned = state.pin()  # another thread may close the slot while we have no GIL
         try:
             return self.pinned_publish(state, value, nbytes, timeout)
         finally:
-            state.membership.unpin(pinned)
+            state.unpin(pinned)
 
     cdef object pinned_publish(self, SlotsState state, const void *value, uint64_t nbytes, object timeout):
         cdef uint64_t version, armed, now
@@ -402,6 +417,7 @@ cdef class SlotBase:
         while True:
             if self.publishes != state.epochs[self.index] or not memlane_fork_is(state.epochs[self.index]):
                 know_clock()
+                state.enter(&self.opens)
                 state.become_writer(self.index)
                 state.users.add(&self.publishes)
             if state.shape.writers == 2:
@@ -515,6 +531,8 @@ cdef class SlotBase:
             finally:
                 self.state.membership.unpin(pinned)
         self.state.membership.check_whole()
+        if self.state.is_gone_now():
+            self.state.refuse_gone()
         if status == MEMLANE_EMPTY:
             raise Empty(f"{self.state.name} was never published; wait with wait_newer(0)")
         self.seen = stamp.version
@@ -590,6 +608,8 @@ cdef class SlotBase:
         self.check()
         self.state.membership.notice_fork()
         version = memlane_slot_version(&self.slot)
+        if self.state.is_gone_now():
+            self.state.refuse_gone()
         self.check()
         return version
 
@@ -671,7 +691,7 @@ cdef class SlotBase:
         cdef NewerSleep sleep = None
         cdef memlane_stamp stamp
         self.check()
-        pinned = state.membership.pin()
+        pinned = state.pin()
         try:
             while memlane_slot_version(&self.slot) <= seen:
                 self.check()
@@ -682,6 +702,8 @@ cdef class SlotBase:
                     raise TimeoutError(f"nothing newer than version {seen} was published in {state.name}")
                 if not sleep.spin(WAIT_ADAPTIVE):
                     if bell is None:
+                        if not state.membership.readonly:
+                            state.enter(&self.opens)
                         watcher = state.lease_watcher()
                         if watcher >= 0:
                             bell = doorbell_at(state.membership, &state.watcher(watcher).doorbell, True)
@@ -696,4 +718,4 @@ cdef class SlotBase:
         finally:
             if watcher >= 0 and memlane_fork_is(pinned):
                 memlane_role_give(&state.watcher(watcher).owner, state.membership._tag)
-            state.membership.unpin(pinned)
+            state.unpin(pinned)

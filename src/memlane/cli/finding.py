@@ -180,7 +180,7 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
     try:
         entries = region._member.entries()
         facts["used"] = max(
-            (offset + nbytes for _, _, offset, nbytes, _, _ in entries),
+            (offset + nbytes for _, _, offset, nbytes, *_ in entries),
             default=region._member.objects_offset,
         )
     except (MemlaneError, OSError) as error:

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""
+Opened: what one process has open of one object of a region, until the object is removed.
+
+An object is removed by one store in its entry of the directory (src/core/region.h). Each call on a handle compares the
+entry's sequence with the one under which the object was opened. That the room of a removed object is not used again
+while this process may still write there is up to a read lock of the kernel on the entry's byte: taken before the first
+call that writes, by the description that bears the row, let go when the last handle that has used the object is closed,
+or when its removal is noticed; never while a call on it is under way or a loan of it is out.
+"""
+
+
+cdef class Opened:
+    """One object, as all handles of this process share it. Whoever writes there has entered, and not let go."""
+
+    cdef Membership membership
+    cdef const memlane_entry *entry
+    cdef uint64_t sequence            # under which the entry was found
+    cdef uint32_t entry_index
+    cdef str name                     # for error texts: "ring 'frames' of region 'robot'"
+    cdef uint64_t held                # epoch in which the entry's byte is locked
+    cdef Users holders                # handles that have used it
+    cdef int64_t uses                 # calls under way and loans, of this epoch
+    cdef uint64_t uses_epoch
+
+    cdef int begin(self, Membership membership, tuple entry, str name) except -1:
+        self.membership = membership
+        self.entry_index, self.sequence = entry[6], entry[7]
+        self.entry = memlane_entry_at(membership.shared, membership.geometry, self.entry_index)
+        self.name = name
+        self.held = EPOCH_CLOSED
+        self.holders = Users()
+        return 0
+
+    @cython.final
+    cdef int forget_doorbells(self, tuple entry) except -1:
+        """
+        What this process may know of the doorbells of an object that was here before. Those of MAP_ANONYMOUS memory are
+        known from their making alone; there the one who makes an object forgets them.
+        """
+        if self.membership.doorbells is not None and self.membership.geometry.backing != MEMLANE_BACKING_ANONYMOUS:
+            self.membership.doorbells.forget(entry[2], entry[3])
+        return 0
+
+    @cython.final
+    cdef inline bint is_gone(self) noexcept nogil:
+        """Whether the object was removed. The caller knows that the region is not closed."""
+        return not memlane_entry_stands(self.entry, self.sequence)
+
+    @cython.final
+    cdef inline bint is_gone_now(self) noexcept nogil:
+        """The same behind a copy by one who has not entered, and in the second look of a sleeper."""
+        return not memlane_entry_stands_ordered(self.entry, self.sequence)
+
+    @cython.final
+    cdef inline bint is_held(self) noexcept nogil:
+        """Whether the memory is this object's for as long as nobody here lets go: then it may be written to."""
+        return memlane_fork_is(self.held)
+
+    @cython.final
+    cdef int enter(self, uint64_t *counted_in) except -1:
+        """
+        See that nobody uses the room again as long as this process may write there. `counted_in` is the handle's.
+
+        Raises:
+            ClosedError: the object was removed.
+            What `Membership.join` raises.
+        """
+        cdef int error
+        if not memlane_fork_is(self.held):
+            self.membership.own_tag()  # runs Python; what follows does not
+            if self.is_gone():
+                self.refuse_gone()
+            error = self.membership.lock_entry(self.entry_index)
+            if error:
+                raise os_error(-error, f"lock the entry of {self.name}", None, "use a local file system and Linux 3.15 or newer")
+            # Only now: who frees the room looks at the lock after the removal.
+            if self.is_gone_now():
+                self.membership.unlock_entry(self.entry_index)
+                self.refuse_gone()
+            self.held = memlane_fork_epoch()
+        self.holders.add(counted_in)
+        return 0
+
+    @cython.final
+    cdef void leave(self, uint64_t *counted_in) noexcept:
+        """A handle is closed; its roles are given back."""
+        if self.holders.remove(counted_in) and not self.is_in_use():
+            self.let_go()
+
+    @cython.final
+    cdef bint is_in_use(self) noexcept nogil:
+        return self.uses > 0 and memlane_fork_is(self.uses_epoch)
+
+    @cython.final
+    cdef uint64_t pin(self) except 0:
+        """As `Membership.pin`, and keep the lock."""
+        cdef uint64_t epoch = self.membership.pin()
+        with cython.critical_section(self):
+            if self.uses_epoch != epoch:
+                self.uses_epoch, self.uses = epoch, 0
+            self.uses += 1
+        return epoch
+
+    @cython.final
+    cdef void unpin(self, uint64_t epoch) noexcept:
+        if memlane_fork_is(epoch):
+            self.uses -= 1
+            if self.uses == 0 and memlane_fork_is(self.held) and (self.holders.is_empty() or self.is_gone()):
+                self.let_go()
+        self.membership.unpin(epoch)
+
+    @cython.final
+    cdef uint64_t pin_loan(self) except 0:
+        """As `Membership.pin_loan`, and keep the lock."""
+        self.membership.mapping.keep()
+        return self.pin()
+
+    @cython.final
+    cdef void unpin_loan(self, uint64_t epoch) noexcept:
+        cdef Membership membership = self.membership
+        self.unpin(epoch)
+        membership.mapping.let_go()
+
+    @cython.final
+    cdef void notice(self) noexcept:
+        """Let go of an object that was removed, if nobody here is in the midst of it."""
+        if not self.is_in_use():
+            self.let_go()
+
+    @cython.final
+    cdef void let_go(self) noexcept:
+        cdef bint held = memlane_fork_is(self.held)
+        self.held = EPOCH_CLOSED
+        if held and not self.membership.closed:
+            if self.is_gone():
+                self.forget_roles()
+            self.membership.unlock_entry(self.entry_index)
+
+    cdef void forget_roles(self) noexcept:
+        """The object was removed: what this process has of it is no longer there to be given back."""
+
+    @cython.final
+    cdef object refuse_gone(self):
+        self.notice()
+        raise ClosedError(f"{self.name} was removed, by this process or another one; open what is there now")
+
+
+cdef Opened find_opened(Membership membership, tuple key):
+    """What this process has open under a key of `membership.roles`, unless it was removed meanwhile; else None."""
+    membership.drop_removed()
+    return membership.roles.get(key)
