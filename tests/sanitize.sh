@@ -10,7 +10,7 @@
 set -eu
 
 python=$1
-mkdir -p "$2"
+mkdir -p "$2/wheel"
 build=$(cd "$2" && pwd)
 shift 2
 cd "$(dirname "$0")/.."
