@@ -261,6 +261,93 @@ class ReserveCommit(_OfProducer):
         return True
 
 
+class CommitWithView(_OfProducer):
+    """
+    A room committed with a view alive, of fewer bytes than were reserved; then puts, until the lane
+    is full of them and the view, whatever is got meanwhile.
+    """
+
+    name = "commit-with-view"
+
+    def plan(self) -> None:
+        self.operated = [self.number() for _ in range(3)]
+
+    def run(self) -> object:
+        first, *others = self.operated
+        room = self.producer.reserve(1200)
+        view = memoryview(room)
+        view[:40] = record(first)
+        view[40:] = b"k" * 1160
+        room.commit(40)
+        del room
+        for number in others:
+            self.producer.put(record(number, 1200))
+        assert view[:40] == record(first), "used for another record under a view"
+        assert view[40:] == b"k" * 1160, "used for another record under a view"
+        try:
+            self.producer.put_nowait(record(0, 600))
+        except Full:
+            pass
+        else:
+            raise AssertionError("room of a view was given away")
+        del view
+        return True
+
+    def check_got(self, result: object) -> str:
+        """What was put came, from the first on; all of it if the operation went to its end."""
+        own = [number for number in self.got if number not in self.others]
+        put = self.operated[: len(own)]
+        assert put == own, "lost, doubled or out of order"
+        assert result is None or len(own) == 3, "lost, though the put had returned"
+        return f"{len(own)} of 3"
+
+
+class ViewDies(_OfProducer):
+    """
+    A lane is full of records with views, all of which were got; the views die, the youngest first,
+    and the puts that follow use the room.
+    """
+
+    name = "view-dies"
+
+    def plan(self) -> None:
+        self.before = [self.number() for _ in range(3)]
+        self.operated = [self.number(), self.number()]
+
+    def warm(self) -> None:
+        self.producer = self.ring.producer()
+        self.views = []
+        for number in self.before:
+            with self.producer.reserve(1200) as room:
+                room[:] = record(number, 1200)
+                self.views.append(memoryview(room))
+        try:
+            self.producer.put_nowait(record(0, 1200))
+        except Full:
+            pass
+        else:
+            raise AssertionError("room of a view was given away")
+
+    def arrange(self) -> None:
+        for _ in self.before:
+            self.got.append(number_of(self.ring.get_nowait()))
+
+    def run(self) -> object:
+        for _ in self.before:
+            self.views.pop()
+        for number in self.operated:
+            self.producer.put(record(number, 1200), timeout=PATIENCE_S)
+        return True
+
+    def check_got(self, result: object) -> str:
+        own = [number for number in self.got if number not in self.others]
+        put = (self.before + self.operated)[: len(own)]
+        assert put == own, "lost, doubled or out of order"
+        assert len(own) >= len(self.before), "lost"
+        assert result is None or len(own) == 5, "lost, though the put had returned"
+        return f"{len(own) - 3} of 2"
+
+
 class ReserveAbort(_OfProducer):
     name = "reserve-abort"
 
@@ -328,6 +415,26 @@ class Leave(_OfProducer):
 
     def refused(self) -> None:
         pass  # the lane is free from some point on
+
+
+class LeaveWithViews(Leave):
+    """The same with two views alive: the lane goes back with the last of them, then the row."""
+
+    name = "leave-with-views"
+
+    def warm(self) -> None:
+        self.producer = self.ring.producer()
+        self.views = []
+        for number in self.before:
+            with self.producer.reserve(40) as room:
+                room[:] = record(number)
+                self.views.append(memoryview(room))
+
+    def run(self) -> object:
+        self.producer.close()
+        self.views.clear()
+        self.ring.close()
+        return True
 
 
 class FirstPut(_OfProducer):
@@ -1485,9 +1592,12 @@ _BOTH: tuple[type[_OfRing], ...] = (
     PutMany,
     PutManyWraps,
     ReserveCommit,
+    CommitWithView,
+    ViewDies,
     ReserveAbort,
     Adopt,
     Leave,
+    LeaveWithViews,
     FirstPut,
     PutRings,
     Get,

@@ -178,6 +178,57 @@ def test_a_put_that_waits_for_the_claim_goes_on_though_views_live(ring: Ring) ->
     assert bytes(view) == bytes(8)
 
 
+def test_a_commit_under_views_wakes_who_waits_for_the_claim() -> None:
+    """The views keep the bytes and nothing else: no slice is slept."""
+    slices = []
+    with (
+        Ring(capacity=PAGE, producers=1, wait="sleep") as ring,
+        RingBytes(ring) as shared,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        for _ in range(7):
+            room = ring.reserve(8)
+            view = memoryview(room)
+            waiting = pool.submit(ring.put, b"waits")
+            wait_until(lambda: shared.half(shared.waiters_at(0)) >= 1, "a waiting put")
+            slept = _core.slices_slept()
+            room.commit()
+            waiting.result(PATIENCE_S)
+            slices.append(_core.slices_slept() - slept)
+            assert bytes(view) == bytes(8)
+            del view, room
+            drained(ring)
+
+    # one may end by chance just as a room is committed
+    assert sum(map(bool, slices)) <= 2, slices
+
+
+@pytest.mark.parametrize("end", ["commit", "commit under a view", "abort"])
+def test_a_claim_that_ends_before_a_put_lies_down_lets_it_go_on(
+    monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Nobody rings, since nobody waits yet; the put looks again, and sleeps no slice."""
+    ended = 0
+    with Ring(capacity=PAGE, wait="sleep") as ring, ThreadPoolExecutor(1) as pool:
+        room = pool.submit(ring.reserve, 8).result(PATIENCE_S)
+        view = memoryview(room) if "view" in end else None
+
+        def meet() -> Any:
+            """Here the put has been refused, and has told nobody of its wait."""
+            nonlocal ended
+            ended += 1
+            pool.submit(room.abort if end == "abort" else room.commit).result(PATIENCE_S)
+            return threading.Lock()
+
+        monkeypatch.setattr(_core, "_Lock", meet)
+        slept = _core.slices_slept()
+        ring.put(b"waits", timeout=PATIENCE_S)
+
+        assert (1, 0) == (ended, _core.slices_slept() - slept)
+        assert drained(ring)[-1] == b"waits"
+        del view
+
+
 def test_views_of_several_rooms_may_die_in_any_order(ring: Ring) -> None:
     """The oldest decides what is free."""
     views: list[Any] = []
