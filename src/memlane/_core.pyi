@@ -25,7 +25,11 @@ from typing_extensions import TypeVar as TypeVarWithDefault
 
 # A section for each file under binding/, in the order in which _core.pyx includes them.
 
-_Timeout: TypeAlias = SupportsFloat | None
+# Arrays and scalars of numpy are buffers, which its stub tells from Python 3.12 on only.
+class _NumpyArray(Protocol):
+    @property
+    def __array_struct__(self) -> object: ...
+
 _Ending: TypeAlias = BaseProcess | Popen[Any] | int
 _Until: TypeAlias = _Ending | Iterable[_Ending]
 # Of the directory: name, kind, offset, nbytes, geometry, schema.
@@ -68,7 +72,6 @@ def guard(on: bool = True, /) -> bool:
 # ---- mapping.pxi ---------------------------------------------------------------------------------
 
 _Access: TypeAlias = Literal["r", "r+", "c"]
-_Size: TypeAlias = int | str
 _Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 _Protection: TypeAlias = Literal["none", "r", "w", "x", "rw", "rx", "wx", "rwx"]
 _Advice: TypeAlias = Literal[
@@ -147,13 +150,13 @@ class Mapping:
     def __init__(self, *args: object, **kwargs: object) -> None: ...
     @staticmethod
     def anonymous(
-        nbytes: _Size,
+        nbytes: int | str,
         *,
         private: bool = False,
         no_reserve: bool = False,
         populate: bool = False,
         locked: bool = False,
-        huge_pages: bool | _Size = False,
+        huge_pages: bool | int | str = False,
         guard_pages: int = 0,
         name: str | None = None,
         protection: _Protection | None = None,
@@ -176,13 +179,13 @@ class Mapping:
         """
     @staticmethod
     def memfd(
-        nbytes: _Size,
+        nbytes: int | str,
         *,
         name: str = "memlane",
         no_reserve: bool = False,
         populate: bool = False,
         locked: bool = False,
-        huge_pages: bool | _Size = False,
+        huge_pages: bool | int | str = False,
         guard_pages: int = 0,
         protection: _Protection | None = None,
         address: int | None = None,
@@ -207,13 +210,13 @@ class Mapping:
         path: _Path,
         access: _Access = "r",
         *,
-        offset: _Size = 0,
-        nbytes: _Size | None = None,
+        offset: int | str = 0,
+        nbytes: int | str | None = None,
         sync: bool = False,
         no_reserve: bool = False,
         populate: bool = False,
         locked: bool = False,
-        huge_pages: bool | _Size = False,
+        huge_pages: bool | int | str = False,
         guard_pages: int = 0,
         name: str | None = None,
         protection: _Protection | None = None,
@@ -244,13 +247,13 @@ class Mapping:
     @staticmethod
     def create(
         path: _Path,
-        nbytes: _Size,
+        nbytes: int | str,
         *,
         permissions: int = 0o600,
         no_reserve: bool = False,
         populate: bool = False,
         locked: bool = False,
-        huge_pages: bool | _Size = False,
+        huge_pages: bool | int | str = False,
         guard_pages: int = 0,
         name: str | None = None,
         protection: _Protection | None = None,
@@ -279,12 +282,12 @@ class Mapping:
         name: str,
         access: _Access | None = None,
         *,
-        create: _Size | None = None,
+        create: int | str | None = None,
         permissions: int = 0o600,
         no_reserve: bool = False,
         populate: bool = False,
         locked: bool = False,
-        huge_pages: bool | _Size = False,
+        huge_pages: bool | int | str = False,
         guard_pages: int = 0,
         protection: _Protection | None = None,
         address: int | None = None,
@@ -313,12 +316,12 @@ class Mapping:
         fd: int | _HasFileno,
         access: _Access = "r",
         *,
-        offset: _Size = 0,
-        nbytes: _Size | None = None,
+        offset: int | str = 0,
+        nbytes: int | str | None = None,
         no_reserve: bool = False,
         populate: bool = False,
         locked: bool = False,
-        huge_pages: bool | _Size = False,
+        huge_pages: bool | int | str = False,
         guard_pages: int = 0,
         name: str | None = None,
         protection: _Protection | None = None,
@@ -395,22 +398,28 @@ class Mapping:
     @overload
     def __setitem__(self, item: SupportsIndex, value: SupportsIndex, /) -> None: ...
     @overload
-    def __setitem__(self, item: slice, value: Buffer, /) -> None: ...
-    def __contains__(self, data: Buffer | int, /) -> bool: ...
-    def find(self, data: Buffer, start: int | None = 0, end: int | None = None) -> int:
+    def __setitem__(self, item: slice, value: Buffer | _NumpyArray, /) -> None: ...
+    def __contains__(self, data: Buffer | _NumpyArray | int, /) -> bool: ...
+    def find(
+        self, data: Buffer | _NumpyArray, start: int | None = 0, end: int | None = None
+    ) -> int:
         """
         Give the lowest index at which bytes-like *data* lies whole within [start:end], or -1.
 
         *start* and *end* count as in slices. Other threads run during a long search.
         """
-    def rfind(self, data: Buffer, start: int | None = 0, end: int | None = None) -> int:
+    def rfind(
+        self, data: Buffer | _NumpyArray, start: int | None = 0, end: int | None = None
+    ) -> int:
         """As `find`, but the highest index: where *data* lies last within [start:end], or -1."""
-    def count(self, data: Buffer, start: int | None = 0, end: int | None = None) -> int:
+    def count(
+        self, data: Buffer | _NumpyArray, start: int | None = 0, end: int | None = None
+    ) -> int:
         """As `find`, but how often *data* lies within [start:end] without overlapping, as `bytes.count` does."""
     def flush(
         self,
-        offset: _Size = 0,
-        nbytes: _Size | None = None,
+        offset: int | str = 0,
+        nbytes: int | str | None = None,
         wait: bool = True,
         invalidate: bool = False,
     ) -> None:
@@ -427,7 +436,9 @@ class Mapping:
             ValueError: The range is not within the mapping.
             OSError: Writing failed (EIO, ENOSPC), or pages to invalidate are locked (EBUSY).
         """
-    def advise(self, advice: _Advice, offset: _Size = 0, nbytes: _Size | None = None) -> None:
+    def advise(
+        self, advice: _Advice, offset: int | str = 0, nbytes: int | str | None = None
+    ) -> None:
         """
         Tell the kernel how the memory will be used, as madvise(2) describes.
 
@@ -448,7 +459,7 @@ class Mapping:
         also undoes the reservation. After "dontfork" a forked child finds the mapping closed.
         """
     def protect(
-        self, protection: _Protection, offset: _Size = 0, nbytes: _Size | None = None
+        self, protection: _Protection, offset: int | str = 0, nbytes: int | str | None = None
     ) -> None:
         """
         Change what may be done with pages: "none", or "r", "w", "x" and their combinations in this order.
@@ -468,7 +479,7 @@ class Mapping:
         allow them, and views are made only of what may be read. A write by other means is a SIGSEGV.
         """
     def lock(
-        self, offset: _Size = 0, nbytes: _Size | None = None, *, on_fault: bool = False
+        self, offset: int | str = 0, nbytes: int | str | None = None, *, on_fault: bool = False
     ) -> None:
         """
         Keep pages in memory, so that touching them never waits for the disk, and none of them is swapped out.
@@ -485,14 +496,14 @@ class Mapping:
 
         Locks do not nest: one `unlock` undoes any number. A forked child has none of them.
         """
-    def unlock(self, offset: _Size = 0, nbytes: _Size | None = None) -> None:
+    def unlock(self, offset: int | str = 0, nbytes: int | str | None = None) -> None:
         """
         Take `lock` back for all pages of the range; ones that were not locked do not matter.
 
         Raises:
             ValueError: The range is not within the mapping.
         """
-    def residency(self, offset: _Size = 0, nbytes: _Size | None = None) -> float:
+    def residency(self, offset: int | str = 0, nbytes: int | str | None = None) -> float:
         """
         Give the fraction of pages that are in memory, from 0.0 to 1.0: demand paging made visible.
 
@@ -509,8 +520,8 @@ class Mapping:
     def write_back(
         self,
         path: _Path | None = None,
-        offset: _Size = 0,
-        nbytes: _Size | None = None,
+        offset: int | str = 0,
+        nbytes: int | str | None = None,
         *,
         wait: bool = True,
     ) -> int:
@@ -535,7 +546,7 @@ class Mapping:
             PermissionError: Pages of the range are protected from reading.
             ValueError: The range is not within the mapping.
         """
-    def resize(self, nbytes: _Size) -> None:
+    def resize(self, nbytes: int | str) -> None:
         """
         Make the mapping, and the memory or file below it, longer or shorter; it may move in memory.
 
@@ -737,8 +748,8 @@ class Room:
     @overload
     def __setitem__(self, index: SupportsIndex, value: SupportsIndex, /) -> None: ...
     @overload
-    def __setitem__(self, index: slice, value: Buffer, /) -> None: ...
-    def write(self, data: Buffer, offset: _Size = 0) -> int:
+    def __setitem__(self, index: slice, value: Buffer | _NumpyArray, /) -> None: ...
+    def write(self, data: Buffer | _NumpyArray, offset: int | str = 0) -> int:
         """
         Copy *data*, any contiguous buffer, to byte *offset* of the room, leaving no view behind.
 
@@ -759,7 +770,7 @@ class Room:
             ImportError: there is no numpy.
             ClosedError: committed or aborted before.
         """
-    def commit(self, nbytes: _Size | None = None) -> None:
+    def commit(self, nbytes: int | str | None = None) -> None:
         """
         Put the record, its first *nbytes* bytes or all of it. Never waits.
 
@@ -873,7 +884,7 @@ _ConsumerT = TypeVar("_ConsumerT", bound=Consumer)
 class Sending(Endpoint):
     """The verbs of a producer."""
 
-    def put(self, record: Buffer, *, timeout: _Timeout = None) -> None:
+    def put(self, record: Buffer | _NumpyArray, *, timeout: SupportsFloat | None = None) -> None:
         """
         Copy one record into the ring, waiting while there is no room.
 
@@ -893,9 +904,11 @@ class Sending(Endpoint):
             ClosedError: this process closed the handle or the region.
             BufferError, TypeError: *record* is no contiguous buffer, or one with Python objects in it.
         """
-    def put_nowait(self, record: Buffer) -> None:
+    def put_nowait(self, record: Buffer | _NumpyArray) -> None:
         """`put(record, timeout=0)`: raises Full at once where there is no room."""
-    def put_many(self, records: Iterable[Buffer], *, timeout: _Timeout = None) -> int:
+    def put_many(
+        self, records: Iterable[Buffer | _NumpyArray], *, timeout: SupportsFloat | None = None
+    ) -> int:
         """
         Copy many records in, as few batches as there is room for; each batch becomes visible at once.
 
@@ -910,7 +923,7 @@ class Sending(Endpoint):
             Full: not even one went in within *timeout*.
             ShutDown, RecordTooLargeError, RoleTakenError, OSError, ClosedError, BufferError, TypeError: as `put`.
         """
-    def reserve(self, nbytes: _Size, *, timeout: _Timeout = None) -> Room:
+    def reserve(self, nbytes: int | str, *, timeout: SupportsFloat | None = None) -> Room:
         """
         Claim room for one record of up to *nbytes* bytes, to be written in place (zero copy).
 
@@ -941,7 +954,7 @@ class RingBase(Sending):
     def _leave(self) -> None: ...
     def _make_producer(self, producer_class: type[_ProducerT]) -> _ProducerT: ...
     def _make_consumer(self, consumer_class: type[_ConsumerT]) -> _ConsumerT: ...
-    def get(self, *, timeout: _Timeout = None, require_peer: bool = False) -> bytes:
+    def get(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> bytes:
         """
         Take the next record out, waiting while there is none.
 
@@ -968,7 +981,7 @@ class RingBase(Sending):
     def get_nowait(self) -> bytes:
         """`get(timeout=0)`: raises Empty at once where there is nothing."""
     def get_many(
-        self, most: int, *, timeout: _Timeout = None, require_peer: bool = False
+        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
     ) -> list[bytes]:
         """
         Take what is there, at least one record and at most *most*, waiting only for the first.
@@ -983,7 +996,11 @@ class RingBase(Sending):
             As `get`; nothing is lost.
         """
     def get_into(
-        self, buffer: Buffer, *, timeout: _Timeout = None, require_peer: bool = False
+        self,
+        buffer: Buffer | _NumpyArray,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
     ) -> int:
         """
         Copy the next record into a writable contiguous *buffer*.
@@ -995,7 +1012,7 @@ class RingBase(Sending):
             ValueError: it is longer than the buffer; it stays in the ring.
             As `get` otherwise.
         """
-    def borrow(self, *, timeout: _Timeout = None, require_peer: bool = False) -> Record:
+    def borrow(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> Record:
         """
         Take the next record as a loan: its bytes where they lie, read-only, no copy.
 
@@ -1007,7 +1024,7 @@ class RingBase(Sending):
             As `get`.
         """
     def borrow_many(
-        self, most: int, *, timeout: _Timeout = None, require_peer: bool = False
+        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
     ) -> Loans:
         """
         Take what is there as loans, at least one record and at most *most*, waiting only for the first.
@@ -1018,7 +1035,9 @@ class RingBase(Sending):
         Raises:
             As `get`.
         """
-    def borrowed(self, *, timeout: _Timeout = None, require_peer: bool = False) -> Borrowed:
+    def borrowed(
+        self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> Borrowed:
         """
         Iterate over loans until the ring is shut down and drained. Each is released when the next one is asked for, or
         later with its last view.
@@ -1032,7 +1051,7 @@ class RingBase(Sending):
         *,
         until: _Until | None = None,
         require_peer: bool = False,
-        timeout: _Timeout = None,
+        timeout: SupportsFloat | None = None,
     ) -> Records:
         """
         Iterate over records, as `get` gives them, until the ring is shut down and drained, or *until* has come.
@@ -1124,7 +1143,7 @@ class Consumer(Endpoint):
     """
 
     ring: Any
-    def get(self, *, timeout: _Timeout = None, require_peer: bool = False) -> bytes:
+    def get(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> bytes:
         """
         Take the next record out, waiting while there is none.
 
@@ -1151,7 +1170,7 @@ class Consumer(Endpoint):
     def get_nowait(self) -> bytes:
         """`get(timeout=0)`: raises Empty at once where there is nothing."""
     def get_many(
-        self, most: int, *, timeout: _Timeout = None, require_peer: bool = False
+        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
     ) -> list[bytes]:
         """
         Take what is there, at least one record and at most *most*, waiting only for the first.
@@ -1166,7 +1185,11 @@ class Consumer(Endpoint):
             As `get`; nothing is lost.
         """
     def get_into(
-        self, buffer: Buffer, *, timeout: _Timeout = None, require_peer: bool = False
+        self,
+        buffer: Buffer | _NumpyArray,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
     ) -> int:
         """
         Copy the next record into a writable contiguous *buffer*.
@@ -1178,7 +1201,7 @@ class Consumer(Endpoint):
             ValueError: it is longer than the buffer; it stays in the ring.
             As `get` otherwise.
         """
-    def borrow(self, *, timeout: _Timeout = None, require_peer: bool = False) -> Record:
+    def borrow(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> Record:
         """
         Take the next record as a loan: its bytes where they lie, read-only, no copy.
 
@@ -1190,7 +1213,7 @@ class Consumer(Endpoint):
             As `get`.
         """
     def borrow_many(
-        self, most: int, *, timeout: _Timeout = None, require_peer: bool = False
+        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
     ) -> Loans:
         """
         Take what is there as loans, at least one record and at most *most*, waiting only for the first.
@@ -1201,7 +1224,9 @@ class Consumer(Endpoint):
         Raises:
             As `get`.
         """
-    def borrowed(self, *, timeout: _Timeout = None, require_peer: bool = False) -> Borrowed:
+    def borrowed(
+        self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> Borrowed:
         """
         Iterate over loans until the ring is shut down and drained. Each is released when the next one is asked for, or
         later with its last view.
@@ -1215,7 +1240,7 @@ class Consumer(Endpoint):
         *,
         until: _Until | None = None,
         require_peer: bool = False,
-        timeout: _Timeout = None,
+        timeout: SupportsFloat | None = None,
     ) -> Records:
         """
         Iterate over records, as `get` gives them, until the ring is shut down and drained, or *until* has come.
@@ -1264,7 +1289,7 @@ class SlotBase(Generic[_ValueT]):
     @property
     def closed(self) -> bool:
         """Whether this process has closed this handle."""
-    def publish(self, value: Any, *, timeout: _Timeout = None) -> int:
+    def publish(self, value: Any, *, timeout: SupportsFloat | None = None) -> int:
         """
         Make *value* the latest one, whole, for all readers. Never waits for readers.
 
@@ -1286,7 +1311,7 @@ class SlotBase(Generic[_ValueT]):
             PermissionError: the region is open read-only.
             ClosedError: this process closed the handle.
         """
-    def read(self, *, timeout: _Timeout = None) -> _ValueT:
+    def read(self, *, timeout: SupportsFloat | None = None) -> _ValueT:
         """
         Copy the latest value out, whole. Needs no write access, and is never kept waiting by a writer that died or
         was stopped; only one that publishes faster than the value can be copied makes it try again.
@@ -1303,16 +1328,20 @@ class SlotBase(Generic[_ValueT]):
             TimeoutError: overtaken by the writer for all of *timeout*.
             ClosedError: this process closed the handle.
         """
-    def read_versioned(self, *, timeout: _Timeout = None) -> tuple[_ValueT, int]:
+    def read_versioned(self, *, timeout: SupportsFloat | None = None) -> tuple[_ValueT, int]:
         """As `read`, with the version of that very value: (value, version)."""
-    def read_stamped(self, *, timeout: _Timeout = None) -> tuple[_ValueT, int, float | None]:
+    def read_stamped(
+        self, *, timeout: SupportsFloat | None = None
+    ) -> tuple[_ValueT, int, float | None]:
         """
         As `read`, with the version and the time of that very value: (value, version, stamp).
 
         The stamp is when it was published, in seconds of `time.CLOCK_BOOTTIME`; None where the publisher's clock was
         another one, before a reboot or in another time namespace.
         """
-    def read_into(self, buffer: Buffer, *, timeout: _Timeout = None) -> int:
+    def read_into(
+        self, buffer: Buffer | _NumpyArray, *, timeout: SupportsFloat | None = None
+    ) -> int:
         """
         Copy the bytes of the latest value into a writable contiguous *buffer* of at least that length.
 
@@ -1323,7 +1352,9 @@ class SlotBase(Generic[_ValueT]):
             ValueError: the buffer is too small; it is unchanged.
             As `read` otherwise; then the buffer holds rubbish.
         """
-    def wait_newer_into(self, buffer: Buffer, version: int, *, timeout: _Timeout = None) -> int:
+    def wait_newer_into(
+        self, buffer: Buffer | _NumpyArray, version: int, *, timeout: SupportsFloat | None = None
+    ) -> int:
         """
         As `wait_newer`, into a writable contiguous *buffer* of at least the length of a value.
 
@@ -1334,7 +1365,7 @@ class SlotBase(Generic[_ValueT]):
             ValueError: the buffer is too small; it is unchanged.
             As `wait_newer` otherwise.
         """
-    def wait_newer(self, version: int, timeout: _Timeout = None) -> tuple[_ValueT, int]:
+    def wait_newer(self, version: int, timeout: SupportsFloat | None = None) -> tuple[_ValueT, int]:
         """
         Wait until something newer than *version* is published.
 
