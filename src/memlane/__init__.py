@@ -1,5 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Rings, slots and mappings in shared memory for Python processes on one Linux machine."""
+"""
+Rings, slots and mappings in shared memory for Python processes on one Linux machine.
+
+    Ring       records from some processes to others, each to one of them; `put`, `get`
+    Slot       the newest of a value, for all that read it; `publish`, `read`
+    SlotTable  many slots of one layout, told apart by number
+    Counter    a number that any process may add to
+    Region     one shared object that carries many of the above, by name
+    Mapping    a file or memory, mapped: all that mmap(2) can do
+    windows    a file in pieces that overlap or not, however large it is
+    sweep      remove what nobody has open any more
+    guard      whether a page that its file has lost reads as zeros, or ends the process
+
+`help(memlane.Ring)` and so on tell the rest. All errors are a MemlaneError or an OSError.
+"""
 
 from memlane._core import PAGE_SIZE, Consumer, Mapping, Producer, Record, Room, guard
 from memlane.counter import Counter
