@@ -92,10 +92,16 @@ class RingBytes(SharedBytes):
 
     def __init__(self, ring: Ring) -> None:
         super().__init__(ring)
+        self._lanes = ring.producers
         self.descriptors = 1 << (ring.max_records - 1).bit_length()
-        self._data = _aligned(256 + 512 * ring.producers)
+        self._data = _aligned(256 + 512 * ring.producers + 4096)
         self._bytes_offset = _aligned(16 * self.descriptors)
         self._data_nbytes = self._bytes_offset + ring.capacity
+
+    CAME, DIED = 208, 216
+
+    def consumer_at(self, row: int) -> int:
+        return 256 + 512 * self._lanes + 4 * row
 
     def owner_at(self, lane: int) -> int:
         return 256 + 512 * lane

@@ -142,11 +142,13 @@ enum memlane_kind { MEMLANE_KIND_RING = 1, MEMLANE_KIND_SLOT = 2, MEMLANE_KIND_C
 
 /* ---- ring: geometry = { lanes, capacity, records, consumers } ----------------------------------
  *
- *   0                256                           +lanes * 512           page aligned
- *   +----------------+-------------+------ - - ----+----------------------+------------ - -
- *   | ring control   | lane control| ...           | descriptors, bytes   | of lane 1 ...
- *   +----------------+-------------+------ - - ----+----------------------+------------ - -
- *    reserved with the object                       of lane 0: reserved when it is first leased
+ *   0                256                           +lanes * 512     +4096, page aligned
+ *   +----------------+-------------+------ - - ----+----------------+----------------------+------------ - -
+ *   | ring control   | lane control| ...           | consumers      | descriptors, bytes   | of lane 1 ...
+ *   +----------------+-------------+------ - - ----+----------------+----------------------+------------ - -
+ *    reserved with the object                                        of lane 0: reserved when it is first leased
+ *
+ * `consumers` has the tags of many consumers, 4 bytes for each row that the participants table can have.
  */
 struct memlane_ring_control {
     /* Producers look at this line after every commit; it changes seldom. */
@@ -157,7 +159,9 @@ struct memlane_ring_control {
     alignas(MEMLANE_LINE_PAIR) struct memlane_doorbell doorbell; /* wakes consumers */
     alignas(64) _Atomic uint64_t redelivered; /* records taken out of dead hands, for people */
     _Atomic uint64_t handed_back; /* how often one of many consumers has handed a record back */
-    unsigned char unused[48];
+    _Atomic uint64_t came; /* consumers that ever came, see peers.h */
+    _Atomic uint64_t died; /* of them are known to have died, for people */
+    unsigned char unused[32];
 };
 static_assert(sizeof(struct memlane_ring_control) == 256, "layout: see docs/layout.md");
 enum memlane_consumers { MEMLANE_CONSUMERS_ONE = 1, MEMLANE_CONSUMERS_MANY = 2 };

@@ -884,7 +884,13 @@ _ConsumerT = TypeVar("_ConsumerT", bound=Consumer)
 class Sending(Endpoint):
     """The verbs of a producer."""
 
-    def put(self, record: Buffer | _NumpyArray, *, timeout: SupportsFloat | None = None) -> None:
+    def put(
+        self,
+        record: Buffer | _NumpyArray,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
+    ) -> None:
         """
         Copy one record into the ring, waiting while there is no room.
 
@@ -907,7 +913,11 @@ class Sending(Endpoint):
     def put_nowait(self, record: Buffer | _NumpyArray) -> None:
         """`put(record, timeout=0)`: raises Full at once where there is no room."""
     def put_many(
-        self, records: Iterable[Buffer | _NumpyArray], *, timeout: SupportsFloat | None = None
+        self,
+        records: Iterable[Buffer | _NumpyArray],
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
     ) -> int:
         """
         Copy many records in, as few batches as there is room for; each batch becomes visible at once.
@@ -923,7 +933,13 @@ class Sending(Endpoint):
             Full: not even one went in within *timeout*.
             ShutDown, RecordTooLargeError, RoleTakenError, OSError, ClosedError, BufferError, TypeError: as `put`.
         """
-    def reserve(self, nbytes: int | str, *, timeout: SupportsFloat | None = None) -> Room:
+    def reserve(
+        self,
+        nbytes: int | str,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
+    ) -> Room:
         """
         Claim room for one record of up to *nbytes* bytes, to be written in place (zero copy).
 
@@ -949,8 +965,10 @@ class Records:
 class RingBase(Sending):
     """What a ring does without going through Python: every verb of both roles."""
 
-    def _lead_to(self, membership: Membership, entry: _Entry, *, wait: str) -> None: ...
-    def _set_wait(self, wait: str) -> None: ...
+    def _lead_to(
+        self, membership: Membership, entry: _Entry, *, wait: str, require_peer: bool
+    ) -> None: ...
+    def _set_wait(self, wait: str, require_peer: bool) -> None: ...
     def _leave(self) -> None: ...
     def _make_producer(self, producer_class: type[_ProducerT]) -> _ProducerT: ...
     def _make_consumer(self, consumer_class: type[_ConsumerT]) -> _ConsumerT: ...

@@ -113,8 +113,9 @@ class RoleTakenError(MemlaneError):
 
 class PeerGoneError(MemlaneError, ConnectionError):
     """
-    Asked for by `require_peer=True`: the producers there were have died or left, nothing is left to
-    get. Facts of a get: `died` and `left`, how many producers did.
+    Asked for by `require_peer=True`: the producers there were have died or left, and nothing is
+    left to get; or the consumers there were have, and nobody would get what is put. Facts: `died`
+    and `left`, how many of them did.
     """
 
     died: int

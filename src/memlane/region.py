@@ -618,6 +618,7 @@ class Region:
         consumers: Literal["one", "many"] | None = None,
         records: int | None = None,
         wait: Wait = "adaptive",
+        require_peer: bool = False,
         timeout: float | None = 10,
     ) -> Ring:
         """
@@ -633,6 +634,7 @@ class Region:
             records: How many records a producer's lane holds at most; capacity / 64 unless asked.
             wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep"
                 never spins.
+            require_peer: As with each call: do not wait for others that are gone, as in `Ring`.
             timeout: Longest wait for another process that is making an object, in seconds.
 
         Raises:
@@ -651,6 +653,7 @@ class Region:
             consumers=consumers,
             records=records,
             wait=wait,
+            require_peer=require_peer,
             timeout=timeout,
         )
 

@@ -45,6 +45,8 @@ class Ring(RingBase, RegionObject):
             asked.
         wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep" never
             spins.
+        require_peer: As with each call of this handle, of those made from it and of its copies: no
+            put or get waits for consumers or producers that are gone (PeerGoneError).
         anonymous: Use MAP_ANONYMOUS memory, which travels by fork only, in place of a memfd.
         label: What messages, repr and /proc call it, 1 to 100 bytes of printable text.
 
@@ -63,6 +65,7 @@ class Ring(RingBase, RegionObject):
         consumers: Literal["one", "many"] = "one",
         records: int | None = None,
         wait: Wait = "adaptive",
+        require_peer: bool = False,
         anonymous: bool = False,
         label: str | None = None,
     ) -> None:
@@ -79,10 +82,15 @@ class Ring(RingBase, RegionObject):
             region = Region._create(
                 None, _core.ring_shape(*geometry[:3])[0], 0o600, anonymous, _filled(geometry), label
             )
-        self._wait = wait
+        self._wait, self._require_peer = wait, bool(require_peer)
         self._handles = weakref.WeakSet()
         try:
-            self._lead_to(region._check(), self._only_entry(region), wait=wait)
+            self._lead_to(
+                region._check(),
+                self._only_entry(region),
+                wait=wait,
+                require_peer=self._require_peer,
+            )
             self._settle(region, _OBJECT_NAME)
         except BaseException:
             region.close()
@@ -90,6 +98,7 @@ class Ring(RingBase, RegionObject):
         self._own()
 
     _wait: str
+    _require_peer: bool
     _handles: weakref.WeakSet[Producer | Consumer]
 
     @classmethod
@@ -103,6 +112,7 @@ class Ring(RingBase, RegionObject):
         records: int | None = None,
         permissions: int = 0o600,
         wait: Wait = "adaptive",
+        require_peer: bool = False,
     ) -> Self:
         """
         Make a ring in a new region of its own. A str names POSIX shared memory, an os.PathLike a
@@ -118,7 +128,9 @@ class Ring(RingBase, RegionObject):
             region = Region._create(
                 name, _core.ring_shape(*geometry[:3])[0], permissions, fill=_filled(geometry)
             )
-        return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region), wait))
+        return cls._alone(
+            region, lambda region: cls._of(region, cls._only_entry(region), wait, require_peer)
+        )
 
     @classmethod
     def open(
@@ -128,6 +140,7 @@ class Ring(RingBase, RegionObject):
         timeout: float | None = 0,
         owner: int | None = None,
         wait: Wait = "adaptive",
+        require_peer: bool = False,
     ) -> Self:
         """
         Open a ring that has a region of its own, waiting up to *timeout* seconds for it to appear.
@@ -138,7 +151,9 @@ class Ring(RingBase, RegionObject):
         """
         _check_wait(wait)
         region = Region.open(name, timeout=timeout, owner=owner)
-        return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region), wait))
+        return cls._alone(
+            region, lambda region: cls._of(region, cls._only_entry(region), wait, require_peer)
+        )
 
     @classmethod
     def open_or_create(
@@ -152,6 +167,7 @@ class Ring(RingBase, RegionObject):
         permissions: int = 0o600,
         owner: int | None = None,
         wait: Wait = "adaptive",
+        require_peer: bool = False,
     ) -> Self:
         """
         Open the ring of this name if there is one, and check its geometry; else make it.
@@ -176,6 +192,7 @@ class Ring(RingBase, RegionObject):
                 consumers=consumers,
                 records=records,
                 wait=wait,
+                require_peer=require_peer,
                 timeout=0,
             ),
         )
@@ -191,6 +208,7 @@ class Ring(RingBase, RegionObject):
         consumers: Literal["one", "many"] | None,
         records: int | None,
         wait: Wait,
+        require_peer: bool,
         timeout: float | None,
     ) -> Self:
         """Open or make a ring among the objects of a region."""
@@ -203,7 +221,7 @@ class Ring(RingBase, RegionObject):
             entry, added = _add(region, name, geometry, timeout)
             entry = cls._expect(region, name, entry)
             if added:
-                return cls._of(region, entry, wait)
+                return cls._of(region, entry, wait, require_peer)
         asked = {
             "capacity": None if capacity is None else geometry[1],
             "producers": producers,
@@ -222,14 +240,16 @@ class Ring(RingBase, RegionObject):
                     expected=value,
                     found=found[what],
                 )
-        return cls._of(region, entry, wait)
+        return cls._of(region, entry, wait, require_peer)
 
     @classmethod
-    def _of(cls, region: Region, entry: Entry, wait: str = "adaptive") -> Self:
+    def _of(
+        cls, region: Region, entry: Entry, wait: str = "adaptive", require_peer: bool = False
+    ) -> Self:
         ring = cls.__new__(cls)
-        ring._wait = wait
+        ring._wait, ring._require_peer = wait, bool(require_peer)
         ring._handles = weakref.WeakSet()
-        ring._lead_to(region._check(), entry, wait=wait)
+        ring._lead_to(region._check(), entry, wait=wait, require_peer=ring._require_peer)
         ring._settle(region, entry[0])
         return ring
 
@@ -265,11 +285,11 @@ class Ring(RingBase, RegionObject):
         RingBase._leave(self)
 
     def _travels_with(self) -> dict[str, Any]:
-        return {"wait": self._wait}
+        return {"wait": self._wait, "require_peer": self._require_peer}
 
     def _arrive_with(self, kept: dict[str, Any]) -> None:
-        self._wait = kept["wait"]
-        self._set_wait(self._wait)
+        self._wait, self._require_peer = kept["wait"], kept["require_peer"]
+        self._set_wait(self._wait, self._require_peer)
 
 
 def _add(

@@ -33,6 +33,7 @@ cdef class ManyConsumers(ConsumerRole):
         self.is_through = False
         self.pass_lane = self.lived = 0
         self.handed_back = memlane_many_handed_back(self.ring.control)
+        memlane_peers_come(self.ring.control, self.ring.consumers, self.tag)
         return 0
 
     cdef void depart(self) noexcept:
@@ -42,6 +43,7 @@ cdef class ManyConsumers(ConsumerRole):
             self.departing = True
             if self.loans == 0:
                 self.epoch = EPOCH_CLOSED
+                memlane_peers_clear(self.ring.consumers, self.tag)
 
     # ---- looking ------------------------------------------------------------------------------------------
 

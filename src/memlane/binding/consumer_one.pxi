@@ -31,6 +31,9 @@ cdef class OneConsumer(ConsumerRole):
                     raise RoleTakenError(f"{self.ring.name} already has a consumer (pid {pid}, alive); close it there first, "
                                          'or create the ring with consumers="many"', role="consumer", pids=(pid,))
             if memlane_role_take(&self.ring.control.consumer, found, self.tag):
+                if found:
+                    memlane_peers_note_dead(self.ring.control)
+                memlane_peers_come(self.ring.control, NULL, self.tag)
                 break
         for lane in range(self.ring.shape.lanes):
             self.ring.lane_at(lane, &self.lanes[lane].lane)

@@ -28,7 +28,7 @@ cdef class Sending(Endpoint):
             self.check()
         return self.sending
 
-    def put(self, record, *, timeout=None):
+    def put(self, record, *, timeout=None, bint require_peer=False):
         """
         Copy one record into the ring, waiting while there is no room.
 
@@ -38,40 +38,46 @@ cdef class Sending(Endpoint):
         Args:
             record: Any contiguous buffer, 0 to `max_record` bytes. Copied before the call returns.
             timeout: Longest wait in seconds. None waits for ever; 0 never waits.
+            require_peer: Do not put what nobody will get, and do not wait for room that nobody will make, once the
+                consumers there were are gone. Before the first one came nobody is: then it puts, and waits.
 
         Raises:
             Full: there was no room within *timeout*; the ring is unchanged.
             ShutDown: the ring was shut down.
+            PeerGoneError: asked for by *require_peer*: there were consumers, and all have died or left.
             RecordTooLargeError: *record* can never fit.
             RoleTakenError: every lane was taken by a live producer until the end of *timeout*; None waits for one.
             OSError: no memory left for the lane (ENOSPC, at first use).
             ClosedError: this process closed the handle or the region.
             BufferError, TypeError: *record* is no contiguous buffer, or one with Python objects in it.
         """
-        self.sending_of().put(self, record, timeout)
+        self.sending_of().put(self, record, timeout, require_peer | self.require_peer)
 
     def put_nowait(self, record):
         """`put(record, timeout=0)`: raises Full at once where there is no room."""
-        self.sending_of().put(self, record, 0)
+        self.sending_of().put(self, record, 0, self.require_peer)
 
-    def put_many(self, records, *, timeout=None):
+    def put_many(self, records, *, timeout=None, bint require_peer=False):
         """
         Copy many records in, as few batches as there is room for; each batch becomes visible at once.
 
         Args:
             records: An iterable of contiguous buffers; all are checked before the first one goes in.
             timeout: Longest wait in seconds for all of them together.
+            require_peer: As in `put`.
 
         Returns:
-            How many went in: all of them, or fewer at the deadline or if the ring was shut down meanwhile.
+            How many went in: all of them, or fewer at the deadline, if the ring was shut down meanwhile, or if *require_peer*
+            found nobody left.
 
         Raises:
             Full: not even one went in within *timeout*.
-            ShutDown, RecordTooLargeError, RoleTakenError, OSError, ClosedError, BufferError, TypeError: as `put`.
+            ShutDown, PeerGoneError, RecordTooLargeError, RoleTakenError, OSError, ClosedError, BufferError, TypeError: as
+                `put`.
         """
-        return self.sending_of().put_many(self, records, timeout)
+        return self.sending_of().put_many(self, records, timeout, require_peer | self.require_peer)
 
-    def reserve(self, nbytes, *, timeout=None):
+    def reserve(self, nbytes, *, timeout=None, bint require_peer=False):
         """
         Claim room for one record of up to *nbytes* bytes, to be written in place (zero copy).
 
@@ -83,23 +89,23 @@ cdef class Sending(Endpoint):
 
         Raises:
             RuntimeError: this thread has a claim open on this lane.
-            Full, ShutDown, RecordTooLargeError, RoleTakenError, OSError, ClosedError: as `put`.
+            Full, ShutDown, PeerGoneError, RecordTooLargeError, RoleTakenError, OSError, ClosedError: as `put`.
         """
-        return self.sending_of().reserve(self, nbytes, timeout)
+        return self.sending_of().reserve(self, nbytes, timeout, require_peer | self.require_peer)
 
 
 cdef class RingBase(Sending):
     """What a ring does without going through Python: every verb of both roles."""
 
-    def _lead_to(self, Membership membership not None, tuple entry, *, wait):
+    def _lead_to(self, Membership membership not None, tuple entry, *, wait, require_peer):
         """Make this a handle of the ring that *entry* of the directory describes."""
         cdef RingState state = RingState.of(membership, entry)
-        self.lead_to(state, wait)
+        self.lead_to(state, wait, require_peer)
         self.sending = state.sending
 
-    def _set_wait(self, wait):
+    def _set_wait(self, wait, require_peer):
         """Wait in another way from now on."""
-        self.lead_to(self.state, wait)
+        self.lead_to(self.state, wait, require_peer)
 
     def _leave(self):
         """Refuse new work; give back what this handle was the last to use. Doing it twice does nothing."""
@@ -109,7 +115,7 @@ cdef class RingBase(Sending):
         """A handle of its own lane, not leased yet."""
         cdef Producer producer = producer_class.__new__(producer_class)
         self.check()
-        producer.lead_to(self.state, "adaptive")
+        producer.lead_to(self.state, "adaptive", self.require_peer)
         producer.wait = self.wait
         producer.sending = ProducerRole.__new__(ProducerRole, self.state)
         return producer
@@ -118,7 +124,7 @@ cdef class RingBase(Sending):
         """A handle of the consumer's role, which all such handles of this process share."""
         cdef Consumer consumer = consumer_class.__new__(consumer_class)
         self.check()
-        consumer.lead_to(self.state, "adaptive")
+        consumer.lead_to(self.state, "adaptive", self.require_peer)
         consumer.wait = self.wait
         return consumer
 

@@ -63,8 +63,8 @@ cdef class ProducerRole:
 
     # ---- lease ------------------------------------------------------------------------------------
 
-    cdef int prepare(self, Endpoint handle, uint64_t deadline) except -1:
-        """See that this process has a lane of its own, in this epoch. Raises ShutDown, RoleTakenError, OSError."""
+    cdef int prepare(self, Endpoint handle, uint64_t deadline, bint require_peer) except -1:
+        """See that this process has a lane of its own, in this epoch. Raises ShutDown, RoleTakenError, PeerGoneError, OSError."""
         cdef Sleep sleep = None
         handle.check()
         self.ring.membership._check_open()
@@ -77,6 +77,8 @@ cdef class ProducerRole:
             if sleep is None:
                 sleep = Sleep()
                 sleep.deadline = deadline
+            elif require_peer and self.ring.consumers_are_gone(False):
+                self.ring.refuse_unread()
             if deadline == 0 or sleep.is_over():
                 self._refuse_taken()
             with nogil:
@@ -198,27 +200,44 @@ cdef class ProducerRole:
 
     # ---- putting ------------------------------------------------------------------------------------
 
-    cdef int put(self, Endpoint handle, object record, object timeout) except -1:
+    cdef int check_peers(self, Endpoint handle) except -1:
+        """Refuse to put what nobody will get, also where there is room: who fills a ring that is not read learns it early."""
+        cdef Membership membership = self.ring.membership
+        cdef uint64_t pinned
+        handle.check()
+        membership._check_open()
+        pinned = membership.pin()
+        try:
+            if memlane_ring_shutdown(self.ring.control) == 0 and self.ring.consumers_are_gone(True):
+                membership.check_whole()
+                self.ring.refuse_unread()
+        finally:
+            membership.unpin(pinned)
+        return 0
+
+    cdef int put(self, Endpoint handle, object record, object timeout, bint require_peer) except -1:
         cdef memlane_span span
         cdef Py_buffer view
         if PyBytes_CheckExact(record):
             span.bytes = PyBytes_AS_STRING(record)
             span.nbytes = PyBytes_GET_SIZE(record)
-            self.put_span(handle, &span, timeout)
+            self.put_span(handle, &span, timeout, require_peer)
             return 0
         contiguous(record, &view, PyBUF_SIMPLE, "put")
         try:
             span.bytes = view.buf
             span.nbytes = view.len
-            self.put_span(handle, &span, timeout)
+            self.put_span(handle, &span, timeout, require_peer)
         finally:
             PyBuffer_Release(&view)
         return 0
 
-    cdef inline int put_span(self, Endpoint handle, const memlane_span *span, object timeout) except -1:
+    cdef inline int put_span(self, Endpoint handle, const memlane_span *span, object timeout, bint require_peer) except -1:
         cdef memlane_status status
         cdef size_t done
         check_timeout(timeout)
+        if require_peer:
+            self.check_peers(handle)
         if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and span.nbytes < COPY_WITH_GIL_NBYTES
                 and not self.waiting and not self.ring.owes and memlane_mutex_try(&self.mutex)):
             status = MEMLANE_BUSY
@@ -231,10 +250,10 @@ cdef class ProducerRole:
                 if memlane_waiters_any(&self.ring.control.waiters):
                     self.ring.wake_consumers(1)
                 return 0
-        self.insert(handle, span, 1, deadline_of(timeout), None)
+        self.insert(handle, span, 1, deadline_of(timeout), None, require_peer)
         return 0
 
-    cdef object put_many(self, Endpoint handle, object records, object timeout):
+    cdef object put_many(self, Endpoint handle, object records, object timeout, bint require_peer):
         cdef uint64_t deadline = deadline_of(timeout)
         cdef tuple held = items_of(records)  # ours alone: nobody can take an item away while we wait
         cdef Py_ssize_t count = len(held), i, viewed = 0
@@ -266,7 +285,9 @@ cdef class ProducerRole:
                     viewed += 1
                 if spans[i].nbytes > self.max_record():
                     self.ring.refuse(MEMLANE_TOO_LARGE, spans[i].nbytes)
-            return self.insert(handle, spans, count, deadline, None)
+            if require_peer:
+                self.check_peers(handle)
+            return self.insert(handle, spans, count, deadline, None, require_peer)
         finally:
             for i in range(viewed):
                 PyBuffer_Release(&views[i])
@@ -278,7 +299,7 @@ cdef class ProducerRole:
         self.ring.lane_at(0, &lane)
         return memlane_max_record(&lane)
 
-    cdef Room reserve(self, Endpoint handle, object nbytes, object timeout):
+    cdef Room reserve(self, Endpoint handle, object nbytes, object timeout, bint require_peer):
         cdef memlane_span span
         cdef Room room = Room.__new__(Room)
         cdef size_t done
@@ -288,18 +309,21 @@ cdef class ProducerRole:
         room.role = self
         room.nbytes = span.nbytes
         check_timeout(timeout)
+        if require_peer:
+            self.check_peers(handle)
         if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and not self.waiting and not self.ring.owes
                 and self.attempt(&span, 1, &done, room, &head, False) == MEMLANE_OK):
             self.ring.membership.check_whole()
             return room
-        self.insert(handle, &span, 1, deadline_of(timeout), room)
+        self.insert(handle, &span, 1, deadline_of(timeout), room, require_peer)
         return room
 
     cdef size_t insert(self, Endpoint handle, const memlane_span *spans, size_t count, uint64_t deadline,
-                       Room room) except? 0:
+                       Room room, bint require_peer) except? 0:
         """
         Put all spans, or open a claim for *room* of the first one's size; waits for room until the deadline.
-        Returns how many went in: fewer than all at the deadline or when the ring was shut down meanwhile.
+        Returns how many went in: fewer than all at the deadline, or when the ring was shut down or *require_peer* refused
+        meanwhile.
         """
         cdef Membership membership = self.ring.membership
         cdef memlane_status status
@@ -316,8 +340,8 @@ cdef class ProducerRole:
                 self.ring.pay()
             while True:
                 try:
-                    self.prepare(handle, deadline)
-                except (ShutDown, ClosedError):
+                    self.prepare(handle, deadline, require_peer)
+                except (ShutDown, ClosedError, PeerGoneError):
                     if done:
                         return done
                     raise
@@ -350,6 +374,10 @@ cdef class ProducerRole:
                     sleep = RoomSleep()
                     sleep.deadline, sleep.spinning = deadline, self.spinning
                     sleep.role, sleep.handle = self, handle
+                elif require_peer and self.ring.consumers_are_gone(False):
+                    if done:
+                        return done
+                    self.ring.refuse_unread()
                 sleep.waits_for_claim, sleep.head = status == MEMLANE_BUSY, head
                 if deadline == 0 or sleep.is_over():
                     if done:

@@ -42,7 +42,7 @@ cdef extern from "core/layout.h" nogil:
 
 cdef extern from "core/region.h" nogil:
     struct memlane_ring_shape:
-        uint64_t lanes, capacity, records, descriptors, data_offset, bytes_offset, data_nbytes, nbytes
+        uint64_t lanes, capacity, records, descriptors, consumers_offset, data_offset, bytes_offset, data_nbytes, nbytes
     bint memlane_ring_lay_out(memlane_ring_shape *shape, uint64_t lanes, uint64_t capacity, uint64_t records)
 
 cdef extern from "core/lane.h" nogil:
@@ -113,6 +113,14 @@ cdef extern from "core/lane.h" nogil:
     bint memlane_consumer_any(const memlane_consumer *consumer)
     memlane_status memlane_consumer_close(memlane_consumer *consumer)
     void memlane_consumer_drop(memlane_consumer *consumer)
+
+cdef extern from "core/peers.h" nogil:
+    void memlane_peers_come(memlane_ring_control *control, void *table, uint32_t tag)
+    bint memlane_peers_clear(void *table, uint32_t tag)
+    void memlane_peers_note_dead(memlane_ring_control *control)
+    uint64_t memlane_peers_came(const memlane_ring_control *control)
+    uint64_t memlane_peers_died(const memlane_ring_control *control)
+    uint32_t memlane_peers_at(const void *table, uint32_t row)
 
 cdef extern from "core/lane_many.h" nogil:
     enum memlane_state:
@@ -317,6 +325,9 @@ cdef class RingState(Opened):
     cdef list bells                   # of the lanes, where this process has looked for them
     cdef bint owes                    # somebody is to be woken whose doorbell was not looked for yet
     cdef int64_t owed_lane            # the lane of such a producer; -1: none
+    cdef void *consumers              # the tags of many consumers; NULL: there is one
+    cdef uint32_t peer_tag            # a consumer that lived when it was last asked for; 0: none
+    cdef uint64_t peer_until_ns       # until when nobody asks again
 
     @staticmethod
     cdef RingState of(Membership membership, tuple entry):
@@ -347,6 +358,8 @@ cdef class RingState(Opened):
         state.address = membership.mapping.address + state.offset
         state.control = <memlane_ring_control *>state.address
         state.many = geometry[3] == MEMLANE_CONSUMERS_MANY
+        if state.many:
+            state.consumers = state.address + state.shape.consumers_offset
         state.sending = ProducerRole.__new__(ProducerRole, state)
         state.receiving = ManyConsumers.__new__(ManyConsumers, state) if state.many else OneConsumer.__new__(OneConsumer, state)
         state.doorbell = doorbell_at(membership, &state.control.doorbell, False)
@@ -429,6 +442,52 @@ cdef class RingState(Opened):
                                  "create it again", name=self.membership.name)
         raise ClosedError(f"this process was taken for dead in {self.name}: its descriptors had been closed; "
                           "open the region again")
+
+    # ---- whether anybody gets --------------------------------------------------------------------------
+
+    cdef bint consumers_are_gone(self, bint asks_for_all) except -1:
+        """
+        Whether there were consumers and every one of them has left or is proven dead. One that lives is asked for once a
+        slice. Who waits asks for some of the dead each time, and clears them away. The caller has pinned the region.
+        """
+        cdef uint64_t came = memlane_peers_came(self.control)
+        cdef uint32_t row, tag, probes = MEMLANE_ROWS_MAX if asks_for_all else <uint32_t>PROBES_A_SLICE
+        if came == 0 or self.peer_is_known():
+            return False
+        if not self.many:
+            tag = memlane_role_owner(&self.control.consumer)
+            return tag == 0 or not self.is_there(tag)
+        for row in range(self.membership.geometry.rows):
+            tag = memlane_peers_at(self.consumers, row)
+            if tag == 0:
+                continue
+            if probes == 0 or self.is_there(tag):
+                return False
+            probes -= 1
+            if memlane_peers_clear(self.consumers, tag):
+                memlane_peers_note_dead(self.control)
+        return memlane_peers_came(self.control) == came
+
+    cdef bint peer_is_known(self) noexcept nogil:
+        """Whether a consumer that lived a short while ago has not left since."""
+        cdef uint32_t tag = self.peer_tag, found
+        if tag == 0:
+            return False
+        found = memlane_peers_at(self.consumers, memlane_tag_row(tag)) if self.many else memlane_role_owner(&self.control.consumer)
+        return found == tag and memlane_monotonic_ns() < self.peer_until_ns
+
+    cdef bint is_there(self, uint32_t tag) noexcept:
+        cdef int verdict = self.membership.verdict(tag)
+        if verdict == ALIVE:
+            self.peer_tag, self.peer_until_ns = tag, memlane_monotonic_ns() + SLICE_NS
+        return verdict != DEAD
+
+    cdef object refuse_unread(self):
+        cdef uint64_t came = memlane_peers_came(self.control), died = memlane_peers_died(self.control)
+        died += not self.many and memlane_role_owner(&self.control.consumer) != 0
+        died = min(died, came)
+        raise PeerGoneError(f"no consumer of {self.name} is left ({died} died, {came - died} left); start another one, or end "
+                            "here", died=died, left=came - died)
 
     cdef object shut_down(self, bint immediate, uint64_t *counted_in):
         cdef uint64_t pinned
@@ -517,15 +576,17 @@ cdef class Endpoint:
     cdef uint64_t receives            # ... of the ConsumerRole
     cdef uint64_t opens               # ... of the RingState, if it may write there
     cdef int wait
+    cdef bint require_peer            # of every call
 
     def __cinit__(self, *_args, **_keywords):
         self._closed = True
         self.sends = self.receives = self.opens = EPOCH_CLOSED
 
-    cdef int lead_to(self, RingState state, object wait) except -1:
+    cdef int lead_to(self, RingState state, object wait, bint require_peer) except -1:
         if wait not in WAITS:
             raise ValueError(f"wait must be one of {', '.join(map(repr, WAITS))}, got {wait!r}")
         self.wait = WAITS[wait]
+        self.require_peer = require_peer
         self.state = state
         self._closed = False
         return 0
