@@ -345,7 +345,7 @@ def test_a_call_that_waits_ends_when_its_ring_is_removed(
 
     def child() -> None:
         calls = sleeping_calls(region)
-        region.ring("gone")._set_wait(wait)
+        region.ring("gone")._set_wait(wait, False)
         with pytest.raises(ClosedError, match="was removed"):
             calls[what]()
 

@@ -286,6 +286,16 @@ static inline enum memlane_status memlane_producer_refresh(struct memlane_produc
     return MEMLANE_CORRUPTED;
 }
 
+/* Bytes that are used up by what was last seen of the consumer, gaps between records included.
+ * Callers: the producer. Progress: wait-free. Ordering: none. Returns: the number, at most the capacity. */
+static inline uint64_t memlane_producer_used(const struct memlane_producer *producer) {
+    if (producer->next == producer->head)
+        return 0;
+    if (producer->write > producer->oldest)
+        return producer->write - producer->oldest;
+    return producer->lane.capacity - producer->oldest + producer->write;
+}
+
 /* Find room by what was last seen of the consumer. Returns: MEMLANE_OK and *offset; MEMLANE_FULL. */
 static inline enum memlane_status memlane_producer_fit_seen(const struct memlane_producer *producer,
                                                             uint64_t occupied, uint64_t *offset) {

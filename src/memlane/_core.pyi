@@ -900,10 +900,13 @@ class Sending(Endpoint):
         Args:
             record: Any contiguous buffer, 0 to `max_record` bytes. Copied before the call returns.
             timeout: Longest wait in seconds. None waits for ever; 0 never waits.
+            require_peer: Do not put what nobody will get, and do not wait for room that nobody will make, once the
+                consumers there were are gone. Before the first one came nobody is: then it puts, and waits.
 
         Raises:
             Full: there was no room within *timeout*; the ring is unchanged.
             ShutDown: the ring was shut down.
+            PeerGoneError: asked for by *require_peer*: there were consumers, and all have died or left.
             RecordTooLargeError: *record* can never fit.
             RoleTakenError: every lane was taken by a live producer until the end of *timeout*; None waits for one.
             OSError: no memory left for the lane (ENOSPC, at first use).
@@ -925,13 +928,16 @@ class Sending(Endpoint):
         Args:
             records: An iterable of contiguous buffers; all are checked before the first one goes in.
             timeout: Longest wait in seconds for all of them together.
+            require_peer: As in `put`.
 
         Returns:
-            How many went in: all of them, or fewer at the deadline or if the ring was shut down meanwhile.
+            How many went in: all of them, or fewer at the deadline, if the ring was shut down meanwhile, or if *require_peer*
+            found nobody left.
 
         Raises:
             Full: not even one went in within *timeout*.
-            ShutDown, RecordTooLargeError, RoleTakenError, OSError, ClosedError, BufferError, TypeError: as `put`.
+            ShutDown, PeerGoneError, RecordTooLargeError, RoleTakenError, OSError, ClosedError, BufferError, TypeError: as
+                `put`.
         """
     def reserve(
         self,
@@ -951,7 +957,7 @@ class Sending(Endpoint):
 
         Raises:
             RuntimeError: this thread has a claim open on this lane.
-            Full, ShutDown, RecordTooLargeError, RoleTakenError, OSError, ClosedError: as `put`.
+            Full, ShutDown, PeerGoneError, RecordTooLargeError, RoleTakenError, OSError, ClosedError: as `put`.
         """
 
 @final
@@ -1105,6 +1111,9 @@ class RingBase(Sending):
             ClosedError: this process closed the handle.
         """
     def __len__(self) -> int: ...
+    @property
+    def is_shut_down(self) -> bool:
+        """Whether somebody has called `shutdown`: nothing can be put any more, though there may be records to get."""
     @property
     def capacity(self) -> int:
         """Bytes of records that each producer's lane can hold."""

@@ -137,7 +137,29 @@ class ShutDown(MemlaneError, _QueueShutDown):
 
 
 class Full(MemlaneError, queue.Full):
-    """There was no room within the timeout; nothing was put."""
+    """
+    There was no room within the timeout; nothing was put.
+
+    Attributes:
+        cause: What the lane of this producer is full of: "records" or "bytes"; "on loan": the
+            oldest record is in the hand of a consumer; "views": views of rooms that this process
+            has committed; "nobody left": every consumer that there was is gone. Or "claim": another
+            thread has a room open in the lane.
+        records: How many records use up room, of `max_records`.
+        nbytes: How many bytes are used up, of `capacity`.
+        on_loan: How many records are in hand, as far as a few looks show, if they are the cause.
+        holders: Pids of the processes that have them.
+        views: How many committed rooms of this producer have views that are alive.
+    """
+
+    cause: str = "records"
+    records: int = 0
+    max_records: int = 0
+    nbytes: int = 0
+    capacity: int = 0
+    on_loan: int = 0
+    holders: tuple[int, ...] = ()
+    views: int = 0
 
 
 class Empty(MemlaneError, queue.Empty):

@@ -629,12 +629,9 @@ class Region:
             capacity: Bytes of records for each producer, rounded up to pages; reserved when a
                 producer comes.
             producers: How many there can be at a time, 1 to 1,000; 16 unless asked.
-            consumers: "one": one process at a time gets; "many": any number do, and what one of
-                them had in hand when it died goes to another.
+            consumers: "one" process at a time gets, or "many" do, as in `Ring`.
             records: How many records a producer's lane holds at most; capacity / 64 unless asked.
-            wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep"
-                never spins.
-            require_peer: As with each call: do not wait for others that are gone, as in `Ring`.
+            wait, require_peer: As in `Ring`.
             timeout: Longest wait for another process that is making an object, in seconds.
 
         Raises:

@@ -42,7 +42,7 @@ class Ring(RingBase, RegionObject):
             died. "many": any number of processes compete; each record goes to one of them, and
             what one had in hand when it died to another.
         records: How many records a producer's lane holds at most, 1 to 2**24; capacity / 64 unless
-            asked.
+            asked. Never more than capacity / 8: so much room takes each, an empty one, too.
         wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep" never
             spins.
         require_peer: As with each call of this handle, of those made from it and of its copies: no
@@ -225,7 +225,9 @@ class Ring(RingBase, RegionObject):
         asked = {
             "capacity": None if capacity is None else geometry[1],
             "producers": producers,
-            "records": records,
+            "records": None
+            if records is None
+            else _records_in(entry[4][1], _arguments.positive(records, "records", 1 << 24)),
             "consumers": consumers,
         }
         numbers = dict(zip(("producers", "capacity", "records"), entry[4], strict=False))
@@ -344,4 +346,9 @@ def _geometry(
         if records is None
         else _arguments.positive(records, "records", most)
     )
-    return lanes, nbytes, count, _core.CONSUMERS[consumers]
+    return lanes, nbytes, _records_in(nbytes, count), _core.CONSUMERS[consumers]
+
+
+def _records_in(nbytes: int, count: int) -> int:
+    """How many of so many records there can be room for: an empty one takes 8 bytes, too."""
+    return min(count, nbytes // 8)

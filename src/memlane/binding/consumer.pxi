@@ -135,6 +135,13 @@ cdef class ConsumerRole:
         """
         return None
 
+    cdef int64_t holds_from(self, uint32_t lane, uint64_t s, uint64_t end, uint32_t *tags) noexcept:
+        """
+        How many records of a lane, from *s*, the oldest, to *end*, are in hand; 0 if the oldest is not, as far as this process
+        can know. A bounded look; *tags*, PROBES_A_SLICE of them, become those of whoever has them.
+        """
+        return 0
+
     cdef bint any_in(self, uint32_t lane) noexcept nogil:
         """The second look at a leased lane."""
         return False
@@ -485,7 +492,7 @@ cdef class ConsumerRole:
                             self.refuse_empty(deadline != 0)
                         PyErr_CheckSignals()
                         continue
-                elif require_peer and self.peers_are_gone() and not self.any_record():
+                elif (require_peer or handle.require_peer) and self.peers_are_gone() and not self.any_record():
                     self.refuse_gone()
                 if sleep is None:
                     sleep = RecordSleep()

@@ -328,6 +328,29 @@ cdef class ManyConsumers(ConsumerRole):
                         break
         return count
 
+    cdef int64_t holds_from(self, uint32_t lane, uint64_t s, uint64_t end, uint32_t *tags) noexcept:
+        cdef memlane_many many
+        cdef memlane_found found
+        cdef uint32_t tag, i
+        cdef int64_t count = 0
+        # Also for who is no consumer.
+        memset(&many, 0, sizeof(many))
+        self.ring.lane_at(lane, &many.lane)
+        if not memlane_many_held(&many, s, s + 1, &found) or memlane_state_tag(found.state) == 0:
+            return 0
+        if <int64_t>(end - s) > HELD_LOOKS:
+            end = s + HELD_LOOKS
+        while memlane_many_held(&many, s, end, &found):
+            s = found.s + 1
+            tag = memlane_state_tag(found.state)
+            count += tag != 0
+            for i in range(<uint32_t>PROBES_A_SLICE):
+                if tags[i] == 0:
+                    tags[i] = tag
+                if tags[i] == tag:
+                    break
+        return count
+
     cdef object loans_in(self, uint32_t lane, uint64_t *steps):
         cdef memlane_lane view
         cdef int64_t count

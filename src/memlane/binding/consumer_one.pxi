@@ -149,6 +149,12 @@ cdef class OneConsumer(ConsumerRole):
     cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
         return memlane_consumer_next(&self.lanes[lane])
 
+    cdef int64_t holds_from(self, uint32_t lane, uint64_t s, uint64_t end, uint32_t *tags) noexcept:
+        if not memlane_fork_is(self.epoch) or <int64_t>(memlane_consumer_next(&self.lanes[lane]) - s) <= 0:
+            return 0
+        tags[0] = self.tag
+        return memlane_consumer_loans(&self.lanes[lane])
+
     cdef object loans_in(self, uint32_t lane, uint64_t *steps):
         if memlane_fork_is(self.epoch):
             return <int64_t>memlane_consumer_loans(&self.lanes[lane])

@@ -269,8 +269,16 @@ cdef class RingBase(Sending):
         self.state.shut_down(drop, &self.opens)
 
     def __len__(self):
-        """Records put and not yet got, at some moment just past."""
+        """
+        Records put and not yet got, at some moment just past; 0 once the ring is shut down with immediate=True. With
+        consumers="one" a record on loan still counts, until it is released; with "many" it does not.
+        """
         return self.state_there().length()
+
+    @property
+    def is_shut_down(self):
+        """Whether somebody has called `shutdown`: nothing can be put any more, though there may be records to get."""
+        return memlane_ring_shutdown(self.state_there().control) != 0
 
     @property
     def capacity(self):
@@ -537,7 +545,7 @@ cdef class Records:
                     return None
                 try:
                     return role.extract(self.handle, TAKE_ONE, 1, NULL, 0, False)
-                except Empty:
+                except (Empty, PeerGoneError):
                     return None  # somebody else has got the rest
             try:
                 return role.extract(self.handle, TAKE_ONE, 1, NULL, min(deadline, memlane_monotonic_ns() + SLICE_NS),

@@ -206,13 +206,14 @@ cdef class ProducerRole:
         cdef uint64_t pinned
         handle.check()
         membership._check_open()
-        pinned = membership.pin()
+        pinned = self.ring.pin()
         try:
+            self.ring.enter(&handle.opens)  # the dead are cleared away
             if memlane_ring_shutdown(self.ring.control) == 0 and self.ring.consumers_are_gone(True):
                 membership.check_whole()
                 self.ring.refuse_unread()
         finally:
-            membership.unpin(pinned)
+            self.ring.unpin(pinned)
         return 0
 
     cdef int put(self, Endpoint handle, object record, object timeout, bint require_peer) except -1:
@@ -382,7 +383,7 @@ cdef class ProducerRole:
                 if deadline == 0 or sleep.is_over():
                     if done:
                         return done
-                    self.ring.refuse(MEMLANE_FULL, 0)
+                    self.refuse_full(status == MEMLANE_BUSY)
                 if ticket is None:
                     ticket = _Lock()
                     ticket.acquire()
@@ -400,6 +401,49 @@ cdef class ProducerRole:
             if ticket is not None:
                 self.leave_queue(ticket)
             self.ring.unpin(pinned)
+
+    cdef object refuse_full(self, bint is_claimed):
+        """
+        Raise Full, which says why: by a bounded look, and of the consumers a few are asked for, once a slice. The caller has
+        pinned the region.
+        """
+        cdef RingState ring = self.ring
+        cdef uint32_t tags[PROBES_A_SLICE]
+        cdef uint64_t records, nbytes, s, end
+        cdef uint32_t views
+        cdef int64_t on_loan
+        cdef bint by_views
+        ring.membership.check_whole()
+        memset(tags, 0, sizeof(tags))
+        with nogil:
+            memlane_mutex_lock(&self.mutex)
+            s, end = self.producer.head, self.producer.next
+            records, nbytes, views = end - s, memlane_producer_used(&self.producer), self.views
+            by_views = memlane_producer_holds(&self.producer, memlane_lane_head(&self.producer.lane))
+            memlane_mutex_unlock(&self.mutex)
+        facts = {"records": records, "max_records": ring.shape.records, "nbytes": nbytes, "capacity": ring.shape.capacity,
+                 "views": views}
+        used = f"{records} of {ring.shape.records} records, {nbytes:,} of {ring.shape.capacity:,} bytes"
+        if is_claimed:
+            raise Full(f"another thread has a room of {ring.name} open in the lane of this producer ({used}); commit or abort it, "
+                       "or wait with a longer timeout", cause="claim", **facts)
+        if by_views:
+            named = "a committed room are" if views == 1 else f"{views} committed rooms are"
+            raise Full(f"{ring.name} is full ({used}): views of {named} alive; del them, or wait with a longer timeout",
+                       cause="views", **facts)
+        on_loan = 0 if records == 0 else ring.receiving.holds_from(self.lane, s, end, tags)
+        if on_loan:
+            pids = ring.receiving.pids_of(tags)
+            own = _os.getpid()
+            known = ", ".join(["this process" if pid == own else f"pid {pid}" for pid in pids]) or "a process that is gone"
+            named = "1 record is" if on_loan == 1 else f"{on_loan} records are"
+            raise Full(f"{ring.name} is full ({used}): {named} on loan to {known}; release " + ("it" if on_loan == 1 else "them")
+                       + ", or wait with a longer timeout", cause="on loan", on_loan=on_loan, holders=tuple(pids), **facts)
+        if ring.consumers_are_gone(False):
+            raise Full(f"{ring.name} is full ({used}), and no consumer of it is left; start another one, or end here",
+                       cause="nobody left", **facts)
+        raise Full(f"{ring.name} is full ({used}); get some records, or wait with a longer timeout",
+                   cause="records" if records >= ring.shape.records else "bytes", **facts)
 
     cdef bint is_robbed(self) noexcept:
         """Whether the lane that we still believe to be ours has another owner."""

@@ -39,6 +39,7 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_SHUTDOWN_DROP
         MEMLANE_CONSUMERS_ONE
         MEMLANE_CONSUMERS_MANY
+    const uint64_t MEMLANE_RECORD_MAX
 
 cdef extern from "core/region.h" nogil:
     struct memlane_ring_shape:
@@ -100,6 +101,8 @@ cdef extern from "core/lane.h" nogil:
     void memlane_producer_keep(memlane_producer *producer, memlane_kept *kept, uint64_t offset, uint64_t nbytes)
     void memlane_producer_release(memlane_producer *producer, memlane_kept *kept)
     bint memlane_producer_any(const memlane_producer *producer)
+    uint64_t memlane_producer_used(const memlane_producer *producer)
+    uint64_t memlane_lane_head(const memlane_lane *lane)
     void memlane_consumer_start(memlane_consumer *consumer)
     memlane_status memlane_consumer_peek(const memlane_consumer *consumer, uint64_t *s, memlane_extent *extent)
     bint memlane_consumer_is_at(const memlane_consumer *consumer, uint64_t s)
@@ -426,14 +429,16 @@ cdef class RingState(Opened):
         """Raise what a status means: the one place where one becomes Python."""
         cdef memlane_lane lane
         self.membership.check_whole()  # whatever it looks like then, it is that
-        if status == MEMLANE_FULL:
-            raise Full(f"{self.name} is full; get some records, or wait with a longer timeout")
         if status == MEMLANE_EMPTY:
             raise Empty(f"{self.name} is empty; put some records, or wait with a longer timeout")
         if status == MEMLANE_CLOSED:
             raise ShutDown(f"{self.name} was shut down")
         if status == MEMLANE_TOO_LARGE:
             self.lane_at(0, &lane)
+            if nbytes > MEMLANE_RECORD_MAX:
+                raise RecordTooLargeError(
+                    f"record of {nbytes} bytes exceeds {MEMLANE_RECORD_MAX} (4 GiB - 8), the most that a record of any ring can "
+                    f"have; put it into {self.name} in parts", nbytes=nbytes, max_record=memlane_max_record(&lane))
             raise RecordTooLargeError(
                 f"record of {nbytes} bytes exceeds max_record={memlane_max_record(&lane)} of {self.name}; "
                 "create the ring with a larger capacity", nbytes=nbytes, max_record=memlane_max_record(&lane))
@@ -519,6 +524,8 @@ cdef class RingState(Opened):
         cdef uint64_t total = 0
         cdef uint32_t lane
         self.membership.notice_fork()
+        if memlane_ring_shutdown(self.control) == MEMLANE_SHUTDOWN_DROP:
+            return 0  # nobody will get what is left
         for lane in range(memlane_ring_leased(self.control, self.shape.lanes)):
             self.lane_at(lane, &view)
             total += memlane_lane_length(&view)
