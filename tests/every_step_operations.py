@@ -17,7 +17,9 @@ from typing import Literal
 
 from every_step import PATIENCE_S, Operation
 from memlane import (
+    ClosedError,
     Consumer,
+    Counter,
     Empty,
     Full,
     Producer,
@@ -1583,6 +1585,212 @@ class FirstPutNamed(_OfName):
         return self.killed(result)
 
 
+Kind = Literal["ring", "slot", "counter"]
+
+
+class _OfRoom(_OfName):
+    """
+    An object between two others is removed, or its room is used again; the region is one for all
+    points, so room, an entry or a semaphore that a killed child keeps would soon be missed.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    def begin(self) -> None:
+        super().begin()
+        self.region = Region.create(self.region_name, "64 KiB")
+        self.neighbors = [self.region.counter("first")]
+        self.place = self.place_of(self.make())
+        self.neighbors.append(self.region.counter("last"))
+        self.counted = 0
+        self.use_neighbors()
+        self.region.remove("it")
+        self.kept = _ours()
+
+    def make(self, timeout: float | None = 10) -> Ring | Slot | Counter:
+        if self.kind == "ring":
+            return self.region.ring("it", capacity=4096, producers=2, records=8, timeout=timeout)
+        if self.kind == "slot":
+            return self.region.slot("it", 40, timeout=timeout)
+        return self.region.counter("it", timeout=timeout)
+
+    def place_of(self, made: Ring | Slot | Counter) -> int:
+        found = self.region._find(made.name)
+        assert found is not None
+        return found[2]
+
+    def use_it(self, made: Ring | Slot | Counter) -> None:
+        """It is whole."""
+        if isinstance(made, Ring):
+            self.use(made)
+        elif isinstance(made, Slot):
+            with made:
+                made.publish(record(7))
+                assert record(7) == made.read()
+        else:
+            before = made.value
+            assert before + 1 == made.add(1)
+
+    def use_neighbors(self) -> None:
+        """Nobody has written to them."""
+        for each in self.neighbors:
+            assert self.counted == each.value
+            each.add(1)
+        self.counted += 1
+
+    def make_new(self) -> None:
+        """What is made now is empty, whole, and lies where the one before lay."""
+        with self.make() as made:
+            assert self.place == self.place_of(made), "room was lost"
+            if isinstance(made, Counter):
+                assert 0 == made.value
+            elif isinstance(made, Slot):
+                assert 0 == made.version
+            else:
+                assert 0 == len(made)
+            self.use_it(made)
+        assert {"first", "it", "last"} == set(self.region)
+        self.region.remove("it")
+        assert {"first", "last"} == set(self.region)
+
+    def stopped(self) -> None:
+        self.use_neighbors()
+        super().stopped()
+
+    def resumed(self, result: object) -> str:
+        assert result is True
+        return self.killed(result)
+
+    def end(self) -> None:
+        with Region.open(self.region_name) as again:
+            assert {"first", "last"} == set(again)
+        self.region.unlink()
+        self.region.close()
+        super().end()
+
+
+class Remove(_OfRoom):
+    """An object that others have used, and that one still has open."""
+
+    name = "remove"
+
+    def prepare(self) -> None:
+        with self.make() as made:
+            self.use_it(made)
+        self.opened = self.make()
+
+    def run(self) -> object:
+        try:
+            self.region.remove("it")
+        except KeyError:
+            pass  # another one was faster
+        return True
+
+    def look(self) -> None:
+        """What is called on a handle of it, whether it is there or not."""
+        if isinstance(self.opened, Ring):
+            len(self.opened)
+        elif isinstance(self.opened, Slot):
+            assert record(7) == self.opened.read()
+        else:
+            assert 1 == self.opened.value
+
+    def check(self) -> bool:
+        """All of it is there, or nothing."""
+        if "it" in self.region:
+            self.look()
+            return True
+        try:
+            self.look()
+        except ClosedError:
+            return False
+        raise AssertionError("a handle of what was removed is of use")
+
+    def killed(self, result: object) -> str:
+        there = self.check()
+        assert not (there and result)
+        if there:
+            self.region.remove("it")
+            assert not self.check()
+        self.opened.close()
+        self.make_new()
+        self.use_neighbors()
+        return ("nothing" if there else "removed") + self.take_away()
+
+    def stopped(self) -> None:
+        if self.check():
+            try:
+                self.region.remove("it", timeout=0)
+            except TimeoutError:
+                pass  # the child is at it
+            self.check()
+        super().stopped()
+
+
+class RemoveUsed(Remove):
+    """As Remove; the parent has used its handle and keeps the room until it notices."""
+
+    name = "remove-used"
+
+    def prepare(self) -> None:
+        self.opened = self.make()
+        if isinstance(self.opened, Slot):
+            self.opened.publish(record(7))
+        else:
+            self.use_it(self.opened)
+
+
+class UseAgain(_OfRoom):
+    """An object is made, and used, in the room of one that was removed and left full of bytes."""
+
+    name = "use-again"
+
+    def prepare(self) -> None:
+        with self.make() as made:
+            if isinstance(made, Ring):
+                made.put_many([b"\xff" * 400] * 6)
+            elif isinstance(made, Slot):
+                made.publish(b"\xff" * 40)
+            else:
+                made.add(2**60)
+        self.region.remove("it")
+
+    def run(self) -> object:
+        with self.make() as made:
+            self.use_it(made)
+        return True
+
+    def killed(self, result: object) -> str:
+        there = "it" in self.region
+        assert there or result is None
+        if there:
+            with self.make() as made:
+                assert self.place == self.place_of(made), "room was lost"
+                if isinstance(made, Ring):
+                    try:
+                        made.get_many(8, timeout=0)
+                    except Empty:
+                        pass
+                elif isinstance(made, Slot):
+                    assert made.version == 0 or made.read() == record(7)
+                else:
+                    assert made.value in (0, 1, 2)  # of the child, and of the parent
+                self.use_it(made)
+            self.region.remove("it")
+        self.make_new()
+        self.use_neighbors()
+        return ("made" if there else "nothing") + self.take_away()
+
+    def stopped(self) -> None:
+        if "it" not in self.region:
+            try:
+                self.make(timeout=0).close()
+            except TimeoutError:
+                pass  # the child is at it
+        super().stopped()
+
+
 # ---- all of them ---------------------------------------------------------------------------------
 
 _BOTH: tuple[type[_OfRing], ...] = (
@@ -1640,6 +1848,10 @@ def _operations() -> dict[str, Callable[[], Operation]]:
     add(partial(Publish, "many"), ":many")
     for named in (Create, CreateAndLeave, Open, OpenAlone, Unlink, Sweep, AddObject, FirstPutNamed):
         add(named, "")
+    kinds: tuple[Kind, ...] = ("ring", "slot", "counter")
+    for room in (Remove, RemoveUsed, UseAgain):
+        for which in kinds:
+            add(partial(room, which), f":{which}")
     return found
 
 
