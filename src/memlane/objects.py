@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 #: An entry of the directory: name, kind, offset, nbytes, geometry, schema, index, sequence.
 Entry = tuple[str, int, int, int, tuple[int, ...], str, int, int]
+_ALIGNMENT = 4096  # of objects, whatever the machine's pages (docs/layout.md)
+
+
+def used_nbytes(objects_offset: int, entries: list[Entry]) -> int:
+    """How much of a region its header, its tables and the objects in it take up."""
+    return objects_offset + sum(-(-entry[3] // _ALIGNMENT) * _ALIGNMENT for entry in entries)
+
+
 ObjectT = TypeVar("ObjectT", bound="RegionObject")
 
 

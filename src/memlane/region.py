@@ -37,7 +37,7 @@ from memlane.errors import (
     RegionNotFoundError,
 )
 from memlane.names import Name
-from memlane.objects import Entry, RegionObject
+from memlane.objects import Entry, RegionObject, used_nbytes
 
 if TYPE_CHECKING:
     from memlane.counter import Counter
@@ -574,10 +574,6 @@ class Region:
         """
         member = self._check()
         entries = member.entries()
-        used = max(
-            (offset + nbytes for _, _, offset, nbytes, *_ in entries),
-            default=member.objects_offset,
-        )
         objects: dict[str, Any] = {}
         for entry in entries:
             with self._wrap(entry) as found:
@@ -590,7 +586,7 @@ class Region:
             "name": None if self._name is None else os.fspath(self._name),
             "backing": self.backing,
             "nbytes": member.nbytes,
-            "used": used,
+            "used": used_nbytes(member.objects_offset, entries),
             "participants": sum(participant.alive for participant in self.participants()),
             "objects": objects,
         }

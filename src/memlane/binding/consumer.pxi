@@ -391,6 +391,8 @@ cdef class ConsumerRole:
     cdef object get_now(self, Endpoint handle):
         """`get` where there is something at once; None: go the long way."""
         if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
+            if self.ring.is_gone():
+                self.ring.refuse_gone()
             return self.take()
         return None
 

@@ -85,9 +85,22 @@ cdef class CounterBase:
             if self.membership.readonly:
                 raise PermissionError(
                     _errno.EACCES, f"{self.name} is open read-only; open it without readonly=True")
-            self.state.enter(&self.opens)
+            self.enter()
         if self.state.is_gone():
             self.state.refuse_gone()
+        return 0
+
+    cdef int enter(self) except -1:
+        """Before the first call that writes. Joining runs Python, and so another thread that closes the region."""
+        cdef uint64_t pinned = self.membership.pin_open()
+        try:
+            self.state.enter(&self.opens)
+        finally:
+            self.membership.unpin_loan(pinned)
+        if self._closed or self.membership.closed:
+            if not self.membership.closed:
+                self.state.leave(&self.opens)
+            raise ClosedError(f"this handle of {self.name} is closed")
         return 0
 
     @property

@@ -72,6 +72,8 @@ cdef class Opened:
             if self.is_gone():
                 self.refuse_gone()
             error = self.membership.lock_entry(self.entry_index)
+            if error == -_errno.EBADF:
+                raise self.membership._base_lost()
             if error:
                 raise os_error(-error, f"lock the entry of {self.name}", None, "use a local file system and Linux 3.15 or newer")
             # Only now: who frees the room looks at the lock after the removal.
@@ -142,6 +144,8 @@ cdef class Opened:
 
     @cython.final
     cdef object refuse_gone(self):
+        """Raise TruncatedError where there is no entry any more, since the file was cut off, else ClosedError."""
+        self.membership.check_whole()
         self.notice()
         raise ClosedError(f"{self.name} was removed, by this process or another one; open what is there now")
 

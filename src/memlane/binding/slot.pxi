@@ -498,6 +498,7 @@ cdef class SlotBase:
         cdef memlane_status status = MEMLANE_BUSY
         cdef uint64_t deadline = FOREVER, pinned
         cdef int tries
+        cdef bint gone = False
         check_timeout(timeout)
         if self._closed or self.state.membership.closed:
             self.check()
@@ -507,6 +508,7 @@ cdef class SlotBase:
             for tries in range(READ_TRIES):
                 status = self.look(value, stamp, stamped)
                 if status != MEMLANE_BUSY:
+                    gone = self.state.is_gone_now()
                     break
         if status == MEMLANE_BUSY:
             deadline = deadline_of(timeout)
@@ -521,6 +523,7 @@ cdef class SlotBase:
                         if status == MEMLANE_BUSY:
                             sched_yield()
                     if status != MEMLANE_BUSY:
+                        gone = self.state.is_gone_now()  # while the directory is sure to be mapped
                         break
                     PyErr_CheckSignals()
                     if self.state.membership.closed:
@@ -531,7 +534,7 @@ cdef class SlotBase:
             finally:
                 self.state.membership.unpin(pinned)
         self.state.membership.check_whole()
-        if self.state.is_gone_now():
+        if gone:
             self.state.refuse_gone()
         if status == MEMLANE_EMPTY:
             raise Empty(f"{self.state.name} was never published; wait with wait_newer(0)")

@@ -23,6 +23,7 @@ from typing import Any
 from memlane import MemlaneError, Region, RegionNotFoundError, _core, doorbell, names
 from memlane.cli import processes
 from memlane.cli.text import near, said
+from memlane.objects import used_nbytes
 
 _OF_PROCESS = re.compile(r"([0-9]+):([0-9]+)(?:/(.+))?", re.DOTALL)
 
@@ -179,10 +180,7 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
     facts["backing"] = region.backing
     try:
         entries = region._member.entries()
-        facts["used"] = max(
-            (offset + nbytes for _, _, offset, nbytes, *_ in entries),
-            default=region._member.objects_offset,
-        )
+        facts["used"] = used_nbytes(region._member.objects_offset, entries)
     except (MemlaneError, OSError) as error:
         errors.append(said(error))
         entries = []

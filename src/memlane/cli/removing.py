@@ -32,7 +32,7 @@ def rm(name: str, as_json: bool) -> int:
     if facts is None:
         raise target.not_found()
     if target.object is not None:
-        return _rm_object(target, facts, as_json)
+        return _rm_object(target, target.object, facts, as_json)
     freed = facts.get("memory_nbytes", 0)
     if "id" in facts:
         freed += _nbytes_of_set(facts["id"])
@@ -49,28 +49,25 @@ def rm(name: str, as_json: bool) -> int:
     return 0
 
 
-def _rm_object(target: finding.Target, facts: dict[str, Any], as_json: bool) -> int:
-    stats = facts.get("stats", {}).get(target.object)
+def _rm_object(target: finding.Target, name: str, facts: dict[str, Any], as_json: bool) -> int:
+    stats = facts.get("stats", {}).get(name)
     if stats is None:
         if "error" in facts:
             raise Refusal(facts["error"])
-        hint = near(str(target.object), facts["objects"])
-        raise Refusal(f"region {target.name!r} has no object {target.object!r}{hint}")
+        hint = near(name, facts["objects"])
+        raise Refusal(f"region {target.name!r} has no object {name!r}{hint}")
     holders = sorted(_holders(stats))
     if holders:
         raise Refusal(
-            f"object {target.object!r} of region {target.name!r} is in use by process"
+            f"object {name!r} of region {target.name!r} is in use by process"
             f"{'es' if len(holders) > 1 else ''} {', '.join(map(str, holders))}; end them first",
         )
-    remove = getattr(Region, "remove", None)
-    if remove is None:
-        raise Refusal("this version of memlane cannot remove one object of a region")
     try:
         with Region.open(target.region_name) as region:
-            remove(region, target.object)
+            region.remove(name)
     except KeyError as error:  # somebody was faster
         raise Refusal(str(error.args[0])) from None
-    _tell({f"{target.name}/{target.object}": stats["nbytes"]}, "removed", as_json)
+    _tell({f"{target.name}/{name}": stats["nbytes"]}, "removed", as_json)
     return 0
 
 
