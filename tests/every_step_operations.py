@@ -1601,7 +1601,8 @@ class _OfRoom(_OfName):
         super().begin()
         self.region = Region.create(self.region_name, "64 KiB")
         self.neighbors = [self.region.counter("first")]
-        self.place = self.place_of(self.make())
+        self.make().close()
+        self.place = self.place_of_it()
         self.neighbors.append(self.region.counter("last"))
         self.counted = 0
         self.use_neighbors()
@@ -1615,8 +1616,8 @@ class _OfRoom(_OfName):
             return self.region.slot("it", 40, timeout=timeout)
         return self.region.counter("it", timeout=timeout)
 
-    def place_of(self, made: Ring | Slot | Counter) -> int:
-        found = self.region._find(made.name)
+    def place_of_it(self) -> int:
+        found = self.region._find("it")
         assert found is not None
         return found[2]
 
@@ -1642,7 +1643,7 @@ class _OfRoom(_OfName):
     def make_new(self) -> None:
         """What is made now is empty, whole, and lies where the one before lay."""
         with self.make() as made:
-            assert self.place == self.place_of(made), "room was lost"
+            assert self.place == self.place_of_it(), "room was lost"
             if isinstance(made, Counter):
                 assert 0 == made.value
             elif isinstance(made, Slot):
@@ -1766,7 +1767,7 @@ class UseAgain(_OfRoom):
         assert there or result is None
         if there:
             with self.make() as made:
-                assert self.place == self.place_of(made), "room was lost"
+                assert self.place == self.place_of_it(), "room was lost"
                 if isinstance(made, Ring):
                     try:
                         made.get_many(8, timeout=0)

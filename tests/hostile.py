@@ -143,8 +143,22 @@ def verbs_of(region: memlane.Region) -> list[Verb]:
                 return
             made.publish((1.0,))
 
+    def remove(choose: random.Random) -> None:
+        """Make, use, remove and make again, so that gaps, entries and sequences are used again."""
+        if choose.random() < 0.3:
+            name = f"new {choose.randrange(4)}"
+            try:
+                for _ in range(2):
+                    if choose.random() < 0.5:
+                        region.slot(name, "d").publish((1.0,))
+                    else:
+                        region.ring(name, capacity=PAGE, producers=1, records=4).put(b"r")
+                    region.remove(name)
+            except ValueError:  # by a count that is spoilt the directory or the region is full
+                return
+
     verbs: list[Verb] = [put, put_many, reserve, get, get_many, get_into, borrow, hand_over]
-    return [*verbs, look, publish, read, count, list_all, add]
+    return [*verbs, look, publish, read, count, list_all, add, remove]
 
 
 #: What a call may raise when bytes are spoilt, beside data that may be wrong.

@@ -625,7 +625,6 @@ def test_rm_refuses_what_is_in_use_and_says_by_whom(name: str) -> None:
     assert name not in memlane.Region.names()
 
 
-@pytest.mark.skipif(not hasattr(memlane.Region, "remove"), reason="no object can be removed yet")
 def test_rm_takes_one_object_of_a_region_away(name: str) -> None:
     """Also while the region is open, as long as nobody has a role in the object."""
     with memlane.Region.create(name, "1 MiB") as region:
