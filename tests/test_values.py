@@ -151,7 +151,7 @@ def test_fields_may_be_out_of_order_or_overlap() -> None:
         np.dtype([("in", out_of_order), ("more", "f8", (2,))]),
     ):
         codec = codec_of(dtype)
-        again = codec_of_schema(codec.schema, codec.nbytes, "slot")
+        again = codec_of_schema(codec.schema, codec.nbytes, "slot", "slot 'x'")
         assert again.schema == codec.schema
         assert again.decode is not None
         assert again.decode(bytes(codec.nbytes)).dtype == dtype
@@ -393,7 +393,7 @@ def test_a_dataclass_of_anything_else_is_no_layout(layout: Any) -> None:
 def test_a_hostile_text_is_a_layout_error(schema: str) -> None:
     """Whatever numpy, struct or Python's parser think of it."""
     with pytest.raises(LayoutError):
-        codec_of_schema(schema, 8, "slot")
+        codec_of_schema(schema, 8, "slot", "slot 'x'")
 
 
 def test_every_layout_is_found_again_by_its_text() -> None:
@@ -401,5 +401,5 @@ def test_every_layout_is_found_again_by_its_text() -> None:
     layouts: list[Any] = [5, "<idq", FIELDS, NESTED, np.dtype((np.int32, (2, 3))), Point, Pose]
     for layout in layouts:
         codec = codec_of(layout)
-        again = codec_of_schema(codec.schema, codec.nbytes, "slot")
+        again = codec_of_schema(codec.schema, codec.nbytes, "slot", "slot 'x'")
         assert (again.schema, again.nbytes) == (codec.schema, codec.nbytes)

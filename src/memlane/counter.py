@@ -26,6 +26,7 @@ class Counter(CounterBase, RegionObject):
     """
 
     _kind = _core.KIND_COUNTER
+    _word = _OBJECT_NAME
 
     @classmethod
     def create(cls, name: str | os.PathLike[str] | None, *, permissions: int = 0o600) -> Self:

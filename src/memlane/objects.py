@@ -50,6 +50,8 @@ class RegionObject:
             cls.__signature__ = inspect.signature(cls.create)  # type: ignore[attr-defined]
 
     _kind: ClassVar[int]
+    #: What messages call one, and its name in the directory of a region that was made for it.
+    _word: ClassVar[str]
     _region: Region
     _object_name: str
     _owns: bool
@@ -103,6 +105,12 @@ class RegionObject:
         return entry
 
     @classmethod
+    def _be_alone(cls, region: Region, name: str) -> None:
+        """From now on messages call the object *name* by the region's name, if that was made so."""
+        if name == cls._word:
+            region._check().sole = True
+
+    @classmethod
     def _alone(cls, region: Region, open_it: Callable[[Region], Self]) -> Self:
         """An object that has this region to itself: closing one closes the other."""
         try:
@@ -128,7 +136,9 @@ class RegionObject:
                 expected=1,
                 found=len(entries),
             )
-        return cls._expect(region, entries[0][0], entries[0])
+        entry = cls._expect(region, entries[0][0], entries[0])
+        cls._be_alone(region, entry[0])
+        return entry
 
     @property
     def name(self) -> Name:
@@ -191,7 +201,10 @@ class RegionObject:
             self._leave()
 
     def __repr__(self) -> str:
-        return f"<memlane.{type(self).__name__} {self.name!r} in {self._region!r}>"
+        kind = f"<memlane.{type(self).__name__} "
+        if self._owns:
+            return kind + repr(self._region).partition(" ")[2]
+        return f"{kind}{self._object_name!r} in {self._region!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_object, (
@@ -222,7 +235,10 @@ class RegionObject:
 def _rebuild_object(
     cls: type[ObjectT], region: Region, name: str, owns: bool, kept: dict[str, Any]
 ) -> ObjectT:
-    made = cls._of(region, cls._expect(region, name, region._find(name)))
+    entry = cls._expect(region, name, region._find(name))
+    if owns:
+        cls._be_alone(region, name)
+    made = cls._of(region, entry)
     made._arrive_with(kept)
     if owns:
         made._own()

@@ -56,6 +56,7 @@ class Ring(RingBase, RegionObject):
     """
 
     _kind = _core.KIND_RING
+    _word = _OBJECT_NAME
 
     def __init__(
         self,
@@ -236,8 +237,8 @@ class Ring(RingBase, RegionObject):
         for what, value in asked.items():
             if value is not None and value != found[what]:
                 raise LayoutError(
-                    f"ring {name!r} of {region._member.name} has {what}={found[what]}, expected "
-                    f"{value}; ask for what it has, or make it under another name",
+                    f"{region._member.called(cls._word, name)} has {what}={found[what]}, "
+                    f"expected {value}; ask for what it has, or make it under another name",
                     name=name,
                     expected=value,
                     found=found[what],

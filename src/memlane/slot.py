@@ -30,29 +30,8 @@ _WATCHERS = 64
 _WRITERS = {"one": 1, "many": 2}
 
 
-def _chosen(entry: Entry, layout: Layout | None) -> Codec:
-    """
-    The codec for an existing slot: the one its directory describes, which must be the one asked
-    for.
-    """
-    if layout is None:
-        return codec_of_schema(entry[5], entry[4][1], entry[0])
-    asked = codec_of(layout)
-    if asked.schema != entry[5]:
-        raise LayoutError(
-            f"slot {entry[0]!r} has layout {entry[5]!r}, expected {asked.schema!r}; ask for what "
-            "it has, or make it under another name",
-            name=entry[0],
-            expected=asked.schema,
-            found=entry[5],
-        )
-    return asked
-
-
 class _Slots(RegionObject):
     """What a slot and a table of slots have in common: they are made and found in the same way."""
-
-    _object_name_alone: str
 
     @classmethod
     def _made(
@@ -71,7 +50,7 @@ class _Slots(RegionObject):
             name,
             _core.slots_shape(*geometry),
             permissions,
-            fill=lambda region: cls._add(region, cls._object_name_alone, codec, geometry, None),
+            fill=lambda region: cls._add(region, cls._word, codec, geometry, None),
         )
         return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region), codec))
 
@@ -108,25 +87,44 @@ class _Slots(RegionObject):
             _core.slots_shape(*geometry),
             permissions,
             owner,
-            lambda region: cls._add(region, cls._object_name_alone, codec, geometry, None),
+            lambda region: cls._add(region, cls._word, codec, geometry, None),
         )
         return cls._alone(
             region, lambda region: cls._checked(region, cls._only_entry(region), layout, geometry)
         )
 
     @classmethod
+    def _chosen(cls, region: Region, entry: Entry, layout: Layout | None) -> Codec:
+        """
+        The codec for an existing slot: the one its directory describes, which must be the one asked
+        for.
+        """
+        called = region._member.called(cls._word, entry[0])
+        if layout is None:
+            return codec_of_schema(entry[5], entry[4][1], entry[0], called)
+        asked = codec_of(layout)
+        if asked.schema != entry[5]:
+            raise LayoutError(
+                f"{called} has layout {entry[5]!r}, expected {asked.schema!r}; ask for what it "
+                "has, or make it under another name",
+                name=entry[0],
+                expected=asked.schema,
+                found=entry[5],
+            )
+        return asked
+
+    @classmethod
     def _checked(
         cls, region: Region, entry: Entry, layout: Layout | None, geometry: tuple[int | None, ...]
     ) -> Self:
         """A handle of an existing one, whose geometry must be what was asked for."""
-        codec = _chosen(entry, layout)
+        codec = cls._chosen(region, entry, layout)
         named = ("slots", "nbytes", "copies", "watchers", "writers")
         for what, asked, found in zip(named, geometry, entry[4], strict=False):
             if asked is not None and asked != found:
                 raise LayoutError(
-                    f"{cls._object_name_alone} {entry[0]!r} of {region._member.name} has "
-                    f"{what}={found}, expected {asked}; ask for what it has, or make it under "
-                    "another name",
+                    f"{region._member.called(cls._word, entry[0])} has {what}={found}, expected "
+                    f"{asked}; ask for what it has, or make it under another name",
                     name=entry[0],
                     expected=asked,
                     found=found,
@@ -150,7 +148,7 @@ class _Slots(RegionObject):
         timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
         if layout is None:
             entry = cls._expect(region, name, region._find(name))
-            return cls._of(region, entry, _chosen(entry, None))
+            return cls._of(region, entry, cls._chosen(region, entry, None))
         codec = codec_of(layout)
         if slots is None:
             found = cls._expect(region, name, region._find(name))
@@ -211,7 +209,7 @@ class Slot(SlotBase[ValueT], _Slots):
     """
 
     _kind = _core.KIND_SLOT
-    _object_name_alone = "slot"
+    _word = "slot"
 
     @overload
     @classmethod
@@ -478,7 +476,7 @@ class Slot(SlotBase[ValueT], _Slots):
     @classmethod
     def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
         slot = cls.__new__(cls)
-        slot._layout = codec or _chosen(entry, None)
+        slot._layout = codec or cls._chosen(region, entry, None)
         slot._lead_to(
             region._check(),
             entry,
@@ -519,7 +517,7 @@ class SlotTable(_Slots, Generic[ValueT]):
     """
 
     _kind = _core.KIND_TABLE
-    _object_name_alone = "table"
+    _word = "table"
     _layout: Codec
     _entry: Entry
     _slots: list[SlotBase[ValueT]]
@@ -773,7 +771,7 @@ class SlotTable(_Slots, Generic[ValueT]):
     @classmethod
     def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
         table = cls.__new__(cls)
-        table._layout = codec or _chosen(entry, None)
+        table._layout = codec or cls._chosen(region, entry, None)
         table._entry = entry
         table._slots = []
         for index in range(entry[4][0]):
@@ -808,9 +806,8 @@ class SlotTable(_Slots, Generic[ValueT]):
         try:
             return self._slots[index]
         except IndexError:
-            raise IndexError(
-                f"table {self.name!r} has slots 0 to {len(self) - 1}, got {index!r}"
-            ) from None
+            called = self._region._member.called(self._word, self._object_name)
+            raise IndexError(f"{called} has slots 0 to {len(self) - 1}, got {index!r}") from None
         except TypeError:
             raise TypeError(f"a slot of a table has an int for its index, got {index!r}") from None
 

@@ -98,9 +98,9 @@ def codec_of(layout: Layout) -> Codec:
     return _numpy_codec(layout)
 
 
-def codec_of_schema(schema: str, nbytes: int, name: str) -> Codec:
+def codec_of_schema(schema: str, nbytes: int, name: str, called: str) -> Codec:
     """
-    What the text of a directory means; it is not trusted.
+    What the text of a directory means; it is not trusted. *called* is for messages.
 
     Raises:
         LayoutError: it is none that this program can use, or contradicts the length of the values.
@@ -120,7 +120,7 @@ def codec_of_schema(schema: str, nbytes: int, name: str) -> Codec:
             raise ValueError("unknown kind")
     except Exception as wrong:  # whatever numpy thinks of such a text
         raise LayoutError(
-            f"slot {name!r} has the layout {schema[:80]!r}, which this program cannot use: "
+            f"{called} has the layout {schema[:80]!r}, which this program cannot use: "
             f"{str(wrong)[:200]}",
             name=name,
             expected="a layout",
@@ -128,7 +128,7 @@ def codec_of_schema(schema: str, nbytes: int, name: str) -> Codec:
         ) from None
     if codec.nbytes != nbytes:
         raise LayoutError(
-            f"slot {name!r} has values of {nbytes} bytes, its layout {schema[:80]!r} says "
+            f"{called} has values of {nbytes} bytes, its layout {schema[:80]!r} says "
             f"{codec.nbytes}",
             name=name,
             expected=codec.nbytes,

@@ -62,9 +62,9 @@ cdef class CounterBase:
     def _lead_to(self, Membership membership not None, tuple entry):
         """Make this a handle of the counter that *entry* of the directory describes."""
         if entry[3] < sizeof(memlane_counter):
-            raise CorruptedError(f"counter {entry[0]!r} of {membership.name} has {entry[3]} bytes; unlink the region "
+            raise CorruptedError(f"{membership.called('counter', entry[0])} has {entry[3]} bytes; unlink the region "
                                  "and create it again", name=membership.name)
-        self.name = f"counter {entry[0]!r} of {membership.name}"
+        self.name = membership.called("counter", entry[0])
         self.state = opened_counter(membership, entry)
         self.membership = membership
         self.counter = <memlane_counter *>(membership.mapping.address + <uint64_t>entry[2])

@@ -961,9 +961,14 @@ cdef class Membership:
                 nbytes -= turn
         return 0
 
-    def called(self, str kind, str name):
-        """What messages call an object: by the region's name or label if it was made for this one."""
-        return self.name.replace("region", kind, 1) if self.sole else f"{kind} {name!r} of {self.name}"
+    def called(self, str kind, str name, str part=""):
+        """
+        What messages call an object, or a *part* of it: by the region's name or label if that was made for it alone.
+        Such an object bears the name of its kind; one beside it, that came later, is called in full.
+        """
+        if self.sole and name == kind:
+            return self.name.replace("region", kind, 1) + part
+        return f"{kind} {name!r}{part} of {self.name}"
 
     cdef object _base_lost(self):
         """The error for a descriptor that is not that of the region any more; its number may be another file's."""

@@ -350,7 +350,7 @@ cdef class RingState(Opened):
     cdef RingState _make(Membership membership, tuple entry):
         cdef RingState state = RingState.__new__(RingState)
         name, _, state.offset, nbytes, geometry = entry[:5]
-        state.begin(membership, entry, f"ring {name!r} of {membership.name}")
+        state.begin(membership, entry, membership.called("ring", name))
         state.described = description_of(entry)
         if (not memlane_ring_lay_out(&state.shape, geometry[0], geometry[1], geometry[2]) or state.shape.nbytes != nbytes
                 or geometry[3] not in (MEMLANE_CONSUMERS_ONE, MEMLANE_CONSUMERS_MANY)):

@@ -106,6 +106,7 @@ cdef class SlotsState(Opened):
 
     cdef memlane_slots_shape shape
     cdef unsigned char *address
+    cdef str kind, object_name
     cdef tuple described              # what identifies it by the entry that it was made from
     cdef memlane_mutex mutex          # keeps publishing threads of this process apart
     cdef uint64_t mutex_epoch
@@ -133,7 +134,9 @@ cdef class SlotsState(Opened):
         cdef SlotsState state = SlotsState.__new__(SlotsState)
         cdef uint64_t i
         name, kind, offset, nbytes, geometry = entry[:5]
-        state.begin(membership, entry, f"{'slot' if kind == MEMLANE_KIND_SLOT else 'table'} {name!r} of {membership.name}")
+        state.kind = "slot" if kind == MEMLANE_KIND_SLOT else "table"
+        state.object_name = name
+        state.begin(membership, entry, membership.called(state.kind, name))
         state.described = description_of(entry)
         if (not memlane_slots_lay_out(&state.shape, geometry[0], geometry[1], geometry[2], geometry[3], geometry[4])
                 or state.shape.nbytes != nbytes or (kind == MEMLANE_KIND_SLOT and geometry[0] != 1)):
@@ -152,6 +155,10 @@ cdef class SlotsState(Opened):
 
     def __dealloc__(self):
         PyMem_Free(self.epochs)
+
+    cdef str called(self, uint64_t index):
+        """What messages call slot *index*."""
+        return self.name if self.kind == "slot" else self.membership.called(self.kind, self.object_name, f" slot {index}")
 
     cdef memlane_watcher *watcher(self, uint32_t index) noexcept nogil:
         return <memlane_watcher *>self.address + index
@@ -184,11 +191,11 @@ cdef class SlotsState(Opened):
                 if found != 0:
                     alive = self.membership.verdict(found)
                     if alive == UNKNOWN:
-                        raise ClosedError(f"this process was taken for dead in {self.name}: its descriptors had been "
+                        raise ClosedError(f"this process was taken for dead in {self.called(index)}: its descriptors had been "
                                           "closed; open the region again")
                     if alive == ALIVE:
                         pid = self.membership.pid_of(found)
-                        raise RoleTakenError(f"{self.name} already has a writer (pid {pid}, alive); close it there first, or "
+                        raise RoleTakenError(f"{self.called(index)} already has a writer (pid {pid}, alive); close it there first, or "
                                              "create the slot with writers='many'", role="writer", pids=(pid,))
                 if memlane_writer_take(view.control, found, self.tag):
                     break
@@ -330,9 +337,13 @@ cdef class SlotBase:
             self.state.give_back()
         self.state.leave(&self.opens)
 
+    cdef str called(self):
+        """What messages call this slot."""
+        return self.state.called(self.index)
+
     cdef int check(self) except -1:
         if self._closed or self.state.membership.closed:
-            raise ClosedError(f"this handle of {'a slot' if self.state is None else self.state.name} is closed")
+            raise ClosedError(f"this handle of {'a slot' if self.state is None else self.called()} is closed")
         if self.state.is_gone():
             self.state.refuse_gone()
         return self.state.membership.check_whole()
@@ -392,11 +403,11 @@ cdef class SlotBase:
                 raise TypeError(f"this slot holds {self._items} values, got {type(value).__name__}; publish one tuple of them")
             return self._encode(*value)
         except (_struct_error, OverflowError) as wrong:
-            raise ValueError(f"{repr(value)[:500]} does not fit the layout of {self.state.name}: {wrong}") from None
+            raise ValueError(f"{repr(value)[:500]} does not fit the layout of {self.called()}: {wrong}") from None
         except (TypeError, ValueError) as wrong:
             if not str(wrong).startswith("this slot "):
                 raise
-            raise type(wrong)(str(wrong).replace("this slot", self.state.name, 1)) from None
+            raise type(wrong)(str(wrong).replace("this slot", self.called(), 1)) from None
 
     cdef object publish_bytes(self, const void *value, uint64_t nbytes, object timeout):
         cdef SlotsState state
@@ -413,7 +424,7 @@ cdef class SlotBase:
     cdef object pinned_publish(self, SlotsState state, const void *value, uint64_t nbytes, object timeout):
         cdef uint64_t version, armed, now
         if nbytes != self.slot.nbytes:
-            raise ValueError(f"{state.name} holds values of {self.slot.nbytes} bytes, got {nbytes}")
+            raise ValueError(f"{self.called()} holds values of {self.slot.nbytes} bytes, got {nbytes}")
         while True:
             if self.publishes != state.epochs[self.index] or not memlane_fork_is(state.epochs[self.index]):
                 know_clock()
@@ -438,7 +449,7 @@ cdef class SlotBase:
             if version:
                 break
             if state.shape.writers == 1 and memlane_fork_is(state.epochs[self.index]):
-                raise ClosedError(f"this process was taken for dead in {state.name}: its descriptors had been closed; "
+                raise ClosedError(f"this process was taken for dead in {self.called()}: its descriptors had been closed; "
                                   "open the region again")
             self.check()
         armed = memlane_armed_collect(&self.slot.control.armed)
@@ -472,7 +483,7 @@ cdef class SlotBase:
                     return 0
             if deadline == 0 or sleep.is_over():
                 raise TimeoutError(f"process {self.state.membership.pid_of(found)} is inside a publish of "
-                                   f"{self.state.name}; wait longer, or see what holds it up")
+                                   f"{self.called()}; wait longer, or see what holds it up")
             with nogil:
                 if memlane_monotonic_ns() - began < WRITER_PATIENCE_NS:
                     sched_yield()
@@ -529,7 +540,7 @@ cdef class SlotBase:
                     if self.state.membership.closed:
                         self.check()  # by a child that the handler of a signal forked
                     if deadline != FOREVER and memlane_monotonic_ns() >= deadline:
-                        raise TimeoutError(f"the writer of {self.state.name} overtook every reading; make the slot with "
+                        raise TimeoutError(f"the writer of {self.called()} overtook every reading; make the slot with "
                                            "more copies")
             finally:
                 self.state.membership.unpin(pinned)
@@ -537,7 +548,7 @@ cdef class SlotBase:
         if gone:
             self.state.refuse_gone()
         if status == MEMLANE_EMPTY:
-            raise Empty(f"{self.state.name} was never published; wait with wait_newer(0)")
+            raise Empty(f"{self.called()} was never published; wait with wait_newer(0)")
         self.seen = stamp.version
         return 0
 
@@ -682,7 +693,7 @@ cdef class SlotBase:
 
     cdef int require_room(self, const Py_buffer *view) except -1:
         if <uint64_t>view.len < self.slot.nbytes:
-            raise ValueError(f"{self.state.name} holds values of {self.slot.nbytes} bytes, the buffer has {view.len}")
+            raise ValueError(f"{self.called()} holds values of {self.slot.nbytes} bytes, the buffer has {view.len}")
         return 0
 
     cdef object newer(self, uint64_t seen, uint64_t deadline, void *into):
@@ -702,7 +713,7 @@ cdef class SlotBase:
                     sleep = NewerSleep()
                     sleep.deadline, sleep.spinning, sleep.reader, sleep.seen = deadline, self.spinning, self, seen
                 if deadline == 0 or sleep.is_over():
-                    raise TimeoutError(f"nothing newer than version {seen} was published in {state.name}")
+                    raise TimeoutError(f"nothing newer than version {seen} was published in {self.called()}")
                 if not sleep.spin(WAIT_ADAPTIVE):
                     if bell is None:
                         if not state.membership.readonly:
