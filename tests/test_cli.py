@@ -23,6 +23,7 @@ from memlane.cli.text import safe, size, table, width
 from processes import PATIENCE_S, Child, forked, unrelated, wait_until
 from region_files import (
     SHARED_MEMORY,
+    field,
     file_of,
     mount,
     needs_mounts,
@@ -326,12 +327,13 @@ def test_spoilt_directory_hides_neither_sizes_nor_users(name: str) -> None:
     """What can be known without it is told, and what is wrong."""
     with memlane.Region.create(name, "1 MiB") as region:
         region.counter("hits")
-        set_field(file_of(region), "count", 1 << 40)
+        offset = field(file_of(region), "directory_offset") + 72  # of the object, in its entry
+        with open(file_of(region), "r+b") as file:
+            os.pwrite(file.fileno(), (1 << 40).to_bytes(8, sys.byteorder), offset)
         out, _ = run("stat", name)
         assert f"open by            {os.getpid()} " in out
         assert re.search(r"^  wrong +.*directory", out, re.MULTILINE)
         assert "directory" in listed()[name]["error"]
-        set_field(file_of(region), "count", 1)
         region.unlink()
 
 

@@ -80,7 +80,7 @@ REFUSED_BY_RINGS: list[tuple[Mistake, type[Exception], list[str]]] = [
     (lambda ring: ring.get(block=False), TypeError, ["get_nowait()", "timeout=0"]),
     (lambda ring: ring.get(timeot=1), TypeError, ["no argument 'timeot'", "timeout="]),
     (lambda ring: ring.put(b"x", foo=1), TypeError, ["no argument 'foo'", "record, timeout"]),
-    (lambda ring: ring.put(), TypeError, ["lacks record", "put(record, *, timeout=None)"]),
+    (lambda ring: ring.put(), TypeError, ["lacks record", "put(record, *, timeout=None"]),
     (lambda ring: ring.put(b"", record=b""), TypeError, ["record", "give it once"]),
     (lambda ring: ring.get_nowait(False), TypeError, ["no positional arguments, got 1"]),
     (lambda ring: ring.get_nowait(timeout=1), TypeError, ["no argument 'timeout'", "none"]),

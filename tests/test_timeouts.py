@@ -33,6 +33,12 @@ def shown(value: object) -> str:
     return "very-long" if isinstance(value, int) and abs(value) > 1 << 64 else repr(value)
 
 
+def removed_anew(region: memlane.Region, timeout: Any) -> None:
+    """Remove what was just made: there is nothing to wait for."""
+    region.counter("removed")
+    region.remove("removed", timeout=timeout)
+
+
 # What answers at once with any timeout that there is. The ring has a record and room for more, and
 # the region has what is asked for already.
 OF_RINGS: dict[str, Callable[[Any, Any], object]] = {
@@ -62,6 +68,7 @@ OF_REGIONS: dict[str, Callable[[Any, Any], object]] = {
     "slot ": lambda it, timeout: it.slot("slot", timeout=timeout),
     "table": lambda it, timeout: it.table("table", 2, 8, timeout=timeout),
     "counter": lambda it, timeout: it.counter("counter", timeout=timeout),
+    "remove": lambda it, timeout: removed_anew(it, timeout),
 }
 OPENERS: list[Any] = [
     memlane.Region,
