@@ -29,10 +29,12 @@ from memlane import (
     Ring,
     Slot,
     SlotTable,
+    _core,
 )
 from memlane.objects import RegionObject
 from processes import PATIENCE_S, Child, wait_until
 from region_files import bytes_of, semaphores
+from shared_bytes import RingBytes, SlotBytes
 
 DIRECTORY, ENTRY_NBYTES, ENTRY_OFFSET, ENTRY_SEQUENCE = 69632, 1024, 72, 152
 FREE, WRITING, VALID, REMOVED = range(4)
@@ -304,6 +306,23 @@ def test_an_object_goes_to_the_first_gap_that_is_large_enough(memfd: Region) -> 
     assert at["e"] < place_of(memfd, "last")
 
 
+def test_used_bytes_are_those_of_the_objects_there_are_wherever_they_lie(memfd: Region) -> None:
+    """A gap is not in use, whether it is the last room or lies before others."""
+    empty = memfd.stats()["used"]
+    at = [empty]
+    for name in "abc":
+        memfd.slot(name, 3 * PAGE if name == "b" else 100, copies=2, watchers=0)
+        at.append(memfd.stats()["used"])
+    memfd.remove("b")
+    assert at[3] - at[2] + at[1] == memfd.stats()["used"]
+    memfd.remove("c")
+    assert at[1] == memfd.stats()["used"]
+    memfd.remove("a")
+    assert empty == memfd.stats()["used"]
+    with pytest.raises(ValueError, match=f"has {memfd.stats()['nbytes'] - empty} left"):
+        memfd.ring("it", capacity="1 MiB")
+
+
 def test_memory_of_a_removed_object_goes_back_to_the_kernel(tmp_path: Path) -> None:
     path = tmp_path / "region"
     with Region.create(path, "4 MiB") as made:
@@ -384,6 +403,92 @@ def test_threads_that_wait_end_when_this_very_process_removes_the_ring(memfd: Re
                 each.result(PATIENCE_S)
     memfd.counter("next")  # those in the calls kept the room; now it is used
     assert [VALID] == states(memfd)
+
+
+@pytest.mark.parametrize("what", ["get", "competing get", "put", "wait_newer"])
+@pytest.mark.parametrize("backing", ["memfd", "named"])
+def test_who_sleeps_is_woken_by_the_removal_and_does_not_find_out_by_looking_again(
+    what: str, backing: str, name: str
+) -> None:
+    """Every slice that a sleeper slept to its end is counted; a wake-up that is lost costs one."""
+    slices = []
+    with (
+        Region.create(name if backing == "named" else None, "256 KiB") as made,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        for _ in range(7):
+            call, waiters = sleeper_of(made, what)
+            waiting = pool.submit(call)
+            wait_until(partial(any_of, waiters), "a sleeper")
+            slept = _core.slices_slept()
+            made.remove("it")
+            with pytest.raises(ClosedError, match="was removed"):
+                waiting.result(PATIENCE_S)
+            slices.append(_core.slices_slept() - slept)
+        if backing == "named":
+            made.unlink()
+    # one may end by chance just as the object is removed
+    assert sum(map(bool, slices)) <= 2, slices
+
+
+def any_of(waiters: Callable[[], int]) -> bool:
+    return waiters() > 0
+
+
+def sleeper_of(region: Region, what: str) -> tuple[Callable[[], object], Callable[[], int]]:
+    """A call that sleeps, and what tells how many have announced that they do."""
+    if what == "wait_newer":
+        slot = region.slot("it", "d")
+
+        def armed() -> int:
+            with SlotBytes(slot, 64) as shared:
+                return shared.word(shared.armed_at)
+
+        return partial(slot.wait_newer, 0), armed
+    ring = MAKE["many" if what == "competing get" else "ring"](region, "it")
+    ring._set_wait("sleep", False)
+    if what == "put":
+        ring.put_many([b"x"] * 8)
+        return partial(ring.put, b"x"), partial(announced, ring, True)
+    return ring.get, partial(announced, ring, False)
+
+
+def announced(ring: Ring, puts: bool) -> int:
+    """How many threads have announced themselves: at the first lane, or as consumers."""
+    with RingBytes(ring) as shared:
+        return shared.half(shared.waiters_at(0) if puts else RingBytes.WAITERS)
+
+
+def test_an_iteration_in_its_midst_ends_when_its_ring_is_removed(memfd: Region) -> None:
+    """Records that are left are lost, whichever way the next one would have been got."""
+    ring = MAKE["ring"](memfd, "gone")
+    ring.put_many([b"1", b"2", b"3"])
+    turns = ring.records(until=os.pidfd_open(os.getpid()))
+    assert b"1" == next(turns)
+    memfd.remove("gone")
+    with pytest.raises(ClosedError, match="was removed"):
+        next(turns)
+
+
+@pytest.mark.parametrize("closes", ["region", "counter"])
+def test_a_first_add_during_which_everything_is_closed_is_a_closed_error(
+    memfd: Region, closes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joining runs Python, and it another thread: nothing is looked at that is not mapped."""
+    counter = memfd.counter("it")
+
+    def close(*_arguments: object) -> int:
+        (memfd if closes == "region" else counter).close()
+        return 0
+
+    def child() -> None:
+        monkeypatch.setattr("random.randrange", close)
+        with pytest.raises(ClosedError, match="closed"):
+            counter.add(1)
+
+    with Child(child) as adder:
+        assert 0 == adder.wait()
+    assert 0 == counter.value
 
 
 # ---- who keeps the room ----
