@@ -118,21 +118,29 @@ def index_plainly(paths: Iterable[str]) -> Index:
         nbytes += len(content)
         for begin in range(0, len(content), BLOCK_NBYTES):
             compressed_nbytes += len(zlib.compress(content[begin : begin + BLOCK_NBYTES]))
-        words: defaultdict[bytes, int] = defaultdict(int)
-        for token, count in Counter(TOKEN.findall(content)).items():
-            if token[0] in _LETTERS:
-                names += count
-                if len(token) <= NAME_NBYTES_MAX:
-                    for word in WORD.findall(token):
-                        words[word.lower()] += count
-            elif token[0] in _DIGITS:
-                numbers += count
-            else:
-                symbols += count
+        found, words = _sort(Counter(TOKEN.findall(content)))
+        names, numbers, symbols = names + found[0], numbers + found[1], symbols + found[2]
         for word, count in words.items():
             index.words[word][number] = count
     index.counts = Counts(lines, names, numbers, symbols, nbytes, compressed_nbytes)
     return index
+
+
+def _sort(tokens: Counter[bytes]) -> tuple[tuple[int, int, int], dict[bytes, int]]:
+    """How many names, numbers and symbols there are, and how often each word of the names."""
+    words: defaultdict[bytes, int] = defaultdict(int)
+    names = numbers = symbols = 0
+    for token, count in tokens.items():
+        if token[0] in _LETTERS:
+            names += count
+            if len(token) <= NAME_NBYTES_MAX:
+                for word in WORD.findall(token):
+                    words[word.lower()] += count
+        elif token[0] in _DIGITS:
+            numbers += count
+        else:
+            symbols += count
+    return (names, numbers, symbols), words
 
 
 # ---- in ranges -----------------------------------------------------------------------------------
@@ -148,18 +156,7 @@ def index_range(content: Any, begin: int, end: int) -> tuple[Counts, dict[bytes,
     compressed_nbytes = len(zlib.compress(content[begin:end])) if begin < end else 0
     begin, end = _between_tokens(content, begin), _between_tokens(content, end)
     tokens = Counter(TOKEN.findall(content, begin, end))
-    words: defaultdict[bytes, int] = defaultdict(int)
-    names = numbers = symbols = 0
-    for token, count in tokens.items():
-        if token[0] in _LETTERS:
-            names += count
-            if len(token) <= NAME_NBYTES_MAX:
-                for word in WORD.findall(token):
-                    words[word.lower()] += count
-        elif token[0] in _DIGITS:
-            numbers += count
-        else:
-            symbols += count
+    (names, numbers, symbols), words = _sort(tokens)
     has_end = begin < end == len(content)
     lines = content.count(b"\n", begin, end) + (has_end and content[end - 1] != _NEWLINE)
     return Counts(lines, names, numbers, symbols, end - begin, compressed_nbytes), words
