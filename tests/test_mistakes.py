@@ -356,7 +356,11 @@ def test_iterating_to_the_end_raises_nothing_else(ring: memlane.Ring) -> None:
 
 
 def test_errors_leave_no_memory_behind() -> None:
-    """A polling loop raises Empty for days."""
+    """A polling loop raises Empty for days.
+
+    Caches of the interpreter let single rounds grow by some hundred blocks and shrink again; a leak
+    shows in each of them, with 500 blocks for each kind of call.
+    """
     program = """
 import gc, sys, memlane
 class Number:
@@ -373,17 +377,15 @@ def rounds():
     gc.collect()
     return sys.getallocatedblocks()
 rounds()
-rounds()
-before = rounds()
-grown = rounds() - before
+counts = [rounds() for _ in range(8)]
 ring.close()
-print(grown)
+print(min(after - before for before, after in zip(counts, counts[1:], strict=False)))
 """
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
 
-    assert int(ran.stdout) < 250  # less than half a block for each call of one kind
+    assert int(ran.stdout) < 250
 
 
 def test_an_error_inside_a_with_statement_of_the_extension_passes(tmp_path: pathlib.Path) -> None:
