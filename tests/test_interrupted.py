@@ -35,11 +35,16 @@ class Interrupted:
         self.found.extend(source)
 
     def raise_alarm(self, _number: int, frame: FrameType | None) -> None:
-        while frame is not None:
-            if frame.f_code is self.collect.__code__:
-                self.alarms += 1
-                raise Alarm
+        while frame is not None and frame.f_code is not self.collect.__code__:
+            # what the collector runs in between, and hooks of pytest, are not to be interrupted
+            if frame.f_code.co_name == "__del__" or not str(
+                frame.f_globals.get("__name__")
+            ).startswith("memlane"):
+                return
             frame = frame.f_back
+        if frame is not None:
+            self.alarms += 1
+            raise Alarm
 
     def __call__(self, source: Callable[[], Iterator[Any]]) -> None:
         before = signal.signal(signal.SIGALRM, self.raise_alarm)
