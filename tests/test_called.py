@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import os
 import pickle
+import pydoc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import memlane
+from memlane.cli import processes
 
 #: A maker of each kind in a region of its own, one beside others, and a refused call of it.
 Make = Callable[[Any], Any]
@@ -85,6 +90,79 @@ def test_a_ring_without_a_name_is_called_unnamed_or_by_its_label() -> None:
         assert message(plain.get_nowait).startswith("unnamed ring is empty")
         assert message(labelled.get_nowait).startswith("ring labelled 'tasks' is empty")
         assert "<memlane.Ring None labelled 'tasks', " in repr(labelled)
+
+
+@pytest.mark.parametrize("word", ["ring", "slot", "table", "counter"])
+def test_what_has_no_name_is_called_by_its_label(word: str) -> None:
+    """In messages, repr and /proc, by who made it and by who got it by pickle."""
+    makes: dict[str, Callable[[], Any]] = {
+        "ring": lambda: memlane.Ring(label="my thing"),
+        "slot": lambda: memlane.Slot.create(None, "d", label="my thing"),
+        "table": lambda: memlane.SlotTable.create(None, 4, "d", label="my thing"),
+        "counter": lambda: memlane.Counter.create(None, label="my thing"),
+    }
+    made = makes[word]()
+    refused = {kind[0]: kind[3] for kind in KINDS}[word]
+    with made, pickle.loads(pickle.dumps(made)) as arrived, copy.copy(made) as copied:
+        for each in (copied, arrived, made):
+            assert "my thing" == each.label
+            assert f"<memlane.{type(made).__name__} None labelled 'my thing', " in repr(each)
+            in_proc = os.readlink(f"/proc/self/fd/{each.region._member.base}")
+            assert "/memfd:memlane:my thing (deleted)" == in_proc
+            assert "my thing" in [found.label for _, found in processes.unnamed()]
+            told = message(lambda each=each: refused(each))  # type: ignore[misc]
+            assert f"{word} labelled 'my thing' " in told
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda label: memlane.Ring(label=label),
+        lambda label: memlane.Region.create(None, 4096, label=label),
+        lambda label: memlane.Slot.create(None, "d", label=label),
+        lambda label: memlane.SlotTable.create(None, 4, "d", label=label),
+        lambda label: memlane.Counter.create(None, label=label),
+    ],
+)
+@pytest.mark.parametrize("label", ["", "two\nlines", "\ud800", "x" * 101, 5, b"x"])
+def test_a_label_is_text_that_can_be_printed(make: Any, label: Any) -> None:
+    """It gets into messages and into the name of a file in memory."""
+    with pytest.raises((ValueError, TypeError), match="label must be"):
+        make(label)
+
+
+def test_a_label_is_for_what_has_no_name(name: str) -> None:
+    """Nothing is made."""
+    makes: list[Callable[[], object]] = [
+        lambda: memlane.Region.create(name, 4096, label="x"),
+        lambda: memlane.Slot.create(name, "d", label="x"),
+        lambda: memlane.SlotTable.create(name, 4, "d", label="x"),
+        lambda: memlane.Counter.create(name, label="x"),
+    ]
+    for make in makes:
+        with pytest.raises(ValueError, match="a label is for what has no name, got label 'x'"):
+            make()
+    assert name not in memlane.Region.names()
+
+
+def test_help_shows_permissions_as_they_are_written() -> None:
+    """0o600, not 384; in what editors show it is so anyhow."""
+    for face in (
+        memlane.Region.create,
+        memlane.Ring.create,
+        memlane.Ring.open_or_create,
+        memlane.Slot,
+        memlane.Slot.create,
+        memlane.SlotTable.create,
+        memlane.Counter.open_or_create,
+        memlane.Mapping.create,
+        memlane.Mapping.shm,
+    ):
+        parameter = inspect.signature(face).parameters["permissions"]
+        assert "0o600" in str(parameter)
+        assert 384 == parameter.default
+        assert "0o600" in pydoc.render_doc(face)
+    assert "384" not in pydoc.render_doc(memlane.Slot)
 
 
 def test_a_second_object_in_a_region_made_for_one_is_not_taken_for_the_first(name: str) -> None:

@@ -46,7 +46,7 @@ def test_records_or_bytes_are_used_up_and_both_are_told_always() -> None:
             error.nbytes,
             error.capacity,
         )
-        assert "(4 of 4 records, 416 of 65,536 bytes); get some records" in str(error)
+        assert "(4 of 4 records, 416 of 65,536 bytes); no consumer has come yet" in str(error)
     with Ring(capacity=PAGE, records=64) as ring:
         error = fill(ring, b"x" * 1000)
         assert ("bytes", 4, 64, 4000, PAGE) == (
@@ -67,6 +67,7 @@ def test_bytes_in_use_are_counted_around_the_end_of_the_lane() -> None:
         ring.put_nowait(b"y" * 1000)
         error = full(lambda: ring.put_nowait(b"z" * 1000))
         assert (4, PAGE) == (error.records, error.nbytes)
+        assert "; get some records, or wait with a longer timeout" in str(error)
 
 
 @pytest.mark.parametrize("consumers", ["one", "many"])

@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import ast
+import inspect
 
+import pytest
+
+import memlane
 import stub_docs
 
 
@@ -36,3 +40,30 @@ def test_every_public_verb_of_the_extension_says_what_it_does() -> None:
 
     assert len(verbs) >= 60
     assert [] == [node.name for node in verbs if not ast.get_docstring(node)]
+
+
+@pytest.mark.parametrize("verb", ["create", "shm"])
+def test_the_stub_of_a_verb_that_stubtest_leaves_out_has_its_arguments_and_defaults(
+    verb: str,
+) -> None:
+    """stubtest wants a default of the very type int, and help shows an int in decimal."""
+    [mapping] = [
+        node
+        for node in ast.parse(stub_docs.STUB.read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == "Mapping"
+    ]
+    [found] = [
+        node for node in mapping.body if isinstance(node, ast.FunctionDef) and node.name == verb
+    ]
+    by_place, by_keyword = found.args.args, found.args.kwonlyargs
+    names = [it.arg for it in [*by_place, *by_keyword]]
+    given = [*found.args.defaults, *[it for it in found.args.kw_defaults if it is not None]]
+    parameters = inspect.signature(getattr(memlane.Mapping, verb)).parameters.values()
+
+    assert names == [it.name for it in parameters]
+    assert [it.arg for it in by_keyword] == [
+        it.name for it in parameters if it.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    assert [ast.literal_eval(it) for it in given] == [
+        it.default for it in parameters if it.default is not inspect.Parameter.empty
+    ]

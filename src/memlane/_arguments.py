@@ -3,18 +3,42 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 import operator
 import os
 import re
 import threading
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import islice
 from typing import SupportsFloat
 
 _UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_DECIMAL_UNITS = {"KB": "KiB", "kB": "KiB", "MB": "MiB", "GB": "GiB", "TB": "TiB"}
-_SIZE = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*")
+_SIZE = re.compile(r"\s*([0-9]{1,30})\s*([A-Za-z]*)\s*")
+#: What others write for a size: with a point, with units of their own.
+_SIZE_OF_OTHERS = re.compile(
+    r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([kmgt]?)(?:i?b|bytes?)?\s*", re.I
+)
 
 #: Longest name of a named region, in bytes: what a file name may have, less our prefix and a spare.
 NAME_NBYTES_MAX = 200
+
+#: How much of a value an error text shows, and with how many names one that is not there is
+#: compared. Arbitrary: what can be read, and what takes some milliseconds.
+_SHOWN_LENGTH = 200
+_NAMES_COMPARED = 500
+
+
+class _Bits(int):
+    """Permission bits that help() shows as people write them, 0o600 and not 384."""
+
+    def __repr__(self) -> str:
+        return f"{int(self):#o}"
+
+
+#: What a new file may be used for unless asked: by its owner alone.
+PERMISSIONS: int = _Bits(0o600)
 
 
 def size(value: int | str, what: str) -> int:
@@ -28,37 +52,90 @@ def size(value: int | str, what: str) -> int:
     if isinstance(value, str):
         matched = _SIZE.fullmatch(value)
         if matched is None or matched[2] not in _UNITS:
-            unit = matched[2] if matched else ""
-            hint = (
-                f"; write {matched[1]} {_DECIMAL_UNITS[unit]}"
-                if matched and unit in _DECIMAL_UNITS
-                else ""
-            )
             raise ValueError(
                 f"{what} must be bytes or text like '64 MiB' (B, KiB, MiB, GiB, TiB), got "
-                f"{value!r}{hint}"
+                f"{shown(value)}{_size_meant(value)}"
             )
         nbytes = int(matched[1]) * _UNITS[matched[2]]
     else:
         nbytes = integer(value, what, "an int of bytes or text like '64 MiB'")
     if not 0 <= nbytes < 1 << 62:
-        raise ValueError(f"{what} must be from 0 to 2**62 - 1 bytes, got {value!r}")
+        raise ValueError(f"{what} must be from 0 to 2**62 - 1 bytes, got {shown(value)}")
     return nbytes
+
+
+def _size_meant(text: str) -> str:
+    """How to write a size that others would write like this, as the end of an error text."""
+    matched = _SIZE_OF_OTHERS.fullmatch(text)
+    if matched is None:
+        return ""
+    unit = next(it for it in _UNITS if it[:1].lower() == (matched[2].lower() or "b"))
+    nbytes = math.ceil(Fraction(matched[1]) * _UNITS[unit])  # at least as much
+    if "." not in matched[1]:
+        return f"; write {matched[1]} {unit}"
+    return f"; write {size_text(nbytes)}"
+
+
+def size_text(nbytes: int) -> str:
+    """A number of bytes in the largest unit in which it is whole, as `size` takes it."""
+    unit = next(it for it in reversed(_UNITS) if nbytes % _UNITS[it] == 0)
+    return f"{nbytes // _UNITS[unit]} {unit or 'B'}"
+
+
+def shown(value: object) -> str:
+    """A value of a user's for an error text: not too long, and of one line."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits
+        return f"a very long {type(value).__name__}"
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "..."
+
+
+def near(asked: object, there: Iterable[str]) -> str:
+    """Which of the names that there are could have been meant, as text; "" if none."""
+    if not isinstance(asked, str):
+        return ""
+    found = difflib.get_close_matches(asked, list(islice(there, _NAMES_COMPARED)), 3, 0.6)
+    return " or ".join(map(repr, found))
+
+
+def meant(asked: object, there: Iterable[str]) -> str:
+    """The same as a remark behind what is said of *asked*."""
+    found = near(asked, there)
+    return f" (did you mean {found}?)" if found else ""
 
 
 def positive(value: int, what: str, most: int) -> int:
     """Check a count from 1 to *most*; TypeError and ValueError name *what*."""
     count = integer(value, what, "an int")
     if not 1 <= count <= most:
-        raise ValueError(f"{what} must be from 1 to {most}, got {value!r}")
+        raise ValueError(f"{what} must be from 1 to {most}, got {shown(value)}")
     return count
+
+
+def choice(value: object, what: str, choices: Iterable[str]) -> None:
+    """Check that *value* is one of some words; ValueError names *what* and all of them."""
+    if not isinstance(value, str) or value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"{what} must be {', '.join(others)} or {last}, got {shown(value)}")
 
 
 def integer(value: object, what: str, must_be: str) -> int:
     """Turn what counts as an int into one, asking it once. A class has `__index__`, but is none."""
     if isinstance(value, (bool, type)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{what} must be {must_be}, got {value!r}")
-    return operator.index(value)
+        raise TypeError(f"{what} must be {must_be}, got {shown(value)}")
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        if is_of_others(error):
+            raise
+        raise TypeError(f"{what} must be {must_be}, got {shown(value)}") from None
+
+
+def is_of_others(error: BaseException) -> bool:
+    """Whether an error that the caller has just caught was raised in Python code it called."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is not None
 
 
 def name(value: str, what: str = "name", or_path: bool = True) -> str:
@@ -69,7 +146,7 @@ def name(value: str, what: str = "name", or_path: bool = True) -> str:
     if not isinstance(value, str):
         raise TypeError(
             f"{what} must be a str (POSIX shared memory)"
-            f"{' or an os.PathLike (a file)' if or_path else ''}, got {value!r}"
+            f"{' or an os.PathLike (a file)' if or_path else ''}, got {shown(value)}"
         )
     if not value or "/" in value or "\0" in value or value.startswith("."):
         hint = ""
@@ -78,23 +155,45 @@ def name(value: str, what: str = "name", or_path: bool = True) -> str:
         elif "/" in value and or_path:
             hint = "; for a file pass a pathlib.Path"
         raise ValueError(
-            f"{what} must not be empty, start with '.' or contain '/' or NUL, got {value!r}{hint}"
+            f"{what} must not be empty, start with '.' or contain '/' or NUL, got "
+            f"{shown(value)}{hint}"
         )
-    if len(os.fsencode(value)) > NAME_NBYTES_MAX:
-        raise ValueError(
-            f"{what} must have at most {NAME_NBYTES_MAX} bytes, got {len(os.fsencode(value))}"
-        )
+    nbytes = encoded_nbytes(value, what)
+    if nbytes > NAME_NBYTES_MAX:
+        raise ValueError(f"{what} must have at most {NAME_NBYTES_MAX} bytes, got {nbytes}")
     return value
+
+
+def encoded_nbytes(value: str, what: str) -> int:
+    """How long a name is for the file system; ValueError if it cannot be a name there."""
+    try:
+        return len(os.fsencode(value))
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} must be text that UTF-8 can encode, got {shown(value)}") from None
+
+
+def object_name(value: str) -> bytes:
+    """Check the name of an object in a region: 1 to 63 bytes of UTF-8, no NUL."""
+    if not isinstance(value, str):
+        raise TypeError(f"the name of an object must be a str, got {shown(value)}")
+    encoded = value.encode(errors="replace")
+    if not 1 <= len(encoded) <= 63 or b"\0" in encoded or encoded.decode() != value:
+        raise ValueError(
+            f"the name of an object must have 1 to 63 bytes of UTF-8 and no NUL, got {shown(value)}"
+        )
+    return encoded
 
 
 def label(value: str, name: object) -> str:
     """Check the label of something without a name: 1 to 100 bytes of printable text."""
     if name is not None:
-        raise ValueError(f"a label is for what has no name, got label {value!r} and name {name!r}")
+        raise ValueError(
+            f"a label is for what has no name, got label {shown(value)} and name {shown(name)}"
+        )
     if not isinstance(value, str):
-        raise TypeError(f"label must be a str, got {value!r}")
+        raise TypeError(f"label must be a str, got {shown(value)}")
     if not value.isprintable() or not 1 <= len(os.fsencode(value)) <= 100:
-        raise ValueError(f"label must be 1 to 100 bytes of printable text, got {value!r}")
+        raise ValueError(f"label must be 1 to 100 bytes of printable text, got {shown(value)}")
     return value
 
 
@@ -108,14 +207,18 @@ def timeout(value: SupportsFloat) -> float:
         ValueError: it is negative, or not a number.
     """
     if isinstance(value, (bool, type)) or not hasattr(value, "__float__"):
-        raise TypeError(f"timeout must be seconds or None, got {value!r}")
+        raise TypeError(f"timeout must be seconds or None, got {shown(value)}")
     try:
-        seconds, shown = float(value), repr(value)
+        seconds, given = float(value), shown(value)
+    except TypeError as error:
+        if is_of_others(error):
+            raise
+        raise TypeError(f"timeout must be seconds or None, got {shown(value)}") from None
     except OverflowError:  # an int or a fraction beyond what a float holds
         seconds = threading.TIMEOUT_MAX if value > 0 else -1.0  # type: ignore[operator]
-        shown = "less than -1e308"  # repr refuses very long ones
+        given = "less than -1e308"
     if not seconds >= 0:
-        raise ValueError(f"timeout must be None or at least 0 seconds, got {shown}")
+        raise ValueError(f"timeout must be None or at least 0 seconds, got {given}")
     return min(seconds, threading.TIMEOUT_MAX)
 
 
@@ -127,7 +230,7 @@ def optional_timeout(value: SupportsFloat | None) -> float | None:
 def permissions(value: int) -> int:
     """Check file permission bits, 0 to 0o777."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"permissions must be an int like 0o600, got {value!r}")
+        raise TypeError(f"permissions must be an int like 0o600, got {shown(value)}")
     if not 0 <= value <= 0o777:
-        raise ValueError(f"permissions must be from 0 to 0o777, got {value:#o}")
+        raise ValueError(f"permissions must be from 0 to 0o777, got {oct(value)[:20]}")
     return value

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from memlane import _arguments
+
 # How Cython refuses arguments. A release with other words would bring those to users, no more.
 _TOO_MANY_OR_FEW = re.compile(r"takes (?:exactly|at most|at least) \d+ .*\((\d+) given\)")
 _UNKNOWN = re.compile(r"got an unexpected keyword argument '(.*)'", re.DOTALL)
@@ -35,6 +37,25 @@ _SHOWN_WHOLE = 6
 
 _Parameters = Sequence[inspect.Parameter]
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def show_bits(verb: Any) -> None:
+    """Have `help` show the default of permissions as it is written in the source."""
+    defaults = verb.__kwdefaults__
+    if defaults and defaults.get("permissions") == _arguments.PERMISSIONS:
+        defaults["permissions"] = _arguments.PERMISSIONS
+
+
+def level_of_caller() -> int:
+    """How far above its caller the first frame is that is not of memlane: for a warning there."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__")):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_ours(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] == "memlane"
 
 
 def reword(function: str | None, message: str) -> str | None:

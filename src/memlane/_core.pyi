@@ -104,6 +104,7 @@ class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 PAGE_SIZE: Final[int]
+PERMISSIONS: Final[int]
 
 @final
 class Mapping:
@@ -651,6 +652,8 @@ class Membership:
         schema: bytes,
         reserved_nbytes: int,
         initialise: Callable[[int], object],
+        parts: str = "",
+        or_less: str = "",
     ) -> int: ...
     def remove_entry(self, index: int, sequence: int) -> bool: ...
     def free_removed_objects(self) -> int: ...
@@ -705,6 +708,9 @@ class HeldDoorbells:
 # ---- ring.pxi ------------------------------------------------------------------------------------
 
 CONSUMERS: Final[dict[str, int]]
+
+def closed_error(handle: object, called: str) -> Exception: ...
+
 KIND_RING: Final[int]
 KIND_SLOT: Final[int]
 KIND_COUNTER: Final[int]

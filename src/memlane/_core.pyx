@@ -42,6 +42,9 @@ import weakref as _weakref
 from memlane import _arguments, _limits
 from memlane.errors import ClosedError, MemlaneError
 
+# A name, for a signature shows a number in decimal.
+PERMISSIONS = _arguments.PERMISSIONS
+
 include "binding/calls.pxi"
 include "binding/system.pxi"
 include "binding/buffers.pxi"

@@ -27,16 +27,25 @@ class Counter(CounterBase, RegionObject):
 
     _kind = _core.KIND_COUNTER
     _word = _OBJECT_NAME
+    _needs = "its name to region.counter()"
 
     @classmethod
-    def create(cls, name: str | os.PathLike[str] | None, *, permissions: int = 0o600) -> Self:
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        *,
+        permissions: int = 0o600,
+        label: str | None = None,
+    ) -> Self:
         """
-        Make a counter of value 0 in a new region of its own.
+        Make a counter of value 0 in a new region of its own. With name None, *label* is what
+        messages, repr and /proc call it. A name stays until `unlink`, or a `sweep` when nobody has
+        it open; close does not remove it, nor does the end of a `with`.
 
         Raises:
             RegionExistsError, OSError, TypeError, ValueError: as `Region.create`.
         """
-        region = Region._create(name, _NBYTES, permissions, fill=_fill)
+        region = Region._create(name, _NBYTES, permissions, fill=_fill, label=label, word=cls._word)
         return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region)))
 
     @classmethod

@@ -83,6 +83,29 @@ class Creating:
             self._pinned.__exit__()
 
 
+def parts_of(kind: int, geometry: tuple[int, ...]) -> tuple[str, str]:
+    """
+    For the error that there is no room for an object: what makes it so large, and what to ask for.
+    """
+    if kind == _core.KIND_RING:
+        lanes, capacity = geometry[:2]
+        each = _arguments.size_text(capacity)
+        return (
+            f": a lane of {each}" if lanes == 1 else f": {lanes} lanes of {each}",
+            "fewer producers=, a smaller capacity= or " if lanes > 1 else "a smaller capacity= or ",
+        )
+    if kind in (_core.KIND_SLOT, _core.KIND_TABLE):
+        slots, nbytes, copies = geometry[:3]
+        of_slots = "" if kind == _core.KIND_SLOT else f"{slots} slots of "
+        fewer = "" if kind == _core.KIND_SLOT else "fewer slots, "
+        few = "fewer copies=, " if copies > 2 else ""
+        return (
+            f": {of_slots}{copies} copies of {_arguments.size_text(nbytes)}",
+            f"{fewer}{few}a smaller layout or ",
+        )
+    return "", ""
+
+
 def doorbells_of(
     member: Membership, kind: int, nbytes: int, geometry: tuple[int, ...]
 ) -> Callable[[int], None]:

@@ -63,6 +63,13 @@ class RegionNotFoundError(MemlaneError, FileNotFoundError):
     name: str
 
 
+class ObjectNotFoundError(MemlaneError, KeyError):
+    """A region has no object of that name. Facts: `name`, `region` (as messages call it)."""
+
+    name: str
+    region: str
+
+
 class LayoutError(MemlaneError, ValueError):
     """
     Sound bytes that do not fit: no region of ours, another layout version, another geometry,

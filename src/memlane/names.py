@@ -9,6 +9,7 @@ the region mapped.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 import sys
@@ -30,6 +31,9 @@ NEW_PREFIX = ".memlane-new."
 #: How long open waits for one who holds presence for a moment, by opening or sweeping at the same
 #: time. Arbitrary, far above what either takes.
 _PRESENCE_PATIENCE_S = 5.0
+
+#: How many files are looked at for a name that could have been meant. Arbitrary: some milliseconds.
+_LOOKED_THROUGH = 1000
 
 
 #: What to do where a region could not be made in the directory of all names, or in one of a user's.
@@ -65,6 +69,19 @@ def place(name: Name, label: str | None = None) -> tuple[Path | None, int, str]:
         _core.BACKING_NAMED,
         f"region {name!r}",
     )
+
+
+def meant(name: Name) -> str:
+    """For the error that there is no region of this name: which one could have been meant."""
+    if not isinstance(name, str):
+        return ""
+    try:
+        with os.scandir(SHARED_MEMORY) as there:
+            found = [entry.name for entry in itertools.islice(there, _LOOKED_THROUGH)]
+    except OSError:
+        return ""
+    known = [it.removeprefix(PREFIX) for it in found if it.startswith(PREFIX)]
+    return _arguments.meant(name, sorted(known))
 
 
 def new_memfd(label: str | None, called: str) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from memlane import _core
+from memlane import _calls, _core
 from memlane.errors import LayoutError
 from memlane.names import Name
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: An entry of the directory: name, kind, offset, nbytes, geometry, schema, index, sequence.
 Entry = tuple[str, int, int, int, tuple[int, ...], str, int, int]
+#: How many objects a message names. Arbitrary.
+_NAMED = 8
 _ALIGNMENT = 4096  # of objects, whatever the machine's pages (docs/layout.md)
 
 
@@ -47,11 +50,15 @@ class RegionObject:
         """What help and editors show for a class that is made by `create`: how."""
         super().__init_subclass__(**keywords)
         if "create" in vars(cls) and cls.__init__ is RegionObject.__init__:
+            _calls.show_bits(vars(cls)["create"].__func__)
             cls.__signature__ = inspect.signature(cls.create)  # type: ignore[attr-defined]
 
     _kind: ClassVar[int]
-    #: What messages call one, and its name in the directory of a region that was made for it.
+    #: What messages call one, its name in the directory of a region that was made for it, and the
+    #: method of Region that opens one.
     _word: ClassVar[str]
+    #: What must be given for one to be made.
+    _needs: ClassVar[str]
     _region: Region
     _object_name: str
     _owns: bool
@@ -87,20 +94,32 @@ class RegionObject:
             region._check()
 
     @classmethod
-    def _expect(cls, region: Region, name: str, entry: Entry | None) -> Entry:
-        """What `region.ring(name)` and its like have found, or the error that says otherwise."""
+    def _expect(
+        cls, region: Region, name: str, entry: Entry | None, *, alone: bool = False
+    ) -> Entry:
+        """
+        What `region.ring(name)` and its like have found, or the error that says otherwise. *alone*:
+        the object was looked for by the region's name.
+        """
         if entry is None:
-            raise KeyError(
-                f"{region._member.name} has no object {name!r}; give its geometry to make it"
-            )
+            raise region._not_there(name, f"; give {cls._needs} to make it")
         if entry[1] != cls._kind or not cls._is(entry):
-            found = type(region._wrap(entry)).__name__
+            found = region._class_of(entry)
+            if alone:
+                said = f"what {region._member.name} carries is a {found.__name__}"
+                where = region.name
+                given = (
+                    repr(where) if isinstance(where, str) else f"Path({os.fspath(where or '')!r})"
+                )
+                opened_by = f"{found.__name__}.open({given})"
+            else:
+                said = f"object {name!r} of {region._member.name} is a {found.__name__}"
+                opened_by = f"region.{found._word}({name!r})"
             raise LayoutError(
-                f"object {name!r} of {region._member.name} is a {found}, expected a "
-                f"{cls.__name__}; open it as that",
+                f"{said}, expected a {cls.__name__}; open it with {opened_by}",
                 name=name,
                 expected=cls.__name__,
-                found=found,
+                found=found.__name__,
             )
         return entry
 
@@ -123,20 +142,24 @@ class RegionObject:
 
     def _own(self) -> None:
         self._owns = True
+        self._region._made_for = self._word, self._object_name
 
     @classmethod
     def _only_entry(cls, region: Region) -> Entry:
         """The entry of the object that a region was made for."""
         entries = region._check().entries()
         if len(entries) != 1:
+            some = ", ".join(repr(entry[0]) for entry in entries[:_NAMED])
+            more = ", ..." if len(entries) > _NAMED else ""
             raise LayoutError(
-                f"{region._member.name} carries {len(entries)} objects, expected one; use "
-                "Region.open and the object's name",
+                f"{region._member.name} carries {len(entries) or 'no'} objects"
+                f"{f' ({some}{more})' if entries else ''}, expected one; use Region.open and the "
+                "object's name",
                 name=str(region.name),
                 expected=1,
                 found=len(entries),
             )
-        entry = cls._expect(region, entries[0][0], entries[0])
+        entry = cls._expect(region, entries[0][0], entries[0], alone=True)
         cls._be_alone(region, entry[0])
         return entry
 

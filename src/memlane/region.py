@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import multiprocessing.context
+import multiprocessing.process
 import os
 import secrets
 import stat
@@ -26,13 +27,13 @@ from multiprocessing import reduction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from memlane import _arguments, _core, creating, doorbell, names
+from memlane import _arguments, _calls, _core, creating, doorbell, names
 from memlane._core import Handle, Mapping, Membership
 from memlane.errors import (
-    ClosedError,
     CorruptedError,
     LayoutError,
     MemlaneError,
+    ObjectNotFoundError,
     RegionExistsError,
     RegionNotFoundError,
 )
@@ -166,6 +167,8 @@ class Region:
     _objects: weakref.WeakSet[RegionObject]
     _warns: bool
     _closed: bool
+    #: The word and the name of the object that has it to itself, by which messages call it then.
+    _made_for: tuple[str, str] | None
 
     @classmethod
     def _of(
@@ -187,6 +190,7 @@ class Region:
         region._objects = weakref.WeakSet()
         region._warns = warns
         region._closed = False
+        region._made_for = None
         return region
 
     # ---- creating and opening --------------------------------------------------------------------
@@ -202,7 +206,8 @@ class Region:
         label: str | None = None,
     ) -> Self:
         """
-        Make a new region, empty but for its header.
+        Make a new region, empty but for its header. Its name stays until `unlink`, or a `sweep`
+        when nobody has it open; close does not remove it, nor does the end of a `with`.
 
         Args:
             name: A str names POSIX shared memory, an os.PathLike a file; None makes a memfd, which
@@ -211,7 +216,8 @@ class Region:
                 objects are made.
             permissions: File permission bits, whatever the umask.
             anonymous: With name None: MAP_ANONYMOUS memory, which travels by fork only.
-            label: With name None: what messages, repr and /proc call it, 1 to 100 bytes of UTF-8.
+            label: With name None: what messages, repr and /proc call it, 1 to 100 bytes of
+                printable text.
 
         Raises:
             RegionExistsError: the name is taken.
@@ -231,8 +237,12 @@ class Region:
         anonymous: bool = False,
         fill: Callable[[Self], object] | None = None,
         label: str | None = None,
+        word: str = "region",
     ) -> Self:
-        """Create, with what *fill* puts in before anybody else can see the region."""
+        """
+        Create, with what *fill* puts in before anybody else can see the region; *word* says what it
+        is for.
+        """
         if label is not None:
             label = _arguments.label(label, name)
         path, backing, called = names.place(name, label)
@@ -242,6 +252,14 @@ class Region:
             if name is not None:
                 raise ValueError(f"an anonymous region has no name, got {name!r}; pass None")
             backing = _core.BACKING_ANONYMOUS
+        if name is None and _is_importing_main():
+            warnings.warn(
+                f"{called.replace('region', word, 1)} is made while this child process imports the "
+                "main module, so it is not the one of its parent; make it below if __name__ == "
+                "'__main__' and pass it to the process, or give it a name",
+                RuntimeWarning,
+                _calls.level_of_caller(),
+            )
         region_id = secrets.randbits(64) or 1
         header, total = _header(region_id, backing, wanted, permissions)
         temporary: Path | None = None
@@ -351,8 +369,8 @@ class Region:
                 return cls._of(handle, name, owner=owner)
             if end is not None and time.monotonic() >= end:
                 raise RegionNotFoundError(
-                    f"{called} does not exist; create it, check the name, or wait for it with "
-                    "timeout=",
+                    f"{called} does not exist{names.meant(name)}; create it, check the name, or "
+                    "wait for it with timeout=",
                     name=str(path),
                     errno=errno.ENOENT,
                 )
@@ -479,12 +497,14 @@ class Region:
         fill: Callable[[Self], object] | None = None,
     ) -> Self:
         _arguments.size(nbytes, "nbytes")
+        _arguments.permissions(permissions)
+        path, _, called = names.place(name)
+        if path is None:
+            raise TypeError("open_or_create needs a name, got None; use create(None, ...)")
         while True:
-            try:
-                region = cls.open(name, owner=owner)
-            except RegionNotFoundError:
-                pass
-            else:
+            handle = cls._open_once(path, called, False, owner)
+            if handle is not None:
+                region = cls._of(handle, name, owner=owner)
                 if fill is None:
                     region._expect_room(nbytes)
                 return region
@@ -541,10 +561,12 @@ class Region:
 
     def _check(self) -> Membership:
         if self._closed:
-            raise ClosedError(
-                f"this handle of {self._member.name} is closed; open the region again"
-            )
+            raise _core.closed_error(self, self._called())
         return self._member
+
+    def _called(self) -> str:
+        """What messages call it: as the object that has it to itself, if there is one."""
+        return self._member.called(*self._made_for) if self._made_for else self._member.name
 
     def participants(self) -> list[Participant]:
         """
@@ -837,9 +859,12 @@ class Region:
         return Counter._in(self, name, timeout=timeout)
 
     def _wrap(self, entry: Entry) -> RegionObject:
+        return self._class_of(entry)._of(self, entry)
+
+    def _class_of(self, entry: Entry) -> type[RegionObject]:
         for kind in RegionObject._classes():
             if entry[1] == kind._kind and kind._is(entry):
-                return kind._of(self, entry)
+                return kind
         raise LayoutError(
             f"object {entry[0]!r} of {self._member.name} has kind {entry[1]}, which this library "
             "does not know",
@@ -850,11 +875,25 @@ class Region:
 
     @_core.clear_errors
     def __getitem__(self, name: str) -> RegionObject:
-        """Open whatever object bears this name; KeyError if there is none."""
+        """
+        Open whatever object bears this name.
+
+        Raises:
+            ObjectNotFoundError: a KeyError: there is none of that name.
+        """
         entry = self._find(name)
         if entry is None:
-            raise KeyError(f"{self._member.name} has no object {name!r}")
+            raise self._not_there(name)
         return self._wrap(entry)
+
+    def _not_there(self, name: str, what_to_do: str = "") -> ObjectNotFoundError:
+        there = [entry[0] for entry in self._check().entries()]
+        return ObjectNotFoundError(
+            f"{self._member.name} has no object {_arguments.shown(name)}"
+            f"{_arguments.meant(name, there)}{what_to_do}",
+            name=name,
+            region=self._member.name,
+        )
 
     def __setitem__(self, name: str, made: RegionObject) -> None:
         """What `region["hits"] += 1` does at its end; nothing else can be put in like that."""
@@ -876,7 +915,7 @@ class Region:
 
     def _find(self, name: str) -> Entry | None:
         if not isinstance(name, str):
-            raise TypeError(f"the name of an object must be a str, got {name!r}")
+            _arguments.object_name(name)  # which says so
         return next((entry for entry in self._check().entries() if entry[0] == name), None)
 
     def _find_or_add(
@@ -911,10 +950,12 @@ class Region:
         found = self._find(name)
         if found is not None:
             return found, False
-        encoded = name.encode()
-        if not 1 <= len(encoded) <= 63 or b"\0" in encoded:
-            raise ValueError(
-                f"the name of an object must have 1 to 63 bytes of UTF-8 and no NUL, got {name!r}"
+        encoded = _arguments.object_name(name)
+        if member.readonly:
+            raise PermissionError(
+                errno.EACCES,
+                f"{member.name} is open read-only and has no object {name!r}, which cannot be made "
+                "in it; open it without readonly=True",
             )
         described = schema.encode()
         if len(described) > _core.SCHEMA_NBYTES:
@@ -932,8 +973,16 @@ class Region:
             found = self._find(name)  # somebody may have been faster
             if found is not None:
                 return found, False
-            bells = creating.doorbells_of(member, kind, nbytes, geometry)
-            member.add_entry(encoded, kind, nbytes, geometry, described, reserved_nbytes, bells)
+            member.add_entry(
+                encoded,
+                kind,
+                nbytes,
+                geometry,
+                described,
+                reserved_nbytes,
+                creating.doorbells_of(member, kind, nbytes, geometry),
+                *creating.parts_of(kind, geometry),
+            )
         entry = self._find(name)
         if entry is None:
             raise CorruptedError(
@@ -980,7 +1029,7 @@ class Region:
         with self._creating(timeout):
             entry = self._find(name)
             if entry is None:
-                raise KeyError(f"{member.name} has no object {name!r}")
+                raise self._not_there(name)
             creating.remove(member, entry)
 
     def _creating(self, timeout: float | None) -> creating.Creating:
@@ -1048,7 +1097,7 @@ class Region:
         try:
             if self._warns and self._member.is_native:
                 warnings.warn(
-                    f"{self._member.name} was never closed; use it in a with, or close it",
+                    f"{self._called()} was never closed; use it in a with, or close it",
                     ResourceWarning,
                     2,
                     self,
@@ -1101,6 +1150,11 @@ class Region:
     def names() -> list[str]:
         """The names of all regions in POSIX shared memory that this user may look at, sorted."""
         return names.all_names()
+
+
+def _is_importing_main() -> bool:
+    """Whether multiprocessing has spawned this process, and it has not got to its work yet."""
+    return getattr(multiprocessing.process.current_process(), "_inheriting", False)
 
 
 def _header(region_id: int, backing: int, nbytes: int, permissions: int) -> tuple[bytes, int]:

@@ -19,6 +19,7 @@ from memlane.objects import Entry, RegionObject
 from memlane.region import Region, Wait
 
 _PRODUCERS = 16
+_RECORDS_MAX = 1 << 24
 _OBJECT_NAME = "ring"
 
 
@@ -57,6 +58,7 @@ class Ring(RingBase, RegionObject):
 
     _kind = _core.KIND_RING
     _word = _OBJECT_NAME
+    _needs = "a capacity"
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class Ring(RingBase, RegionObject):
         label: str | None = None,
     ) -> None:
         if isinstance(capacity, os.PathLike) or (
-            isinstance(capacity, str) and not capacity.strip()[:1].isdigit()
+            isinstance(capacity, str) and capacity.strip()[:1] not in ("", *"0123456789.+-")
         ):
             raise TypeError(
                 f"Ring() makes a ring without a name, and takes its capacity, got {capacity!r}; "
@@ -81,7 +83,13 @@ class Ring(RingBase, RegionObject):
         _check_wait(wait)
         with _says_why_so_large(geometry):
             region = Region._create(
-                None, _core.ring_shape(*geometry[:3])[0], 0o600, anonymous, _filled(geometry), label
+                None,
+                _core.ring_shape(*geometry[:3])[0],
+                0o600,
+                anonymous,
+                _filled(geometry),
+                label,
+                self._word,
             )
         self._wait, self._require_peer = wait, bool(require_peer)
         self._handles = weakref.WeakSet()
@@ -117,7 +125,8 @@ class Ring(RingBase, RegionObject):
     ) -> Self:
         """
         Make a ring in a new region of its own. A str names POSIX shared memory, an os.PathLike a
-        file.
+        file. The name stays until `unlink`, or a `sweep` when nobody has it open; close does not
+        remove it, nor does the end of a `with`.
 
         Raises:
             RegionExistsError: the name is taken.
@@ -214,11 +223,16 @@ class Ring(RingBase, RegionObject):
     ) -> Self:
         """Open or make a ring among the objects of a region."""
         _check_wait(wait)
+        timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
+        geometry = _geometry(
+            1 if capacity is None else capacity,
+            _PRODUCERS if producers is None else producers,
+            "one" if consumers is None else consumers,
+            records,
+        )
         if capacity is None:
             entry = cls._expect(region, name, region._find(name))
-            geometry = entry[4]
         else:
-            geometry = _geometry(capacity, producers or _PRODUCERS, consumers or "one", records)
             entry, added = _add(region, name, geometry, timeout)
             entry = cls._expect(region, name, entry)
             if added:
@@ -228,7 +242,7 @@ class Ring(RingBase, RegionObject):
             "producers": producers,
             "records": None
             if records is None
-            else _records_in(entry[4][1], _arguments.positive(records, "records", 1 << 24)),
+            else _records_in(entry[4][1], _arguments.positive(records, "records", _RECORDS_MAX)),
             "consumers": consumers,
         }
         numbers = dict(zip(("producers", "capacity", "records"), entry[4], strict=False))
@@ -323,8 +337,7 @@ def _filled(geometry: tuple[int, ...]) -> Callable[[Region], object]:
 
 
 def _check_wait(wait: str) -> None:
-    if wait not in ("adaptive", "spin", "sleep"):
-        raise ValueError(f"wait must be 'adaptive', 'spin' or 'sleep', got {wait!r}")
+    _arguments.choice(wait, "wait", ("adaptive", "spin", "sleep"))
 
 
 def _geometry(
@@ -339,13 +352,11 @@ def _geometry(
         )
     nbytes = -(-nbytes // page) * page
     lanes = _arguments.positive(producers, "producers", 1000)
-    if consumers not in _core.CONSUMERS:
-        raise ValueError(f"consumers must be 'one' or 'many', got {consumers!r}")
-    most = 1 << 24
+    _arguments.choice(consumers, "consumers", _core.CONSUMERS)
     count = (
-        min(nbytes // 64, most)
+        min(nbytes // 64, _RECORDS_MAX)
         if records is None
-        else _arguments.positive(records, "records", most)
+        else _arguments.positive(records, "records", _RECORDS_MAX)
     )
     return lanes, nbytes, _records_in(nbytes, count), _core.CONSUMERS[consumers]
 

@@ -28,6 +28,7 @@ else:
 _COPIES = 4
 _WATCHERS = 64
 _WRITERS = {"one": 1, "many": 2}
+_WRITERS_SHOWN = {number: repr(word) for word, number in _WRITERS.items()}
 
 
 class _Slots(RegionObject):
@@ -43,14 +44,17 @@ class _Slots(RegionObject):
         copies: int,
         watchers: int,
         permissions: int,
+        label: str | None,
     ) -> Self:
         codec = codec_of(layout)
-        geometry = _geometry(codec, slots, writers, copies, watchers)
+        geometry = _geometry(codec.nbytes, slots, writers, copies, watchers)
         region = Region._create(
             name,
             _core.slots_shape(*geometry),
             permissions,
             fill=lambda region: cls._add(region, cls._word, codec, geometry, None),
+            label=label,
+            word=cls._word,
         )
         return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region), codec))
 
@@ -81,7 +85,7 @@ class _Slots(RegionObject):
         owner: int | None,
     ) -> Self:
         codec = codec_of(layout)
-        geometry = _geometry(codec, slots, writers, copies, watchers)
+        geometry = _geometry(codec.nbytes, slots, writers, copies, watchers)
         region = Region._open_or_create(
             name,
             _core.slots_shape(*geometry),
@@ -122,9 +126,11 @@ class _Slots(RegionObject):
         named = ("slots", "nbytes", "copies", "watchers", "writers")
         for what, asked, found in zip(named, geometry, entry[4], strict=False):
             if asked is not None and asked != found:
+                shown = _WRITERS_SHOWN if what == "writers" else {}
                 raise LayoutError(
-                    f"{region._member.called(cls._word, entry[0])} has {what}={found}, expected "
-                    f"{asked}; ask for what it has, or make it under another name",
+                    f"{region._member.called(cls._word, entry[0])} has {what}="
+                    f"{shown.get(found, found)}, expected {shown.get(asked, asked)}; ask for what "
+                    "it has, or make it under another name",
                     name=entry[0],
                     expected=asked,
                     found=found,
@@ -146,41 +152,27 @@ class _Slots(RegionObject):
     ) -> Self:
         """Open or make one among the objects of a region."""
         timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
-        if layout is None:
-            entry = cls._expect(region, name, region._find(name))
-            return cls._of(region, entry, cls._chosen(region, entry, None))
-        codec = codec_of(layout)
-        if slots is None:
-            found = cls._expect(region, name, region._find(name))
-            return cls._checked(
-                region,
-                found,
-                layout,
-                (
-                    None,
-                    codec.nbytes,
-                    copies,
-                    watchers,
-                    None if writers is None else _WRITERS[writers],
-                ),
-            )
+        codec = None if layout is None else codec_of(layout)
         geometry = _geometry(
-            codec,
-            slots,
+            0 if codec is None else codec.nbytes,
+            1 if slots is None else slots,
             "one" if writers is None else writers,
             _COPIES if copies is None else copies,
             _WATCHERS if watchers is None else watchers,
         )
-        entry, _ = cls._add(region, name, codec, geometry, timeout)
-        cls._expect(region, name, entry)
+        if codec is None or slots is None:
+            entry = region._find(name)
+        else:
+            entry, _ = cls._add(region, name, codec, geometry, timeout)
+        found = cls._expect(region, name, entry)
         asked = (
-            slots,
-            codec.nbytes,
+            None if cls._word == "slot" else slots,  # of a slot that is no question
+            None if codec is None else codec.nbytes,
             copies,
             watchers,
             None if writers is None else _WRITERS[writers],
         )
-        return cls._checked(region, entry, layout, asked)
+        return cls._checked(region, found, layout, asked)
 
     @classmethod
     def _add(
@@ -210,6 +202,7 @@ class Slot(SlotBase[ValueT], _Slots):
 
     _kind = _core.KIND_SLOT
     _word = "slot"
+    _needs = "a layout"
 
     @overload
     @classmethod
@@ -222,6 +215,7 @@ class Slot(SlotBase[ValueT], _Slots):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> Slot[tuple[Any, ...]]: ...
     @overload
     @classmethod
@@ -234,6 +228,7 @@ class Slot(SlotBase[ValueT], _Slots):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> Slot[bytes]: ...
     @overload
     @classmethod
@@ -246,6 +241,7 @@ class Slot(SlotBase[ValueT], _Slots):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> Slot[CtypesT]: ...
     @overload
     @classmethod
@@ -258,6 +254,7 @@ class Slot(SlotBase[ValueT], _Slots):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> Slot[DataclassT]: ...
     @overload
     @classmethod
@@ -270,6 +267,7 @@ class Slot(SlotBase[ValueT], _Slots):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> Slot[Any]: ...
     @classmethod
     def create(
@@ -281,6 +279,7 @@ class Slot(SlotBase[ValueT], _Slots):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> Slot[Any]:
         """
         Make a slot in a new region of its own.
@@ -298,13 +297,18 @@ class Slot(SlotBase[ValueT], _Slots):
             watchers: How many threads can sleep in `wait_newer` at once, 0 to 64; more of them
                 poll.
             permissions: File permission bits, whatever the umask.
+            label: With name None: what messages, repr and /proc call it, 1 to 100 bytes of
+                printable text.
+
+        The name stays until `unlink`, or a `sweep` when nobody has it open; close does not remove
+        it, nor does the end of a `with`.
 
         Raises:
             RegionExistsError: the name is taken.
             OSError: no room.
             TypeError, ValueError: an argument is out of range, or *layout* is none.
         """
-        return cls._made(name, layout, 1, writers, copies, watchers, permissions)
+        return cls._made(name, layout, 1, writers, copies, watchers, permissions, label)
 
     @overload
     @classmethod
@@ -518,6 +522,7 @@ class SlotTable(_Slots, Generic[ValueT]):
 
     _kind = _core.KIND_TABLE
     _word = "table"
+    _needs = "slots and a layout"
     _layout: Codec
     _entry: Entry
     _slots: list[SlotBase[ValueT]]
@@ -535,6 +540,7 @@ class SlotTable(_Slots, Generic[ValueT]):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> SlotTable[tuple[Any, ...]]: ...
     @overload
     @classmethod
@@ -548,6 +554,7 @@ class SlotTable(_Slots, Generic[ValueT]):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> SlotTable[bytes]: ...
     @overload
     @classmethod
@@ -561,6 +568,7 @@ class SlotTable(_Slots, Generic[ValueT]):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> SlotTable[CtypesT]: ...
     @overload
     @classmethod
@@ -574,6 +582,7 @@ class SlotTable(_Slots, Generic[ValueT]):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> SlotTable[DataclassT]: ...
     @overload
     @classmethod
@@ -587,6 +596,7 @@ class SlotTable(_Slots, Generic[ValueT]):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> SlotTable[Any]: ...
     @classmethod
     def create(
@@ -599,15 +609,17 @@ class SlotTable(_Slots, Generic[ValueT]):
         copies: int = _COPIES,
         watchers: int = _WATCHERS,
         permissions: int = 0o600,
+        label: str | None = None,
     ) -> SlotTable[Any]:
         """
         Make a table of *slots* slots, 1 to 2**20, in a new region of its own. *watchers* is for all
-        of them together.
+        of them together; the other arguments are those of `Slot.create`. So is how long its name
+        stays.
 
         Raises:
             As `Slot.create`.
         """
-        return cls._made(name, layout, slots, writers, copies, watchers, permissions)
+        return cls._made(name, layout, slots, writers, copies, watchers, permissions, label)
 
     @overload
     @classmethod
@@ -844,17 +856,17 @@ class SlotTable(_Slots, Generic[ValueT]):
 
 
 def _geometry(
-    codec: Codec, slots: int, writers: str, copies: int, watchers: int
+    nbytes: int, slots: int, writers: str, copies: int, watchers: int
 ) -> tuple[int, int, int, int, int]:
     """Check what slots are asked to be; slots, bytes of a value, copies, watchers, writers."""
     count = _arguments.positive(slots, "slots", 1 << 20)
-    if writers not in _WRITERS:
-        raise ValueError(f"writers must be 'one' or 'many', got {writers!r}")
+    _arguments.choice(writers, "writers", _WRITERS)
     kept = _arguments.positive(copies, "copies", 256)
     if kept < 2 or kept & (kept - 1):
-        raise ValueError(f"copies must be a power of two from 2 to 256, got {copies!r}")
-    if watchers:
-        _arguments.positive(watchers, "watchers", 64)
-    if codec.nbytes > 1 << 32:
-        raise ValueError(f"a value may have at most 4 GiB, got {codec.nbytes} bytes")
-    return count, codec.nbytes, kept, watchers, _WRITERS[writers]
+        raise ValueError(f"copies must be a power of two from 2 to 256, got {kept}")
+    watching = _arguments.integer(watchers, "watchers", "an int")
+    if not 0 <= watching <= 64:
+        raise ValueError(f"watchers must be from 0 to 64, got {_arguments.shown(watching)}")
+    if nbytes > 1 << 32:
+        raise ValueError(f"a value may have at most 4 GiB, got {nbytes} bytes")
+    return count, nbytes, kept, watching, _WRITERS[writers]

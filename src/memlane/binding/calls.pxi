@@ -250,6 +250,7 @@ cdef object clear_verb(object verb):
             error.__traceback__ = without_ours(error.__traceback__)
             raise error
 
+    _calls.show_bits(verb)
     return _functools.wraps(verb)(call)
 
 

@@ -624,6 +624,9 @@ cdef class ConsumerRole:
                         "start another one, or end here", cause="nobody left", on_loan=own,
                         holders=(_os.getpid(),) if own else (), producers=0)
         if own + others == 0:
+            if memlane_ring_leased(self.ring.control, self.ring.shape.lanes) == 0:
+                raise Empty(f"{self.ring.name} is empty, and no producer has come yet; see that one was started, put some "
+                            "records, or wait with a longer timeout")
             raise Empty(f"{self.ring.name} is empty; put some records, or wait with a longer timeout")
         if (own != self.told_own or others != self.told_others or self.told_epoch != self.epoch
                 or memcmp(tags, self.told_tags, sizeof(tags)) != 0):

@@ -77,7 +77,7 @@ cdef class CounterBase:
 
     cdef int check(self, bint to_write) except -1:
         if self._closed or self.membership.closed:
-            raise ClosedError(f"this handle of {'a counter' if self.name is None else self.name} is closed")
+            raise closed_error(self, "a counter" if self.name is None else self.name)
         if not to_write:
             self.membership.notice_fork()
         elif self.opens != self.state.held or not self.state.is_held():
@@ -100,7 +100,7 @@ cdef class CounterBase:
         if self._closed or self.membership.closed:
             if not self.membership.closed:
                 self.state.leave(&self.opens)
-            raise ClosedError(f"this handle of {self.name} is closed")
+            raise closed_error(self, self.name)
         return 0
 
     @property

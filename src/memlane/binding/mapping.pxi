@@ -120,6 +120,7 @@ cdef class Mapping(PagesOfMapping):
     cdef bint _closed
     cdef bint _owns_last_page           # no file goes on behind the last byte
     cdef bint _kept_from_children       # by advise("dontfork")
+    cdef bint _is_part                  # of a region, which warns if it is forgotten
     cdef object __weakref__
 
     def __cinit__(self, *args, **kwargs):
@@ -266,7 +267,7 @@ cdef class Mapping(PagesOfMapping):
             options_of(populate, locked, huge_pages, guard_pages, name, protection, address, fixed))
 
     @staticmethod
-    def create(path, nbytes, *, permissions=0o600, no_reserve=False, populate=False, locked=False, huge_pages=False,
+    def create(path, nbytes, *, permissions=PERMISSIONS, no_reserve=False, populate=False, locked=False, huge_pages=False,
                guard_pages=0, name=None, protection=None, address=None, fixed=False):
         """
         Make a new file of zeros, reserve its room on the disk, and map it "r+".
@@ -292,7 +293,7 @@ cdef class Mapping(PagesOfMapping):
             options_of(populate, locked, huge_pages, guard_pages, name, protection, address, fixed))
 
     @staticmethod
-    def shm(name, access=None, *, create=None, permissions=0o600, no_reserve=False, populate=False, locked=False,
+    def shm(name, access=None, *, create=None, permissions=PERMISSIONS, no_reserve=False, populate=False, locked=False,
             huge_pages=False, guard_pages=0, protection=None, address=None, fixed=False):
         """
         Map POSIX shared memory, as shm_open(3) and `multiprocessing.shared_memory` name it.
@@ -635,7 +636,7 @@ cdef class Mapping(PagesOfMapping):
 
     def __del__(self):
         # not for a child of fork, who did not open it, and not when everything goes anyway
-        if not self._closed and memlane_fork_is(self._born) and not finalizing():
+        if not self._closed and not self._is_part and memlane_fork_is(self._born) and not finalizing():
             PyErr_ResourceWarning(self, 1, "%R was never closed; close it or use 'with'", <void *>self)
 
     def __dealloc__(self):

@@ -372,6 +372,7 @@ cdef class Membership:
         check_header(self.geometry, mapping.nbytes, name, path)
         found = _os.fstat(base)
         mapping.hold()
+        mapping._is_part = True
         self.mapping = mapping
         self.guarded = mapping._guarded
         self.shared = <memlane_header *>mapping.address
@@ -792,7 +793,7 @@ cdef class Membership:
         return found
 
     def add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
-                  uint64_t reserved_nbytes, object initialise):
+                  uint64_t reserved_nbytes, object initialise, str parts="", str or_less=""):
         """
         Carve an object of *nbytes* out of the first room that is large enough, reserve its first *reserved_nbytes*, have
         it initialised by *initialise(offset)* and make its entry valid. The caller holds the creation byte.
@@ -804,16 +805,16 @@ cdef class Membership:
         """
         cdef uint64_t pinned = self.pin_open()  # whole, before it is made longer again by a reservation
         try:
-            return self._add_entry(name, kind, nbytes, geometry, schema, reserved_nbytes, initialise)
+            return self._add_entry(name, kind, nbytes, geometry, schema, reserved_nbytes, initialise, parts, or_less)
         finally:
             self.unpin_loan(pinned)
 
     cdef uint64_t _add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
-                             uint64_t reserved_nbytes, object initialise) except 0:
+                             uint64_t reserved_nbytes, object initialise, str parts, str or_less) except 0:
         """Pinned: reserving looks for signals, and *initialise* is Python, so anybody may close the region meanwhile."""
         cdef memlane_entry entry
         cdef uint64_t index, offset
-        offset = self._find_room(name, nbytes, &index)
+        offset = self._find_room(name, nbytes, &index, parts, or_less)
         memset(&entry, 0, sizeof(entry))
         memcpy(entry.name, PyBytes_AS_STRING(name), len(name))
         memcpy(entry.schema, PyBytes_AS_STRING(schema), len(schema))
@@ -837,7 +838,7 @@ cdef class Membership:
         self.check_whole()
         return offset
 
-    cdef uint64_t _find_room(self, bytes name, uint64_t nbytes, uint64_t *index) except? 0:
+    cdef uint64_t _find_room(self, bytes name, uint64_t nbytes, uint64_t *index, str parts, str or_less) except? 0:
         """Where an object of that size can be, and which entry it can have. Frees what was removed and nobody has open."""
         cdef memlane_room rooms[MEMLANE_ENTRIES_MAX]
         cdef memlane_entry entry
@@ -853,8 +854,8 @@ cdef class Membership:
             raise ValueError(f"the directory of {self.name} is full with {index[0]} objects; use a second region"
                              + self._say_waiting(waiting))
         if not memlane_room_find(rooms, taken, self.geometry.objects_offset, self.geometry.nbytes, nbytes, &offset):
-            raise ValueError(f"object {name.decode()!r} needs {nbytes} bytes, {self.name} has {offset} left; "
-                             "create a larger region" + self._say_waiting(waiting))
+            raise ValueError(f"object {name.decode()!r} needs {nbytes} bytes{parts}, and {self.name} has {offset} left; ask for "
+                             f"{or_less}a larger region" + self._say_waiting(waiting))
         return offset
 
     cdef str _say_waiting(self, uint64_t waiting):

@@ -150,6 +150,28 @@ cdef class Opened:
         raise ClosedError(f"{self.name} was removed, by this process or another one; open what is there now")
 
 
+def closed_error(handle, str called):
+    """
+    The error for a call on a *handle* that this process has closed: by which close, as far as that is known. *called* is
+    how messages call it.
+    """
+    word = None
+    if isinstance(handle, (Producer, Consumer)):
+        word, owner = "ring", handle.ring
+    elif hasattr(handle, "_table"):
+        word, owner = "table", handle._table
+    elif not getattr(handle, "_owns", True):
+        word, owner = "region", handle._region
+    if word is not None and owner is not None and owner.closed:
+        by, again, handle = f"with its {word}", f"open the {word} again", owner
+    else:
+        by, again = "by close() or at the end of a with", "open it again"
+    handle = getattr(handle, "_region", handle) if getattr(handle, "_owns", False) else handle
+    if getattr(handle, "name", "") is None:
+        again = "close it later, since there is no name to open it again"
+    return ClosedError(f"this handle of {called} was closed in this process, {by}; {again}")
+
+
 cdef Opened find_opened(Membership membership, tuple key):
     """What this process has open under a key of `membership.roles`, unless it was removed meanwhile; else None."""
     membership.drop_removed()

@@ -442,7 +442,11 @@ cdef class ProducerRole:
         if ring.consumers_are_gone(False):
             raise Full(f"{ring.name} is full ({used}), and no consumer of it is left; start another one, or end here",
                        cause="nobody left", **facts)
-        raise Full(f"{ring.name} is full ({used}); get some records, or wait with a longer timeout",
+        remedy = "get some records, or wait with a longer timeout"
+        if memlane_peers_came(ring.control) == 0:
+            remedy = ("no consumer has come yet: start one, or make the ring with a larger capacity= or more records= if it is "
+                      "to be filled before")
+        raise Full(f"{ring.name} is full ({used}); {remedy}",
                    cause="records" if records >= ring.shape.records else "bytes", **facts)
 
     cdef bint is_robbed(self) noexcept:

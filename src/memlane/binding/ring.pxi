@@ -600,7 +600,7 @@ cdef class Endpoint:
 
     cdef int check(self) except -1:
         if self._closed or self.state is None:
-            raise ClosedError(f"this handle of {'a ring' if self.state is None else self.state.name} is closed")
+            raise closed_error(self, "a ring" if self.state is None else self.state.name)
         if not self.state.membership.closed and self.state.is_gone():
             self.state.refuse_gone()
         return 0

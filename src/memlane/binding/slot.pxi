@@ -343,7 +343,7 @@ cdef class SlotBase:
 
     cdef int check(self) except -1:
         if self._closed or self.state.membership.closed:
-            raise ClosedError(f"this handle of {'a slot' if self.state is None else self.called()} is closed")
+            raise closed_error(self, "a slot" if self.state is None else self.called())
         if self.state.is_gone():
             self.state.refuse_gone()
         return self.state.membership.check_whole()

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
+
+from memlane import _arguments
 
 
 class Refusal(Exception):
@@ -61,8 +62,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -
 
 def near(asked: str, there: Iterable[str]) -> str:
     """Which of the names that there are could have been meant, as the end of an error text."""
-    found = difflib.get_close_matches(asked, list(there), 3, 0.6)
-    return f"; did you mean {' or '.join(map(repr, found))}" if found else ""
+    found = _arguments.near(asked, there)
+    return f"; did you mean {found}" if found else ""
 
 
 def said(error: Exception) -> str:
