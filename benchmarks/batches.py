@@ -7,7 +7,9 @@ Whether a batch is ever slower than one by one: `get_many(n)` beside `get` of th
 One process puts, then gets, so that nothing but the getting is timed: in processor time of this
 process, and case by case in turns, so that all of them meet the same machine. The ratio is that of
 the median times of a record; above 1 the batch is faster. Every loop looks at each record that
-came, in the same way. A case holds 64 MiB at most.
+came, in the same way, and keeps what a user's loop keeps: a record until the next one has come, a
+batch until the next one has. So the batch has more memory in use, and that is part of its price, as
+is its loop in a loop. A case holds 64 MiB at most.
 
 Peers beside it, where they are installed: subetha-ipc, `pop` and `pop_many` of records up to 64
 bytes, which is what a slot of its ring carries; cloudtoid-interprocess, `try_receive`: it has

@@ -331,6 +331,27 @@ def test_get_many_takes_what_is_there_and_waits_only_for_the_first(ring: Ring) -
             ring.get_many(other)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("consumers", ["one", "many"])
+@pytest.mark.parametrize("nbytes", [0, 1, 100, 5_000, 40_000, 100_000])
+def test_a_batch_may_end_early_and_the_next_one_goes_on_behind_it(
+    nbytes: int, consumers: Any
+) -> None:
+    """At least one record, at most as many as asked for; all of them, in order, over the calls."""
+    count = 700 if nbytes <= 100 else 20
+    put = [bytes([number % 256]) * nbytes for number in range(count)]
+    with Ring(capacity="4 MiB", producers=1, records=1024, consumers=consumers) as ring:
+        assert count == ring.put_many(put)
+        found: list[bytes] = []
+        while len(found) < count:
+            batch = ring.get_many(300)
+            assert 1 <= len(batch) <= 300
+            assert sum(map(len, batch)) <= 65536 or len(batch) == 1
+            batch.append(b"of the caller's")  # it is a list like any other
+            found += batch[:-1]
+        assert put == found
+        assert 0 == len(ring)
+
+
 def test_get_many_collects_from_the_lanes_of_all_producers(ring: Ring) -> None:
     """One call serves every lane; each producer's records are in its order."""
     with ring.producer() as one, ring.producer() as two:

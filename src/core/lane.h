@@ -720,26 +720,26 @@ static inline uint64_t memlane_consumer_loans(const struct memlane_consumer *con
     return atomic_load_explicit(&consumer->loans, memory_order_relaxed); /* relaxed: for people */
 }
 
-/* Look at up to `most` records from the next on.
- * Callers, Progress, Ordering: as memlane_consumer_peek.
- * Returns: how many extents were filled in, of records that follow each other from *s; the first record's status
- *          if none: never MEMLANE_OK then. */
-static inline size_t memlane_consumer_peek_many(const struct memlane_consumer *consumer, size_t most, uint64_t *s,
-                                                struct memlane_extent *extents, enum memlane_status *status) {
-    *status = memlane_consumer_peek(consumer, s, &extents[0]);
-    if (*status != MEMLANE_OK)
-        return 0;
+/* Look at up to `most` records for a batch: one that was peeked at, and behind it up to `most_nbytes` of them all. Who
+ * takes no more than that looks no further.
+ * Callers: as memlane_consumer_peek, which has just found `first` at `s`. Progress: bounded by `most`. Ordering: as there.
+ * Returns: how many extents were filled in: those of records that follow each other. */
+static inline size_t memlane_consumer_look_on(const struct memlane_consumer *consumer, uint64_t s,
+                                              const struct memlane_extent *first, size_t most, uint64_t most_nbytes,
+                                              struct memlane_extent *extents) {
     /* copies: for all that the compiler knows, an extent that is stored changes what a pointer leads to */
     const struct memlane_lane lane = consumer->lane;
-    const uint64_t first = *s;
+    uint64_t nbytes = first->nbytes;
     size_t count = 1;
+    extents[0] = *first;
     for (; count < most; count++) {
-        uint64_t next = first + count;
+        uint64_t next = s + count;
         /* sync: descriptor.state. acquire: as in memlane_consumer_peek. The one before was READY, so nothing
          * staged and uncommitted is met here. */
         if (atomic_load_explicit(&memlane_descriptor_of(&lane, next)->state, memory_order_acquire) !=
                 memlane_state(next, MEMLANE_STATE_READY) ||
-            memlane_extent_of(&lane, next, &extents[count]) != MEMLANE_OK)
+            memlane_extent_of(&lane, next, &extents[count]) != MEMLANE_OK ||
+            (nbytes += extents[count].nbytes) > most_nbytes)
             break;
     }
     return count;
@@ -796,18 +796,31 @@ static inline bool memlane_consumer_freed(struct memlane_consumer *consumer, uin
     return true;
 }
 
-/* Have the payload of record s fetched while the one before it is copied, if it is there already.
- * Callers: any consumer. Progress: wait-free. Ordering: none, nothing is decided by it. Returns: nothing. */
-static inline void memlane_lane_prefetch(const struct memlane_lane *lane, uint64_t s) {
-    struct memlane_extent extent;
+static inline void memlane_prefetch(const unsigned char *bytes, uint64_t nbytes) {
+    for (uint64_t at = 0; at < nbytes && at < MEMLANE_PREFETCH_MAX; at += 64)
+        __builtin_prefetch(bytes + at);
+}
+
+/* The extent of record s, for who only wants to have it fetched. Returns: false: leave it alone. */
+static inline bool memlane_lane_foresee(const struct memlane_lane *lane, uint64_t s, struct memlane_extent *extent) {
     /* relaxed: only a hint. What is not ready is left alone: its lines are the producer's, who is about to write them */
-    if (atomic_load_explicit(&memlane_descriptor_of(lane, s)->state, memory_order_relaxed) !=
-            memlane_state(s, MEMLANE_STATE_READY) ||
-        memlane_extent_of(lane, s, &extent) != MEMLANE_OK)
+    return atomic_load_explicit(&memlane_descriptor_of(lane, s)->state, memory_order_relaxed) ==
+               memlane_state(s, MEMLANE_STATE_READY) &&
+           memlane_extent_of(lane, s, extent) == MEMLANE_OK;
+}
+
+/* Have the payload of record s fetched while the one before it is copied, if it is there already; behind a batch the
+ * beginning of the next one, of as many records.
+ * Callers: any consumer. Progress: wait-free. Ordering: none, nothing is decided by it. Returns: nothing. */
+static inline void memlane_lane_prefetch(const struct memlane_lane *lane, uint64_t s, size_t count) {
+    struct memlane_extent first, last;
+    if (!memlane_lane_foresee(lane, s, &first))
         return;
-    uint64_t end = extent.nbytes < MEMLANE_PREFETCH_MAX ? extent.nbytes : MEMLANE_PREFETCH_MAX;
-    for (uint64_t at = 0; at < end; at += 64)
-        __builtin_prefetch(lane->bytes + extent.offset + at);
+    uint64_t nbytes = first.nbytes;
+    if (count > 1 && nbytes < MEMLANE_PREFETCH_MAX && memlane_lane_foresee(lane, s + count - 1, &last) &&
+        last.offset > first.offset)
+        nbytes = last.offset + last.nbytes - first.offset;
+    memlane_prefetch(lane->bytes + first.offset, nbytes);
 }
 
 /* Free `records` records from `next` on, which were copied out and occupied `nbytes`.

@@ -137,12 +137,13 @@ static inline enum memlane_status memlane_many_look(const struct memlane_many *m
     return memlane_many_look_from(many, memlane_many_taken(&many->lane), found);
 }
 
-/* Look at up to `most` records from one that was found fresh, for a batch.
+/* Look at up to `most` records from one that was found fresh, for a batch, behind it up to `most_nbytes` of them all.
  * Callers: as memlane_many_look, which has just found `first`. Progress: wait-free. Ordering: as there.
  * Returns: how many extents were filled in: those of fresh records that follow each other. */
 static inline size_t memlane_many_look_on(const struct memlane_many *many, const struct memlane_found *first,
-                                          size_t most, struct memlane_extent *extents) {
+                                          size_t most, uint64_t most_nbytes, struct memlane_extent *extents) {
     const struct memlane_lane *lane = &many->lane;
+    uint64_t nbytes = first->extent.nbytes;
     size_t count = 1;
     extents[0] = first->extent;
     for (; count < most; count++) {
@@ -151,7 +152,8 @@ static inline size_t memlane_many_look_on(const struct memlane_many *many, const
          * nothing staged and uncommitted is met here. */
         if (atomic_load_explicit(&memlane_descriptor_of(lane, s)->state, memory_order_acquire) !=
                 memlane_state(s, MEMLANE_STATE_READY) ||
-            memlane_extent_of(lane, s, &extents[count]) != MEMLANE_OK)
+            memlane_extent_of(lane, s, &extents[count]) != MEMLANE_OK ||
+            (nbytes += extents[count].nbytes) > most_nbytes)
             break;
     }
     return count;

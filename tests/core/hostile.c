@@ -202,7 +202,7 @@ static void look_at_numbers(struct bench *bench) {
 
 static enum memlane_status consume(struct bench *bench, uint64_t *loans, size_t *held) {
     struct memlane_consumer *consumer = &bench->consumer;
-    struct memlane_extent extents[8];
+    struct memlane_extent extents[8], first;
     enum memlane_status status;
     uint64_t s;
     size_t count;
@@ -211,8 +211,11 @@ static enum memlane_status consume(struct bench *bench, uint64_t *loans, size_t 
     case 0:
     case 1: /* a get: the binding copies what was looked at, then frees it */
     case 2:
-        count = memlane_consumer_peek_many(consumer, 1 + below(8), &s, extents, &status);
-        memlane_lane_prefetch(&bench->lane, s + count);
+        status = memlane_consumer_peek(consumer, &s, &first);
+        count = status == MEMLANE_OK
+                    ? memlane_consumer_look_on(consumer, s, &first, 1 + below(8), below(512), extents)
+                    : 0;
+        memlane_lane_prefetch(&bench->lane, s + count, 1 + below(8));
         for (size_t i = 0; i < count; i++)
             memcpy(sink, bench->lane.bytes + extents[i].offset, extents[i].nbytes);
         if (count)
@@ -304,7 +307,7 @@ static enum memlane_status compete(struct many_bench *many) {
     case 2:
         status = memlane_many_look(&many->many, &found);
         if (status == MEMLANE_OK) {
-            size_t count = memlane_many_look_on(&many->many, &found, 1 + below(8), extents);
+            size_t count = memlane_many_look_on(&many->many, &found, 1 + below(8), below(512), extents);
             take_and_copy(many, &found, count, extents, tag);
         }
         return status;

@@ -261,28 +261,45 @@ TEST(a_batch_is_limited_by_records_too_and_an_entry_too_large_ends_it) {
     bench_free(&bench);
 }
 
+/* Look at up to 8 records that come to no more than `most_nbytes`. */
+static size_t look_on(struct bench *bench, size_t most, uint64_t most_nbytes, struct memlane_extent *extents) {
+    struct memlane_extent first;
+    uint64_t s;
+    if (memlane_consumer_peek(&bench->consumer, &s, &first) != MEMLANE_OK)
+        return 0;
+    return memlane_consumer_look_on(&bench->consumer, s, &first, most, most_nbytes, extents);
+}
+
 TEST(many_are_looked_at_only_as_far_as_they_are_ready_and_sound) {
     struct bench bench = bench_new_at(256, 8, 5);
     struct memlane_extent extents[8];
-    enum memlane_status status;
-    uint64_t s;
-    CHECK_EQUAL(0, memlane_consumer_peek_many(&bench.consumer, 8, &s, extents, &status));
-    CHECK_EQUAL(MEMLANE_EMPTY, status);
+    CHECK_EQUAL(0, look_on(&bench, 8, UINT64_MAX, extents));
     for (uint64_t i = 5; i < 11; i++)
         CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, i, i));
-    CHECK_EQUAL(1, memlane_consumer_peek_many(&bench.consumer, 1, &s, extents, &status));
-    CHECK_EQUAL(6, memlane_consumer_peek_many(&bench.consumer, 8, &s, extents, &status));
-    CHECK_EQUAL(5, s);
+    CHECK_EQUAL(1, look_on(&bench, 1, UINT64_MAX, extents));
+    CHECK_EQUAL(6, look_on(&bench, 8, UINT64_MAX, extents));
     for (uint64_t i = 0; i < 6; i++) {
         CHECK_EQUAL(5 + i, extents[i].nbytes);
         bench_check_payload(bench.lane.bytes + extents[i].offset, 5 + i, 5 + i);
     }
     bench_set_state(&bench, 12, MEMLANE_STATE_READY); /* staged behind 11, which is not committed */
-    CHECK_EQUAL(6, memlane_consumer_peek_many(&bench.consumer, 8, &s, extents, &status));
+    CHECK_EQUAL(6, look_on(&bench, 8, UINT64_MAX, extents));
     bench_set_extent(&bench, 9, 0, 257);
-    CHECK_EQUAL(4, memlane_consumer_peek_many(&bench.consumer, 8, &s, extents, &status));
+    CHECK_EQUAL(4, look_on(&bench, 8, UINT64_MAX, extents));
     bench_set_state(&bench, 7, MEMLANE_STATE_FREE); /* a consumer before released it */
-    CHECK_EQUAL(2, memlane_consumer_peek_many(&bench.consumer, 8, &s, extents, &status));
+    CHECK_EQUAL(2, look_on(&bench, 8, UINT64_MAX, extents));
+    bench_free(&bench);
+}
+
+TEST(many_are_looked_at_only_as_far_as_their_bytes_are_wanted) {
+    struct bench bench = bench_new(256, 8);
+    struct memlane_extent extents[8];
+    for (uint64_t i = 0; i < 4; i++)
+        CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 10, i));
+    CHECK_EQUAL(4, look_on(&bench, 8, 40, extents));
+    CHECK_EQUAL(3, look_on(&bench, 8, 39, extents));
+    CHECK_EQUAL(1, look_on(&bench, 8, 10, extents));
+    CHECK_EQUAL(1, look_on(&bench, 8, 0, extents)); /* the first one was found already */
     bench_free(&bench);
 }
 

@@ -153,6 +153,20 @@ TEST(what_was_handed_back_is_fresh_for_anyone_even_a_round_of_numbers_later) {
     bench_free(&many.bench);
 }
 
+TEST(a_batch_is_looked_at_only_as_far_as_its_bytes_are_wanted) {
+    struct many_bench many = many_new_at(64, 8, 6);
+    struct memlane_extent extents[8];
+    struct memlane_found found;
+    for (char letter = 'a'; letter <= 'd'; letter++)
+        CHECK_EQUAL(MEMLANE_OK, many_put(&many, letter));
+    CHECK_EQUAL(MEMLANE_OK, memlane_many_look(&many.many, &found));
+    uint64_t nbytes = found.extent.nbytes;
+    CHECK_EQUAL(4, memlane_many_look_on(&many.many, &found, 8, 4 * nbytes, extents));
+    CHECK_EQUAL(3, memlane_many_look_on(&many.many, &found, 8, 4 * nbytes - 1, extents));
+    CHECK_EQUAL(1, memlane_many_look_on(&many.many, &found, 8, 0, extents));
+    bench_free(&many.bench);
+}
+
 TEST(a_batch_is_taken_without_a_gap_and_ends_where_another_one_was_faster) {
     struct many_bench many = many_new_at(64, 8, 6);
     struct memlane_extent extents[8];
@@ -161,7 +175,7 @@ TEST(a_batch_is_taken_without_a_gap_and_ends_where_another_one_was_faster) {
     for (char letter = 'a'; letter <= 'f'; letter++)
         CHECK_EQUAL(MEMLANE_OK, many_put(&many, letter));
     CHECK_EQUAL(MEMLANE_OK, memlane_many_look(&many.many, &found));
-    CHECK_EQUAL(6, memlane_many_look_on(&many.many, &found, 8, extents));
+    CHECK_EQUAL(6, memlane_many_look_on(&many.many, &found, 8, UINT64_MAX, extents));
     CHECK_EQUAL(2, memlane_many_take(&many.bench.lane, found.s, 2, ALICE));
     CHECK(many_take(&many, BOB, &s));
     CHECK_EQUAL('c', many_letter(&many, s));
@@ -446,7 +460,7 @@ TEST(no_bytes_make_a_look_endless_or_lead_out_of_the_lane) {
         }
         for (int i = 0; i < 20; i++) {
             if (memlane_many_look(&many.many, &found) == MEMLANE_OK) {
-                size_t count = memlane_many_look_on(&many.many, &found, 8, extents);
+                size_t count = memlane_many_look_on(&many.many, &found, 8, UINT64_MAX, extents);
                 size_t taken = memlane_many_take(&many.bench.lane, found.s, count, ALICE);
                 for (size_t k = 0; k < taken; k++) {
                     CHECK(extents[k].offset + extents[k].nbytes <= 64);

@@ -40,7 +40,7 @@ static void alice_gets_a_batch(void) {
     struct memlane_extent extents[8];
     if (memlane_many_look(&many.many, &found) != MEMLANE_OK)
         return;
-    size_t count = memlane_many_look_on(&many.many, &found, 3, extents);
+    size_t count = memlane_many_look_on(&many.many, &found, 3, UINT64_MAX, extents);
     count = memlane_many_take(&many.bench.lane, found.s, count, ALICE);
     for (size_t i = 0; i < count; i++) {
         char letter = many_letter(&many, found.s + i);

@@ -264,7 +264,7 @@ proctype Consumer(byte me) {
     do
     :: !SHUTDOWN && next == RECORDS -> break
     :: else ->
-        STEP(found = AT(next)); /* memlane_consumer_peek_many */
+        STEP(found = AT(next)); /* memlane_consumer_look_on */
         if
         :: found == WORD(next, READY) ->
             count = 1;

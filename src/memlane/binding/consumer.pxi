@@ -16,18 +16,59 @@ cdef enum:
 # one a lane. So many tries more than there are lanes are those of bytes that nobody sound writes.
 cdef uint32_t END_TRIES = 1000
 
-cdef extern from "Python.h":
-    # A new reference that goes straight into a list, counted once.
-    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
-    char *string_of "PyBytes_AS_STRING"(PyObject *)
-    void set_item "PyList_SET_ITEM"(list, Py_ssize_t, PyObject *)
+cdef extern from *:
+    """
+    /* More pointers are no small object for Python's allocator. */
+    #define MEMLANE_BATCH_ROOM 64
 
-# A batch ends where its bytes come to this. What a caller holds at a time has to come from somewhere: beyond some pages
-# it is no longer the memory that was just given back, which is in the processor's cache and needs no page fault.
-cdef Py_ssize_t BATCH_NBYTES = 32768
-# So many of a batch are taken one by one, before the memory is pinned for the rest: what a pin costs is less than
-# what a batch of so many saves.
-cdef Py_ssize_t SINGLE_RECORDS = 8
+    /* An empty list with room for what a batch is likely to get. */
+    static PyObject *memlane_new_batch(Py_ssize_t most)
+    {
+        PyObject *batch = PyList_New(most < MEMLANE_BATCH_ROOM ? most : MEMLANE_BATCH_ROOM);
+        if (batch != NULL) Py_SET_SIZE(batch, 0);
+        return batch;
+    }
+
+    /* Add new bytes, not filled yet; where to fill them in. Runs no Python: neither bytes nor the room of a list are the
+     * collector's business. */
+    static char *memlane_add_to_batch(PyObject *batch, Py_ssize_t nbytes)
+    {
+        PyObject *record = PyBytes_FromStringAndSize(NULL, nbytes);
+        if (record == NULL) return NULL;
+        Py_ssize_t size = Py_SIZE(batch);
+        if (size < ((PyListObject *)batch)->allocated) {
+            PyList_SET_ITEM(batch, size, record);
+            Py_SET_SIZE(batch, size + 1);
+        } else {
+            int failed = PyList_Append(batch, record);
+            Py_DECREF(record);
+            if (failed) return NULL;
+        }
+        return PyBytes_AS_STRING(record);
+    }
+
+    /* Keep the first ones, without asking for memory as a slice would. */
+    static void memlane_cut_batch(PyObject *batch, Py_ssize_t size)
+    {
+        while (Py_SIZE(batch) > size) {
+            Py_ssize_t last = Py_SIZE(batch) - 1;
+            PyObject *record = PyList_GET_ITEM(batch, last);
+            PyList_SET_ITEM(batch, last, NULL);
+            Py_SET_SIZE(batch, last);
+            Py_DECREF(record);
+        }
+    }
+    """
+    list new_batch "memlane_new_batch"(Py_ssize_t most)
+    char *add_to_batch "memlane_add_to_batch"(list batch, Py_ssize_t nbytes) except NULL
+    void cut_batch "memlane_cut_batch"(list batch, Py_ssize_t size)
+
+# A batch ends before its bytes come to more than this. A caller holds this batch and the one before: beyond some pages that
+# is no longer memory that was just given back. Twice this is less than the 128 KiB that the C library gives back to the
+# system, whose pages the next batch would have to fault in again.
+cdef Py_ssize_t BATCH_NBYTES = 49152
+# From this size on a payload is fetched while the one before it is copied; shorter ones the processor foresees by itself.
+cdef uint64_t PREFETCH_NBYTES = 256
 
 # A consumer that was woken in vain costs some 10 microseconds of somebody's time, so the least pause makes that
 # a tenth; the greatest is the longest that a record can wait for it when the others are busy all of a sudden.
@@ -95,8 +136,9 @@ cdef class ConsumerRole:
         """The first lane with a record to be had, from the one after the last served; -1: none has."""
         raise NotImplementedError()
 
-    cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, memlane_extent *extents) noexcept:
-        """Extents of up to *most* records, the one that was found and those behind it."""
+    cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, uint64_t most_nbytes,
+                          memlane_extent *extents) noexcept:
+        """Extents of up to *most* records: the one that was found, and those behind it up to so many bytes in all."""
         return 0
 
     cdef Py_ssize_t copy_out(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
@@ -249,57 +291,56 @@ cdef class ConsumerRole:
                 return None
 
     @cython.final
-    cdef list take_many(self, list taken, Py_ssize_t most, Py_ssize_t nbytes):
+    cdef int take_many(self, list taken, Py_ssize_t most) except -1:
         """
-        Add to *taken*, which has *nbytes* so far, up to *most* records of all lanes that have some; not more than
-        BATCH_NBYTES unless it is the first.
+        Add to *taken*, an empty `new_batch`, up to *most* records of all lanes that have some; not more than BATCH_NBYTES
+        unless it is the first. Nothing is pinned here, as nothing is in `take`: up to the last record that is taken no
+        Python runs, and after each step it is looked whether another thread has closed the ring meanwhile.
         """
         cdef memlane_extent extents[STEP_RECORDS]
         cdef char *to[STEP_RECORDS]
         cdef memlane_found found
         cdef size_t count, i
-        cdef Py_ssize_t done
+        cdef Py_ssize_t done, had = 0, nbytes = 0
         cdef int lane
-        cdef bint is_full = False
-        cdef list step
-        cdef PyObject *record
-        while len(taken) < most and not is_full:
-            try:
+        try:
+            while had < most and nbytes < BATCH_NBYTES:
                 lane = self.find(&found)
                 if lane < 0:
                     break
-                count = self.find_more(lane, &found, min(most - len(taken), <Py_ssize_t>STEP_RECORDS), extents)
-                if count == 0:
-                    continue
-                for i in range(count):
+                nbytes += found.extent.nbytes
+                if had and nbytes > BATCH_NBYTES:
+                    break
+                count = 1
+                extents[0] = found.extent
+                if most - had > 1 and nbytes < BATCH_NBYTES:
+                    count = self.find_more(lane, &found, min(most - had, <Py_ssize_t>STEP_RECORDS),
+                                           BATCH_NBYTES - nbytes + found.extent.nbytes, extents)
+                # In the list before they are taken: behind that nothing may fail.
+                to[0] = add_to_batch(taken, found.extent.nbytes)
+                for i in range(1, count):
                     nbytes += extents[i].nbytes
-                    if nbytes > BATCH_NBYTES and (i > 0 or taken):
-                        is_full = True
-                        count = i
-                        break
-                if count == 0:
-                    break
-                step = PyList_New(count)
-                for i in range(count):
-                    record = new_bytes(NULL, extents[i].nbytes)
-                    set_item(step, i, record)
-                    to[i] = string_of(record)
+                    to[i] = add_to_batch(taken, extents[i].nbytes)
                 done = self.copy_out(lane, &found, extents, count, to)
-                if done == 0 and not taken:
-                    PyErr_CheckSignals()
-            except Exception:
-                # What was taken is handed out; what is wrong will still be wrong at the next call.
-                if taken:
+                had += done
+                while count > <size_t>done:
+                    count -= 1
+                    nbytes -= extents[count].nbytes
+                cut_batch(taken, had)
+                if done:
+                    self.current = lane + 1
+                elif had:
                     break
+                else:
+                    PyErr_CheckSignals()  # only here: a handler's exception must not lose what is taken
+                if not memlane_fork_is(self.epoch):
+                    break
+        except Exception:
+            cut_batch(taken, had)
+            # What was taken is handed out; what is wrong will still be wrong at the next call.
+            if had == 0:
                 raise
-            if done:
-                self.current = lane + 1
-                if <size_t>done < count:
-                    del step[done:]
-                taken += step
-            elif not memlane_fork_is(self.epoch):
-                break
-        return taken
+        return 0
 
     @cython.final
     cdef Py_ssize_t take_into(self, Py_buffer *view) except -2:
@@ -363,10 +404,13 @@ cdef class ConsumerRole:
     @cython.final
     cdef object take_as(self, int how, Py_ssize_t most, Py_buffer *view):
         cdef Py_ssize_t nbytes
+        cdef list taken
         if how == TAKE_ONE:
             return self.take()
         if how == TAKE_MANY:
-            return self.take_many([], most, 0) or None
+            taken = new_batch(most)
+            self.take_many(taken, most)
+            return taken or None
         if how == TAKE_LOAN:
             return self.take_loan()
         nbytes = self.take_into(view)
@@ -398,38 +442,14 @@ cdef class ConsumerRole:
 
     @cython.final
     cdef object get_many(self, Endpoint handle, Py_ssize_t most, object timeout, bint require_peer):
-        """The first few as `get` takes them, so that a short batch costs no more; then many in a step."""
-        cdef list taken = []  # before the look whether the ring is open: the collector may run
-        cdef Py_ssize_t nbytes = 0
-        cdef uint64_t pinned
-        cdef object record = None
+        cdef list taken = new_batch(most)  # before the look whether the ring is open: the collector may run
         check_timeout(timeout)
         if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
             if self.ring.is_gone():
                 self.ring.refuse_gone()
-            try:
-                record = self.take()
-                if record is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
-                    record = self.take()
-                while record is not None:
-                    taken.append(record)
-                    nbytes += len(<bytes>record)
-                    if len(taken) == most or nbytes >= BATCH_NBYTES:
-                        return taken
-                    # A copy without the GIL lets another thread close the ring.
-                    if len(taken) == SINGLE_RECORDS or not memlane_fork_is(self.epoch):
-                        break
-                    record = self.take(False)
-            except Exception:
-                if not taken:
-                    raise
-                return taken
-            if record is not None and memlane_fork_is(self.epoch):
-                pinned = self.ring.pin()
-                try:
-                    self.take_many(taken, most, nbytes)
-                finally:
-                    self.ring.unpin(pinned)
+            self.take_many(taken, most)
+            if not taken and (timeout is None or timeout) and self.comes_soon(handle.wait):
+                self.take_many(taken, most)
             if taken:
                 return taken
         return self.extract(handle, TAKE_MANY, most, NULL, deadline_of(timeout), require_peer)

@@ -187,11 +187,12 @@ cdef class ManyConsumers(ConsumerRole):
         # In the midst of a pass the next one is not due: it begins when this one has ended.
         return self.is_through and memlane_many_handed_back(self.ring.control) != self.handed_back
 
-    cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, memlane_extent *extents) noexcept:
+    cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, uint64_t most_nbytes,
+                          memlane_extent *extents) noexcept:
         if memlane_state_kind(found.state) == MEMLANE_STATE_TAKEN:
             extents[0] = found.extent
             return 1
-        return memlane_many_look_on(&self.lanes[lane], found, most, extents)
+        return memlane_many_look_on(&self.lanes[lane], found, most, most_nbytes, extents)
 
     # ---- taking -------------------------------------------------------------------------------------------
 
@@ -241,7 +242,7 @@ cdef class ManyConsumers(ConsumerRole):
         cdef const memlane_lane *view = &self.lanes[lane].lane
         cdef size_t claimed = self.claim(lane, found, count), copied = 0, freed = 0, i
         cdef memlane_extent again
-        memlane_lane_prefetch(view, found.s + claimed)
+        memlane_lane_prefetch(view, found.s + claimed, claimed)
         while copied < claimed:
             # Only now it cannot change any more, except by one who spoils bytes.
             if (memlane_extent_of(view, found.s + copied, &again) != MEMLANE_OK

@@ -74,11 +74,9 @@ cdef class OneConsumer(ConsumerRole):
             lane += 1
         return -1
 
-    cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, memlane_extent *extents) noexcept:
-        cdef memlane_status status
-        cdef uint64_t s
-        cdef size_t count = memlane_consumer_peek_many(&self.lanes[lane], most, &s, extents, &status)
-        return count if s == found.s else 0
+    cdef size_t find_more(self, uint32_t lane, const memlane_found *found, size_t most, uint64_t most_nbytes,
+                          memlane_extent *extents) noexcept:
+        return memlane_consumer_look_on(&self.lanes[lane], found.s, &found.extent, most, most_nbytes, extents)
 
     cdef Py_ssize_t copy_one(self, uint32_t lane, memlane_found *found, char *to) except -1:
         return self.copy_out(lane, found, &found.extent, 1, &to)
@@ -115,12 +113,17 @@ cdef class OneConsumer(ConsumerRole):
     cdef inline memlane_status locked_copy(self, uint32_t lane, uint64_t s, const memlane_extent *extents, size_t count,
                                            uint64_t total, char **to, bint *crossed) noexcept nogil:
         cdef memlane_consumer *consumer = &self.lanes[lane]
+        cdef const unsigned char *bytes = consumer.lane.bytes
         cdef size_t i
         if not memlane_fork_is(self.epoch) or not memlane_consumer_is_at(consumer, s):
             return MEMLANE_BUSY
-        memlane_lane_prefetch(&consumer.lane, s + count)
-        for i in range(count):
-            memlane_copy(to[i], consumer.lane.bytes + extents[i].offset, extents[i].nbytes)
+        # Each payload is on its way before it is copied, and behind the last one the next batch's.
+        for i in range(count - 1):
+            if extents[i + 1].nbytes >= PREFETCH_NBYTES:
+                memlane_prefetch(bytes + extents[i + 1].offset, extents[i + 1].nbytes)
+            memlane_copy(to[i], bytes + extents[i].offset, extents[i].nbytes)
+        memlane_lane_prefetch(&consumer.lane, s + count, count)
+        memlane_copy(to[count - 1], bytes + extents[count - 1].offset, extents[count - 1].nbytes)
         if not memlane_role_held(&self.ring.control.consumer, self.tag):
             return MEMLANE_LOST
         crossed[0] = memlane_consumer_finish(consumer, count, total)

@@ -428,9 +428,10 @@ def _consumer_of(ring):
 
 
 cdef object get_many(Endpoint handle, object most, object timeout, bint require_peer):
-    cdef Py_ssize_t count = 0
+    cdef long long count = 0
+    cdef int overflow = 0
     if PyLong_CheckExact(most):
-        count = min(most, MOST_RECORDS + 1)
+        count = PyLong_AsLongLongAndOverflow(most, &overflow)  # -1 where it overflows
     if not 1 <= count <= MOST_RECORDS:
         count = _arguments.positive(most, "most", MOST_RECORDS)
     return handle.state_of().receiving.get_many(handle, count, timeout, require_peer)

@@ -80,7 +80,8 @@ cdef extern from "core/lane.h" nogil:
     uint32_t memlane_lane_owner(const memlane_lane_control *control)
     bint memlane_lane_lease(memlane_lane_control *control, uint32_t found, uint32_t tag)
     bint memlane_lane_depart(memlane_lane_control *control, uint32_t tag)
-    void memlane_lane_prefetch(const memlane_lane *lane, uint64_t s)
+    void memlane_prefetch(const unsigned char *bytes, uint64_t nbytes)
+    void memlane_lane_prefetch(const memlane_lane *lane, uint64_t s, size_t count)
     memlane_status memlane_lane_close_unleased(memlane_lane_control *control)
     void memlane_ring_raise_leased(memlane_ring_control *control, uint32_t lanes)
     uint32_t memlane_ring_leased(memlane_ring_control *control, uint32_t lanes)
@@ -106,8 +107,8 @@ cdef extern from "core/lane.h" nogil:
     void memlane_consumer_start(memlane_consumer *consumer)
     memlane_status memlane_consumer_peek(const memlane_consumer *consumer, uint64_t *s, memlane_extent *extent)
     bint memlane_consumer_is_at(const memlane_consumer *consumer, uint64_t s)
-    size_t memlane_consumer_peek_many(
-        const memlane_consumer *consumer, size_t most, uint64_t *s, memlane_extent *extents, memlane_status *status)
+    size_t memlane_consumer_look_on(const memlane_consumer *consumer, uint64_t s, const memlane_extent *first, size_t most,
+                                    uint64_t most_nbytes, memlane_extent *extents)
     void memlane_consumer_skip(memlane_consumer *consumer)
     bint memlane_consumer_overlooked(const memlane_consumer *consumer)
     bint memlane_consumer_finish(memlane_consumer *consumer, uint64_t records, uint64_t nbytes)
@@ -138,7 +139,8 @@ cdef extern from "core/lane_many.h" nogil:
     memlane_status memlane_extent_of(const memlane_lane *lane, uint64_t s, memlane_extent *extent)
     void memlane_many_start(memlane_many *many)
     memlane_status memlane_many_look(const memlane_many *many, memlane_found *found)
-    size_t memlane_many_look_on(const memlane_many *many, const memlane_found *first, size_t most, memlane_extent *extents)
+    size_t memlane_many_look_on(const memlane_many *many, const memlane_found *first, size_t most, uint64_t most_nbytes,
+                                memlane_extent *extents)
     bint memlane_many_claim(const memlane_lane *lane, memlane_found *found, uint32_t tag)
     size_t memlane_many_take(const memlane_lane *lane, uint64_t first, size_t count, uint32_t tag)
     void memlane_many_count_redelivered(memlane_ring_control *control)
