@@ -184,6 +184,22 @@ def object_name(value: str) -> bytes:
     return encoded
 
 
+def path(value: object, what: str = "path") -> str:
+    """Check a path, a str, bytes or an os.PathLike, and give it as text."""
+    if not isinstance(value, (str, bytes)) and not hasattr(type(value), "__fspath__"):
+        raise TypeError(f"{what} must be a str, bytes or os.PathLike, got {shown(value)}")
+    text = os.fsdecode(value)  # type: ignore[arg-type]
+    encoded_nbytes(text, what)
+    if "\0" in text:
+        raise ValueError(f"{what} must have no NUL in it, got {shown(text)}")
+    return text
+
+
+def index(value: object) -> int:
+    """An index that is no plain int; TypeError if it is none at all."""
+    return value if isinstance(value, int) else integer(value, "an index", "an int or a slice")
+
+
 def label(value: str, name: object) -> str:
     """Check the label of something without a name: 1 to 100 bytes of printable text."""
     if name is not None:

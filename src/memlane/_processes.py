@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from memlane import _arguments
+
 _KINDS = (
     "a multiprocessing.Process, a subprocess.Popen, a sentinel or a pidfd, or a collection of them"
 )
@@ -35,8 +37,8 @@ class _Descriptor:
             self._number = os.dup(number)
         except (OSError, OverflowError):
             raise ValueError(
-                f"until={number} is no open descriptor; pass a sentinel or a pidfd of the process, "
-                "not its pid"
+                f"until={_arguments.shown(number)} is no open descriptor; pass a sentinel or a "
+                "pidfd of the process, not its pid"
             ) from None
         self._poll = select.poll()
         self._poll.register(self._number, select.POLLIN)
@@ -54,7 +56,7 @@ def _each(until: Any) -> list[Any]:
         return [until]
     if isinstance(until, Iterable) and not isinstance(until, str | bytes):
         return list(until)
-    raise TypeError(f"until must be {_KINDS}, got {until!r}")
+    raise TypeError(f"until must be {_KINDS}, got {_arguments.shown(until)}")
 
 
 def _question(one: Any) -> Callable[[], bool]:
@@ -65,7 +67,7 @@ def _question(one: Any) -> Callable[[], bool]:
         return _question_of_process(one)
     if isinstance(one, int) and not isinstance(one, bool):
         return _Descriptor(one)
-    raise TypeError(f"until must be {_KINDS}, got {one!r}")
+    raise TypeError(f"until must be {_KINDS}, got {_arguments.shown(one)}")
 
 
 def _is_process(thing: Any) -> bool:

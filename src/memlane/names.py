@@ -62,8 +62,8 @@ def place(name: Name, label: str | None = None) -> tuple[Path | None, int, str]:
         called = "unnamed region" if label is None else f"region labelled {label!r}"
         return None, _core.BACKING_MEMFD, called
     if isinstance(name, os.PathLike):
-        path = Path(os.path.abspath(os.fsdecode(name)))
-        return path, _core.BACKING_PATH, f"region {str(name)!r}"
+        path = Path(os.path.abspath(_arguments.path(name)))
+        return path, _core.BACKING_PATH, f"region {os.fsdecode(name)!r}"
     return (
         SHARED_MEMORY / (PREFIX + _arguments.name(name)),
         _core.BACKING_NAMED,
@@ -82,6 +82,22 @@ def meant(name: Name) -> str:
         return ""
     known = [it.removeprefix(PREFIX) for it in found if it.startswith(PREFIX)]
     return _arguments.meant(name, sorted(known))
+
+
+def open_to(doing: str, path: Path, flags: int) -> int:
+    """Open a file there is; the OSError says what for, why not, and what to do."""
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        raise _core.explained(
+            error,
+            doing,
+            str(path),
+            {
+                errno.EACCES: "ask its owner, or do it as that user or as root",
+                errno.ELOOP: "it is a symbolic link; name what it leads to",
+            },
+        ) from None
 
 
 def new_memfd(label: str | None, called: str) -> int:
@@ -319,6 +335,11 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
     Raises:
         TypeError, ValueError: one of *names* can be no name of a region.
     """
+    if names is not None and (isinstance(names, (str, bytes)) or not hasattr(names, "__iter__")):
+        raise TypeError(
+            f"names must be a list of names, or None for all, got {_arguments.shown(names)}"
+            + (f"; pass [{_arguments.shown(names)}]" if isinstance(names, str) else "")
+        )
     only = None if names is None else {PREFIX + _arguments.name(name, "names") for name in names}
     removed: list[str] = []
     ids: set[int] = set()
@@ -362,13 +383,15 @@ def remove(name: str | os.PathLike[str]) -> None:
 
     Raises:
         FileNotFoundError: there is none.
+        PermissionError: this user may not write it.
         BlockingIOError: somebody has it open.
         LayoutError: it is something else.
         OSError: it is somebody else's.
     """
     path, _, called = place(name)
     assert path is not None
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = open_to(f"remove {called}", path, flags)
     try:
         found = os.fstat(descriptor)
         begin = os.pread(descriptor, 8, 0) if stat.S_ISREG(found.st_mode) else None

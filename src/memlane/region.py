@@ -250,7 +250,9 @@ class Region:
         permissions = _arguments.permissions(permissions)
         if anonymous:
             if name is not None:
-                raise ValueError(f"an anonymous region has no name, got {name!r}; pass None")
+                raise ValueError(
+                    f"an anonymous region has no name, got {_arguments.shown(name)}; pass None"
+                )
             backing = _core.BACKING_ANONYMOUS
         if name is None and _is_importing_main():
             warnings.warn(
@@ -422,7 +424,7 @@ class Region:
         Open what *path* leads to, read-only and without being present: a tool that looks must not
         be taken for a user, nor keep one who opens the region from being alone there.
         """
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = names.open_to(f"look at {called}", path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             # the kernel has decided who may look
             names.check_file(descriptor, path, called, os.fstat(descriptor).st_uid)
@@ -898,8 +900,9 @@ class Region:
     def __setitem__(self, name: str, made: RegionObject) -> None:
         """What `region["hits"] += 1` does at its end; nothing else can be put in like that."""
         if getattr(made, "_region", None) is not self or made._object_name != name:
+            called = _arguments.shown(name)
             raise TypeError(
-                f"object {name!r} is not set by assigning; make it with region.ring({name!r}, "
+                f"object {called} is not set by assigning; make it with region.ring({called}, "
                 "...), slot, table or counter"
             )
 
@@ -1019,8 +1022,8 @@ class Region:
         if member.readonly:
             raise PermissionError(
                 errno.EACCES,
-                f"{member.name} is open read-only and {name!r} cannot be removed from it; open it "
-                "without readonly=True",
+                f"{member.name} is open read-only and {_arguments.shown(name)} cannot be removed "
+                "from it; open it without readonly=True",
             )
         if any(found._owns and found._object_name == name for found in list(self._objects)):
             raise ValueError(

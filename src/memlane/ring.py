@@ -348,7 +348,8 @@ def _geometry(
     page = 4096
     if not 1 <= nbytes <= 1 << 35:
         raise ValueError(
-            f"capacity must be from 1 byte to 32 GiB for each producer, got {capacity!r}"
+            "capacity must be from 1 byte to 32 GiB for each producer, got "
+            f"{_arguments.shown(capacity)}"
         )
     nbytes = -(-nbytes // page) * page
     lanes = _arguments.positive(producers, "producers", 1000)

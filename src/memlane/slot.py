@@ -819,9 +819,13 @@ class SlotTable(_Slots, Generic[ValueT]):
             return self._slots[index]
         except IndexError:
             called = self._region._member.called(self._word, self._object_name)
-            raise IndexError(f"{called} has slots 0 to {len(self) - 1}, got {index!r}") from None
+            raise IndexError(
+                f"{called} has slots 0 to {len(self) - 1}, got {_arguments.shown(index)}"
+            ) from None
         except TypeError:
-            raise TypeError(f"a slot of a table has an int for its index, got {index!r}") from None
+            raise TypeError(
+                f"a slot of a table has an int for its index, got {_arguments.shown(index)}"
+            ) from None
 
     def __iter__(self) -> Iterator[SlotBase[ValueT]]:
         return iter(self._slots)

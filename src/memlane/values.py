@@ -151,9 +151,12 @@ def _text(kind: str, described: str) -> str:
 def _struct_codec(layout: str) -> Codec:
     try:
         packed = struct.Struct(layout)
-    except struct.error as wrong:
+    except (struct.error, UnicodeEncodeError) as wrong:
+        why = "it is not ASCII" if isinstance(wrong, UnicodeEncodeError) else wrong
+        why = "it has a NUL in it" if "\0" in layout else why
         raise ValueError(
-            f"a str is a struct format, and {layout!r} is none: {wrong}{_meant(layout)}"
+            f"a str is a struct format, and {_arguments.shown(layout)} is none: {why}"
+            f"{_meant(layout)}"
         ) from None
     return Codec(
         _text("struct", layout), packed.size, packed.pack, _items_of(layout), packed.unpack
@@ -409,16 +412,17 @@ def _numpy_codec(layout: Any) -> Codec:
         import numpy as np
     except ImportError:
         raise TypeError(
-            f"layout must be {_LAYOUTS}, got {layout!r}; for dtypes install numpy"
+            f"layout must be {_LAYOUTS}, got {_arguments.shown(layout)}; for dtypes install numpy"
         ) from None
     try:
         if layout is None:
             raise TypeError  # which numpy takes for a double
         dtype = np.dtype(layout)
-    except TypeError:
-        raise TypeError(f"layout must be {_LAYOUTS}, got {layout!r}") from None
+    except (TypeError, ValueError) as wrong:
+        kind = TypeError if isinstance(wrong, TypeError) else ValueError
+        raise kind(f"layout must be {_LAYOUTS}, got {_arguments.shown(layout)}") from None
     if dtype.kind == "O" and layout is not object and isinstance(layout, type):
-        raise TypeError(f"layout must be {_LAYOUTS}, got {layout!r}")
+        raise TypeError(f"layout must be {_LAYOUTS}, got {_arguments.shown(layout)}")
     if dtype.hasobject:
         raise TypeError(f"a dtype with Python objects cannot be shared, got {dtype!r}")
     base, shape = dtype.subdtype or (dtype, ())

@@ -55,13 +55,16 @@ def windows(
     Memory in use is that of one window, whatever the file's length. Views that outlive their
     window keep it mapped. Arguments are checked at once, before the first window.
     """
+    path = _arguments.path(path)  # a number would be taken for a descriptor, and that one closed
     window_nbytes = _arguments.size(size, "size")
     start = _arguments.size(offset, "offset")
     repeated = _arguments.size(overlap, "overlap")
     if window_nbytes < 1:
-        raise ValueError(f"size must be at least 1, got {size!r}")
+        raise ValueError(f"size must be at least 1, got {_arguments.shown(size)}")
     if repeated >= window_nbytes:
-        raise ValueError(f"overlap must be less than size, {window_nbytes}, got {overlap!r}")
+        raise ValueError(
+            f"overlap must be less than size, {window_nbytes}, got {_arguments.shown(overlap)}"
+        )
     if records is not None and repeated:
         raise ValueError(
             "overlap and records cannot be given both: windows of whole records need no overlap"

@@ -837,19 +837,18 @@ cdef class Record:
     def __getitem__(self, index):
         cdef Py_ssize_t at
         cdef unsigned char item
-        if PyLong_CheckExact(index):
-            at = PyNumber_AsSsize_t(index, IndexError)
+        if not isinstance(index, slice):
+            at = index_of(index)
             if at < 0:
                 at += self.extent.nbytes
             self.check()
             if not 0 <= at < <Py_ssize_t>self.extent.nbytes:
-                raise IndexError(f"index {index} is out of range of a record of {self.extent.nbytes} bytes")
+                raise IndexError(f"index {at} is out of range of a record of {self.extent.nbytes} bytes")
             item = self.address[at]
             self.check()  # whether it is a zero of the guard's
             return item
         with memoryview(self) as view:
-            found = view[index]
-            copied = bytes(found) if isinstance(found, memoryview) else found
+            copied = bytes(view[index])
         self.check()
         return copied
 
@@ -870,13 +869,14 @@ cdef class Record:
             ClosedError: the record was released.
         """
         import numpy
+        kind, dimensions = dtype_of(numpy, dtype), dimensions_of(shape)  # may run Python, so before the check
         self.check()
         try:
-            return numpy.ndarray(shape, dtype, self)
-        except TypeError as wrong:
-            if "too small" not in str(wrong):
+            return numpy.ndarray(dimensions, kind, self)
+        except (TypeError, ValueError) as wrong:
+            if "too small" not in str(wrong) and "too big" not in str(wrong) and "exceeded" not in str(wrong):
                 raise
-            raise ValueError(f"an array of shape {shape!r} and dtype {numpy.dtype(dtype)} is larger than this record of "
+            raise ValueError(f"an array of shape {_arguments.shown(shape)} and dtype {kind} is larger than this record of "
                              f"{self.extent.nbytes} bytes; ask for a smaller one") from None
 
     def give_back(self):

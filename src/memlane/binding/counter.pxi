@@ -25,7 +25,10 @@ cdef inline int64_t number_of(object value) except? -1:
         plain = PyLong_AsLongLongAndOverflow(value, &overflow)
         if not overflow:
             return plain
-    return PyNumber_Index(value)
+    number = value if isinstance(value, int) else _arguments.integer(value, "what a counter takes", "an int")
+    if not -(1 << 63) <= number < 1 << 63:
+        raise OverflowError(f"a counter has 64 bits, from -2**63 to 2**63 - 1, got {_arguments.shown(number)}")
+    return number
 
 
 cdef Opened opened_counter(Membership membership, tuple entry):
@@ -153,7 +156,7 @@ cdef class CounterBase:
         Raises:
             As `add`.
         """
-        cdef int64_t old = PyNumber_Index(expected), value = PyNumber_Index(new)
+        cdef int64_t old = number_of(expected), value = number_of(new)
         self.check(True)
         done = memlane_counter_compare_exchange(self.counter, old, value)
         self.membership.check_whole()
@@ -169,7 +172,7 @@ cdef class CounterBase:
         Raises:
             As `add`.
         """
-        return self.limit(PyNumber_Index(value), True)
+        return self.limit(number_of(value), True)
 
     def min(self, value):
         """
@@ -181,7 +184,7 @@ cdef class CounterBase:
         Raises:
             As `add`.
         """
-        return self.limit(PyNumber_Index(value), False)
+        return self.limit(number_of(value), False)
 
     cdef object limit(self, int64_t value, bint upwards):
         cdef int64_t found = 0
@@ -199,7 +202,7 @@ cdef class CounterBase:
 
     def __isub__(self, amount):
         """`counter -= 1` is `counter.add(-1)`."""
-        self.add(-PyNumber_Index(amount))
+        self.add(-(<object>number_of(amount)))  # a Python int: -2**63 has no negative in 64 bits
         return self
 
     @property

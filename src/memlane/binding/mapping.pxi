@@ -47,7 +47,7 @@ cdef int protection_of(object access) except -1:
         return PROT_READ
     if access == "r+" or access == "c":
         return PROT_READ | PROT_WRITE
-    raise ValueError(f"access must be 'r', 'r+' or 'c' (copy on write), got {access!r}")
+    raise ValueError(f"access must be 'r', 'r+' or 'c' (copy on write), got {_arguments.shown(access)}")
 
 
 cdef bint finalizing() noexcept:
@@ -189,8 +189,10 @@ cdef class Mapping(PagesOfMapping):
         cdef uint64_t length = size_of(nbytes, "nbytes", 1)
         cdef int fd
         cdef Options options = options_of(populate, locked, huge_pages, guard_pages, None, protection, address, fixed)
-        if len(_os.fsencode(name)) > MEMFD_NAME_NBYTES_MAX:
-            raise ValueError(f"name must have at most {MEMFD_NAME_NBYTES_MAX} bytes, got {name!r}")
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, got {_arguments.shown(name)}")
+        if "\0" in name or _arguments.encoded_nbytes(name, "name") > MEMFD_NAME_NBYTES_MAX:
+            raise ValueError(f"name must have at most {MEMFD_NAME_NBYTES_MAX} bytes and no NUL, got {_arguments.shown(name)}")
         self.access = "r+"
         self.name = name
         self._what = f"memfd {name!r}"
@@ -259,8 +261,9 @@ cdef class Mapping(PagesOfMapping):
         cdef int flags
         protection_of(access)
         if isinstance(path, int):
-            raise TypeError(f"path must be a str, bytes or os.PathLike, got {path!r}; for a descriptor use from_fd")
-        where = _os.fsdecode(path)
+            raise TypeError(f"path must be a str, bytes or os.PathLike, got {_arguments.shown(path)}; for a descriptor use "
+                            "from_fd")
+        where = _arguments.path(path)
         flags = _os.O_RDWR if access == "r+" else _os.O_RDONLY
         return Mapping._open(
             where, access, offset, nbytes, flags | (_os.O_SYNC if sync else 0), MAP_NORESERVE if no_reserve else 0,
@@ -286,10 +289,8 @@ cdef class Mapping(PagesOfMapping):
 
         `close` leaves the file; `os.unlink` removes it.
         """
-        if isinstance(path, int):
-            raise TypeError(f"path must be a str, bytes or os.PathLike, got {path!r}")
         return Mapping._create(
-            _os.fsdecode(path), "r+", nbytes, permissions, None, no_reserve,
+            _arguments.path(path), "r+", nbytes, permissions, None, no_reserve,
             options_of(populate, locked, huge_pages, guard_pages, name, protection, address, fixed))
 
     @staticmethod
@@ -911,7 +912,7 @@ cdef class Mapping(PagesOfMapping):
 
     cdef int _require_index(self, item, Py_ssize_t index) except -1:
         if not 0 <= index < <Py_ssize_t>self.nbytes:
-            raise IndexError(f"index {item!r} is outside a mapping of {self.nbytes} bytes")
+            raise IndexError(f"index {_arguments.shown(item)} is outside a mapping of {self.nbytes} bytes")
         return 0
 
     cdef int _require(self, Py_ssize_t start, Py_ssize_t step, Py_ssize_t count, int needed) except -1:
@@ -980,8 +981,8 @@ cdef class Mapping(PagesOfMapping):
         cdef int bits, error = 0
         cdef bint lowers, closed = False, busy = False
         cdef tuple old
-        if protection not in PROTECTIONS:
-            raise ValueError(f"protection must be one of {', '.join(PROTECTIONS)}, got {protection!r}")
+        if not isinstance(protection, str) or protection not in PROTECTIONS:
+            raise ValueError(f"protection must be one of {', '.join(PROTECTIONS)}, got {_arguments.shown(protection)}")
         bits = PROTECTIONS[protection]
         self.hold()
         try:
@@ -1161,12 +1162,13 @@ cdef class Mapping(PagesOfMapping):
         """Check a range that a user gave; its start is returned, its length set."""
         cdef uint64_t start = size_of(offset, "offset", 0)
         if start > self.nbytes:
-            raise ValueError(f"offset must be at most {self.nbytes}, the length of the mapping, got {offset!r}")
+            raise ValueError(f"offset must be at most {self.nbytes}, the length of the mapping, got "
+                             f"{_arguments.shown(offset)}")
         length[0] = self.nbytes - start if nbytes is None else size_of(nbytes, "nbytes", 0)
         if length[0] > self.nbytes - start:
             raise ValueError(
                 f"nbytes must be at most {self.nbytes - start}, what the mapping has from offset {start}, "
-                f"got {nbytes!r}")
+                f"got {_arguments.shown(nbytes)}")
         return start
 
     cdef int _require_whole_pages(self, uint64_t start, uint64_t nbytes, str doing, bint strict) except -1:

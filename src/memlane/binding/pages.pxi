@@ -137,7 +137,7 @@ cdef uint64_t size_of(object value, str what, uint64_t least) except? 0:
             return plain
     nbytes = _arguments.size(value, what)
     if nbytes < least:
-        raise ValueError(f"{what} must be at least {least}, got {value!r}")
+        raise ValueError(f"{what} must be at least {least}, got {_arguments.shown(value)}")
     return nbytes
 
 
@@ -148,9 +148,9 @@ cdef int descriptor_of(object given) except? -1:
         fileno = getattr(given, "fileno", None)
         number = None if fileno is None or isinstance(given, type) else fileno()
     if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError(f"fd must be a descriptor, an int, or an object with fileno(), got {given!r}")
+        raise TypeError(f"fd must be a descriptor, an int, or an object with fileno(), got {_arguments.shown(given)}")
     if not 0 <= number < 1 << 31:
-        raise os_error(_errno.EBADF, f"map descriptor {number}")
+        raise os_error(_errno.EBADF, f"map descriptor {_arguments.shown(number)}")
     return number
 
 
@@ -163,7 +163,11 @@ cdef inline Py_ssize_t index_of(object item) except? -1:
         index = PyLong_AsLongLongAndOverflow(item, &overflow)
         if not overflow:
             return index
-    return PyNumber_AsSsize_t(item, IndexError)
+    number = _arguments.index(item)
+    try:
+        return PyNumber_AsSsize_t(number, IndexError)
+    except IndexError:
+        raise IndexError(f"index {_arguments.shown(item)} is out of range") from None
 
 
 cdef inline bint plain_bound(PyObject *given, Py_ssize_t otherwise, Py_ssize_t *bound) noexcept:
@@ -190,9 +194,11 @@ cdef inline int bounds_of(object item, Py_ssize_t *start, Py_ssize_t *stop, Py_s
 cdef inline unsigned char byte_of(object value) except? 0:
     cdef int overflow = 0
     cdef long long byte
-    byte = PyLong_AsLongLongAndOverflow(value if PyLong_CheckExact(value) else PyNumber_Index(value), &overflow)
+    if not isinstance(value, int):
+        value = _arguments.integer(value, "a byte", "an int from 0 to 255")
+    byte = PyLong_AsLongLongAndOverflow(value, &overflow)
     if overflow or not 0 <= byte <= 255:
-        raise ValueError(f"a byte must be from 0 to 255, got {value!r}")
+        raise ValueError(f"a byte must be from 0 to 255, got {_arguments.shown(value)}")
     return <unsigned char>byte
 
 
@@ -222,7 +228,7 @@ cdef class Options:
     cdef str protection
 
 
-cdef Options options_of(populate, locked, huge_pages, guard_pages, str name, str protection, address, fixed):
+cdef Options options_of(populate, locked, huge_pages, guard_pages, name, protection, address, fixed):
     """Check the options; None if all are as usual, which most are."""
     cdef Options self
     if (name is None and protection is None and address is None and populate is False and locked is False
@@ -233,17 +239,20 @@ cdef Options options_of(populate, locked, huge_pages, guard_pages, str name, str
     if huge_pages not in (True, False):
         self.huge_nbytes = size_of(huge_pages, "huge_pages", 2 * PAGE_NBYTES)
         if self.huge_nbytes & (self.huge_nbytes - 1):
-            raise ValueError(f"huge_pages must be True, False or the size of one, a power of two, got {huge_pages!r}")
+            raise ValueError(f"huge_pages must be True, False or the size of one, a power of two, got {_arguments.shown(huge_pages)}")
     if not isinstance(guard_pages, int) or not 0 <= guard_pages <= GUARD_PAGES_MAX:
-        raise ValueError(f"guard_pages must be a number of pages from 0 to {GUARD_PAGES_MAX}, got {guard_pages!r}")
+        raise ValueError(f"guard_pages must be a number of pages from 0 to {GUARD_PAGES_MAX}, got "
+                         f"{_arguments.shown(guard_pages)}")
     self.guard_pages = guard_pages
     if name is not None:
-        if len(_os.fsencode(name)) > NAME_NBYTES_KERNEL or not name.isprintable() or set(name) & set("[]\\$`"):
-            raise ValueError(
-                f"name must be printable, at most {NAME_NBYTES_KERNEL} bytes, without any of []\\$`, got {name!r}")
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, got {_arguments.shown(name)}")
+        if not name.isprintable() or len(_os.fsencode(name)) > NAME_NBYTES_KERNEL or set(name) & set("[]\\$`"):
+            raise ValueError(f"name must be printable, at most {NAME_NBYTES_KERNEL} bytes, without any of []\\$`, got "
+                             f"{_arguments.shown(name)}")
         self.name = name
-    if protection is not None and protection not in PROTECTIONS:
-        raise ValueError(f"protection must be one of {', '.join(PROTECTIONS)}, got {protection!r}")
+    if protection is not None and (not isinstance(protection, str) or protection not in PROTECTIONS):
+        raise ValueError(f"protection must be one of {', '.join(PROTECTIONS)}, got {_arguments.shown(protection)}")
     self.protection = protection
     if fixed and address is None:
         raise ValueError("fixed=True needs an address")

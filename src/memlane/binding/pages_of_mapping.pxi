@@ -30,8 +30,8 @@ cdef class PagesOfMapping:
         cdef Mapping mapping = <Mapping?>self
         cdef uint64_t start, length = 0
         cdef int error, number
-        if advice not in ADVICE:
-            raise ValueError(f"advice must be one of {', '.join(ADVICE)}, got {advice!r}")
+        if not isinstance(advice, str) or advice not in ADVICE:
+            raise ValueError(f"advice must be one of {', '.join(ADVICE)}, got {_arguments.shown(advice)}")
         number = ADVICE[advice]
         mapping.hold()
         try:
@@ -169,7 +169,7 @@ cdef class PagesOfMapping:
         cdef int fd
         cdef file_identity file
         if path is not None:
-            path = _os.fsdecode(path)
+            path = _arguments.path(path)
         mapping.hold()
         try:
             start = mapping._range(offset, nbytes, &length)

@@ -557,6 +557,24 @@ cdef class ProducerRole:
         return found
 
 
+cdef object dtype_of(object numpy, object dtype):
+    try:
+        return numpy.dtype(dtype)
+    except (TypeError, ValueError) as wrong:
+        kind = TypeError if isinstance(wrong, TypeError) else ValueError
+        raise kind(f"dtype must be one of numpy's, or what makes one, got {_arguments.shown(dtype)}") from None
+
+
+cdef tuple dimensions_of(object shape):
+    if isinstance(shape, (str, bytes)):  # the items of bytes are ints
+        raise TypeError(f"shape must be an int or a tuple of ints, got {_arguments.shown(shape)}")
+    found = tuple([_arguments.integer(length, "shape", "an int or a tuple of ints")
+                   for length in ((shape,) if not hasattr(shape, "__iter__") else shape)])
+    if any(length < 0 for length in found):
+        raise ValueError(f"shape must have no negative number, got {_arguments.shown(shape)}")
+    return found
+
+
 cdef object array_of(object buffer, uint64_t nbytes, object shape, object dtype, str what, str remedy):
     """A numpy array on the first bytes of *buffer*, which holds an export of it for as long as it lives."""
     try:
@@ -566,19 +584,17 @@ cdef object array_of(object buffer, uint64_t nbytes, object shape, object dtype,
     if numpy is None:  # or somebody has put that into sys.modules
         raise ImportError(f"{what}.array needs numpy, which is not installed; install it, or use memoryview({what}).cast(...)",
                           name="numpy")
-    kind = numpy.dtype(dtype)
+    kind = dtype_of(numpy, dtype)
     if kind.hasobject:
         raise TypeError(f"{what}.array cannot hold Python objects, which mean nothing to another process, got dtype {kind}; "
                         "use a dtype of numbers or bytes")
-    dimensions = tuple([_arguments.integer(length, "shape", "an int or a tuple of ints")
-                        for length in ((shape,) if not hasattr(shape, "__iter__") else shape)])
+    dimensions = dimensions_of(shape)
     count = 1
     for length in dimensions:
-        if length < 0:
-            raise ValueError(f"shape must have no negative number, got {shape!r}")
         count *= length
     if count * kind.itemsize > nbytes:
-        raise ValueError(f"shape {shape!r} of {kind} needs {count * kind.itemsize} bytes, the {what} has {nbytes}; {remedy}")
+        raise ValueError(f"shape {_arguments.shown(shape)} of {kind} needs {_arguments.shown(count * kind.itemsize)} bytes, the "
+                         f"{what} has {nbytes}; {remedy}")
     # Not numpy.ndarray(buffer=...), which lets the buffer go while the array lives.
     return numpy.frombuffer(buffer, kind, count).reshape(dimensions)
 
@@ -680,8 +696,12 @@ cdef class Room:
         return True
 
     def __getitem__(self, index):
+        at = index if isinstance(index, slice) else index_of(index)
         with memoryview(self) as view:
-            found = view[index]
+            try:
+                found = view[at]
+            except IndexError:
+                raise IndexError(f"index {at} is out of range of a room of {self.nbytes} bytes") from None
             return bytes(found) if isinstance(found, memoryview) else found
 
     def __setitem__(self, index, value):

@@ -289,7 +289,7 @@ cdef uint64_t version_of(object version) except? 0:
             return plain  # most are
     seen = _arguments.integer(version, "version", "an int")
     if not 0 <= seen < 1 << 64:
-        raise ValueError(f"version must be from 0 to 2**64 - 1, got {version!r}")
+        raise ValueError(f"version must be from 0 to 2**64 - 1, got {_arguments.shown(version)}")
     return seen
 
 
@@ -403,7 +403,7 @@ cdef class SlotBase:
                 raise TypeError(f"this slot holds {self._items} values, got {type(value).__name__}; publish one tuple of them")
             return self._encode(*value)
         except (_struct_error, OverflowError) as wrong:
-            raise ValueError(f"{repr(value)[:500]} does not fit the layout of {self.called()}: {wrong}") from None
+            raise ValueError(f"{_arguments.shown(value)} does not fit the layout of {self.called()}: {wrong}") from None
         except (TypeError, ValueError) as wrong:
             if not str(wrong).startswith("this slot "):
                 raise
