@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import os
 import pathlib
 import re
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import memlane
+from processes import PATIENCE_S
 from region_files import field, file_of, semaphores
 
 
@@ -220,6 +222,7 @@ def test_several_names_to_sweep_are_no_text() -> None:
 
 def state(region: memlane.Region) -> dict[str, Any]:
     """All of a region and of this process that a call could leave something in."""
+    gc.collect()
     path = file_of(region)
     return {
         "objects": region._member.entries(),
@@ -332,10 +335,12 @@ def test_a_region_that_is_refused_leaves_nothing_behind(
     create: Callable[[str], object], name: str
 ) -> None:
     """No file, no semaphore, no descriptor; the name is free."""
+    gc.collect()
     before = sorted(os.listdir("/proc/self/fd"))
     with pytest.raises((TypeError, ValueError, OSError)):
         create(name)
 
+    gc.collect()
     assert before == sorted(os.listdir("/proc/self/fd"))
     assert [] == [it for it in os.listdir("/dev/shm") if name in it]
     with memlane.Counter.create(name) as made:
@@ -425,7 +430,12 @@ left = [it for it in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/f
 print(sorted(map(int, left)))
 """
     ran = subprocess.run(
-        [sys.executable, *options, "-c", program], capture_output=True, text=True, timeout=120
+        [sys.executable, *options, "-c", program],
+        # threads of numpy's: Python 3.12 and later warn of a fork beside them
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
     assert "" == ran.stderr

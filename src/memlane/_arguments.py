@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Iterable
 from fractions import Fraction
-from itertools import islice
 from typing import SupportsFloat
 
 _UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -24,10 +23,10 @@ _SIZE_OF_OTHERS = re.compile(
 #: Longest name of a named region, in bytes: what a file name may have, less our prefix and a spare.
 NAME_NBYTES_MAX = 200
 
-#: How much of a value an error text shows, and with how many names one that is not there is
-#: compared. Arbitrary: what can be read, and what takes some milliseconds.
+#: How much of a value an error text shows, and how many pairs of signs are compared for a name that
+#: is not there. Arbitrary: what can be read, and what takes some 10 ms: 500 names of 40 signs.
 _SHOWN_LENGTH = 200
-_NAMES_COMPARED = 500
+_SIGNS_COMPARED = 1_000_000
 
 
 class _Bits(int):
@@ -96,7 +95,13 @@ def near(asked: object, there: Iterable[str]) -> str:
     """Which of the names that there are could have been meant, as text; "" if none."""
     if not isinstance(asked, str):
         return ""
-    found = difflib.get_close_matches(asked, list(islice(there, _NAMES_COMPARED)), 3, 0.6)
+    compared, left = [], _SIGNS_COMPARED
+    for name in there:
+        left -= (len(asked) + 1) * (len(name) + 1)  # what comparing two names takes, at most
+        if left < 0:
+            break
+        compared.append(name)
+    found = difflib.get_close_matches(asked, compared, 3, 0.6)
     return " or ".join(map(repr, found))
 
 

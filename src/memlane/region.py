@@ -655,7 +655,7 @@ class Region:
             timeout: Longest wait for another process that is making an object, in seconds.
 
         Raises:
-            KeyError: there is none, and no capacity was given.
+            ObjectNotFoundError: a KeyError: there is none, and no capacity was given.
             LayoutError: there is something else of that name, or a ring of another geometry.
             TimeoutError: another process has not finished making an object; it is named.
             OSError, ValueError: no room for it.
@@ -743,7 +743,7 @@ class Region:
         Open the slot *name*, or make it if a layout is given and there is none. See `Slot.create`.
 
         Raises:
-            KeyError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
+            ObjectNotFoundError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
         """
         from memlane.slot import Slot
 
@@ -834,7 +834,7 @@ class Region:
         `SlotTable.create`.
 
         Raises:
-            KeyError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
+            ObjectNotFoundError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
         """
         from memlane.slot import SlotTable
 
@@ -1011,7 +1011,7 @@ class Region:
                 seconds; None waits for ever, 0 never waits.
 
         Raises:
-            KeyError: there is none of that name.
+            ObjectNotFoundError: a KeyError: there is none of that name.
             ValueError: the object has the region to itself: unlink it.
             TimeoutError: another process has not finished making an object; it is named.
             PermissionError: the region is open read-only.

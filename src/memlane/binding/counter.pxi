@@ -18,6 +18,13 @@ cdef extern from "core/counter.h" nogil:
 cdef int LIMIT_TRIES = 1000
 
 
+cdef int64_t number_of_other(object value) except? -1:
+    number = value if isinstance(value, int) else _arguments.integer(value, "what a counter takes", "an int")
+    if not -(1 << 63) <= number < 1 << 63:
+        raise OverflowError(f"a counter has 64 bits, from -2**63 to 2**63 - 1, got {_arguments.shown(number)}")
+    return number
+
+
 cdef inline int64_t number_of(object value) except? -1:
     cdef int overflow = 0
     cdef int64_t plain
@@ -25,10 +32,7 @@ cdef inline int64_t number_of(object value) except? -1:
         plain = PyLong_AsLongLongAndOverflow(value, &overflow)
         if not overflow:
             return plain
-    number = value if isinstance(value, int) else _arguments.integer(value, "what a counter takes", "an int")
-    if not -(1 << 63) <= number < 1 << 63:
-        raise OverflowError(f"a counter has 64 bits, from -2**63 to 2**63 - 1, got {_arguments.shown(number)}")
-    return number
+    return number_of_other(value)
 
 
 cdef Opened opened_counter(Membership membership, tuple entry):

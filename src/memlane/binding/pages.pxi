@@ -154,6 +154,14 @@ cdef int descriptor_of(object given) except? -1:
     return number
 
 
+cdef Py_ssize_t index_of_other(object item) except? -1:
+    number = _arguments.index(item)
+    try:
+        return PyNumber_AsSsize_t(number, IndexError)
+    except IndexError:
+        raise IndexError(f"index {_arguments.shown(item)} is out of range") from None
+
+
 cdef inline Py_ssize_t index_of(object item) except? -1:
     """An index as it was given, negative ones too."""
     cdef Py_ssize_t index
@@ -163,11 +171,7 @@ cdef inline Py_ssize_t index_of(object item) except? -1:
         index = PyLong_AsLongLongAndOverflow(item, &overflow)
         if not overflow:
             return index
-    number = _arguments.index(item)
-    try:
-        return PyNumber_AsSsize_t(number, IndexError)
-    except IndexError:
-        raise IndexError(f"index {_arguments.shown(item)} is out of range") from None
+    return index_of_other(item)
 
 
 cdef inline bint plain_bound(PyObject *given, Py_ssize_t otherwise, Py_ssize_t *bound) noexcept:
@@ -191,15 +195,21 @@ cdef inline int bounds_of(object item, Py_ssize_t *start, Py_ssize_t *stop, Py_s
     return PySlice_Unpack(item, start, stop, step)
 
 
+cdef unsigned char byte_of_other(object value) except? 0:
+    number = value if isinstance(value, int) else _arguments.integer(value, "a byte", "an int from 0 to 255")
+    if not 0 <= number <= 255:
+        raise ValueError(f"a byte must be from 0 to 255, got {_arguments.shown(value)}")
+    return number
+
+
 cdef inline unsigned char byte_of(object value) except? 0:
     cdef int overflow = 0
     cdef long long byte
-    if not isinstance(value, int):
-        value = _arguments.integer(value, "a byte", "an int from 0 to 255")
-    byte = PyLong_AsLongLongAndOverflow(value, &overflow)
-    if overflow or not 0 <= byte <= 255:
-        raise ValueError(f"a byte must be from 0 to 255, got {_arguments.shown(value)}")
-    return <unsigned char>byte
+    if PyLong_CheckExact(value):
+        byte = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if 0 <= byte <= 255:
+            return <unsigned char>byte
+    return byte_of_other(value)
 
 
 cdef tuple overlaid(tuple old, uint64_t first, uint64_t last, int bits, int usual):
