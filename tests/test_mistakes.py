@@ -548,6 +548,28 @@ def test_a_slip_in_the_name_of_a_region_is_answered_with_names_like_it(
     assert "did you mean" not in str(failure(lambda: memlane.Ring.open(f"{name}-frames")))
 
 
+def test_names_of_others_are_printed_safely(name: str) -> None:
+    """Anybody may put a name with control characters into /dev/shm."""
+    with memlane.Region.create(f"{name}\x1b[31m\nframes", 4096) as region:
+        told = failure(lambda: memlane.Region.open(f"{name}-frames"))
+        region.unlink()
+
+    assert f"(did you mean '{name}\\x1b[31m\\nframes'?)" in str(told)
+
+
+def test_a_region_of_several_objects_is_not_opened_as_one_and_says_what_it_has(name: str) -> None:
+    """Some of their names, however many there are."""
+    with memlane.Region.create(name, "64 KiB") as region:
+        empty = failure(lambda: memlane.Counter.open(name))
+        for number in range(9):
+            region.counter(f"hits {number}")
+        full = failure(lambda: memlane.Counter.open(name))
+        region.unlink()
+
+    check(empty, memlane.LayoutError, [f"region '{name}' carries no objects, expected one"])
+    check(full, memlane.LayoutError, ["9 objects ('hits 0', ", "'hits 7', ...)", "Region.open"])
+
+
 def test_a_slip_in_the_name_of_an_object_is_a_key_error_with_facts(here: Here) -> None:
     """Wherever an object is looked for by name."""
     calls = [

@@ -541,6 +541,25 @@ def test_sweep_that_is_only_tried_removes_nothing_and_tells_the_same_names(name:
         assert other in memlane.sweep([other])
 
 
+def test_what_cannot_be_opened_to_be_removed_or_looked_at_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the bare words of the system: what it was for, and what helps."""
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "region")
+    with pytest.raises(OSError, match=r"cannot remove region '.*link'.*name what it leads to"):
+        names.remove(link)
+    with pytest.raises(FileNotFoundError, match=r"cannot remove region '.*none'"):
+        names.remove(tmp_path / "none")
+
+    def refuse(*_arguments: object) -> int:
+        raise PermissionError(errno.EACCES, "refused")
+
+    monkeypatch.setattr("memlane.names.os.open", refuse)
+    with pytest.raises(PermissionError, match=r"cannot look at it.*ask its owner.*as root"):
+        Region._look_at(tmp_path / "region", None, "it")
+
+
 def test_region_in_use_is_not_removed_by_name_and_a_spoilt_one_is(
     name: str, tmp_path: Path
 ) -> None:

@@ -1122,8 +1122,8 @@ class Region:
         if member.backing == _core.BACKING_ANONYMOUS:
             if spawning:
                 raise MemlaneError(
-                    f"{member.name} is MAP_ANONYMOUS memory, which travels by fork only; make it "
-                    "with name None and without anonymous=True, then it is a memfd and travels "
+                    f"{self._called()} is MAP_ANONYMOUS memory, which travels by fork only; make "
+                    "it with name None and without anonymous=True, then it is a memfd and travels "
                     "under every start method"
                 )
         elif spawning:
@@ -1199,9 +1199,9 @@ def _rebuild(
         if passed >= 0:
             os.close(passed)
     raise RegionNotFoundError(
-        f"the region {name!r} with id {region_id:016x} is not to be had from process {pid}: it has "
-        "gone, closed it, or is out of reach; pass it while the child is started, keep it open in "
-        "the sender, or use a name",
+        f"{names.place(name, label)[2]} with id {region_id:016x} is not to be had from process "
+        f"{pid}: it has gone, closed it, or is out of reach; pass it while the child is started, "
+        "keep it open in the sender, or use a name",
         name=name,
         errno=errno.ENOENT,
     )
