@@ -729,15 +729,19 @@ def test_mistake_23_an_unnamed_object_of_a_module_is_another_one_in_a_spawned_ch
         f"""
         import multiprocessing, memlane
         made = {make}
-        def work(passed): assert passed.stats() == passed.stats()
+        def work(passed):
+            assert passed.stats() == passed.stats()
+            memlane.Ring().close()  # which is no import any more
         if __name__ == "__main__":
             child = multiprocessing.get_context("spawn").Process(target=work, args=(made,))
             child.start()
             child.join()
+            print("exit", child.exitcode)
         """,
     )
     [warned] = [line for line in said.splitlines() if "RuntimeWarning" in line]
 
+    assert "exit 0" in said
     assert "script.py:3: RuntimeWarning: " in warned
     assert "is made while this child process imports the main module" in warned
     assert "pass it to the process, or give it a name" in warned
@@ -844,6 +848,11 @@ REFUSED_BY_CLASSES: list[tuple[Mistake, type[Exception], list[str]]] = [
     (lambda m: m.Ring.open("a", 1), TypeError, ["Ring.open('a', timeout=1)"]),
     (lambda m: m.Region.create("a"), TypeError, ["lacks nbytes", "Region.create(name, nbytes"]),
     (lambda m: m.Region.create("a", 1, 0o600), TypeError, ["permissions=0o600"]),
+    (
+        lambda m: m.Counter.open_or_create(None),
+        TypeError,
+        ["open_or_create needs a name, got None", "create(None, ...)"],
+    ),
     (lambda m: m.sweep("a", "b", "c"), TypeError, ["sweep()", "got 3"]),
     (lambda m: m.windows(), TypeError, ["windows() lacks path"]),
     (lambda m: m.windows("a", b=1), TypeError, ["windows() has no argument 'b'"]),
