@@ -95,7 +95,7 @@ class RingBytes(SharedBytes):
         self._lanes = ring.producers
         self.descriptors = 1 << (ring.max_records - 1).bit_length()
         self._data = _aligned(256 + 512 * ring.producers + 4096)
-        self._bytes_offset = _aligned(16 * self.descriptors)
+        self._bytes_offset = _aligned(24 * self.descriptors)
         self._data_nbytes = self._bytes_offset + ring.capacity
 
     CAME, DIED = 208, 216
@@ -134,6 +134,23 @@ class RingBytes(SharedBytes):
     @staticmethod
     def extent(offset: int, nbytes: int) -> int:
         return nbytes << 32 | offset >> 3
+
+    def full_at(self, lane: int) -> int:
+        return 256 + 512 * lane + 448
+
+    def clock_at(self, lane: int) -> int:
+        return self.full_at(lane) + 8
+
+    def stamp_at(self, lane: int, s: int) -> int:
+        return self.state_at(lane, 0) + 16 * self.descriptors + 8 * (s % self.descriptors)
+
+    @staticmethod
+    def stamp(s: int, ns: int) -> int:
+        return s % 2**25 << 39 | ns >> 22
+
+    def is_stamped(self, lane: int, s: int) -> bool:
+        word = self.word(self.stamp_at(lane, s))
+        return word % 2**39 > 0 and word >> 39 == s % 2**25
 
     def set_state(self, lane: int, s: int, kind: int) -> None:
         self.set_word(self.state_at(lane, s), self.state(s, kind))

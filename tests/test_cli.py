@@ -19,7 +19,7 @@ import memlane
 from memlane import doorbell
 from memlane.cli import finding, main, processes
 from memlane.cli.listing import _objects
-from memlane.cli.text import safe, size, table, width
+from memlane.cli.text import duration, safe, size, table, width
 from processes import PATIENCE_S, Child, forked, unrelated, wait_until
 from region_files import (
     SHARED_MEMORY,
@@ -182,6 +182,15 @@ def test_sizes_are_in_the_largest_unit_that_leaves_one(nbytes: int, text: str) -
     assert text == size(nbytes)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0.0 s"), (59.94, "59.9 s"), (90.0, "1.5 min"), (7200.0, "2.0 h"), (1e8, "1,157.4 d")],
+)
+def test_times_are_in_the_largest_unit_that_leaves_one(seconds: float, text: str) -> None:
+    """An hour is no thousand seconds."""
+    assert text == duration(seconds)
+
+
 # ---- ls ------------------------------------------------------------------------------------------
 
 
@@ -209,7 +218,9 @@ def test_ls_tells_sizes_objects_users_and_what_waits(name: str) -> None:
         (line,) = [line for line in lines if line.startswith(name)]
         sizes = f" +{size(facts['memory_nbytes'])} +{size(region.nbytes)}  {os.getpid()} "
         assert re.match(name + sizes, line)
-        assert line.endswith("hits (counter), pose (slot), frames (ring) 3 waiting")
+        assert re.search(
+            r"hits \(counter\), pose \(slot\), frames \(ring\) 3 waiting for .* s$", line
+        )
         region.unlink()
     assert name not in listed()
 
@@ -247,7 +258,7 @@ def test_ls_tells_of_a_region_whose_processes_are_all_dead(name: str) -> None:
         )
         assert 2 == facts["waiting"]
         (line,) = [line for line in run("ls")[0].splitlines() if line.startswith(name)]
-        assert f"nobody (dead: {pid})  ring 2 waiting" in line
+        assert f"nobody (dead: {pid})  ring 2 waiting for " in line
         out, _ = run("stat", name)
         assert "open by            nobody" in out
         assert f"dead               {pid} " in out
@@ -474,6 +485,10 @@ def test_line_of_a_ring_tells_how_long_records_wait_and_what_is_on_loan() -> Non
         "stats": {"r": ring, "s": {}},
     }
     assert "r (ring) 3 waiting for 1.2 s 2 on loan, s (ring)" == _objects(facts)
+    ring |= {"waiting_producers": 1, "waiting_consumers": 2, "times_full": 1000, "records": 0}
+    assert "r (ring) 2 on loan 1 put waits 2 gets wait full 1,000 times, s (ring)" == _objects(
+        facts
+    )
 
 
 # ---- names ---------------------------------------------------------------------------------------

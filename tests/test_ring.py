@@ -1688,6 +1688,8 @@ def test_len_and_stats_tell_what_waits_and_who_is_there(ring: Ring) -> None:
         assert (stats["capacity"], stats["max_records"], stats["producers"]) == (PAGE, 8, 4)
         assert (stats["consumer"], stats["consumer_pid"]) == ("alive", os.getpid())
         alive = {"producer": "alive", "pid": os.getpid(), "loans": 0}
+        alive |= {"times_full": 0, "waiting_producers": 0}
+        assert all(lane.pop("oldest_age") >= 0 for lane in stats["lanes"])
         assert stats["lanes"] == [
             {**alive, "lane": 0, "put": 3, "got": 1, "records": 2},
             {**alive, "lane": 1, "put": 1, "got": 0, "records": 1},

@@ -45,7 +45,7 @@
 /* One process's view of a lane: addresses and geometry, private and fixed. */
 struct memlane_lane {
     struct memlane_lane_control *control;
-    struct memlane_descriptor *descriptors;
+    struct memlane_descriptor *descriptors; /* and as many stamps behind them */
     unsigned char *bytes;
     uint64_t capacity; /* of bytes, a multiple of 8 */
     uint64_t records; /* at most this many at a time, 1 to mask + 1 */
@@ -114,6 +114,10 @@ static inline struct memlane_descriptor *memlane_descriptor_of(const struct meml
     return &lane->descriptors[s & lane->mask];
 }
 
+static inline _Atomic uint64_t *memlane_lane_stamp_of(const struct memlane_lane *lane, uint64_t s) {
+    return (_Atomic uint64_t *)(lane->descriptors + lane->mask + 1) + (s & lane->mask);
+}
+
 /* Read the extent of a record and check it against the geometry.
  * Callers: any that saw the state of `s`. Progress: wait-free. Ordering: none of its own.
  * Returns: MEMLANE_OK; MEMLANE_CORRUPTED if it is out of bounds twice. */
@@ -175,6 +179,49 @@ static inline uint64_t memlane_lane_end(const struct memlane_lane *lane) {
             break;
     }
     return end;
+}
+
+/* A record s that was committed when the clock of the stamps showed `now`. */
+static inline uint64_t memlane_stamp_word(uint64_t s, uint64_t now) {
+    const uint64_t ticks = now >> MEMLANE_TICK_BITS & ((UINT64_C(1) << MEMLANE_STAMP_TICKS_BITS) - 1);
+    return s << MEMLANE_STAMP_TICKS_BITS | ticks;
+}
+
+/* Since when the oldest record has waited that nobody has taken or given back, at the latest: the time of the first
+ * record from it on that has a stamp, which is at most MEMLANE_STAMP_EACH - 1 further. For statistics.
+ * Callers: anyone, of a lane that was leased; `clock` tells its own clock from others. Progress: bounded by *steps, of which
+ * it takes those that it made, and MEMLANE_STAMP_EACH. Ordering: acquire. Returns: ns, 0: no record, or not known; a time
+ * to come where a stamp is spoilt. */
+static inline uint64_t memlane_lane_waits_since(const struct memlane_lane *lane, uint64_t clock, uint64_t *steps) {
+    /* sync: lane.clock. acquire: whoever sees our clock sees no stamp of another one; pairs with memlane_producer_clock */
+    if (clock == 0 || atomic_load_explicit(&lane->control->clock, memory_order_acquire) != clock)
+        return 0;
+    uint64_t s = memlane_lane_head(lane);
+    for (uint64_t looks = 0;; looks++, s++) {
+        /* relaxed, as all of the rest: for people */
+        uint64_t state = atomic_load_explicit(&memlane_descriptor_of(lane, s)->state, memory_order_relaxed);
+        if (state == memlane_state(s, MEMLANE_STATE_READY))
+            break;
+        if ((state != memlane_state(s, MEMLANE_STATE_FREE) &&
+             (uint32_t)state != (uint32_t)memlane_state(s, MEMLANE_STATE_TAKEN)) || /* the high half is a tag */
+            looks > lane->mask || *steps == 0)
+            return 0;
+        *steps -= 1;
+    }
+    for (uint64_t looks = 0; looks < MEMLANE_STAMP_EACH; looks++, s++) {
+        /* relaxed: for people */
+        uint64_t stamp = atomic_load_explicit(memlane_lane_stamp_of(lane, s), memory_order_relaxed);
+        uint64_t ticks = stamp & ((UINT64_C(1) << MEMLANE_STAMP_TICKS_BITS) - 1);
+        if (ticks != 0 && stamp >> MEMLANE_STAMP_TICKS_BITS == s << MEMLANE_STAMP_TICKS_BITS >> MEMLANE_STAMP_TICKS_BITS)
+            return ticks << MEMLANE_TICK_BITS;
+    }
+    return 0;
+}
+
+/* How often a put found no room, for statistics.
+ * Callers: anyone. Progress: wait-free. Ordering: none. Returns: the number. */
+static inline uint64_t memlane_lane_full(const struct memlane_lane *lane) {
+    return atomic_load_explicit(&lane->control->full, memory_order_relaxed); /* relaxed: for people */
 }
 
 /* ---- shutdown ------------------------------------------------------------------------------- */
@@ -433,6 +480,47 @@ static inline void memlane_extent_store(const struct memlane_lane *lane, uint64_
     /* relaxed: the commit's CAS orders it */
     atomic_store_explicit(&memlane_descriptor_of(lane, s)->extent, memlane_extent_word(offset, nbytes),
                           memory_order_relaxed);
+}
+
+/* Say that the last `count` records were committed when the clock of the stamps showed `now`: with a stamp for the last of
+ * them, and for each whose number is a multiple of MEMLANE_STAMP_EACH. A look at the cheapest clock takes a tenth of a put,
+ * so the caller may leave other records out.
+ * Callers: the producer, right after it committed them. Progress: bounded by `count`. Ordering: none. Returns: nothing. */
+static inline void memlane_producer_stamp(const struct memlane_producer *producer, uint64_t count, uint64_t now) {
+    const struct memlane_lane *lane = &producer->lane;
+    const uint64_t last = producer->next - 1;
+    for (uint64_t left = count; left-- != 0;) {
+        uint64_t s = last - left;
+        if (left == 0 || s % MEMLANE_STAMP_EACH == 0)
+            /* relaxed: for people; a stamp says itself of which record it is */
+            atomic_store_explicit(memlane_lane_stamp_of(lane, s), memlane_stamp_word(s, now), memory_order_relaxed);
+    }
+}
+
+/* Wipe stamps of another clock, before a reboot or in another time namespace.
+ * Callers: the producer, after memlane_producer_adopt; `clock` 0: it does not know its clock, and nobody is to trust it.
+ * Progress: bounded by the number of descriptors. Ordering: release. Returns: nothing.
+ * If the producer dies inside: the next one does it again, or the clock is none that anybody has. */
+static inline void memlane_producer_clock(struct memlane_producer *producer, uint64_t clock) {
+    const struct memlane_lane *lane = &producer->lane;
+    /* relaxed: only producers store it, and the lane changed hands since */
+    if (atomic_load_explicit(&lane->control->clock, memory_order_relaxed) == clock && clock != 0)
+        return;
+    for (uint64_t i = 0; i <= lane->mask; i++)
+        /* relaxed, both: before the release below */
+        if (atomic_load_explicit(memlane_lane_stamp_of(lane, i), memory_order_relaxed) != 0)
+            atomic_store_explicit(memlane_lane_stamp_of(lane, i), 0, memory_order_relaxed);
+    /* sync: lane.clock. release: the wiped stamps come first; pairs with memlane_lane_waits_since. Without it somebody
+     * takes a time before the reboot for one of today. */
+    atomic_store_explicit(&lane->control->clock, clock, memory_order_release);
+}
+
+/* Count a put that found no room.
+ * Callers: the producer, also without its lock. Progress: wait-free. Ordering: none. Returns: nothing. */
+static inline void memlane_producer_count_full(struct memlane_producer *producer) {
+    if (memlane_producer_owns(producer))
+        /* relaxed: for people */
+        atomic_fetch_add_explicit(&producer->lane.control->full, 1, memory_order_relaxed);
 }
 
 /* Commit the claimed record at `offset` with its first `nbytes` bytes (no more than were claimed).

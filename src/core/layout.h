@@ -144,7 +144,8 @@ enum memlane_kind { MEMLANE_KIND_RING = 1, MEMLANE_KIND_SLOT = 2, MEMLANE_KIND_C
  *
  *   0                256                           +lanes * 512     +4096, page aligned
  *   +----------------+-------------+------ - - ----+----------------+----------------------+------------ - -
- *   | ring control   | lane control| ...           | consumers      | descriptors, bytes   | of lane 1 ...
+ *   | ring control   | lane control| ...           | consumers      | descriptors, stamps, | of lane 1 ...
+ *   |                |             |               |                | bytes                |
  *   +----------------+-------------+------ - - ----+----------------+----------------------+------------ - -
  *    reserved with the object                                        of lane 0: reserved when it is first leased
  *
@@ -174,7 +175,9 @@ struct memlane_lane_control {
     alignas(MEMLANE_LINE_PAIR) _Atomic uint64_t head; /* the consumer's: the oldest not released */
     _Atomic uint64_t taken; /* for many consumers: the next to take, a hint */
     alignas(MEMLANE_LINE_PAIR) struct memlane_doorbell doorbell; /* wakes the producer */
-    alignas(64) unsigned char unused[64];
+    alignas(64) _Atomic uint64_t full; /* puts that found no room, for people */
+    _Atomic uint64_t clock; /* whose times the stamps tell: a hash, 0: nobody's */
+    unsigned char unused[48];
 };
 static_assert(sizeof(struct memlane_lane_control) == 512, "layout: see docs/layout.md");
 static_assert(offsetof(struct memlane_lane_control, tail) == 128 &&
@@ -193,6 +196,14 @@ struct memlane_descriptor {
     _Atomic uint64_t extent;
 };
 static_assert(sizeof(struct memlane_descriptor) == 16, "four descriptors a cache line");
+
+/* A stamp: 8 bytes beside each descriptor, when its record was committed, of some records only (lane.h).
+ *   low 39 bits: CLOCK_MONOTONIC_COARSE in ticks of 2^22 ns, which last 73 years; high 25 bits: s mod 2^25, so that one of
+ *   another round is not taken for it */
+#define MEMLANE_TICK_BITS 22u
+#define MEMLANE_STAMP_TICKS_BITS 39u
+/* A record whose number is a multiple of it has a stamp whatever it cost. */
+#define MEMLANE_STAMP_EACH 16u
 enum memlane_state {
     MEMLANE_STATE_NONE = 0, /* nothing, or an uncommitted batch that was voided */
     MEMLANE_STATE_READY = 1,

@@ -330,7 +330,7 @@ struct memlane_ring_shape {
     uint64_t consumers_offset; /* of the tags of many consumers, in the object */
     uint64_t data_offset; /* of lane 0's descriptors, in the object */
     uint64_t bytes_offset; /* of a lane's bytes, from its descriptors */
-    uint64_t data_nbytes; /* descriptors and bytes of one lane */
+    uint64_t data_nbytes; /* descriptors, stamps and bytes of one lane */
     uint64_t nbytes; /* of the whole object */
 };
 
@@ -350,7 +350,7 @@ static inline bool memlane_ring_lay_out(struct memlane_ring_shape *shape, uint64
     shape->descriptors = descriptors;
     shape->consumers_offset = sizeof(struct memlane_ring_control) + lanes * sizeof(struct memlane_lane_control);
     shape->data_offset = memlane_align(shape->consumers_offset + MEMLANE_ROWS_MAX * sizeof(uint32_t));
-    shape->bytes_offset = memlane_align(descriptors * sizeof(struct memlane_descriptor));
+    shape->bytes_offset = memlane_align(descriptors * (sizeof(struct memlane_descriptor) + sizeof(uint64_t)));
     shape->data_nbytes = shape->bytes_offset + capacity;
     shape->nbytes = shape->data_offset + lanes * shape->data_nbytes;
     return true;

@@ -44,6 +44,12 @@ static inline bool memlane_waiters_withdraw(_Atomic uint32_t *count) {
     return false;
 }
 
+/* How many have announced themselves, for statistics. Who was killed asleep counts until the next ring.
+ * Callers: any. Progress: wait-free. Ordering: none. Returns: the number. */
+static inline uint32_t memlane_waiters_count(const _Atomic uint32_t *count) {
+    return atomic_load_explicit(count, memory_order_relaxed); /* relaxed: for people */
+}
+
 /* Look whether anybody sleeps, after something was changed by a seq_cst operation.
  * Callers: any. Progress: wait-free. Ordering: seq_cst. Returns: true if a ring is worth while. */
 static inline bool memlane_waiters_any(_Atomic uint32_t *count) {

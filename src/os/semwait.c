@@ -36,6 +36,8 @@ static struct timespec timespec_of(uint64_t ns) {
 
 uint64_t memlane_monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
+uint64_t memlane_coarse_ns(void) { return clock_ns(CLOCK_MONOTONIC_COARSE); }
+
 uint64_t memlane_boottime_ns(void) { return clock_ns(CLOCK_BOOTTIME); }
 
 void memlane_pause(uint64_t ns) {

@@ -11,6 +11,7 @@
 
 uint64_t memlane_monotonic_ns(void);
 uint64_t memlane_boottime_ns(void);
+uint64_t memlane_coarse_ns(void); /* monotonic, to a tick of the kernel: 1 to 10 ms */
 
 /* Wait for a token until a moment of the monotonic clock. Whatever the 32 bytes are and become meanwhile, this
  * returns, where memlane_semaphore_layout_is_known(); elsewhere the C library judges them.

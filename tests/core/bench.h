@@ -35,7 +35,7 @@ BENCH struct bench bench_new_at(uint64_t capacity, uint64_t records, uint64_t s)
     memset(&bench, 0, sizeof bench);
     bench.ring = check_allocate(MEMLANE_LINE_PAIR, sizeof *bench.ring);
     bench.lane.control = check_allocate(MEMLANE_LINE_PAIR, sizeof *bench.lane.control);
-    bench.lane.descriptors = check_allocate(16, descriptors * sizeof *bench.lane.descriptors);
+    bench.lane.descriptors = check_allocate(16, descriptors * (sizeof *bench.lane.descriptors + sizeof(uint64_t)));
     bench.lane.bytes = check_allocate(8, capacity);
     bench.lane.capacity = capacity;
     bench.lane.records = records;

@@ -137,6 +137,8 @@ static void share_lane(const struct bench *bench) {
     share((unsigned char *)&bench->lane.control->head, 16, 0);
     share(bench->lane.descriptors, (bench->lane.mask + 1) * 16, 0);
     share(bench->lane.descriptors, (bench->lane.mask + 1) * 16, 0);
+    share(memlane_lane_stamp_of(&bench->lane, 0), (bench->lane.mask + 1) * 8, 0);
+    share((unsigned char *)&bench->lane.control->full, 16, 0);
     share(bench->lane.bytes, bench->lane.capacity, 0);
     near_extent = bench->lane.capacity;
 }
@@ -177,12 +179,16 @@ static enum memlane_status produce(struct bench *bench) {
         status = bench_new_producer(bench);
         if (status != MEMLANE_OK)
             *producer = before; /* a caller does not go on with it */
+        else
+            memlane_producer_clock(producer, below(3));
         return status;
     }
     case 6:
         memlane_ring_raise_leased(bench->ring, (uint32_t)below(5));
         return MEMLANE_OK;
     default:
+        memlane_producer_stamp(producer, below(9), check_random(&random_state));
+        memlane_producer_count_full(producer);
         (void)memlane_producer_any(producer);
         memlane_waiters_announce(&bench->lane.control->waiters);
         (void)memlane_waiters_withdraw(&bench->lane.control->waiters);
@@ -196,6 +202,11 @@ static void look_at_numbers(struct bench *bench) {
     CHECK(memlane_ring_shutdown(bench->ring) <= MEMLANE_SHUTDOWN_DROP);
     (void)memlane_lane_tail(&bench->lane);
     (void)memlane_lane_got(&bench->lane);
+    (void)memlane_lane_full(&bench->lane);
+    (void)memlane_waiters_count(&bench->lane.control->waiters);
+    uint64_t looks = below(100), before = looks;
+    CHECK(memlane_lane_waits_since(&bench->lane, below(3), &looks) >> MEMLANE_TICK_BITS >> MEMLANE_STAMP_TICKS_BITS == 0);
+    CHECK(looks <= before && before - looks <= bench->lane.mask + 1);
 }
 
 /* ---- one consumer ----------------------------------------------------------------------------------- */
@@ -497,7 +508,7 @@ static enum memlane_status judge(struct memlane_header *shared, uint64_t file_nb
             CHECK(ring.descriptors >= ring.records && (ring.descriptors & (ring.descriptors - 1)) == 0);
             uint64_t last = ring.data_offset + (ring.lanes - 1) * ring.data_nbytes;
             CHECK(last + ring.bytes_offset + ring.capacity == ring.nbytes && last < ring.nbytes);
-            CHECK(ring.bytes_offset >= ring.descriptors * sizeof(struct memlane_descriptor));
+            CHECK(ring.bytes_offset >= ring.descriptors * (sizeof(struct memlane_descriptor) + sizeof(uint64_t)));
         }
         if (memlane_slots_lay_out(&slots, shape[0], shape[1], shape[2], shape[3], shape[4])) {
             CHECK(slots.copy_stride >= slots.value_nbytes && slots.copy_stride % 64 == 0);

@@ -202,8 +202,8 @@ TEST(memory_that_is_all_zero_holds_no_record_whatever_the_counters) {
 
 /* ---- batches ------------------------------------------------------------------------------------- */
 
-static unsigned char batch_bytes[16][32];
-static struct memlane_span batch[16];
+static unsigned char batch_bytes[64][32];
+static struct memlane_span batch[64];
 
 /* Records of `nbytes` with the seeds first, first + 1 ... */
 static const struct memlane_span *batch_of(size_t count, size_t nbytes, uint64_t first) {
@@ -488,6 +488,100 @@ TEST(a_producer_whose_lane_is_another_ones_writes_nothing_over_the_heirs_records
     CHECK_BYTES(descriptors, bench.lane.descriptors, sizeof descriptors);
     for (int i = 0; i < 3; i++)
         CHECK_EQUAL(MEMLANE_OK, bench_get(&bench, 24, i));
+    bench_free(&bench);
+}
+
+/* A time of the clock of the stamps. */
+static uint64_t tick(uint64_t number) { return number << MEMLANE_TICK_BITS; }
+
+static uint64_t waits_since(const struct bench *bench, uint64_t clock) {
+    uint64_t steps = 1000;
+    return memlane_lane_waits_since(&bench->lane, clock, &steps);
+}
+
+TEST(the_oldest_record_has_waited_since_the_first_stamp_from_it_on_that_is_of_its_round) {
+    struct bench bench = bench_new_at(4096, 32, UINT64_MAX - 100); /* the numbers pass 2 to the 64 */
+    memlane_producer_clock(&bench.producer, 7);
+    CHECK_EQUAL(0, waits_since(&bench, 7)); /* nothing waits */
+    for (int i = 0; i < 400; i++) {
+        CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 8, i));
+        CHECK_EQUAL(0, waits_since(&bench, 7)); /* and not the time of what was here 32 records ago */
+        memlane_producer_stamp(&bench.producer, 1, tick(1000 + i) + 5);
+        CHECK_EQUAL(tick(1000 + i), waits_since(&bench, 7));
+        CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 8, i));
+        memlane_producer_stamp(&bench.producer, 1, tick(2000 + i));
+        CHECK_EQUAL(tick(1000 + i), waits_since(&bench, 7));
+        CHECK_EQUAL(MEMLANE_OK, bench_get(&bench, 8, i));
+        CHECK_EQUAL(tick(2000 + i), waits_since(&bench, 7));
+        CHECK_EQUAL(MEMLANE_OK, bench_get(&bench, 8, i));
+        CHECK_EQUAL(0, waits_since(&bench, 7));
+    }
+    bench_free(&bench);
+}
+
+TEST(a_batch_has_stamps_so_near_to_each_other_that_each_of_its_records_meets_one) {
+    for (int start = 0; start < 20; start++) {
+        struct bench bench = bench_new_at(65536, 64, start);
+        size_t done = 0;
+        memlane_producer_clock(&bench.producer, 7);
+        CHECK_EQUAL(MEMLANE_OK, memlane_producer_put_many(&bench.producer, batch_of(40, 16, 0), 40, &done));
+        memlane_producer_stamp(&bench.producer, done, tick(9));
+        for (int i = 0; i < 40; i++) {
+            CHECK_EQUAL(tick(9), waits_since(&bench, 7));
+            CHECK_EQUAL(MEMLANE_OK, bench_get(&bench, 16, i));
+        }
+        CHECK_EQUAL(0, waits_since(&bench, 7));
+        bench_free(&bench);
+    }
+}
+
+TEST(a_record_without_a_stamp_near_has_waited_nobody_knows_how_long) {
+    struct bench bench = bench_new(4096, 64);
+    memlane_producer_clock(&bench.producer, 7);
+    for (int i = 0; i < 15 + 1; i++)
+        CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 8, i));
+    memlane_producer_stamp(&bench.producer, 1, tick(3));
+    CHECK_EQUAL(tick(3), waits_since(&bench, 7));
+    CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 8, 16));
+    atomic_store(memlane_lane_stamp_of(&bench.lane, 15), 0);
+    memlane_producer_stamp(&bench.producer, 1, tick(4));
+    CHECK_EQUAL(0, waits_since(&bench, 7)); /* the one on record 16 is looked for from record 1 on */
+    CHECK_EQUAL(MEMLANE_OK, bench_get(&bench, 8, 0));
+    CHECK_EQUAL(tick(4), waits_since(&bench, 7));
+    uint64_t steps = 0; /* of records that others have in hand, none may be looked at */
+    bench_set_state(&bench, 1, MEMLANE_STATE_FREE);
+    CHECK_EQUAL(0, memlane_lane_waits_since(&bench.lane, 7, &steps));
+    bench_free(&bench);
+}
+
+TEST(times_of_another_clock_are_told_to_nobody_and_gone_when_the_clock_changes) {
+    struct bench bench = bench_new(4096, 64);
+    memlane_producer_clock(&bench.producer, 7);
+    CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 8, 0));
+    memlane_producer_stamp(&bench.producer, 1, tick(3));
+    CHECK_EQUAL(tick(3), waits_since(&bench, 7));
+    CHECK_EQUAL(0, waits_since(&bench, 8));
+    CHECK_EQUAL(0, waits_since(&bench, 0));
+    CHECK_EQUAL(MEMLANE_OK, bench_new_producer(&bench));
+    memlane_producer_clock(&bench.producer, 7); /* of the same boot: the backlog keeps its times */
+    CHECK_EQUAL(tick(3), waits_since(&bench, 7));
+    memlane_producer_clock(&bench.producer, 0);
+    CHECK_EQUAL(0, waits_since(&bench, 0));
+    memlane_producer_stamp(&bench.producer, 1, tick(4)); /* by one that does not know its clock */
+    memlane_producer_clock(&bench.producer, 8);
+    CHECK_EQUAL(0, waits_since(&bench, 8));
+    CHECK_EQUAL(0, waits_since(&bench, 7));
+    bench_free(&bench);
+}
+
+TEST(puts_that_found_no_room_are_counted_in_the_lane_unless_it_is_another_ones_by_now) {
+    struct bench bench = bench_new(4096, 64);
+    memlane_producer_count_full(&bench.producer);
+    memlane_producer_count_full(&bench.producer);
+    CHECK_EQUAL(2, memlane_lane_full(&bench.lane));
+    CHECK(memlane_lane_lease(bench.lane.control, MEMLANE_OWNER_NEVER, 7 << MEMLANE_TAG_ROW_BITS));
+    memlane_producer_count_full(&bench.producer);
+    CHECK_EQUAL(2, memlane_lane_full(&bench.lane));
     bench_free(&bench);
 }
 

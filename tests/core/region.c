@@ -307,7 +307,7 @@ TEST(the_parts_of_a_ring_follow_each_other_without_overlap_up_to_the_largest) {
         CHECK_EQUAL(0, shape.descriptors & (shape.descriptors - 1));
         CHECK(shape.data_offset >= 256 + 512 * shape.lanes);
         CHECK_EQUAL(0, shape.data_offset % MEMLANE_ALIGNMENT);
-        CHECK(shape.bytes_offset >= 16 * shape.descriptors);
+        CHECK(shape.bytes_offset >= 24 * shape.descriptors);
         CHECK_EQUAL(0, shape.bytes_offset % MEMLANE_ALIGNMENT);
         CHECK_EQUAL(shape.bytes_offset + shape.capacity, shape.data_nbytes);
         CHECK_EQUAL(shape.data_offset + shape.lanes * shape.data_nbytes, shape.nbytes);

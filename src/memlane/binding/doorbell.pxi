@@ -10,6 +10,7 @@ cdef extern from "core/waiters.h" nogil:
     void memlane_waiters_announce(void *count)
     bint memlane_waiters_withdraw(void *count)
     bint memlane_waiters_any(void *count)
+    uint32_t memlane_waiters_count(void *count)
     bint memlane_waiters_any_fenced(void *count)
     void memlane_armed_announce(void *armed, uint32_t index)
     void memlane_armed_withdraw(void *armed, uint32_t index)
@@ -20,6 +21,7 @@ cdef extern from "core/waiters.h" nogil:
 cdef extern from "os/semwait.h" nogil:
     uint64_t memlane_monotonic_ns()
     uint64_t memlane_boottime_ns()
+    uint64_t memlane_coarse_ns()
     int memlane_semaphore_wait(void *semaphore, uint64_t deadline_ns)
     int memlane_semaphore_post(void *semaphore)
     int memlane_semaphore_make(void *memory)

@@ -309,6 +309,12 @@ cdef class RingBase(Sending):
         consumers="many" those of all processes. What the one consumer has in hand only its process knows: elsewhere they
         are None. They are None, too, where a lane has too many records to look at.
 
+        `oldest_age` are the seconds that the oldest record waits, at least, of each lane and the largest in all: to about
+        10 ms, without the time that the machine was suspended. None: there is none, or it is not known, as of records
+        from before a reboot. `times_full` counts the puts and reserves that found no room. `waiting_producers` and
+        `waiting_consumers` are the calls that sleep; one whose process was killed counts until the next one is woken.
+        After an immediate shutdown no records wait, whatever was left.
+
         Raises:
             ClosedError: this process closed the handle.
         """

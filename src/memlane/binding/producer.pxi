@@ -40,6 +40,8 @@ cdef class ProducerRole:
     cdef uint32_t lane
     cdef void *claim                  # the open Room, or NULL
     cdef unsigned long claim_thread
+    cdef uint32_t stamps_left         # records that `put` stamps before it does so more seldom
+    cdef uint64_t next_stamp          # the number of the next one
     cdef uint32_t views               # committed records of which views live; `producer` has the list
     cdef bint departing               # to be given back when the claim and the last view are gone
     cdef list waiting                 # puts that had to wait, in order: a lock each, freed when its turn comes
@@ -111,6 +113,7 @@ cdef class ProducerRole:
         self.waiting = []
         self.doorbell = None
         self.tag = self.ring.membership.own_tag()
+        know_clock()
         if memlane_fork_is(self.epoch):
             return True  # done meanwhile, by a handler that ran while this process joined
         if memlane_ring_shutdown(self.ring.control):
@@ -129,6 +132,8 @@ cdef class ProducerRole:
         if status != MEMLANE_OK:
             memlane_lane_depart(self.producer.lane.control, self.tag)
             self.ring.refuse(status, 0)
+        memlane_producer_clock(&self.producer, CLOCK)
+        self.stamp_next()
         memlane_ring_raise_leased(self.ring.control, self.lane + 1)
         memlane_mutex_reset(&self.mutex)
         self.epoch = memlane_fork_epoch()
@@ -244,11 +249,14 @@ cdef class ProducerRole:
             status = MEMLANE_BUSY
             if self.claim == NULL and memlane_fork_is(self.epoch) and not self.ring.is_gone():
                 status = memlane_producer_put(&self.producer, span.bytes, span.nbytes)
+                if self.producer.next > self.next_stamp and status == MEMLANE_OK:
+                    self.stamp_some()
             memlane_mutex_unlock(&self.mutex)
             if status == MEMLANE_OK:
                 if memlane_guard_is_truncated(self.ring.guarded):
                     self.ring.membership.check_whole()  # then nobody will ever see the record
                 if memlane_waiters_any(&self.ring.control.waiters):
+                    self.stamp_next()
                     self.ring.wake_consumers(1)
                 return 0
         self.insert(handle, span, 1, deadline_of(timeout), None, require_peer)
@@ -295,6 +303,23 @@ cdef class ProducerRole:
             PyMem_Free(views)
             PyMem_Free(spans)
 
+    # When a record was put is for statistics, and each look at a clock a tenth of a put. So what costs little beside it has
+    # a stamp: each batch, each room, what waited for room. And of the rest those that a consumer who has stopped leaves:
+    # the first after one was woken, since who goes on getting does not sleep. Else one in MEMLANE_STAMP_EACH.
+
+    cdef void stamp_next(self) noexcept:
+        self.stamps_left, self.next_stamp = STAMPS_AFTER_WAKING, 0
+
+    cdef void stamp_some(self) noexcept nogil:
+        """Under the mutex, after a put whose stamp is due."""
+        cdef uint64_t next = self.producer.next
+        memlane_producer_stamp(&self.producer, 1, memlane_coarse_ns())
+        if self.stamps_left != 0:
+            self.stamps_left -= 1
+            self.next_stamp = next
+        else:
+            self.next_stamp = (next + MEMLANE_STAMP_EACH - 1) // MEMLANE_STAMP_EACH * MEMLANE_STAMP_EACH
+
     cdef uint64_t max_record(self) noexcept:
         cdef memlane_lane lane
         self.ring.lane_at(0, &lane)
@@ -332,6 +357,7 @@ cdef class ProducerRole:
         cdef RoomSleep sleep = None
         cdef object ticket = None
         cdef uint64_t pinned, began, end, head = 0
+        cdef bint is_counted = False
         handle.check()
         if spans[0].nbytes > self.max_record():
             self.ring.refuse(MEMLANE_TOO_LARGE, spans[0].nbytes)
@@ -355,6 +381,7 @@ cdef class ProducerRole:
                     if room is not None:
                         return 1
                     if memlane_waiters_any(&self.ring.control.waiters):
+                        self.stamp_next()
                         self.ring.wake_consumers(min(step, POSTS_MAX))
                     if done == count:
                         return done
@@ -371,6 +398,9 @@ cdef class ProducerRole:
                         return done
                     self.ring.refuse(status, spans[done].nbytes)
 
+                if status == MEMLANE_FULL and not is_counted:
+                    is_counted = True
+                    memlane_producer_count_full(&self.producer)
                 if sleep is None:
                     sleep = RoomSleep()
                     sleep.deadline, sleep.spinning = deadline, self.spinning
@@ -532,7 +562,10 @@ cdef class ProducerRole:
                 looks = min(looks, REUSE_LOOKS_WITH_GIL)
             memlane_producer_reuse(&self.producer, looks)
         if offset == NULL:
-            return memlane_producer_put_many(&self.producer, spans, count, done)
+            status = memlane_producer_put_many(&self.producer, spans, count, done)
+            if status == MEMLANE_OK:
+                memlane_producer_stamp(&self.producer, done[0], memlane_coarse_ns())
+            return status
         done[0] = 1
         status = memlane_producer_claim(&self.producer, spans[0].nbytes, offset)
         if status == MEMLANE_OK:
@@ -852,6 +885,8 @@ cdef class Room:
             role.ring.refuse_gone()
         memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
         status = memlane_producer_commit(&role.producer, self.offset, length)
+        if status == MEMLANE_OK:
+            memlane_producer_stamp(&role.producer, 1, memlane_coarse_ns())
         if status == MEMLANE_OK and self.exports:
             memlane_producer_keep(&role.producer, &self.kept, self.offset, self.nbytes)
             role.views += 1

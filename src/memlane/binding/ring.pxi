@@ -31,6 +31,7 @@ cdef extern from "core/layout.h" nogil:
     struct memlane_descriptor:
         pass
     enum:
+        MEMLANE_STAMP_EACH
         MEMLANE_KIND_RING
         MEMLANE_OWNER_NEVER
         MEMLANE_OWNER_DEPARTED
@@ -73,6 +74,8 @@ cdef extern from "core/lane.h" nogil:
     uint64_t memlane_max_record(const memlane_lane *lane)
     uint64_t memlane_lane_length(const memlane_lane *lane)
     uint64_t memlane_lane_got(const memlane_lane *lane)
+    uint64_t memlane_lane_waits_since(const memlane_lane *lane, uint64_t clock, uint64_t *steps)
+    uint64_t memlane_lane_full(const memlane_lane *lane)
     uint64_t memlane_lane_tail(const memlane_lane *lane)
     uint64_t memlane_lane_end(const memlane_lane *lane)
     uint64_t memlane_consumer_next(const memlane_consumer *consumer)
@@ -92,6 +95,9 @@ cdef extern from "core/lane.h" nogil:
     bint memlane_role_give(void *role, uint32_t tag)
     bint memlane_role_held(void *role, uint32_t tag)
     memlane_status memlane_producer_adopt(memlane_producer *producer)
+    void memlane_producer_stamp(const memlane_producer *producer, uint64_t count, uint64_t now)
+    void memlane_producer_clock(memlane_producer *producer, uint64_t clock)
+    void memlane_producer_count_full(memlane_producer *producer)
     void memlane_producer_reuse(memlane_producer *producer, uint64_t looks)
     memlane_status memlane_producer_put(memlane_producer *producer, const void *record, size_t nbytes)
     memlane_status memlane_producer_put_many(
@@ -186,6 +192,8 @@ cdef enum:
     HELD_LOOKS = 64
     # The same for statistics, of all lanes together: less than a millisecond, without the GIL.
     HELD_LOOKS_FOR_STATS = 1 << 18
+    # Records that get a stamp after a consumer was woken: the calls of the kernel for that cost twenty times as much.
+    STAMPS_AFTER_WAKING = 16
 
 # Above this size a copy lets other threads run: some 10 microseconds of copying, against one or two
 # for giving the GIL away and taking it back.
@@ -273,6 +281,39 @@ cdef int check_described(Membership membership, tuple entry, tuple described) ex
     if description_of(entry) != described:
         raise CorruptedError(f"entry {entry[0]!r} in the directory of {membership.name} is at byte {entry[2]}, where "
                              "another object lies; unlink the region and create it again", name=membership.name)
+    return 0
+
+
+cdef uint64_t clock_hash() noexcept:
+    """
+    What tells the clocks of this process from those of others: the boot of the machine, and how far a time namespace sets
+    them forward; 0 if the kernel does not say. Two processes whose numbers differ cannot compare their times.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as boot_id:
+            found = int(boot_id.read().replace(b"-", b"").strip()[:16], 16)
+    except (OSError, ValueError):
+        return 0
+    try:
+        with open("/proc/self/timens_offsets", "rb") as offsets:
+            for line in offsets:
+                clock, seconds, nanoseconds = line.split()
+                # any two odd numbers
+                factor = {b"boottime": 0x9E3779B97F4A7C15, b"monotonic": 0xC2B2AE3D27D4EB4F}.get(clock, 0)
+                found += (int(seconds) * 1_000_000_000 + int(nanoseconds)) * factor
+    except (OSError, ValueError):
+        pass  # a kernel without time namespaces
+    return found % 2**64 or 1
+
+cdef uint64_t CLOCK = 0
+cdef uint64_t CLOCK_EPOCH = EPOCH_CLOSED
+
+cdef int know_clock() except -1:
+    """A child may have been forked into another time namespace."""
+    global CLOCK, CLOCK_EPOCH
+    if not memlane_fork_is(CLOCK_EPOCH):
+        CLOCK = clock_hash()
+        CLOCK_EPOCH = memlane_fork_epoch()
     return 0
 
 
@@ -549,7 +590,10 @@ cdef class RingState(Opened):
     cdef dict pinned_stats(self):
         cdef memlane_lane view
         cdef uint32_t lane, owner
-        cdef uint64_t steps = HELD_LOOKS_FOR_STATS
+        cdef uint64_t steps = HELD_LOOKS_FOR_STATS, since, now
+        cdef bint is_dropped
+        know_clock()
+        is_dropped = memlane_ring_shutdown(self.control) == MEMLANE_SHUTDOWN_DROP  # nobody will get what is left
         lanes = []
         for lane in range(memlane_ring_leased(self.control, self.shape.lanes)):
             self.lane_at(lane, &view)
@@ -558,17 +602,30 @@ cdef class RingState(Opened):
                      MEMLANE_OWNER_CLOSED: "closed"}.get(owner)
             if named is None:
                 named = ("dead", "alive", "unknown")[self.membership.verdict(owner)]
+            since = 0
+            if owner != MEMLANE_OWNER_NEVER and not is_dropped:
+                with nogil:
+                    since = memlane_lane_waits_since(&view, CLOCK, &steps)
+            now = memlane_coarse_ns()
             lanes.append({
                 "lane": lane, "producer": named,
                 "pid": self.membership.pid_of(owner) if owner > MEMLANE_OWNER_CLOSED else None,
                 "put": memlane_lane_tail(&view), "got": memlane_lane_got(&view),
-                "records": memlane_lane_length(&view),
+                "records": 0 if is_dropped else memlane_lane_length(&view),
+                # One that is to come is spoilt.
+                "oldest_age": (now - since) / 1e9 if 0 < since <= now else None,
+                "times_full": memlane_lane_full(&view),
+                "waiting_producers": memlane_waiters_count(&view.control.waiters),
                 "loans": 0 if owner == MEMLANE_OWNER_NEVER else self.receiving.loans_in(lane, &steps)})
         owner = memlane_role_owner(&self.control.consumer)
         return {
             "capacity": self.shape.capacity, "max_records": self.shape.records, "producers": self.shape.lanes,
             "records": self.length(), "lanes": lanes,
             "loans": None if None in (loans := [found["loans"] for found in lanes]) else sum(loans), "consumers": "many" if self.many else "one",
+            "oldest_age": max([found["oldest_age"] for found in lanes if found["oldest_age"] is not None], default=None),
+            "times_full": sum([found["times_full"] for found in lanes]),
+            "waiting_producers": sum([found["waiting_producers"] for found in lanes]),
+            "waiting_consumers": memlane_waiters_count(&self.control.waiters),
             "redelivered": memlane_many_redelivered(self.control),
             "consumer": ("dead", "alive", "unknown")[self.membership.verdict(owner)] if owner else None,
             "consumer_pid": self.membership.pid_of(owner) if owner else None,

@@ -53,37 +53,6 @@ cdef int READ_TRIES = 16
 cdef uint64_t WRITER_PATIENCE_NS = 100000
 
 
-cdef uint64_t clock_hash() noexcept:
-    """
-    What tells this clock from others: the boot of the machine, and how far a time namespace sets it forward; 0 if
-    the kernel does not say. Two processes whose numbers differ cannot compare their times.
-    """
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as boot_id:
-            found = int(boot_id.read().replace(b"-", b"").strip()[:16], 16)
-    except (OSError, ValueError):
-        return 0
-    try:
-        with open("/proc/self/timens_offsets", "rb") as offsets:
-            for line in offsets:
-                clock, seconds, nanoseconds = line.split()
-                if clock == b"boottime":
-                    found += (int(seconds) * 1_000_000_000 + int(nanoseconds)) * 0x9E3779B97F4A7C15  # any odd number
-    except (OSError, ValueError):
-        pass  # a kernel without time namespaces
-    return found % 2**64 or 1
-
-cdef uint64_t CLOCK = 0
-cdef uint64_t CLOCK_EPOCH = EPOCH_CLOSED
-
-cdef int know_clock() except -1:
-    """A child may have been forked into another time namespace."""
-    global CLOCK, CLOCK_EPOCH
-    if not memlane_fork_is(CLOCK_EPOCH):
-        CLOCK = clock_hash()
-        CLOCK_EPOCH = memlane_fork_epoch()
-    return 0
-
 cdef object moment_of(const memlane_stamp *stamp):
     """Seconds of this process's boot clock; None where the publisher's was another one."""
     know_clock()

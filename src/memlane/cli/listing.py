@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from memlane.cli import finding, processes
-from memlane.cli.text import size, table
+from memlane.cli.text import duration, size, table
 
 #: What there is to tell of one region in a list of many, if it can be known.
 _SHOWN = (
@@ -80,9 +80,15 @@ def _objects(facts: dict[str, Any]) -> str:
             part += f" {stats['records']:,} waiting"
             age = oldest_age(stats)
             if age is not None:
-                part += f" for {age:,.1f} s"
+                part += f" for {duration(age)}"
         if stats.get("loans"):
             part += f" {stats['loans']:,} on loan"
+        for key, what in (("waiting_producers", "put"), ("waiting_consumers", "get")):
+            count = stats.get(key)
+            if count:
+                part += f" {count:,} {what} waits" if count == 1 else f" {count:,} {what}s wait"
+        if stats.get("times_full"):
+            part += f" full {stats['times_full']:,} times"
         parts.append(part)
     return ", ".join(parts)
 

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from memlane.cli import finding, processes
-from memlane.cli.text import Refusal, near, safe, size
+from memlane.cli.text import Refusal, duration, near, safe, size
 
 #: How often to look through /proc for who has the region open: that takes a while where many
 #: processes are. Arbitrary.
 MAPS_PAUSE_S = 1.0
 #: What only grows, so that a difference is a rate.
 _COUNTS = ("put", "got", "redelivered", "times_full", "version")
+#: What is in seconds.
+_AGES = ("age", "oldest_age")
 
 
 def stat(name: str, every: float | None, as_json: bool) -> int:
@@ -105,6 +107,8 @@ def _lines_of_rates(stats: dict[str, Any], rates: dict[str, dict[str, float]]) -
             for key in ("records", "loans", "waiting_producers", "waiting_consumers")
             if isinstance(stats[name].get(key), int)
         ]
+        if isinstance(age := stats[name].get("oldest_age"), float):
+            parts.append(f"oldest_age {duration(age)}")
         if "error" in stats[name]:
             parts.append(stats[name]["error"])
         yield safe(f"{clock}  {name}  {', '.join(parts)}")
@@ -140,10 +144,16 @@ def _shown(stats: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 number = one.pop(key.removesuffix("s"), number)
                 yield (
                     f"{key.removesuffix('s')} {number}",
-                    ", ".join(f"{part.replace('_', ' ')} {_plain(it)}" for part, it in one.items()),
+                    ", ".join(
+                        f"{part.replace('_', ' ')} {_fact(part, it)}" for part, it in one.items()
+                    ),
                 )
         else:
-            yield what, _plain(value)
+            yield what, _fact(key, value)
+
+
+def _fact(key: str, value: object) -> str:
+    return duration(value) if key in _AGES and isinstance(value, float) else _plain(value)
 
 
 def _plain(value: object) -> str:

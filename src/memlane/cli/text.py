@@ -33,6 +33,16 @@ def size(nbytes: int) -> str:
     return f"{nbytes} B" if unit == "B" else f"{number:.1f} {unit}"
 
 
+def duration(seconds: float) -> str:
+    """A time in the largest unit that leaves at least 1, to a tenth."""
+    number, unit = seconds, "s"
+    for next_unit, factor in (("min", 60), ("h", 60), ("d", 24)):
+        if number < factor:
+            break
+        number, unit = number / factor, next_unit
+    return f"{number:,.1f} {unit}"
+
+
 def width(text: str) -> int:
     """How many columns of a terminal it takes."""
     return sum(
