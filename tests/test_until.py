@@ -150,11 +150,10 @@ def test_records_with_require_peer_say_how_many_producers_died_and_left(ring: Ri
     """Before the first producer came nobody is missing."""
     with pytest.raises(Empty):
         next(ring.records(require_peer=True, timeout=0))
-    with Child(put_numbers, ring, 2, "is killed") as child:
-        wait_until(lambda: len(ring) == 2, "its records")
-        with ring.producer() as other:
-            other.put(b"other")
-        child.wait()
+    with ring.producer() as other:
+        other.put(b"other")  # before the child, whose lane it would take over if that has died
+        with Child(put_numbers, ring, 2, "is killed") as child:
+            child.wait()
     records = ring.records(require_peer=True, timeout=PATIENCE_S)
     assert sorted([*numbers(2), b"other"]) == sorted(next(records) for _ in range(3))
     with pytest.raises(PeerGoneError, match=r"1 died, 1 left") as raised:
