@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from memlane import Empty, PeerGoneError, Ring, ShutDown
-from processes import PATIENCE_S, Child, wait_until
+from processes import PATIENCE_S, Child
 from shared_bytes import RingBytes
 
 PAGE = 4096
