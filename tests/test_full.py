@@ -187,3 +187,21 @@ def test_what_is_dropped_at_the_end_does_not_count(consumers: Any) -> None:
         assert ring.is_shut_down
         assert 0 == len(ring)
         assert 0 == ring.stats()["records"]
+
+
+def test_who_polls_is_told_what_is_so_now_each_time() -> None:
+    """A text that was kept speaks of what it was made for, and each error is its own."""
+    with Ring(capacity=PAGE, records=2, consumers="many") as ring:
+        ring.put_many([b"x", b"yy"])
+        first, second = full(lambda: ring.put_nowait(b"z")), full(lambda: ring.put_nowait(b"z"))
+        assert str(first) == str(second)
+        assert "no consumer has come yet" in str(second)
+        second.records = 7
+        assert 2 == full(lambda: ring.put_nowait(b"z")).records == first.records
+        with ring.borrow():
+            error = full(lambda: ring.put_nowait(b"z"))
+            assert ("on loan", 1, (os.getpid(),)) == (error.cause, error.on_loan, error.holders)
+        ring.put_nowait(b"a longer one")
+        error = full(lambda: ring.put_nowait(b"z"))
+        assert ("records", 0, (), 24) == (error.cause, error.on_loan, error.holders, error.nbytes)
+        assert "(2 of 2 records, 24 of 4,096 bytes); get some records" in str(error)

@@ -28,6 +28,25 @@ cdef tuple items_of(object records):
     return tuple(found)
 
 
+cdef enum:
+    FULL_BY_ROOM = 0                  # of records or bytes, and nothing else to be said
+    FULL_BY_CLAIM = 1
+    FULL_BY_VIEWS = 2
+    FULL_ON_LOAN = 3
+    FULL_NOBODY_LEFT = 4
+    FULL_NOBODY_YET = 5
+
+cdef struct TellFull:
+    # What the text of a Full speaks of.
+    int64_t cause
+    uint64_t epoch
+    uint64_t records
+    uint64_t nbytes
+    uint64_t views
+    int64_t on_loan
+    uint32_t tags[PROBES_A_SLICE]
+
+
 @cython.final
 cdef class ProducerRole:
     """One lease of a lane by this process; its threads share it."""
@@ -50,6 +69,9 @@ cdef class ProducerRole:
     cdef Doorbell doorbell
     cdef Spinning spinning
     cdef Users users
+    cdef str told                     # the text of the last Full, its attributes, and what it speaks of
+    cdef dict told_facts
+    cdef TellFull told_of
 
     def __cinit__(self, RingState ring):
         self.ring = ring
@@ -438,46 +460,74 @@ cdef class ProducerRole:
         pinned the region.
         """
         cdef RingState ring = self.ring
-        cdef uint32_t tags[PROBES_A_SLICE]
-        cdef uint64_t records, nbytes, s, end
-        cdef uint32_t views
-        cdef int64_t on_loan
+        cdef TellFull now
+        cdef uint64_t s, end
         cdef bint by_views
         ring.membership.check_whole()
-        memset(tags, 0, sizeof(tags))
-        with nogil:
-            memlane_mutex_lock(&self.mutex)
-            s, end = self.producer.head, self.producer.next
-            records, nbytes, views = end - s, memlane_producer_used(&self.producer), self.views
-            by_views = memlane_producer_holds(&self.producer, memlane_lane_head(&self.producer.lane))
-            memlane_mutex_unlock(&self.mutex)
-        facts = {"records": records, "max_records": ring.shape.records, "nbytes": nbytes, "capacity": ring.shape.capacity,
-                 "views": views}
-        used = f"{records} of {ring.shape.records} records, {nbytes:,} of {ring.shape.capacity:,} bytes"
+        memset(&now, 0, sizeof(now))  # gaps between its fields, too: they are compared
+        if not memlane_mutex_try(&self.mutex):
+            with nogil:
+                memlane_mutex_lock(&self.mutex)
+        s, end = self.producer.head, self.producer.next
+        now.nbytes, now.views = memlane_producer_used(&self.producer), self.views
+        by_views = memlane_producer_holds(&self.producer, memlane_lane_head(&self.producer.lane))
+        memlane_mutex_unlock(&self.mutex)
+        now.epoch, now.records = self.epoch, end - s
         if is_claimed:
-            raise Full(f"another thread has a room of {ring.name} open in the lane of this producer ({used}); commit or abort it, "
-                       "or wait with a longer timeout", cause="claim", **facts)
-        if by_views:
-            named = "a committed room are" if views == 1 else f"{views} committed rooms are"
-            raise Full(f"{ring.name} is full ({used}): views of {named} alive; del them, or wait with a longer timeout",
-                       cause="views", **facts)
-        on_loan = 0 if records == 0 else ring.receiving.holds_from(self.lane, s, end, tags)
-        if on_loan:
-            pids = ring.receiving.pids_of(tags)
+            now.cause = FULL_BY_CLAIM
+        elif by_views:
+            now.cause = FULL_BY_VIEWS
+        else:
+            if now.records != 0:
+                now.on_loan = ring.receiving.holds_from(self.lane, s, end, now.tags)
+            if now.on_loan:
+                now.cause = FULL_ON_LOAN
+            elif ring.consumers_are_gone(False):
+                now.cause = FULL_NOBODY_LEFT
+            elif memlane_peers_came(ring.control) == 0:
+                now.cause = FULL_NOBODY_YET
+        if self.told is None or memcmp(&now, &self.told_of, sizeof(now)) != 0:
+            self.tell_full(&now)
+        text, told = self.told, self.told_facts  # before any Python runs: another thread may tell of something else
+        error = Full(text)
+        error.__dict__.update(told)  # not one by one: who polls meets the same again and again
+        raise error
+
+    cdef int tell_full(self, const TellFull *now) except -1:
+        """The text of a Full and its facts: kept until one of them changes."""
+        cdef RingState ring = self.ring
+        cdef list pids
+        facts = {
+            "cause": "records" if now.records >= ring.shape.records else "bytes",
+            "records": now.records, "max_records": ring.shape.records, "nbytes": now.nbytes, "capacity": ring.shape.capacity,
+            "views": now.views}
+        used = f"{now.records} of {ring.shape.records} records, {now.nbytes:,} of {ring.shape.capacity:,} bytes"
+        if now.cause == FULL_BY_CLAIM:
+            facts["cause"] = "claim"
+            text = (f"another thread has a room of {ring.name} open in the lane of this producer ({used}); commit or abort it, "
+                    "or wait with a longer timeout")
+        elif now.cause == FULL_BY_VIEWS:
+            facts["cause"] = "views"
+            named = "a committed room are" if now.views == 1 else f"{now.views} committed rooms are"
+            text = f"{ring.name} is full ({used}): views of {named} alive; del them, or wait with a longer timeout"
+        elif now.cause == FULL_ON_LOAN:
+            pids = ring.receiving.pids_of(now.tags)
+            facts["cause"], facts["on_loan"], facts["holders"] = "on loan", now.on_loan, tuple(pids)
             own = _os.getpid()
             known = ", ".join(["this process" if pid == own else f"pid {pid}" for pid in pids]) or "a process that is gone"
-            named = "1 record is" if on_loan == 1 else f"{on_loan} records are"
-            raise Full(f"{ring.name} is full ({used}): {named} on loan to {known}; release " + ("it" if on_loan == 1 else "them")
-                       + ", or wait with a longer timeout", cause="on loan", on_loan=on_loan, holders=tuple(pids), **facts)
-        if ring.consumers_are_gone(False):
-            raise Full(f"{ring.name} is full ({used}), and no consumer of it is left; start another one, or end here",
-                       cause="nobody left", **facts)
-        remedy = "get some records, or wait with a longer timeout"
-        if memlane_peers_came(ring.control) == 0:
-            remedy = ("no consumer has come yet: start one, or make the ring with a larger capacity= or more records= if it is "
-                      "to be filled before")
-        raise Full(f"{ring.name} is full ({used}); {remedy}",
-                   cause="records" if records >= ring.shape.records else "bytes", **facts)
+            named = "1 record is" if now.on_loan == 1 else f"{now.on_loan} records are"
+            text = (f"{ring.name} is full ({used}): {named} on loan to {known}; release " + ("it" if now.on_loan == 1 else "them")
+                    + ", or wait with a longer timeout")
+        elif now.cause == FULL_NOBODY_LEFT:
+            facts["cause"] = "nobody left"
+            text = f"{ring.name} is full ({used}), and no consumer of it is left; start another one, or end here"
+        elif now.cause == FULL_NOBODY_YET:
+            text = (f"{ring.name} is full ({used}); no consumer has come yet: start one, or make the ring with a larger capacity= "
+                    "or more records= if it is to be filled before")
+        else:
+            text = f"{ring.name} is full ({used}); get some records, or wait with a longer timeout"
+        self.told, self.told_facts, self.told_of = text, {"_facts": facts, **facts}, now[0]
+        return 0
 
     cdef bint is_robbed(self) noexcept:
         """Whether the lane that we still believe to be ours has another owner."""
