@@ -10,7 +10,9 @@ import fcntl
 import gc
 import itertools
 import os
+import random
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +37,9 @@ from memlane.objects import RegionObject
 from processes import PATIENCE_S, Child, wait_until
 from region_files import bytes_of, semaphores
 from shared_bytes import RingBytes, SlotBytes
+from stepping import Line, Stepped, line
+
+__all__ = ["line"]
 
 DIRECTORY, ENTRY_NBYTES, ENTRY_OFFSET, ENTRY_SEQUENCE = 69632, 1024, 72, 152
 FREE, WRITING, VALID, REMOVED = range(4)
@@ -135,6 +140,13 @@ def states(region: Region) -> list[int]:
         return [
             shared.word(DIRECTORY + i * ENTRY_NBYTES + ENTRY_SEQUENCE) % 4 for i in range(count)
         ]
+
+
+def found_index(region: Region, name: str) -> int:
+    """The number of an object's entry in the directory."""
+    found = region._find(name)
+    assert found is not None
+    return found[6]
 
 
 @pytest.fixture(params=["memfd", "named", "anonymous"])
@@ -489,6 +501,115 @@ def test_a_first_add_during_which_everything_is_closed_is_a_closed_error(
     with Child(child) as adder:
         assert 0 == adder.wait()
     assert 0 == counter.value
+
+
+#: First calls, by which a handle comes to hold a role or the room.
+FIRST_CALLS: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "put": ("ring", lambda ring: ring.put(b"x")),
+    "put_many": ("ring", lambda ring: ring.put_many([b"x", b"y"])),
+    "put require_peer": ("ring", lambda ring: ring.put(b"x", require_peer=True)),
+    "reserve": ("ring", lambda ring: ring.reserve(8)),
+    "get": ("ring", lambda ring: ring.get(timeout=0)),
+    "borrow": ("ring", lambda ring: ring.borrow(timeout=0)),
+    "competing get": ("many", lambda ring: ring.get(timeout=0)),
+    "competing get_many": ("many", lambda ring: ring.get_many(5, timeout=0)),
+    "shutdown": ("ring", lambda ring: ring.shutdown()),
+    "publish": ("slot", lambda slot: slot.publish((2.0,))),
+    "shared publish": ("shared slot", lambda slot: slot.publish((2.0,))),
+    "table publish": ("table", lambda table: table[1].publish((2.0,))),
+    "wait_newer": ("slot", lambda slot: slot.wait_newer(0)),
+    "add": ("counter", lambda counter: counter.add(1)),
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "seam"),
+    [(first, "random.randrange") for first in FIRST_CALLS]
+    + [(first, "os.fstatvfs") for first in ("put", "put_many", "reserve")],
+)
+def test_a_handle_that_is_closed_amid_its_first_call_keeps_neither_room_nor_role(
+    memfd: Region,
+    first: str,
+    seam: str,
+    monkeypatch: pytest.MonkeyPatch,
+    line: Callable[[], Line],
+) -> None:
+    """Joining and reserving memory run Python, and so another thread, which closes it there."""
+    kind, call = FIRST_CALLS[first]
+    made = MAKE[kind](memfd, "it")
+    index = found_index(memfd, "it")
+    closed, may_end = line(), line()
+
+    def child() -> None:
+        module, _, name = seam.partition(".")
+        replaced = getattr(sys.modules[module], name)
+
+        def close(*arguments: Any) -> Any:
+            made.close()
+            return replaced(*arguments)
+
+        with monkeypatch.context() as patch, pytest.raises(ClosedError, match="closed"):
+            patch.setattr(seam, close)
+            call(made)
+        assert not is_kept(memfd, index)
+        closed.tell()
+        may_end.hear()
+
+    with Child(child) as user:
+        closed.hear()
+        if isinstance(made, Ring):
+            lanes = made.stats()["lanes"]
+            assert [] == [lane for lane in lanes if lane["producer"] == "alive"]
+        use(made)
+        memfd.remove("it")
+        assert [FREE] == states(memfd)
+        may_end.tell()
+        assert 0 == user.wait()
+
+
+def test_a_thread_that_comes_to_a_removed_object_late_leaves_the_room_to_one_that_writes_there(
+    memfd: Region, monkeypatch: pytest.MonkeyPatch, line: Callable[[], Line]
+) -> None:
+    """While it joins another thread has reserved room to write in; then the object is removed."""
+    ring, other = MAKE["ring"](memfd, "it"), memfd.ring("it")
+    index = found_index(memfd, "it")
+    written, may_end = line(), line()
+
+    def child() -> None:
+        rooms = []
+        choose = random.randrange
+
+        def meanwhile(stop: int) -> int:
+            monkeypatch.setattr(random, "randrange", choose)
+            rooms.append(other.reserve(4))
+            return choose(stop)
+
+        monkeypatch.setattr(random, "randrange", meanwhile)
+        with pytest.raises((Empty, ClosedError)):
+            ring.get_nowait()
+        written.tell()
+        may_end.hear()
+        rooms[0].write(b"late")
+        os._exit(0)
+
+    byte, wanted = (1 << 61) + 2112 + index, (fcntl.F_OFD_SETLK, fcntl.F_RDLCK)
+    with Stepped(child) as user:
+        locked = 0
+        for step in user.steps():
+            if step.result is None and step.arguments[0] == written.writer:
+                break  # it has got there
+            if step.lock is not None and step.result is None and step.lock[1] == byte:
+                locked += step.lock[::2] == wanted
+                if locked == 2 and "it" in memfd:
+                    memfd.remove("it")
+        user.go_on()
+        written.hear()
+        if "it" in memfd:
+            memfd.remove("it")
+        memfd.counter("next")
+        assert [REMOVED, VALID] == states(memfd)
+        may_end.tell()
+        assert 0 == user.wait()
 
 
 # ---- who keeps the room ----

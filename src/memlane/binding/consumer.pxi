@@ -219,7 +219,7 @@ cdef class ConsumerRole:
         """See that this process is a consumer, in this epoch."""
         handle.check()
         self.ring.membership._check_open()
-        self.ring.enter(&handle.opens)
+        self.ring.enter(&handle.opens, &handle._closed, handle)
         if not memlane_fork_is(self.epoch):
             with epoch_lock(self.preparing):
                 if not memlane_fork_is(self.epoch):
@@ -233,6 +233,7 @@ cdef class ConsumerRole:
                         self.epoch = memlane_fork_epoch()
         self.departing = False
         self.users.add(&handle.receives)
+        handle.require_still_open()
         return 0
 
     @cython.final

@@ -101,12 +101,10 @@ cdef class CounterBase:
         """Before the first call that writes. Joining runs Python, and so another thread that closes the region."""
         cdef uint64_t pinned = self.membership.pin_open()
         try:
-            self.state.enter(&self.opens)
+            self.state.enter(&self.opens, &self._closed, self)
         finally:
             self.membership.unpin_loan(pinned)
-        if self._closed or self.membership.closed:
-            if not self.membership.closed:
-                self.state.leave(&self.opens)
+        if self.membership.closed:
             raise closed_error(self, self.name)
         return 0
 

@@ -266,7 +266,7 @@ cdef class RingBase(Sending):
         """
         cdef bint drop = immediate  # may be Python, so it comes before the check
         self.check()
-        self.state.shut_down(drop, &self.opens)
+        self.state.shut_down(drop, self)
 
     def __len__(self):
         """

@@ -58,30 +58,45 @@ cdef class Opened:
         return memlane_fork_is(self.held)
 
     @cython.final
-    cdef int enter(self, uint64_t *counted_in) except -1:
+    cdef int enter(self, uint64_t *counted_in, const bint *closed, object handle) except -1:
         """
-        See that nobody uses the room again as long as this process may write there. `counted_in` is the handle's.
+        See that nobody uses the room again as long as this process may write there. `counted_in` and `closed` are the
+        *handle*'s: one that is closed meanwhile is not counted, for nobody would ever count it off again.
 
         Raises:
-            ClosedError: the object was removed.
+            ClosedError: the object was removed, or the handle closed.
             What `Membership.join` raises.
         """
-        cdef int error
         if not memlane_fork_is(self.held):
             self.membership.own_tag()  # runs Python; what follows does not
-            if self.is_gone():
-                self.refuse_gone()
-            error = self.membership.lock_entry(self.entry_index)
-            if error == -_errno.EBADF:
-                raise self.membership._base_lost()
-            if error:
-                raise os_error(-error, f"lock the entry of {self.name}", None, "use a local file system and Linux 3.15 or newer")
-            # Only now: who frees the room looks at the lock after the removal.
-            if self.is_gone_now():
-                self.membership.unlock_entry(self.entry_index)
-                self.refuse_gone()
-            self.held = memlane_fork_epoch()
+            if not memlane_fork_is(self.held):
+                self.hold()
+        if closed[0]:
+            if self.holders.is_empty():
+                self.notice()
+            raise closed_error(handle, self.name)
         self.holders.add(counted_in)
+        return 0
+
+    @cython.final
+    cdef int hold(self) except -1:
+        """
+        Lock the byte, which no thread of this process has locked for this object: on finding the object removed it is
+        unlocked again. Runs no Python, so that it stays so.
+        """
+        cdef int error
+        if self.is_gone():
+            self.refuse_gone()
+        error = self.membership.lock_entry(self.entry_index)
+        if error == -_errno.EBADF:
+            raise self.membership._base_lost()
+        if error:
+            raise os_error(-error, f"lock the entry of {self.name}", None, "use a local file system and Linux 3.15 or newer")
+        # Only now: who frees the room looks at the lock after the removal.
+        if self.is_gone_now():
+            self.membership.unlock_entry(self.entry_index)
+            self.refuse_gone()
+        self.held = memlane_fork_epoch()
         return 0
 
     @cython.final

@@ -92,7 +92,7 @@ cdef class ProducerRole:
         cdef Sleep sleep = None
         handle.check()
         self.ring.membership._check_open()
-        self.ring.enter(&handle.opens)
+        self.ring.enter(&handle.opens, &handle._closed, handle)
         while not memlane_fork_is(self.epoch):
             with epoch_lock(self.preparing):
                 if memlane_fork_is(self.epoch) or self._lease(sleep is None):
@@ -111,6 +111,7 @@ cdef class ProducerRole:
             handle.check()
         self.departing = False
         self.users.add(&handle.sends)
+        handle.require_still_open()
         if self.doorbell is None:
             self._find_doorbell()
         return 0
@@ -235,7 +236,7 @@ cdef class ProducerRole:
         membership._check_open()
         pinned = self.ring.pin()
         try:
-            self.ring.enter(&handle.opens)  # the dead are cleared away
+            self.ring.enter(&handle.opens, &handle._closed, handle)  # the dead are cleared away
             if memlane_ring_shutdown(self.ring.control) == 0 and self.ring.consumers_are_gone(True):
                 membership.check_whole()
                 self.ring.refuse_unread()

@@ -537,13 +537,13 @@ cdef class RingState(Opened):
         raise PeerGoneError(f"no consumer of {self.name} is left ({died} died, {came - died} left); start another one, or end "
                             "here", died=died, left=came - died)
 
-    cdef object shut_down(self, bint immediate, uint64_t *counted_in):
+    cdef object shut_down(self, bint immediate, Endpoint handle):
         cdef uint64_t pinned
         if self.membership.readonly:
             raise PermissionError(_errno.EACCES, f"{self.name} is open read-only; open it without readonly=True")
         pinned = self.pin()
         try:
-            self.enter(counted_in)
+            self.enter(&handle.opens, &handle._closed, handle)
             memlane_ring_shut(self.control, MEMLANE_SHUTDOWN_DROP if immediate else MEMLANE_SHUTDOWN_DRAIN)
             self.wake_all()
             self.membership.check_whole()
@@ -677,16 +677,29 @@ cdef class Endpoint:
         self.check()
         return self.state_of()
 
+    @cython.final
+    cdef int require_still_open(self) except -1:
+        """
+        Behind what counts this handle among the users of a role, since others run while the role is taken: where one of
+        them has closed it, nobody else gives back what it has now.
+        """
+        if self._closed:
+            self.give_roles_back()
+            self.check()
+        return 0
+
     cdef ProducerRole producer_role(self):
         return None
 
     cdef void leave_roles(self) noexcept:
         """Refuse new work; give back each role that this handle was the last to use."""
-        cdef ProducerRole sending
         if self._closed:
             return
         self._closed = True
-        sending = self.producer_role()
+        self.give_roles_back()
+
+    cdef void give_roles_back(self) noexcept:
+        cdef ProducerRole sending = self.producer_role()
         if sending is not None:
             if sending.users.remove(&self.sends):
                 sending.depart()

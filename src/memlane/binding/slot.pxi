@@ -302,6 +302,9 @@ cdef class SlotBase:
         if self._closed:
             return
         self._closed = True
+        self.give_roles_back()
+
+    cdef void give_roles_back(self) noexcept:
         if self.state.users.remove(&self.publishes):
             self.state.give_back()
         self.state.leave(&self.opens)
@@ -397,9 +400,12 @@ cdef class SlotBase:
         while True:
             if self.publishes != state.epochs[self.index] or not memlane_fork_is(state.epochs[self.index]):
                 know_clock()
-                state.enter(&self.opens)
+                state.enter(&self.opens, &self._closed, self)
                 state.become_writer(self.index)
                 state.users.add(&self.publishes)
+                if self._closed:  # while it became the writer: nobody else gives back what it has
+                    self.give_roles_back()
+                    self.check()
             if state.shape.writers == 2:
                 self.enter(deadline_of(timeout))
             now = memlane_boottime_ns()
@@ -686,7 +692,7 @@ cdef class SlotBase:
                 if not sleep.spin(WAIT_ADAPTIVE):
                     if bell is None:
                         if not state.membership.readonly:
-                            state.enter(&self.opens)
+                            state.enter(&self.opens, &self._closed, self)
                         watcher = state.lease_watcher()
                         if watcher >= 0:
                             bell = doorbell_at(state.membership, &state.watcher(watcher).doorbell, True)
