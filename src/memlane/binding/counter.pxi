@@ -87,7 +87,8 @@ cdef class CounterBase:
             raise closed_error(self, "a counter" if self.name is None else self.name)
         if not to_write:
             self.membership.notice_fork()
-        elif self.opens != self.state.held or not self.state.is_held():
+            return 0  # what was read counts only if the counter is there afterwards
+        if self.opens != self.state.held or not self.state.is_held():
             self.membership.notice_fork()
             if self.membership.readonly:
                 raise PermissionError(
@@ -214,7 +215,8 @@ cdef class CounterBase:
         value = memlane_counter_load(self.counter)
         if self.state.is_gone_now():
             self.state.refuse_gone()
-        self.membership.check_whole()
+        if memlane_guard_is_truncated(self.membership.guarded):
+            self.membership.check_whole()
         return value
 
     @value.setter
