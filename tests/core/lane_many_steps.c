@@ -133,6 +133,31 @@ TEST(a_consumer_killed_in_front_of_any_access_loses_nothing_and_what_it_had_is_h
         }
 }
 
+static void advance(void) { memlane_many_advance(&many.bench.lane); }
+static void heir_goes_on(void) {
+    for (int i = 0; i < 4; i++) {
+        advance();
+        CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'q'));
+        CHECK_EQUAL('q', many_get(&many, BOB));
+    }
+    advance();
+}
+
+TEST(a_producer_taken_for_dead_does_not_move_head_back_under_its_heir) {
+    bool met = true;
+    for (long k = 0; met; k++) {
+        many = many_new_at(64, 8, 1000);
+        for (char letter = 'a'; letter <= 'd'; letter++) {
+            CHECK_EQUAL(MEMLANE_OK, many_put(&many, letter));
+            CHECK_EQUAL(letter, many_get(&many, BOB));
+        }
+        met = meets_at(k, advance, heir_goes_on);
+        CHECK_EQUAL(met ? 1008 : 1004, memlane_lane_head(&many.bench.lane));
+        bench_free(&many.bench);
+        CHECK(k < 1000);
+    }
+}
+
 TEST(two_consumers_that_overtake_each_other_at_any_access_get_everything_once) {
     static const struct {
         void (*one)(void);
