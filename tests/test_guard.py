@@ -35,6 +35,7 @@ from memlane import (
 )
 from processes import PATIENCE_S, Child, output_of, wait_until
 from region_files import SHARED_MEMORY, mount, needs_mounts, own_mounts, semaphores
+from shared_bytes import RingBytes
 
 PAGES = 8
 NBYTES = PAGES * PAGE_SIZE
@@ -842,6 +843,52 @@ def test_every_call_on_a_region_that_was_cut_off_raises(
         with pytest.raises(TruncatedError):
             USES[other](region)
     assert 4 == len(held)
+
+
+def prepared(name: str, consumers: Any, got: int, put: int) -> tuple[Ring, int]:
+    """A ring of two pages of descriptors, some of them used, and where in its file they are."""
+    ring = Ring.create(name, capacity="64 KiB", records=512, producers=1, consumers=consumers)
+    with RingBytes(ring) as shared:
+        for _ in range(got):
+            ring.put(b"got")
+            assert ring.get() == b"got"
+        for _ in range(put):
+            ring.put(b"left")
+        return ring, shared.object + shared.state_at(0, 0)
+
+
+@pytest.mark.parametrize("consumers", ["one", "many"])
+def test_a_quick_put_into_descriptors_that_were_cut_off_is_refused(
+    name: str, consumers: Any
+) -> None:
+    """Its own stores are the first to meet the cut; all that it looked at before is there."""
+    ring, descriptors = prepared(name, consumers, 3, 1)
+    with ring:
+        cut(file_of_region(name), descriptors)
+        with pytest.raises(TruncatedError):
+            ring.put(b"nobody ever sees this")
+        ring.unlink()
+
+
+def test_a_quick_reserve_that_met_the_cut_gives_no_room(name: str) -> None:
+    """It looked for room in descriptors that are not there any more."""
+    ring, descriptors = prepared(name, "one", 510, 2)
+    with ring:
+        assert ring.get() == b"left"
+        cut(file_of_region(name), descriptors)
+        with pytest.raises(TruncatedError):
+            ring.reserve(8)
+        ring.unlink()
+
+
+def test_a_loan_that_met_the_cut_behind_its_record_is_not_lent(name: str) -> None:
+    """The record's own descriptor is the last one of the page that is left."""
+    ring, descriptors = prepared(name, "one", 255, 1)
+    with ring:
+        cut(file_of_region(name), descriptors + PAGE_SIZE)
+        with pytest.raises(TruncatedError):
+            ring.borrow()
+        ring.unlink()
 
 
 def test_a_region_that_was_cut_off_can_be_closed_and_unlinked(name: str) -> None:

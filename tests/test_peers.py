@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from memlane import Empty, Full, PeerGoneError, Region, Ring, RoleTakenError, ShutDown
+from memlane import Empty, Full, PeerGoneError, Region, Ring, RoleTakenError, ShutDown, _core
 from processes import PATIENCE_S, Child, wait_until
 from shared_bytes import DEAD_TAG, RingBytes
 
@@ -128,6 +128,34 @@ def test_a_put_that_waits_for_room_notices_that_the_last_consumer_is_killed(ring
         child.kill()
         with pytest.raises(PeerGoneError):
             waiting.result(PATIENCE_S)
+
+
+@pytest.mark.parametrize("last", ["the only one", "one beside the dead"])
+def test_a_consumer_that_leaves_wakes_a_put_that_requires_one(ring: Ring, last: str) -> None:
+    """It does not sleep to the end of its slice to find that nobody is left."""
+    slices = []
+    with ThreadPoolExecutor(1) as pool, RingBytes(ring) as shared:
+        ring._set_wait("sleep", False)
+        for _ in range(7):
+            if last == "one beside the dead" and ring.stats()["consumers"] == "many":
+                left_by(ring, "is killed")
+            while len(ring):
+                with ring.consumer() as other:
+                    other.get_many(8)
+            consumer = ring.consumer()
+            ring.put(b"first")
+            assert b"first" == consumer.get()
+            fill(ring)
+            waiting = pool.submit(ring.put, b"x", require_peer=True)
+            wait_until(lambda: shared.half(shared.waiters_at(0)) >= 1, "a put that waits")
+            slept = _core.slices_slept()
+            consumer.close()
+            with pytest.raises(PeerGoneError):
+                waiting.result(PATIENCE_S)
+            slices.append(_core.slices_slept() - slept)
+
+    # one may end by chance just as the consumer leaves
+    assert sum(map(bool, slices)) <= 2, slices
 
 
 def test_one_of_many_consumers_that_lives_is_enough() -> None:
@@ -287,3 +315,38 @@ def test_every_way_to_a_ring_takes_the_flag_and_each_handle_has_its_own() -> Non
         assert refuses(ring)
         assert not refuses(region.ring("r"))
         assert refuses(region.ring("r", require_peer=True))
+
+
+GETS: dict[str, Callable[[Any, int], object]] = {
+    "get": lambda rx, _: rx.get(timeout=1),
+    "get_nowait": lambda rx, _: rx.get_nowait(),
+    "get_many": lambda rx, _: rx.get_many(3, timeout=1),
+    "get_into": lambda rx, _: rx.get_into(bytearray(8), timeout=1),
+    "borrow": lambda rx, _: rx.borrow(timeout=1),
+    "borrow_many": lambda rx, _: rx.borrow_many(3, timeout=1),
+    "borrowed": lambda rx, _: next(iter(rx.borrowed(timeout=1))),
+    "iteration": lambda rx, _: next(iter(rx)),
+    "records": lambda rx, _: next(iter(rx.records(timeout=1))),
+    "records until": lambda rx, living: next(iter(rx.records(until=living, timeout=1))),
+}
+
+
+@pytest.mark.parametrize("verb", GETS)
+@pytest.mark.parametrize("consumers", ["one", "many"])
+def test_each_verb_that_gets_by_a_handle_that_requires_peers_is_refused(
+    consumers: Any, verb: str
+) -> None:
+    """By the ring and by its consumers, once the producers are gone and all is read; not before."""
+    living = os.pidfd_open(os.getpid())
+    with Region.create(None, "1 MiB") as region:
+        plain = region.ring("r", capacity=PAGE, consumers=consumers)
+        ring = region.ring("r", require_peer=True)
+        for handle in (ring, ring.consumer()):
+            with plain.producer() as producer:
+                producer.put(b"last")
+            GETS[verb](handle, living)
+            with pytest.raises(PeerGoneError, match="no producer of"):
+                GETS[verb](handle, living)
+            with pytest.raises(Empty):
+                plain.get(timeout=0)
+    os.close(living)

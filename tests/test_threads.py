@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from memlane import ClosedError, Empty, Ring, ShutDown, Slot, _core
-from processes import PATIENCE_S, Child, wait_until
+from processes import PATIENCE_S, Child, output_of, unrelated, wait_until
 from shared_bytes import RingBytes, SlotBytes
 
 PAGE = 4096
@@ -798,3 +798,43 @@ def test_a_put_that_finds_room_allocates_nothing(buffer: Any) -> None:
 
         assert abs(after_puts - before) <= 2
         assert abs(after_gets - after_puts) <= 10
+
+
+CLOSED_DURING_A_COPY = """
+import sys, threading
+from memlane import ClosedError, Ring
+
+NBYTES = 64 << 20
+ring = Ring(capacity=NBYTES + 64, producers=1, consumers=sys.argv[1])
+ring.put(b"the role is taken")
+assert ring.get()
+ring.put(b"x" * NBYTES)
+begins = threading.Lock()
+begins.acquire()
+found = []
+
+def get():
+    begins.release()
+    try:
+        found.append(ring.get_many(3)[0] if sys.argv[2] == "get_many" else ring.get())
+    except ClosedError:
+        found.append("closed before the copy began")
+
+sys.setswitchinterval(1000)  # nobody gets the interpreter's lock who is not given it: by the copy
+thread = threading.Thread(target=get)
+thread.start()
+begins.acquire()
+ring.close()
+thread.join()
+print("whole" if [b"x" * NBYTES] == found else found)
+"""
+
+
+@pytest.mark.parametrize("verb", ["get", "get_many"])
+@pytest.mark.parametrize("consumers", ["one", "many"])
+def test_a_ring_that_is_closed_while_a_record_is_copied_out_stays_mapped_until_that_is_done(
+    consumers: str, verb: str
+) -> None:
+    """The copy lets other threads run, and one of them closes the ring at once."""
+    program = unrelated(CLOSED_DURING_A_COPY, consumers, verb)
+    assert output_of(program) in ("whole\n", "['closed before the copy began']\n")

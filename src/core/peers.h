@@ -66,6 +66,15 @@ static inline uint64_t memlane_peers_died(const struct memlane_ring_control *con
     return atomic_load_explicit(&control->died, memory_order_relaxed); /* relaxed: for people */
 }
 
+/* The second look of a put that waits and wants to know of it: whether a consumer that was there has left.
+ * Callers: a producer, after memlane_waiters_announce; `word` is that of the one consumer, or of the row of `tag`.
+ * Progress: wait-free. Ordering: seq_cst. Returns: true: look again who is left. */
+static inline bool memlane_peers_has_left(const _Atomic uint32_t *word, uint32_t tag) {
+    /* sync: waiters.count. seq_cst: after waiters.count was raised; who leaves looks at it behind a full fence. Without it
+     * the put sleeps a slice in a ring that nobody gets from any more. */
+    return atomic_load_explicit(word, memory_order_seq_cst) != tag;
+}
+
 /* The consumer of one row of the table: a tag, which names that row or is not to be believed, or 0.
  * Callers: anyone; `row` is below MEMLANE_ROWS_MAX. Progress: wait-free. Ordering: seq_cst.
  * Returns: the tag; 0: nobody, or bytes that no sound program writes. */
@@ -73,6 +82,19 @@ static inline uint32_t memlane_peers_at(const _Atomic uint32_t *table, uint32_t 
     /* sync: ring.came. seq_cst: see memlane_peers_came */
     uint32_t tag = atomic_load_explicit(&table[row], memory_order_seq_cst);
     return memlane_tag_row(tag) == row ? tag : MEMLANE_TAG_NONE;
+}
+
+/* Go on with a walk over the table that began with `came`, from *row, to the next consumer in it.
+ * Callers: anyone; who wants to go on behind it raises *row. Progress: bounded by `rows`. Ordering: seq_cst.
+ * Returns: MEMLANE_OK, *row and *tag; MEMLANE_EMPTY: there is none; MEMLANE_BUSY: there was none where the walk looked, but
+ * one came meanwhile. */
+static inline enum memlane_status memlane_peers_next(const struct memlane_ring_control *control,
+                                                     const _Atomic uint32_t *table, uint32_t rows, uint64_t came,
+                                                     uint32_t *row, uint32_t *tag) {
+    for (; *row < rows; ++*row)
+        if ((*tag = memlane_peers_at(table, *row)) != MEMLANE_TAG_NONE)
+            return MEMLANE_OK;
+    return memlane_peers_came(control) == came ? MEMLANE_EMPTY : MEMLANE_BUSY;
 }
 
 #endif

@@ -48,4 +48,36 @@ TEST(a_word_that_names_another_row_is_nobody) {
     CHECK_EQUAL(0, memlane_peers_at(table, 0));
 }
 
+TEST(who_comes_behind_a_walk_before_another_one_leaves_in_front_of_it_is_not_overlooked) {
+    struct memlane_ring_control control = {0};
+    _Atomic uint32_t table[MEMLANE_ROWS_MAX] = {0};
+    uint32_t row = 0, tag;
+    memlane_peers_come(&control, table, tag_of(5, 3));
+    memlane_peers_come(&control, table, tag_of(9, 3));
+    uint64_t came = memlane_peers_came(&control);
+    CHECK_EQUAL(MEMLANE_OK, memlane_peers_next(&control, table, MEMLANE_ROWS_MAX, came, &row, &tag));
+    CHECK_EQUAL(5, row);
+    CHECK_EQUAL(tag_of(5, 3), tag); /* which is proven dead, and then */
+    memlane_peers_come(&control, table, tag_of(2, 3));
+    CHECK(memlane_peers_clear(table, tag_of(9, 3)));
+    row++;
+    CHECK_EQUAL(MEMLANE_BUSY, memlane_peers_next(&control, table, MEMLANE_ROWS_MAX, came, &row, &tag));
+    row = 0;
+    came = memlane_peers_came(&control);
+    CHECK_EQUAL(MEMLANE_OK, memlane_peers_next(&control, table, MEMLANE_ROWS_MAX, came, &row, &tag));
+    CHECK_EQUAL(2, row);
+}
+
+TEST(a_walk_that_meets_nobody_and_sees_nobody_come_says_so) {
+    struct memlane_ring_control control = {0};
+    _Atomic uint32_t table[MEMLANE_ROWS_MAX] = {0};
+    uint32_t row = 0, tag;
+    memlane_peers_come(&control, table, tag_of(5, 3));
+    CHECK(memlane_peers_clear(table, tag_of(5, 3)));
+    CHECK(!memlane_peers_has_left(&table[5], MEMLANE_TAG_NONE));
+    CHECK(memlane_peers_has_left(&table[5], tag_of(5, 3)));
+    CHECK_EQUAL(MEMLANE_EMPTY, memlane_peers_next(&control, table, 8, 1, &row, &tag));
+    CHECK_EQUAL(8, row);
+}
+
 MAIN

@@ -243,7 +243,15 @@ cdef class ConsumerRole:
             self.loans -= 1
             last = self.loans == 0 and self.departing
         if last:
-            self.depart()
+            self.leave()
+
+    @cython.final
+    cdef void leave(self) noexcept:
+        """Depart, and let those know who wait and require a consumer."""
+        cdef bint was = memlane_fork_is(self.epoch) and self.ring.is_held()
+        self.depart()
+        if was and not memlane_fork_is(self.epoch) and not self.ring.membership.closed:
+            self.ring.wake_for_departure()
 
     # ---- looking and taking ---------------------------------------------------------------------------
 

@@ -9,9 +9,11 @@ cdef class RoomSleep(Sleep):
     cdef Endpoint handle
     cdef bint waits_for_claim         # the last attempt said MEMLANE_BUSY
     cdef uint64_t head                # what that attempt had seen of the consumer, if it said MEMLANE_FULL
+    cdef bint requires_peer           # and is refused when there is none
 
     cdef bint is_due(self) noexcept nogil:
-        return self.handle._closed or self.role.may_answer_otherwise(self.waits_for_claim, self.head)
+        return (self.handle._closed or self.role.may_answer_otherwise(self.waits_for_claim, self.head)
+                or (self.requires_peer and self.role.ring.peer_has_left()))
 
 
 cdef tuple items_of(object records):
@@ -362,7 +364,7 @@ cdef class ProducerRole:
             self.check_peers(handle)
         if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and not self.waiting and not self.ring.owes
                 and self.attempt(&span, 1, &done, room, &head, False) == MEMLANE_OK):
-            self.ring.membership.check_whole()
+            self.check_room(room)
             return room
         self.insert(handle, &span, 1, deadline_of(timeout), room, require_peer)
         return room
@@ -399,10 +401,11 @@ cdef class ProducerRole:
                 if self.is_turn_of(ticket):
                     status = self.attempt(spans + done, count - done, &step, room, &head, True)
                 if status == MEMLANE_OK:
+                    if room is not None:
+                        self.check_room(room)
+                        return 1
                     membership.check_whole()
                     done += step
-                    if room is not None:
-                        return 1
                     if memlane_waiters_any(&self.ring.control.waiters):
                         self.stamp_next()
                         self.ring.wake_consumers(min(step, POSTS_MAX))
@@ -433,6 +436,7 @@ cdef class ProducerRole:
                         return done
                     self.ring.refuse_unread()
                 sleep.waits_for_claim, sleep.head = status == MEMLANE_BUSY, head
+                sleep.requires_peer = require_peer
                 if deadline == 0 or sleep.is_over():
                     if done:
                         return done
@@ -454,6 +458,11 @@ cdef class ProducerRole:
             if ticket is not None:
                 self.leave_queue(ticket)
             self.ring.unpin(pinned)
+
+    cdef int check_room(self, Room room) except -1:
+        if memlane_guard_is_truncated(self.ring.guarded):
+            room.is_open = False  # nobody gets it, so nobody dropped it
+        return self.ring.membership.check_whole()
 
     cdef object refuse_full(self, bint is_claimed):
         """

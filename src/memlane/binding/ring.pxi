@@ -131,6 +131,9 @@ cdef extern from "core/peers.h" nogil:
     uint64_t memlane_peers_came(const memlane_ring_control *control)
     uint64_t memlane_peers_died(const memlane_ring_control *control)
     uint32_t memlane_peers_at(const void *table, uint32_t row)
+    bint memlane_peers_has_left(const void *word, uint32_t tag)
+    memlane_status memlane_peers_next(
+        const memlane_ring_control *control, const void *table, uint32_t rows, uint64_t came, uint32_t *row, uint32_t *tag)
 
 cdef extern from "core/lane_many.h" nogil:
     enum memlane_state:
@@ -499,22 +502,42 @@ cdef class RingState(Opened):
         slice. Who waits asks for some of the dead each time, and clears them away. The caller has pinned the region.
         """
         cdef uint64_t came = memlane_peers_came(self.control)
-        cdef uint32_t row, tag, probes = MEMLANE_ROWS_MAX if asks_for_all else <uint32_t>PROBES_A_SLICE
+        cdef memlane_status status
+        cdef uint32_t row = 0, tag, probes = MEMLANE_ROWS_MAX if asks_for_all else <uint32_t>PROBES_A_SLICE
         if came == 0 or self.peer_is_known():
             return False
         if not self.many:
             tag = memlane_role_owner(&self.control.consumer)
             return tag == 0 or not self.is_there(tag)
-        for row in range(self.membership.geometry.rows):
-            tag = memlane_peers_at(self.consumers, row)
-            if tag == 0:
-                continue
+        while True:
+            status = memlane_peers_next(self.control, self.consumers, self.membership.geometry.rows, came, &row, &tag)
+            if status != MEMLANE_OK:
+                return status == MEMLANE_EMPTY
             if probes == 0 or self.is_there(tag):
                 return False
             probes -= 1
             if memlane_peers_clear(self.consumers, tag):
                 memlane_peers_note_dead(self.control)
-        return memlane_peers_came(self.control) == came
+            row += 1
+
+    cdef bint peer_has_left(self) noexcept nogil:
+        """Whether a consumer that lived when it was last asked for is no consumer any more."""
+        cdef void *word = &self.control.consumer
+        if self.many:
+            word = <char *>self.consumers + sizeof(uint32_t) * memlane_tag_row(self.peer_tag)
+        return self.peer_tag != 0 and memlane_peers_has_left(word, self.peer_tag)
+
+    cdef void wake_for_departure(self) noexcept:
+        """A consumer has left: puts that wait and require one look who is left. Others only look again."""
+        cdef uint64_t pinned
+        try:
+            pinned = self.pin()
+            try:
+                self.wake_producers()
+            finally:
+                self.unpin(pinned)
+        except Exception:
+            pass  # the region is being closed, or a doorbell cannot be opened: then they look within a slice
 
     cdef bint peer_is_known(self) noexcept nogil:
         """Whether a consumer that lived a short while ago has not left since."""
@@ -706,7 +729,7 @@ cdef class Endpoint:
             elif memlane_fork_is(sending.epoch) and not self.state.membership.closed:
                 sending.wake_all()  # a put of this handle may sleep there
         if self.state.receiving.users.remove(&self.receives):
-            self.state.receiving.depart()
+            self.state.receiving.leave()
         self.state.leave(&self.opens)
 
     @property
