@@ -741,6 +741,9 @@ class Room:
     Views of it (memoryviews, arrays) may live on after the commit: the record is seen at once, and the bytes that were
     reserved are used for no other record until the last view has died. Arrays made by `array` become read-only. Who
     writes through another view after the commit spoils that record.
+
+    Type checkers do not take a room for a buffer on Python 3.11: there, write `np.frombuffer(memoryview(room))`, or use
+    `array`.
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None: ...
