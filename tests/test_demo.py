@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import weakref
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -410,6 +411,24 @@ def test_killed_worker_is_replaced_and_the_work_goes_on(tmp_path: Path) -> None:
         wait_until(lambda: {*children(program.pid)} - {*workers}, "another one")
         os.kill(program.pid, signal.SIGINT)
     assert 130 == program.returncode
+
+
+def test_ctrl_c_waits_while_the_process_of_a_killed_worker_is_forgotten(tmp_path: Path) -> None:
+    """Python loses what a destructor or a weak reference's callback raises, Ctrl-C too."""
+    path = tmp_path / "file"
+    path.write_bytes(b"some words on a line\n" * 200_000)
+    held_back: list[bool] = []
+
+    def look() -> None:
+        held_back.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+    with _Pipeline([os.fspath(path)], kills=0) as pipeline:
+        pipeline.start_worker()
+        pipeline.workers[0].kill()
+        weakref.finalize(pipeline.workers[0], look)
+        pipeline.run(lambda _files, _nbytes: None)
+
+    assert [True] == held_back
 
 
 def test_failed_worker_ends_the_demo_with_1_and_says_which(

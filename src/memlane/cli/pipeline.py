@@ -151,7 +151,9 @@ class _Pipeline:
             self._hand_out()
             self._collect()
             if time.monotonic() >= self.check_due:
-                self._replace_killed()
+                # Python loses an exception that a handler raises in what the end of a Process runs.
+                with _ctrl_c(signal.SIG_BLOCK):
+                    self._replace_killed()
                 self.check_due = time.monotonic() + CHECK_PAUSE_S
                 show(len(self.paths) - len(self.unfinished), self.nbytes)
         self.outcome.redelivered = self.to_do.stats()["redelivered"]
@@ -256,5 +258,4 @@ class _Pipeline:
             self.workers.remove(worker)
             assert worker.pid is not None
             self.outcome.killed.append(worker.pid)
-            with _ctrl_c(signal.SIG_BLOCK):
-                self.start_worker()
+            self.start_worker()
