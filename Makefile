@@ -46,29 +46,29 @@ other-pythons: build
 
 # Minutes, not seconds: thousands of processes killed and stopped under load.
 stress: build
-	$(BIN)/python tests/crash.py --mix rings --rounds 10000
-	$(BIN)/python tests/crash.py --mix slot --rounds 2000
-	MEMLANE_MODEL_SEQUENCES=10000 $(BIN)/python -m pytest -q tests/test_mapping_model.py
+	$(BIN)/python -m tests.system.crash --mix rings --rounds 10000
+	$(BIN)/python -m tests.system.crash --mix slot --rounds 2000
+	MEMLANE_MODEL_SEQUENCES=10000 $(BIN)/python -m pytest -q tests/mapping/test_mapping_model.py
 
 # A million spoilt inputs: most of them in C, where the address sanitizer looks on.
 fuzz: build
 	@if [ -f $(BUILD)/core/build.ninja ]; then :; else PATH="$(abspath $(BIN)):$$PATH" $(BIN)/meson setup $(BUILD)/core tests/core; fi
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/ninja -C $(BUILD)/core hostile_address
 	MEMLANE_INPUTS=900000 $(BUILD)/core/hostile_address
-	$(BIN)/python tests/hostile.py --inputs 100000
+	$(BIN)/python -m tests.system.fuzz_region --inputs 100000
 
 # Minutes, most of them for compiling: the extension with the address and undefined behaviour sanitizers in it.
-# SANITIZED="tests/test_ring.py -k spoilt" runs other tests than the usual ones.
+# SANITIZED="tests/ring -k spoilt" runs other tests than the usual ones.
 sanitize: $(VENV)/ready
 	sh tests/sanitize.sh $(BIN)/python $(BUILD)/sanitize $(SANITIZED)
 
 # Half an hour to two: a process killed, and another one stopped, at every instruction of what a program can do.
 every-step: build
-	$(BIN)/python tests/every_step.py --how both
+	$(BIN)/python -m tests.system.every_step --how both
 
 # The protocols as models, every order of steps and every death in them. No part of `make test`: needs spin.
 verify: $(VENV)/ready
-	$(BIN)/python tests/models/verify.py
+	$(BIN)/python -m tests.models.verify
 
 # memlane and its peers in an environment of their own, so that all run in one interpreter.
 $(BUILD)/peers/installed: $(VENV)/installed benchmarks/requirements.txt benchmarks/install_peers.sh
@@ -81,7 +81,7 @@ bench: $(BUILD)/peers/installed
 
 # The docstrings of the extension, in its stub, too: that is where editors look for them.
 stub: build
-	$(BIN)/python tests/stub_docs.py --write
+	$(BIN)/python -m tests.face.stub_docs --write
 
 format: $(VENV)/ready stub
 	$(BIN)/ruff format .

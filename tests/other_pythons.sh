@@ -83,19 +83,16 @@ prepare() {
 # Left out is what takes long and does not depend on the interpreter, or checks sources and texts.
 most_tests() {
     "$1" -m pytest -q -n auto -p no:cacheprovider tests -m "not slow" \
-        --ignore=tests/test_crash.py --ignore=tests/test_leaks.py --ignore=tests/test_demo.py \
-        --ignore=tests/test_house.py --ignore=tests/test_docs.py --ignore=tests/test_fork.py \
-        --ignore=tests/test_liveness.py --ignore=tests/test_doorbell.py --ignore=tests/test_names.py \
-        --ignore=tests/test_cli.py --ignore=tests/test_examples.py \
-        --ignore=tests/test_mapping_examples.py --ignore=tests/test_every_step.py \
-        --ignore=tests/test_hostile.py --ignore=tests/test_models.py --ignore=tests/test_build.py \
-        --ignore=tests/test_stub.py --ignore=tests/test_fences.py --ignore=tests/test_benchmarks.py \
-        --ignore=tests/test_reasons.py --ignore=tests/test_limits.py
+        --ignore=tests/system --ignore=tests/rules --ignore=tests/models --ignore=tests/cli \
+        --ignore=tests/mapping/test_mapping_examples.py --ignore=tests/face/test_stub.py \
+        --ignore-glob='tests/region/test_doorbells_*' --ignore=tests/region/test_fork.py \
+        --ignore=tests/region/test_participants.py --ignore=tests/region/test_region_files.py \
+        --ignore=tests/region/test_reasons.py --ignore=tests/region/test_limits.py
 }
 
 few_tests() {
-    "$1" -m pytest -q -n auto -p no:cacheprovider -m "not slow" tests/test_ring.py tests/test_slot.py \
-        tests/test_mapping.py tests/test_pickling.py
+    "$1" -m pytest -q -n auto -p no:cacheprovider -m "not slow" tests/ring tests/slot \
+        tests/mapping/test_mapping.py tests/region/test_pickling.py
 }
 
 seen=" $(describe "$tested" | cut -d' ' -f1) "

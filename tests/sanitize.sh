@@ -43,10 +43,6 @@ export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export PYTHONMALLOC=malloc PYTHONPATH="$build/site"
 
 if [ $# -eq 0 ]; then
-    set -- tests/test_mapping.py tests/test_mapping_errors.py tests/test_mapping_options.py \
-        tests/test_mapping_model.py tests/test_mapping_examples.py tests/test_windows.py
-    for more in tests/test_guard.py tests/test_hostile.py; do
-        if [ -f "$more" ]; then set -- "$@" "$more"; fi
-    done
+    set -- tests/mapping tests/system/test_fuzz_region.py
 fi
 LD_PRELOAD="$preload" exec "$python" -m pytest -n auto -p no:cacheprovider "$@"

@@ -5,7 +5,7 @@ Membership: what one process has of one region. Its mapping, its two file descri
 The base description is mapped and holds presence; the lock description holds the row and the creation
 byte, and is closed in forked children. A tag is taken at first use, and again after a fork. Whoever uses
 the memory or a descriptor without the GIL or around a step in Python, or keeps a loan in it, pins the membership: closing
-waits for the last pin. Each `def` here does (tests/test_house.py looks), Python code does by `with membership.pinned()`. Who
+waits for the last pin. Each `def` here does (tests/rules/test_sources.py looks), Python code does by `with membership.pinned()`. Who
 has no pin looks at the epoch of its role again after each step in which others could run: another thread, or a signal handler.
 """
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""`memlane stat` says what is in a region."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import memlane
+from tests.support.command import run
+from tests.support.processes import PATIENCE_S
+
+
+def test_stat_tells_what_every_object_says_of_itself(name: str) -> None:
+    """All that stats() has is there, for every kind, in text and in JSON."""
+    with memlane.Region.create(name, "8 MiB") as region:
+        one = region.ring("one", capacity=4096, producers=2)
+        one.put(b"x")
+        region.ring("many", capacity=4096, producers=2, consumers="many").put(b"x")
+        region.slot("pose", "3d").publish((1, 2, 3))
+        region.table("sensors", 3, "d")[1].publish((2.5,))
+        region.counter("hits").add(-7)
+        expected = region.stats()["objects"]
+        facts = json.loads(run("stat", name, "--json")[0])
+        for object_name, stats in expected.items():
+            found = dict(facts["stats"][object_name])
+            assert stats["kind"] == facts["kinds"][object_name]
+            for changing in ("age", "kind", "oldest_age"):
+                found.pop(changing, None)
+                stats.pop(changing, None)
+            for lane in [*found.get("lanes", ()), *stats.get("lanes", ())]:
+                lane.pop("oldest_age", None)
+            assert stats == found
+        out, _ = run("stat", name)
+        assert name == out.splitlines()[0]
+        assert re.search(r"^one  ring$", out, re.MULTILINE)
+        assert re.search(rf"^  lane 0 +producer alive, pid {os.getpid()}, put 1", out, re.MULTILINE)
+        assert re.search(r"^  value +-7$", out, re.MULTILINE)
+        assert re.search(r"^  versions +0, 1, 0$", out, re.MULTILINE)
+        alone, _ = run("stat", f"{name}/pose")
+        assert "pose  slot" in alone
+        assert "hits" not in alone
+        region.unlink()
+
+
+def test_stat_again_and_again_tells_rates_until_ctrl_c_which_is_no_failure(name: str) -> None:
+    """A rate is what a count grew by in a second; exit code 0."""
+    with memlane.Region.create(name, "8 MiB") as region:
+        ring, hits = region.ring("frames", capacity=4096, producers=1), region.counter("hits")
+        for as_json in ([], ["--json"]):
+            program = subprocess.Popen(
+                [sys.executable, "-m", "memlane", "stat", name, "-i", "0.05", *as_json],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert program.stdout is not None
+            lines: list[str] = []
+            end = time.monotonic() + PATIENCE_S
+            while time.monotonic() < end:
+                ring.put(b"x")
+                ring.get()
+                hits.add(1)
+                lines.append(program.stdout.readline())
+                if as_json and (rates := json.loads(lines[-1]).get("rates")):
+                    if rates["frames"]["put"] > 0 and rates["hits"]["value"] > 0:
+                        break
+                elif re.search(r"frames  .*put [1-9][\d.]*/s", lines[-1]):
+                    break
+            program.send_signal(signal.SIGINT)
+            _, err = program.communicate(timeout=PATIENCE_S)
+            assert (0, "") == (program.returncode, err)
+        region.unlink()
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "nan", "inf"])
+def test_impossible_interval_is_refused(text: str) -> None:
+    """The text says what would do."""
+    _, err = run("stat", "name", f"-i={text}", code=2)
+    assert "expected seconds from 0.01 to 86400" in err

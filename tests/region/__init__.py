@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What every object stands on: names, files, headers, participants, doorbells, forks, pickling."""

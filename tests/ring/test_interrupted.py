@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""What a handler of a signal that raises may cost a get: time, and no record."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from memlane import Ring, ShutDown
+from tests.support.processes import PATIENCE_S, Child
+
+RECORDS = 600
+
+
+class Alarm(BaseException):
+    """As KeyboardInterrupt: nobody catches it by the way."""
+
+
+class Interrupted:
+    """Collects what a verb gives while an alarm raises in the midst of its calls."""
+
+    def __init__(self) -> None:
+        self.found: list[Any] = []
+        self.alarms = 0
+
+    def collect(self, source: Iterator[Any]) -> None:
+        # In C from one record to the next: between two calls no handler could run and lose one.
+        self.found.extend(source)
+
+    def raise_alarm(self, _number: int, frame: FrameType | None) -> None:
+        while frame is not None and frame.f_code is not self.collect.__code__:
+            # what the collector runs in between, and hooks of pytest, are not to be interrupted
+            if frame.f_code.co_name == "__del__" or not str(
+                frame.f_globals.get("__name__")
+            ).startswith("memlane"):
+                return
+            frame = frame.f_back
+        if frame is not None:
+            self.alarms += 1
+            raise Alarm
+
+    def __call__(self, source: Callable[[], Iterator[Any]]) -> None:
+        before = signal.signal(signal.SIGALRM, self.raise_alarm)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        try:
+            while True:
+                try:
+                    self.collect(source())
+                    break
+                except Alarm:
+                    continue
+                except ShutDown:
+                    break
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def produce(ring: Ring) -> None:
+    """In turns of some, so that gets wait in between."""
+    for number in range(RECORDS):
+        ring.put(b"%d" % number)
+        if number % 7 == 0:
+            time.sleep(0.001)
+    ring.shutdown()
+
+
+def numbered() -> list[bytes]:
+    return [b"%d" % number for number in range(RECORDS)]
+
+
+@pytest.mark.parametrize("consumers", ["one", "many"])
+@pytest.mark.parametrize(
+    "verb", ["get", "get_many", "get_into", "borrow", "borrow_many", "records"]
+)
+def test_a_handler_that_raises_in_the_midst_of_a_get_loses_no_record(
+    verb: str, consumers: Any
+) -> None:
+    """Each comes once and in order, however often a call ended with the handler's exception."""
+    with Ring(consumers=consumers, records=2 * RECORDS) as ring, Child(produce, ring) as child:
+        run, buffer, pidfd = Interrupted(), bytearray(64), os.pidfd_open(child.pid)
+        verbs: dict[str, Callable[[], object]] = {
+            "get": partial(ring.get, timeout=PATIENCE_S),
+            "get_many": partial(ring.get_many, 3, timeout=PATIENCE_S),
+            "get_into": partial(ring.get_into, buffer, timeout=PATIENCE_S),
+            "borrow": partial(ring.borrow, timeout=PATIENCE_S),
+            "borrow_many": partial(ring.borrow_many, 3, timeout=PATIENCE_S),
+        }
+        if verb == "records":
+            run(lambda: ring.records(until=pidfd))
+        else:
+            run(lambda: iter(verbs[verb], None))
+        os.close(pidfd)
+        found = run.found
+        if verb in ("get_many", "borrow_many"):
+            found = [record for batch in found for record in batch]
+        if verb == "get_into":
+            assert [len(number) for number in numbered()] == found
+        else:
+            assert numbered() == [bytes(record) for record in found]
+        assert run.alarms > 0

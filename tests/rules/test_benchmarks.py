@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""The benchmark runs from a plain checkout, without the libraries that it compares."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import ROOT
+
+COMMAND = [sys.executable, str(ROOT / "benchmarks" / "bench.py")]
+
+
+def test_the_benchmark_measures_memlane_beside_a_peer_and_writes_what_it_found(
+    tmp_path: Path,
+) -> None:
+    """Figures are reproduced with one command, and all that they rest on is in the results."""
+    results = tmp_path / "results.json"
+    peers = ["--peer", "memlane", "--peer", "multiprocessing.Pipe"]
+    cases = ["--case", "64B-wait", "--case", "256KiB", "--case", "trip-wait"]
+    quick = ["--rounds", "1", "--seconds", "0.01", "--patience", "0", "--json", str(results)]
+    done = subprocess.run(
+        [*COMMAND, *peers, *cases, *quick], capture_output=True, text=True, check=False
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+
+    found = json.loads(results.read_text())
+    assert ["64B-wait", "256KiB", "trip-wait"] == [case["key"] for case in found["cases"]]
+    for case in found["cases"]:
+        libraries = [one for one in case["peers"] if not one["floor"]]
+        of_loans = ["memlane, reserve"] if case["key"] == "256KiB" else []
+        names = ["memlane", *of_loans, "multiprocessing.Pipe"]
+        assert names == [one["name"] for one in libraries]
+        for one in libraries:
+            assert one["failure"] is None
+            assert all(0 < sample for sample in one["samples"])
+    assert {*names, "memlane, reserve"} == set(found["versions"])
+
+
+def test_the_benchmark_lists_peers_that_are_not_installed_with_the_reason() -> None:
+    """Who misses a peer in the results learns why."""
+    done = subprocess.run([*COMMAND, "--list"], capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    for peer, module in (("memlane", "memlane"), ("kickmsg", "kickmsg"), ("pyzmq", "zmq")):
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{peer} ")]
+        installed = importlib.util.find_spec(module) is not None
+        assert installed == ("skipped: not installed" not in line), line

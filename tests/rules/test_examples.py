@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""The examples do what they say: each is run as a reader of the documentation would run it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import memlane
+from tests import ROOT
+from tests.support.processes import PATIENCE_S
+
+EXAMPLES = ROOT / "examples"
+#: What each prints when it is run alone. The two programs have a test of their own.
+OUTPUTS = {
+    "share_an_int.py": ["parent: the number is 0", "parent: the child has made it 42"],
+    "take_turns.py": [
+        "child  reads 'hello child, here is the anonymous mapping' from the anonymous mapping",
+        "parent reads 'hello parent, here is the anonymous mapping' from the anonymous mapping",
+        "child  reads 'hello child, here is /dev/zero' from /dev/zero",
+        "parent reads 'hello parent, here is /dev/zero' from /dev/zero",
+    ],
+    "producer_consumer.py": ["received 100000 records, their sum is 5000050000"],
+    "latest_sensor_value.py": [
+        "reader 0: 0 torn readings, the last one is 50000",
+        "reader 1: 0 torn readings, the last one is 50000",
+        "reader 2: 0 torn readings, the last one is 50000",
+    ],
+    "file_backed.py": [
+        "anna: visit 1, found 'nothing'",
+        "bert: visit 2, found 'a note of anna'",
+        "cleo: visit 3, found 'a note of bert'",
+        "all have ended, the file is there and says: 3 visits",
+    ],
+}
+CONSUMED = [
+    "got 'the first line'",
+    "got 'the second line'",
+    "got ''",
+    "got 'the last line, after an empty one'",
+    "the ring was shut down and is drained",
+]
+
+
+def started(example: str, *arguments: str) -> subprocess.Popen[str]:
+    """A run of an example, where a warning (something left open) is an error on stderr."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", EXAMPLES / example, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def printed(program: subprocess.Popen[str]) -> list[str]:
+    """The lines that a program prints until it ends, which must be well and without a complaint."""
+    out, err = program.communicate(timeout=PATIENCE_S)
+    assert (0, "") == (program.returncode, err)
+    return out.splitlines()
+
+
+@pytest.mark.parametrize("example", sorted(OUTPUTS))
+def test_example_prints_what_it_promises_and_nothing_else(example: str) -> None:
+    """Run as documented, an example ends well, complains of nothing, and leaves nothing behind."""
+    assert OUTPUTS[example] == printed(started(example))
+
+
+def test_every_example_is_run_by_a_test() -> None:
+    """Nobody adds an example that is never run."""
+    elsewhere = (ROOT / "tests" / "mapping" / "test_mapping_examples.py").read_text()
+    mapping = set(re.findall(r'lines_of\("(\w+\.py)"', elsewhere))
+
+    assert sorted(
+        [*OUTPUTS, *mapping, "two_programs_consumer.py", "two_programs_producer.py"]
+    ) == sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def test_two_unrelated_programs_meet_at_a_name_when_the_consumer_is_first(name: str) -> None:
+    """A consumer that is started first waits for the ring, and gets all records in order."""
+    consumer = started("two_programs_consumer.py", name)
+    assert [f"put 4 lines into {name!r}"] == printed(started("two_programs_producer.py", name))
+    assert CONSUMED == printed(consumer)
+    assert name not in memlane.Region.names()
+
+
+def test_two_unrelated_programs_meet_at_a_name_when_the_producer_has_ended(name: str) -> None:
+    """What a program that has ended has put is still got, by one that was started later."""
+    assert [f"put 4 lines into {name!r}"] == printed(started("two_programs_producer.py", name))
+    assert name in memlane.Region.names()
+    assert CONSUMED == printed(started("two_programs_consumer.py", name))
+    assert name not in memlane.Region.names()
+
+
+def test_file_given_to_the_file_backed_example_goes_on_where_the_last_run_ended(
+    tmp_path: Path,
+) -> None:
+    """Nothing but the file carries the visits from one run to the next."""
+    path = tmp_path / "visits.lane"
+    assert OUTPUTS["file_backed.py"] == printed(started("file_backed.py", str(path)))
+    assert [
+        "anna: visit 4, found 'a note of cleo'",
+        "bert: visit 5, found 'a note of anna'",
+        "cleo: visit 6, found 'a note of bert'",
+        "all have ended, the file is there and says: 6 visits",
+    ] == printed(started("file_backed.py", str(path)))
+    with memlane.Region.open(path) as region:
+        region.unlink()
+    assert [] == list(tmp_path.iterdir())

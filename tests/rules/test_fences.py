@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""Fences that no run on a strong machine would miss: they are there in what the compiler makes."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+SOURCES = ROOT / "src"
+
+#: What a full fence is in the assembly of a machine.
+FENCES = {
+    "x86_64": r"\b(mfence|lock (or|add)\w*\s.*%?rsp)|\block\b[;\s]+or",
+    "aarch64": r"\bdmb\s+ish\b",
+}
+
+#: A function of src/core, and how it is called: a fence is in it, beside what it reads and writes.
+FENCED = {
+    "memlane_many_is_drained": (
+        "core/lane_many.h",
+        "_Bool probe(struct memlane_many *many) { return memlane_many_is_drained(many); }",
+    ),
+    "memlane_ring_shut": (
+        "core/lane.h",
+        "void probe(struct memlane_ring_control *ring) { memlane_ring_shut(ring, 1); }",
+    ),
+}
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("gcc") is None or platform.machine() not in FENCES,
+    reason="needs gcc, and to know what a fence is here",
+)
+
+
+def assembly_of(header: str, code: str, tmp_path: Path) -> str:
+    source = tmp_path / "probe.c"
+    source.write_text(f'#include "{header}"\n{code}\n')
+    made = subprocess.run(
+        ["gcc", "-std=c11", "-O2", "-S", f"-I{SOURCES}", "-o", "-", str(source)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return made.stdout
+
+
+@needs_compiler
+@pytest.mark.parametrize("function", FENCED)
+def test_a_change_and_a_second_look_have_a_full_fence_between_them(
+    function: str, tmp_path: Path
+) -> None:
+    """Of who waits and who ends the waiting each needs one, or both sides miss each other."""
+    assembly = assembly_of(*FENCED[function], tmp_path).partition("probe:")[2]
+
+    assert re.search(FENCES[platform.machine()], assembly), assembly
+
+
+@needs_compiler
+def test_what_has_no_fence_does_not_look_as_if_it_had_one(tmp_path: Path) -> None:
+    """The judge itself: a look that needs none, and the swap that shuts a ring, which is none."""
+    for code in (
+        "unsigned long probe(struct memlane_lane *lane) { return memlane_many_taken(lane); }",
+        "_Bool probe(_Atomic unsigned *at, unsigned was) {"
+        " return atomic_compare_exchange_weak_explicit("
+        "at, &was, 1, memory_order_seq_cst, memory_order_relaxed); }",
+    ):
+        assembly = assembly_of("core/lane_many.h", code, tmp_path).partition("probe:")[2]
+
+        assert not re.search(FENCES[platform.machine()], assembly), assembly

@@ -1,0 +1,446 @@
+# SPDX-License-Identifier: MIT
+"""The rules of the house that a program can judge: comments, layers, pages that may not drift."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+SRC = ROOT / "src"
+
+C_SOURCES = sorted(
+    path
+    for room in ("core", "os")
+    for path in (SRC / room).iterdir()
+    if path.suffix in (".c", ".h")
+)
+BINDING = sorted([*SRC.rglob("*.pyx"), *SRC.rglob("*.pxi"), *SRC.rglob("*.pxd")])
+SOURCES = sorted(
+    path
+    for path in [*SRC.rglob("*"), *(ROOT / "tests").rglob("*")]
+    if path.suffix in (".c", ".h", ".py", ".pyi", ".pyx", ".pxi", ".pxd")
+)
+
+ORDERING = re.compile(r"\bmemory_order_\w+|\batomic_(?:thread|signal)_fence\b")
+TAG = re.compile(r"\bsync:\s+([a-z_]+\.[a-z_]+)")
+LINES_ABOVE = 4  # a comment further away than this is about something else
+LINES_MAX = 1200
+LONGER = {"src/memlane/region.py": 1400}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def each(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=name_of)
+
+
+def code_and_comments(text: str) -> Iterator[tuple[str, bool]]:
+    """Each line of C without its comments and strings, and whether it bears a comment."""
+    token = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
+    commented: set[int] = set()
+
+    def blank(match: re.Match[str]) -> str:
+        found = match.group()
+        if found.startswith('"'):
+            return '""'
+        first = text.count("\n", 0, match.start())
+        commented.update(range(first, first + found.count("\n") + 1))
+        return "\n" * found.count("\n")
+
+    stripped = token.sub(blank, text)
+    for number, line in enumerate(stripped.split("\n")):
+        yield line.strip(), number in commented
+
+
+def orderings_without_reason(text: str) -> list[int]:
+    """Lines (from 1) with an ordering whose statement has no comment in it or just above it."""
+    lines = list(code_and_comments(text))
+    bare = []
+    for number, (code, _) in enumerate(lines):
+        if not ORDERING.search(code):
+            continue
+        start = number
+        while start > 0 and not (
+            lines[start - 1][0].endswith((";", "{", "}")) or lines[start - 1] == ("", False)
+        ):
+            start -= 1
+        if not any(commented for _, commented in lines[max(0, start - LINES_ABOVE) : number + 1]):
+            bare.append(number + 1)
+    return bare
+
+
+@each(C_SOURCES)
+def test_every_ordering_in_c_has_its_reason_beside_it(path: Path) -> None:
+    """A memory order or a fence has a comment in its statement or in the few lines above it."""
+    bare = orderings_without_reason(path.read_text())
+
+    assert [] == [f"{name_of(path)}:{line}" for line in bare]
+
+
+def test_an_ordering_without_a_reason_is_found() -> None:
+    """The judge itself: an ordering alone is found, one with a comment at its statement is not."""
+    alone = (
+        "int f(void) {\n    a = 1;\n\n\n\n    return\n        load(x,\n  memory_order_acquire);\n}"
+    )
+    with_reason = alone.replace("    return\n", "    /* why */\n    return\n")
+    only_said = "/* memory_order_relaxed */"
+
+    assert [8] == orderings_without_reason(alone)
+    assert [] == orderings_without_reason(with_reason)
+    assert [] == orderings_without_reason(only_said)
+
+
+def tags_in_sources() -> Counter[str]:
+    found: Counter[str] = Counter()
+    for path in C_SOURCES:
+        found.update(TAG.findall(path.read_text()))
+    return found
+
+
+def test_every_sync_tag_has_two_ends() -> None:
+    """`sync: thing.field` stands at both ends of a pair, so one grep shows the protocol."""
+    tags = tags_in_sources()
+
+    assert tags
+    assert [] == sorted(tag for tag, count in tags.items() if count < 2)
+
+
+def test_the_memory_model_has_one_row_for_each_sync_tag_and_none_for_another() -> None:
+    """docs/memory-model.md lists each tag once, with both sides and what breaks without it."""
+    rows = [
+        [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        for line in (ROOT / "docs" / "memory-model.md").read_text().splitlines()
+        if line.startswith("| `")
+    ]
+
+    assert sorted(tags_in_sources()) == sorted(row[0].strip("`") for row in rows)
+    assert [] == [row[0] for row in rows if len(row) != 4 or not all(row)]
+
+
+def test_the_memory_model_says_of_each_sync_tag_which_shape_its_pair_has() -> None:
+    """A pair whose shape nobody named is one whose orders nobody has argued for."""
+    page = (ROOT / "docs" / "memory-model.md").read_text()
+    shapes = page.partition("### Each pair and its shape\n")[2].partition("\n## ")[0]
+
+    assert [] == sorted(tag for tag in tags_in_sources() if f"`{tag}`" not in shapes)
+
+
+@each([path for path in C_SOURCES if path.parent.name == "core"])
+def test_core_knows_neither_python_nor_the_operating_system(path: Path) -> None:
+    """src/core is algorithm only: no Python, no allocation, no system call, no printing."""
+    forbidden = re.compile(
+        r"Python\.h|\b(?:m|c|re)alloc\b|\bfree\s*\(|printf|\berrno\b|\bmmap\b|\bshm_open\b|\bsem_\w+|\bpthread_"
+    )
+    allowed = {"assert", "limits", "stdalign", "stdatomic", "stdbool", "stddef", "stdint", "string"}
+    text = path.read_text()
+    code = "\n".join(line for line, _ in code_and_comments(text))
+
+    assert [] == forbidden.findall(code)
+    assert set(re.findall(r"#include <([^>]+)\.h>", text)) <= allowed
+    assert all(name.startswith("core/") for name in re.findall(r'#include "([^"]+)"', text))
+
+
+@each([path for path in C_SOURCES if path.parent.name == "os"])
+def test_the_os_layer_does_not_know_the_algorithms(path: Path) -> None:
+    """src/os and src/core are neighbours that do not know each other; the binding knows both."""
+    text = path.read_text()
+
+    assert all(name.startswith("os/") for name in re.findall(r'#include "([^"]+)"', text))
+    assert "Python.h" not in text
+
+
+@each(BINDING)
+def test_the_binding_has_no_atomics_of_its_own(path: Path) -> None:
+    """An ordering lives in src/core or src/os, beside its reason."""
+    assert [] == re.findall(r"(?:\b|__)atomic_\w+|memory_order\w*", path.read_text())
+
+
+def modules_imported(path: Path) -> set[str]:
+    if path.suffix != ".py":
+        lines = re.findall(
+            r"^\s*(?:cimport|import|from)\s+([\w.]+)", path.read_text(), re.MULTILINE
+        )
+        return {line.partition(".")[0] for line in lines}
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def test_only_the_doorbell_knows_posix_ipc() -> None:
+    """Another way to sleep and wake would touch one file."""
+    users = [
+        name_of(path)
+        for path in [*sorted((SRC / "memlane").rglob("*.py")), *BINDING]
+        if "posix_ipc" in modules_imported(path)
+    ]
+
+    assert ["src/memlane/doorbell.py"] == users
+
+
+@each(SOURCES)
+def test_every_source_names_its_licence_once_and_can_be_read_in_a_sitting(path: Path) -> None:
+    """One SPDX line near the top; no file of src is longer than a person can hold."""
+    lines = path.read_text().splitlines()
+    # put together here, or this very line would be a second one
+    licence = [
+        number for number, line in enumerate(lines) if "SPDX-License" + "-Identifier: MIT" in line
+    ]
+
+    assert 1 == len(licence)
+    assert licence[0] < 3
+    written_by_hand = path.suffix != ".pyi"  # a stub has a copy of the docstrings
+    most = LONGER.get(name_of(path), LINES_MAX)
+    assert path.is_relative_to(ROOT / "tests") or not written_by_hand or len(lines) <= most
+
+
+def test_every_core_test_is_registered_with_the_build() -> None:
+    """A test file that nobody builds proves nothing."""
+    registered = set(
+        re.findall(
+            r"^    '(\w+)': \d+,$", (ROOT / "tests/core/meson.build").read_text(), re.MULTILINE
+        )
+    )
+
+    assert {path.stem for path in (ROOT / "tests" / "core").glob("*.c")} == registered
+
+
+# ---- who may use shared bytes --------------------------------------------------------------------
+
+#: What leads to shared bytes or to a descriptor of the region, in a method of these classes.
+TOUCHES = re.compile(
+    r"\bself\.(?:shared|record|counter|base|_lock_descriptor|semaphore|mapping\.address)\b"
+)
+PINS = re.compile(r"\bself\.(?:membership\.)?(?:pin|pin_open|pin_loan)\(|\bmembership\.pin\(")
+PINNED_CLASSES = {
+    "Membership": "membership.pxi",
+    "Doorbell": "doorbell.pxi",
+    "CounterBase": "counter.pxi",
+}
+#: Each `def` that touches them and pins nothing, and why it may.
+UNPINNED = {
+    "Membership.__cinit__": "nobody else has it yet",
+    "Membership.__init__": "nobody else has it yet",
+    "Membership.__del__": "nobody else has it any more",
+    "Membership.handle": "looks whether the descriptor is ours, in one step that runs no Python",
+    "Membership.lose_base": "forgets a number",
+    "Membership.close": "is what pins wait for; runs no Python",
+    "Doorbell.__dealloc__": "nobody has it any more; a semaphore in the region is left alone",
+    "Doorbell.attach_named": "keeps the address of a file of its own",
+    "Doorbell.attached": "compares an address, and follows it nowhere",
+    "CounterBase._lead_to": "keeps an address, and follows it nowhere",
+    "CounterBase.add": "looks whether the region is closed, and runs no Python behind that look",
+    "CounterBase.exchange": "as add",
+    "CounterBase.compare_exchange": "as add",
+    "CounterBase.max": "as add; behind a signal it looks again",
+    "CounterBase.min": "as max",
+    "CounterBase.__iadd__": "is add",
+    "CounterBase.__isub__": "is add",
+    "CounterBase.value": "as add",
+}
+
+
+def methods_of(text: str, name: str) -> dict[str, tuple[bool, str]]:
+    """The methods of a class of the binding: whether each is a `def`, and its code."""
+    body = re.search(
+        rf"^(?:cdef )?class {name}\b.*?(?=^(?:cdef|cpdef|def|class|@|[A-Z])|\Z)",
+        text,
+        re.DOTALL | re.MULTILINE,
+    )
+    assert body is not None, name
+    code = re.sub(r'""".*?"""|#[^\n]*', "", body.group(), flags=re.DOTALL)
+    heads = list(re.finditer(r"^    (def|cdef)\b[^\n(=]*?(\w+)\([^\n]*", code, re.MULTILINE))
+    ends = [head.start() for head in heads[1:]] + [len(code)]
+    found: dict[str, tuple[bool, str]] = {}
+    for head, end in zip(heads, ends, strict=True):
+        # a setter has the name of its getter
+        before = found.get(head[2], (False, ""))[1]
+        found[head[2]] = (head[1] == "def", before + code[head.end() : end])
+    return found
+
+
+def unpinned_defs(text: str, name: str) -> list[str]:
+    """Each `def` of a class that touches shared bytes, itself or by a cdef, and pins nothing."""
+    methods = methods_of(text, name)
+    touching = {
+        method
+        for method, (_, body) in methods.items()
+        if TOUCHES.search(body) and not PINS.search(body)
+    }
+    while True:
+        more = {
+            method
+            for method, (_, body) in methods.items()
+            if not PINS.search(body)
+            and any(called in touching for called in re.findall(r"\bself\.(\w+)\(", body))
+        }
+        if more <= touching:
+            break
+        touching |= more
+    return [f"{name}.{method}" for method in methods if method in touching and methods[method][0]]
+
+
+def test_every_method_that_touches_shared_bytes_pins_them_or_says_why_it_need_not() -> None:
+    """A close in another thread or a handler must never take the memory from a call under way."""
+    found = []
+    for name, file in PINNED_CLASSES.items():
+        found += unpinned_defs((SRC / "memlane" / "binding" / file).read_text(), name)
+
+    assert sorted(UNPINNED) == sorted(found)
+
+
+def test_a_method_that_touches_shared_bytes_without_a_pin_is_found() -> None:
+    """The judge itself: touching is found through a cdef as well, a pin or a comment clears it."""
+    planted = '''
+cdef class Membership:
+    cdef memlane_header *shared
+
+    def direct(self):
+        return memlane_look(self.shared)
+
+    cdef int step(self) except -1:
+        return memlane_look(self.shared)
+
+    def by_a_step(self):
+        """Looks at self.shared."""
+        return self.step()
+
+    def pins(self):
+        cdef uint64_t pinned = self.pin_open()
+        return self.step()
+
+    def harmless(self):
+        # not self.shared
+        return 1
+
+
+cdef int next_thing() except -1:
+    return 0
+'''
+
+    assert ["Membership.direct", "Membership.by_a_step"] == unpinned_defs(planted, "Membership")
+
+
+# ---- docs/layout.md against src/core/layout.h ----------------------------------------------------
+
+
+def table_rows(width: int, head: str) -> list[list[str]]:
+    """The rows of those tables of docs/layout.md whose first column is called `head`."""
+    rows: list[list[str]] = []
+    inside = False
+    for line in (ROOT / "docs" / "layout.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            inside = False
+        elif cells[0] == head:
+            inside = True
+        elif inside and not cells[0].startswith("---"):
+            assert width == len(cells), line
+            rows.append(cells)
+    return rows
+
+
+def fields_in_header() -> list[tuple[str, str]]:
+    """(struct, field) of every structure in layout.h, in order."""
+    text = "\n".join(line for line, _ in code_and_comments((SRC / "core" / "layout.h").read_text()))
+    found = []
+    for name, body in re.findall(r"^struct (\w+) \{\n(.*?)^\};", text, re.DOTALL | re.MULTILINE):
+        for field in re.findall(r"(\w+)(?:\[[^;]*\])?;", body):
+            found.append((name, field))
+        found.append((name, "(whole)"))
+    return found
+
+
+def numbers_from_c(expressions: list[str], directory: Path) -> list[int]:
+    """What a C program that includes layout.h finds for each expression."""
+    program = directory / "numbers.c"
+    prints = "\n".join(f'    printf("%llu\\n", (unsigned long long)({it}));' for it in expressions)
+    program.write_text(
+        f'#include <stdio.h>\n#include "core/layout.h"\n'
+        f"int main(void) {{\n{prints}\n    return 0;\n}}\n"
+    )
+    compiler = os.environ.get("CC", "cc").split()
+    subprocess.run(
+        [*compiler, "-std=c11", "-D_GNU_SOURCE", f"-I{SRC}", program, "-o", directory / "numbers"],
+        check=True,
+    )
+    output = subprocess.run(
+        [directory / "numbers"], check=True, capture_output=True, text=True
+    ).stdout
+    return [int(line) for line in output.split()]
+
+
+def test_the_layout_page_shows_every_field_where_the_compiler_puts_it(tmp_path: Path) -> None:
+    """docs/layout.md and layout.h agree on every offset and size, and neither has a field more."""
+    rows = table_rows(4, "struct")
+    expressions = []
+    for struct, field, _, _ in rows:
+        whole = field == "(whole)"
+        expressions.append("0" if whole else f"offsetof(struct {struct}, {field})")
+        expressions.append(
+            f"sizeof(struct {struct})" if whole else f"sizeof((struct {struct} *)0)->{field}"
+        )
+    numbers = iter(numbers_from_c(expressions, tmp_path))
+    compiled = [
+        [struct, field, str(next(numbers)), str(next(numbers))] for struct, field, _, _ in rows
+    ]
+
+    assert sorted(fields_in_header()) == sorted((struct, field) for struct, field, _, _ in rows)
+    assert compiled == rows
+
+
+def test_the_layout_page_shows_the_constants_of_the_header(tmp_path: Path) -> None:
+    """Version, draft, magic and limits on docs/layout.md are those that are compiled in."""
+    rows = table_rows(2, "constant")
+    compiled = numbers_from_c([name for name, _ in rows], tmp_path)
+
+    assert rows
+    assert compiled == [int(value, 0) for _, value in rows]
+
+
+FENCES = re.compile(r"\b(mfence|lock\s+or[lq]?\s|dmb\s+ish\b|sync\b|fence\s+rw,\s*rw)")
+
+
+def code_between_the_flag_and_the_look(tmp_path: Path, header: str) -> str:
+    """What the compiler makes of a shutdown, up to the look at the waiters."""
+    program = tmp_path / "shutdown.c"
+    program.write_text(
+        f"{header}\n"
+        "void begin_of_it(void); void end_of_it(void);\n"
+        "void shut(struct memlane_ring_control *control) {\n"
+        "    begin_of_it();\n    memlane_ring_shut(control, 1);\n    end_of_it();\n}\n"
+    )
+    compiler = os.environ.get("CC", "cc").split()
+    made = subprocess.run(
+        [*compiler, "-std=c11", "-O2", "-S", "-o", "-", f"-I{SRC}", program],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return made[made.index("begin_of_it") : made.rindex("end_of_it")]
+
+
+def test_a_shutdown_is_fenced_from_the_look_for_sleepers(tmp_path: Path) -> None:
+    """That look is a relaxed load: only a full fence keeps it behind the flag on every machine."""
+    sound = (SRC / "core" / "lane.h").read_text()
+    shut = sound[sound.index("static inline void memlane_ring_shut(") :]
+    shut = shut[: shut.index("\n}\n")]
+    broken = sound.replace(shut, shut.replace("    atomic_thread_fence(memory_order_seq_cst);", ""))
+
+    assert broken != sound
+    assert FENCES.search(code_between_the_flag_and_the_look(tmp_path, sound))
+    assert not FENCES.search(code_between_the_flag_and_the_look(tmp_path, broken))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What several tests use: processes, the bytes of regions, stops between two steps."""
