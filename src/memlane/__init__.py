@@ -16,6 +16,7 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
 """
 
 from memlane._core import PAGE_SIZE, Consumer, Mapping, Producer, Record, Room, guard
+from memlane._region.files import sweep
 from memlane.counter import Counter
 from memlane.errors import (
     ClosedError,
@@ -34,11 +35,10 @@ from memlane.errors import (
     ShutDown,
     TruncatedError,
 )
-from memlane.names import sweep
 from memlane.region import Participant, Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
-from memlane.walk import windows
+from memlane.windows import windows
 
 __version__ = "0.1.0"
 

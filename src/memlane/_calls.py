@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from memlane import _arguments
+import memlane._arguments as _arguments
 
 # How Cython refuses arguments. A release with other words would bring those to users, no more.
 _TOO_MANY_OR_FEW = re.compile(r"takes (?:exactly|at most|at least) \d+ .*\((\d+) given\)")

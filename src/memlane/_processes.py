@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from memlane import _arguments
+import memlane._arguments as _arguments
 
 _KINDS = (
     "a multiprocessing.Process, a subprocess.Popen, a sentinel or a pidfd, or a collection of them"

@@ -6,17 +6,17 @@ from __future__ import annotations
 import os
 from typing import Any, Self
 
-from memlane import _core
+import memlane._core as _core
 from memlane._core import CounterBase
-from memlane.objects import Entry, RegionObject
 from memlane.region import Region
+from memlane.shared_object import Entry, SharedObject
 
 _OBJECT_NAME = "counter"
 _NBYTES = 64
 
 
 @_core.clear_errors
-class Counter(CounterBase, RegionObject):
+class Counter(CounterBase, SharedObject):
     """
     A signed 64-bit number in shared memory; `add` (also as `+=`), `exchange`, `compare_exchange`,
     `max`, `min` and `value` are single steps, by any process.

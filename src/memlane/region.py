@@ -17,7 +17,6 @@ import os
 import secrets
 import stat
 import sys
-import threading
 import time
 import warnings
 import weakref
@@ -27,8 +26,13 @@ from multiprocessing import reduction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from memlane import _arguments, _calls, _core, creating, doorbell, names
+import memlane._arguments as _arguments
+import memlane._calls as _calls
+import memlane._core as _core
 from memlane._core import Handle, Mapping, Membership
+from memlane._region import directory, files, semaphores
+from memlane._region.files import Name
+from memlane._region.open_regions import open_regions
 from memlane.errors import (
     CorruptedError,
     LayoutError,
@@ -37,8 +41,7 @@ from memlane.errors import (
     RegionExistsError,
     RegionNotFoundError,
 )
-from memlane.names import Name
-from memlane.objects import Entry, RegionObject, used_nbytes
+from memlane.shared_object import Entry, SharedObject, used_nbytes
 
 if TYPE_CHECKING:
     from memlane.counter import Counter
@@ -76,72 +79,6 @@ class Participant:
     alive: bool
 
 
-# ---- what this process has open ------------------------------------------------------------------
-
-
-class _Registry:
-    """
-    One membership per region, process and access, however often the region is opened; another one
-    only where the first has lost its descriptors. What it gives out is counted as one more handle,
-    in the same step: another thread's last close must not fall between.
-    """
-
-    def __init__(self) -> None:
-        self._members: weakref.WeakValueDictionary[tuple[int, int, bool], Membership] = (
-            weakref.WeakValueDictionary()
-        )
-        self._all: weakref.WeakSet[Membership] = weakref.WeakSet()
-        self._locks: dict[int, threading.RLock] = {}
-
-    def lock(self) -> threading.RLock:
-        """
-        The lock of this epoch; one that a fork left locked belongs to the parent. One thread may
-        take it twice: the collector closes forgotten regions at any moment, also under it.
-        """
-        return self._locks.setdefault(_core.fork_epoch(), threading.RLock())
-
-    def find(self, device: int, inode: int, readonly: bool, descriptor: int) -> Handle | None:
-        """
-        A handle of the region in this file if there is a sound membership; *descriptor* is one that
-        the caller has just opened, so nobody else's.
-        """
-        self._lose(descriptor)
-        member = self._members.get((device, inode, readonly))
-        return None if member is None else member.handle()
-
-    def find_id(self, region_id: int, readonly: bool) -> Handle | None:
-        for member in list(self._members.values()):
-            if member.region_id == region_id and member.readonly == readonly:
-                handle = member.handle()
-                if handle is not None:
-                    return handle
-        return None
-
-    def add(self, member: Membership) -> Handle:
-        found = os.fstat(member.base)
-        self._members[found.st_dev, found.st_ino, member.readonly] = member
-        return self.count(member)
-
-    def count(self, member: Membership) -> Handle:
-        """The first handle of a membership, which nobody else is to find."""
-        self._lose(member.base)
-        self._all.add(member)
-        handle = member.handle()
-        assert handle is not None
-        return handle
-
-    def _lose(self, descriptor: int) -> None:
-        """
-        A process that closes descriptors it does not own gets their numbers again, for the same
-        file too: who had this one has it no more, and must not close it.
-        """
-        for member in list(self._all):
-            member.lose_base(descriptor)
-
-
-_registry = _Registry()
-
-
 @_core.clear_errors
 class Region:
     """
@@ -164,7 +101,7 @@ class Region:
     _path: Path | None
     _owner: int | None
     _label: str | None
-    _objects: weakref.WeakSet[RegionObject]
+    _objects: weakref.WeakSet[SharedObject]
     _warns: bool
     _closed: bool
     #: The word and the name of the object that has it to itself, by which messages call it then.
@@ -186,7 +123,7 @@ class Region:
         region._name = name
         region._owner = owner
         region._label = label
-        region._path = names.place(name)[0]
+        region._path = files.place(name)[0]
         region._objects = weakref.WeakSet()
         region._warns = warns
         region._closed = False
@@ -245,7 +182,7 @@ class Region:
         """
         if label is not None:
             label = _arguments.label(label, name)
-        path, backing, called = names.place(name, label)
+        path, backing, called = files.place(name, label)
         wanted = _arguments.size(nbytes, "nbytes")
         permissions = _arguments.permissions(permissions)
         if anonymous:
@@ -266,9 +203,9 @@ class Region:
         header, total = _header(region_id, backing, wanted, permissions)
         temporary: Path | None = None
         if path is None:
-            descriptor = names.new_memfd(label, called)
+            descriptor = files.new_memfd(label, called)
         else:
-            descriptor, temporary = names.new_file(path.parent, permissions, region_id, called)
+            descriptor, temporary = files.new_file(path.parent, permissions, region_id, called)
         try:
             if path is not None and _core.is_network_file(descriptor):
                 raise OSError(
@@ -285,7 +222,7 @@ class Region:
                 os.ftruncate(descriptor, _core.PAGE_SIZE)  # a companion that only bears the locks
                 mapping = Mapping.anonymous(total, no_reserve=True)
             else:
-                names.lengthen(descriptor, total, path, called)
+                files.lengthen(descriptor, total, path, called)
                 os.fchmod(descriptor, permissions)
                 _core.reserve(
                     descriptor,
@@ -309,9 +246,9 @@ class Region:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
             raise
-        member.doorbells = bells = doorbell.DoorbellSet(member)
-        with _registry.lock():
-            handle = _registry.add(member)
+        member.doorbells = bells = semaphores.DoorbellSet(member)
+        with open_regions.lock():
+            handle = open_regions.add(member)
         region = cls._of(handle, name, label=label)
         try:
             if path is not None:
@@ -323,13 +260,13 @@ class Region:
             if fill is not None:
                 fill(region)
             if path is not None:
-                names.link(descriptor, temporary, path, called)
+                files.link(descriptor, temporary, path, called)
         except BaseException:
             region.close()
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
             if path is not None:
-                doorbell.remove_set(region_id)
+                semaphores.remove_set(region_id)
             raise
         return region
 
@@ -357,7 +294,7 @@ class Region:
             TruncatedError, CorruptedError: its bytes are not those of a sound region.
             PermissionError: not readable or writable, or owned by somebody else.
         """
-        path, _, called = names.place(name)
+        path, _, called = files.place(name)
         if path is None:
             raise TypeError(
                 "open needs a name, got None; a region without a name travels by pickle or fork"
@@ -371,7 +308,7 @@ class Region:
                 return cls._of(handle, name, owner=owner)
             if end is not None and time.monotonic() >= end:
                 raise RegionNotFoundError(
-                    f"{called} does not exist{names.meant(name)}; create it, check the name, or "
+                    f"{called} does not exist{files.meant(name)}; create it, check the name, or "
                     "wait for it with timeout=",
                     name=str(path),
                     errno=errno.ENOENT,
@@ -399,17 +336,17 @@ class Region:
                         found="no regular file",
                     ) from None
                 raise _core.explained(
-                    error, f"open {called}", str(path), None if readonly else names.OPENING
+                    error, f"open {called}", str(path), None if readonly else files.OPENING
                 ) from None
             owned = True
             try:
-                found = names.check_file(descriptor, path, called, owner)
-                alone = names.be_present(descriptor, may_be_alone=not readonly, called=called)
+                found = files.check_file(descriptor, path, called, owner)
+                alone = files.be_present(descriptor, may_be_alone=not readonly, called=called)
                 # Between open and presence the name may have been swept or unlinked.
-                if not doorbell.still_leads_to(path, found):
+                if not semaphores.still_leads_to(path, found):
                     continue
-                with _registry.lock():
-                    known = _registry.find(found.st_dev, found.st_ino, readonly, descriptor)
+                with open_regions.lock():
+                    known = open_regions.find(found.st_dev, found.st_ino, readonly, descriptor)
                     if known is not None:
                         return known
                     owned = False
@@ -424,17 +361,17 @@ class Region:
         Open what *path* leads to, read-only and without being present: a tool that looks must not
         be taken for a user, nor keep one who opens the region from being alone there.
         """
-        descriptor = names.open_to(f"look at {called}", path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = files.open_to(f"look at {called}", path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             # the kernel has decided who may look
-            names.check_file(descriptor, path, called, os.fstat(descriptor).st_uid)
+            files.check_file(descriptor, path, called, os.fstat(descriptor).st_uid)
         except BaseException:
             os.close(descriptor)
             raise
         member = cls._map(descriptor, called, str(path), True)
-        member.doorbells = doorbell.DoorbellSet(member)
-        with _registry.lock():
-            handle = _registry.count(member)
+        member.doorbells = semaphores.DoorbellSet(member)
+        with open_regions.lock():
+            handle = open_regions.count(member)
         return cls._of(handle, name)
 
     @classmethod
@@ -461,13 +398,13 @@ class Region:
         """
         member = cls._map(descriptor, called, path, readonly)
         try:
-            bells = doorbell.DoorbellSet(member)
+            bells = semaphores.DoorbellSet(member)
             member.doorbells = bells
             bells.be_present(alone=alone)
             if alone:
                 bells.mend(member.entries())
                 _core.presence_lock(descriptor)  # let the others in
-            return _registry.add(member)
+            return open_regions.add(member)
         except BaseException:
             member.close()
             raise
@@ -500,7 +437,7 @@ class Region:
     ) -> Self:
         _arguments.size(nbytes, "nbytes")
         _arguments.permissions(permissions)
-        path, _, called = names.place(name)
+        path, _, called = files.place(name)
         if path is None:
             raise TypeError("open_or_create needs a name, got None; use create(None, ...)")
         while True:
@@ -860,23 +797,23 @@ class Region:
 
         return Counter._in(self, name, timeout=timeout)
 
-    def _wrap(self, entry: Entry) -> RegionObject:
+    def _wrap(self, entry: Entry) -> SharedObject:
         return self._class_of(entry)._of(self, entry)
 
-    def _class_of(self, entry: Entry) -> type[RegionObject]:
-        for kind in RegionObject._classes():
+    def _class_of(self, entry: Entry) -> type[SharedObject]:
+        for kind in SharedObject._classes():
             if entry[1] == kind._kind and kind._is(entry):
                 return kind
         raise LayoutError(
             f"object {entry[0]!r} of {self._member.name} has kind {entry[1]}, which this library "
             "does not know",
             name=entry[0],
-            expected=[kind._kind for kind in RegionObject._classes()],
+            expected=[kind._kind for kind in SharedObject._classes()],
             found=entry[1],
         )
 
     @_core.clear_errors
-    def __getitem__(self, name: str) -> RegionObject:
+    def __getitem__(self, name: str) -> SharedObject:
         """
         Open whatever object bears this name.
 
@@ -897,7 +834,7 @@ class Region:
             region=self._member.name,
         )
 
-    def __setitem__(self, name: str, made: RegionObject) -> None:
+    def __setitem__(self, name: str, made: SharedObject) -> None:
         """What `region["hits"] += 1` does at its end; nothing else can be put in like that."""
         if getattr(made, "_region", None) is not self or made._object_name != name:
             called = _arguments.shown(name)
@@ -983,8 +920,8 @@ class Region:
                 geometry,
                 described,
                 reserved_nbytes,
-                creating.doorbells_of(member, kind, nbytes, geometry),
-                *creating.parts_of(kind, geometry),
+                directory.doorbells_of(member, kind, nbytes, geometry),
+                *directory.parts_of(kind, geometry),
             )
         entry = self._find(name)
         if entry is None:
@@ -1033,10 +970,10 @@ class Region:
             entry = self._find(name)
             if entry is None:
                 raise self._not_there(name)
-            creating.remove(member, entry)
+            directory.remove(member, entry)
 
-    def _creating(self, timeout: float | None) -> creating.Creating:
-        return creating.Creating(self._member, timeout)
+    def _creating(self, timeout: float | None) -> directory.Creating:
+        return directory.Creating(self._member, timeout)
 
     # ---- the end ---------------------------------------------------------------------------------
 
@@ -1072,18 +1009,18 @@ class Region:
             descriptor = os.open(self._path, flags)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP):
-                doorbell.remove_set(member.region_id)
+                semaphores.remove_set(member.region_id)
                 return
             raise _core.explained(error, f"unlink {member.name}", str(self._path)) from None
         try:
-            names.be_present(descriptor, may_be_alone=False, called=member.name)
+            files.be_present(descriptor, may_be_alone=False, called=member.name)
             found = os.fstat(descriptor)
-            is_ours = member.region_id == names.region_id_of(descriptor)
+            is_ours = member.region_id == files.region_id_of(descriptor)
             # one that was cut off has no id any more
             is_ours |= member.file == (found.st_dev, found.st_ino)
             if is_ours:
-                names.remove_name(descriptor, self._path, found, called=member.name, waits=True)
-            doorbell.remove_set(member.region_id)
+                files.remove_name(descriptor, self._path, found, called=member.name, waits=True)
+            semaphores.remove_set(member.region_id)
         finally:
             os.close(descriptor)
 
@@ -1152,7 +1089,7 @@ class Region:
     @staticmethod
     def names() -> list[str]:
         """The names of all regions in POSIX shared memory that this user may look at, sorted."""
-        return names.all_names()
+        return files.all_names()
 
 
 def _is_importing_main() -> bool:
@@ -1162,7 +1099,11 @@ def _is_importing_main() -> bool:
 
 def _header(region_id: int, backing: int, nbytes: int, permissions: int) -> tuple[bytes, int]:
     return _core.header_bytes(
-        nbytes, region_id=region_id, backing=backing, permissions=permissions, libc=doorbell.libc()
+        nbytes,
+        region_id=region_id,
+        backing=backing,
+        permissions=permissions,
+        libc=semaphores.libc(),
     )
 
 
@@ -1184,14 +1125,14 @@ def _rebuild(
     """
     passed = -1 if handed_over is None else handed_over.detach()
     try:
-        with _registry.lock():
-            handle = _registry.find_id(region_id, readonly)
+        with open_regions.lock():
+            handle = open_regions.find_id(region_id, readonly)
         if handle is None:
             sender = f"/proc/self/fd/{passed}" if passed >= 0 else f"/proc/{pid}/fd/{base}"
             handle = _attach_again(sender, region_id, name, readonly, False, owner, label)
         if handle is None and name is not None:
             handle = _attach_again(
-                str(names.place(name)[0]), region_id, name, readonly, True, owner, label
+                str(files.place(name)[0]), region_id, name, readonly, True, owner, label
             )
         if handle is not None:
             return cls._of(handle, name, owner=owner, label=label, warns=False)
@@ -1199,7 +1140,7 @@ def _rebuild(
         if passed >= 0:
             os.close(passed)
     raise RegionNotFoundError(
-        f"{names.place(name, label)[2]} with id {region_id:016x} is not to be had from process "
+        f"{files.place(name, label)[2]} with id {region_id:016x} is not to be had from process "
         f"{pid}: it has gone, closed it, or is out of reach; pass it while the child is started, "
         "keep it open in the sender, or use a name",
         name=name,
@@ -1220,7 +1161,7 @@ def _attach_again(
     The region of that id, if *source* leads to it. Presence comes before the registry lock, as in
     `open`: for presence one may have to wait, and whoever is waited for may need that lock.
     """
-    path, _, called = names.place(name, label)
+    path, _, called = files.place(name, label)
     flags = (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         # A description of our own: the sender's locks and ours must not be the same.
@@ -1230,18 +1171,18 @@ def _attach_again(
     owned = True
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or names.region_id_of(descriptor) != region_id:
+        if not stat.S_ISREG(found.st_mode) or files.region_id_of(descriptor) != region_id:
             return None
         if is_name:
             assert path is not None
-            names.check_file(descriptor, path, called, owner)
-        alone = names.be_present(
+            files.check_file(descriptor, path, called, owner)
+        alone = files.be_present(
             descriptor, may_be_alone=path is not None and not readonly, called=called
         )
-        if is_name and not doorbell.still_leads_to(Path(source), found):
+        if is_name and not semaphores.still_leads_to(Path(source), found):
             return None
-        with _registry.lock():
-            known = _registry.find(found.st_dev, found.st_ino, readonly, descriptor)
+        with open_regions.lock():
+            known = open_regions.find(found.st_dev, found.st_ino, readonly, descriptor)
             if known is not None:
                 return known
             owned = False

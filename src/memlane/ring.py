@@ -12,11 +12,12 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, Self
 
-from memlane import _arguments, _core
+import memlane._arguments as _arguments
+import memlane._core as _core
 from memlane._core import Consumer, Producer, RingBase
 from memlane.errors import LayoutError
-from memlane.objects import Entry, RegionObject
 from memlane.region import Region, Wait
+from memlane.shared_object import Entry, SharedObject
 
 _PRODUCERS = 16
 _RECORDS_MAX = 1 << 24
@@ -24,7 +25,7 @@ _OBJECT_NAME = "ring"
 
 
 @_core.clear_errors
-class Ring(RingBase, RegionObject):
+class Ring(RingBase, SharedObject):
     """
     A ring of records between processes: bytes in, the same bytes out, in the order of each
     producer.

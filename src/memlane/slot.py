@@ -10,11 +10,12 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
-from memlane import _arguments, _core
+import memlane._arguments as _arguments
+import memlane._core as _core
 from memlane._core import SlotBase
 from memlane.errors import LayoutError
-from memlane.objects import Entry, RegionObject
 from memlane.region import Region
+from memlane.shared_object import Entry, SharedObject
 from memlane.values import Codec, CtypesT, DataclassT, Layout, codec_of, codec_of_schema
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _WRITERS = {"one": 1, "many": 2}
 _WRITERS_SHOWN = {number: repr(word) for word, number in _WRITERS.items()}
 
 
-class _Slots(RegionObject):
+class _Slots(SharedObject):
     """What a slot and a table of slots have in common: they are made and found in the same way."""
 
     @classmethod

@@ -28,7 +28,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-from memlane import _arguments, _core
+import memlane._arguments as _arguments
+import memlane._core as _core
 from memlane.errors import LayoutError
 
 #: A struct format, a number of bytes, a ctypes.Structure class, a dataclass, or anything that numpy

@@ -24,7 +24,7 @@ import pytest
 import memlane
 from memlane.cli import main
 from memlane.cli.demo import demo
-from memlane.cli.indexing import (
+from memlane.cli.demo.indexing import (
     BLOCK_NBYTES,
     WORD,
     Counts,
@@ -34,10 +34,10 @@ from memlane.cli.indexing import (
     index_plainly,
     index_range,
 )
-from memlane.cli.pieces import Piece, Result, cut
-from memlane.cli.pipeline import _Pipeline, index_with_workers
-from memlane.cli.watching import shown
-from memlane.cli.worker import index_piece, work
+from memlane.cli.demo.pieces import Piece, Result, cut
+from memlane.cli.demo.pipeline import _Pipeline, index_with_workers
+from memlane.cli.demo.watching import shown
+from memlane.cli.demo.worker import index_piece, work
 from tests.support.processes import PATIENCE_S, Child, forked, wait_until
 
 BLOCK = BLOCK_NBYTES
@@ -440,7 +440,7 @@ def test_failed_worker_ends_the_demo_with_1_and_says_which(
     def fail(*_arguments: object) -> None:
         raise MemoryError("no memory for the words")
 
-    monkeypatch.setattr("memlane.cli.worker.index_range", fail)
+    monkeypatch.setattr("memlane.cli.demo.worker.index_range", fail)
     assert 1 == main(["demo", "--workers=2", os.fspath(tmp_path)])
     err = capfd.readouterr().err
     assert "MemoryError: no memory for the words" in err

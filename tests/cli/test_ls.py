@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import memlane
-from memlane import doorbell
+from memlane._region import semaphores as semaphores_module
 from memlane.cli import finding, processes
 from memlane.cli.listing import _objects
 from memlane.cli.text import size
@@ -239,7 +239,7 @@ def test_descriptor_of_something_else_is_no_region(tmp_path: Path) -> None:
 def test_semaphores_without_a_region_are_listed(tmp_path: Path) -> None:
     """Those of a region in a file that is open, and those that nobody uses any more."""
     with memlane.Ring.create(tmp_path / "file.lane", capacity=4096) as ring:
-        of_set = doorbell.set_of(ring._region._member.region_id)
+        of_set = semaphores_module.set_of(ring._region._member.region_id)
         facts = listed()[f"semaphores {of_set}"]
         assert facts["in_use"] is True
         assert facts["semaphores"] >= 1

@@ -23,16 +23,8 @@ import numpy as np
 import pytest
 
 import memlane
-from memlane import (
-    PAGE_SIZE,
-    Counter,
-    Mapping,
-    Region,
-    Ring,
-    RoleTakenError,
-    TruncatedError,
-    doorbell,
-)
+from memlane import PAGE_SIZE, Counter, Mapping, Region, Ring, RoleTakenError, TruncatedError
+from memlane._region import semaphores as semaphores_module
 from tests.support.processes import PATIENCE_S, Child, output_of, wait_until
 from tests.support.region_files import SHARED_MEMORY, mount, needs_mounts, own_mounts, semaphores
 from tests.support.shared_bytes import RingBytes
@@ -1252,4 +1244,4 @@ def test_nobody_dies_while_regions_are_cut_off_in_a_loop(name: str, tmp_path: Pa
     assert [0] * 3 == [child.wait() for child in children]
     file_of_region(name).unlink(missing_ok=True)
     for region_id in os.listdir(tmp_path):
-        doorbell.remove_set(int(region_id))
+        semaphores_module.remove_set(int(region_id))

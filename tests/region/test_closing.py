@@ -29,7 +29,8 @@ from memlane import (
     SlotTable,
     _core,
 )
-from memlane.region import _rebuild, _registry
+from memlane._region.open_regions import open_regions
+from memlane.region import _rebuild
 from tests.support.processes import Child, wait_until
 from tests.support.region_files import SHARED_MEMORY, mount, needs_mounts, own_mounts
 
@@ -313,8 +314,8 @@ def test_who_unpickles_a_handle_waits_for_presence_without_the_registry_lock(nam
     waiting.start()
     wait_until(lambda: len(os.listdir("/proc/self/fd")) > descriptors, "its descriptor")
     for _ in range(100):
-        assert _registry.lock().acquire(timeout=10)
-        _registry.lock().release()
+        assert open_regions.lock().acquire(timeout=10)
+        open_regions.lock().release()
     assert waiting.is_alive()
     os.close(alone)
     waiting.join()

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-import memlane.doorbell as doorbell_module
 from memlane import Empty, Full, Ring, Slot
+from memlane._region import semaphores as semaphores_module
 from tests import ROOT
 from tests.support.doorbells import SLEEPERS, ring_of, waiting
 from tests.support.processes import Child, output_of, unrelated, wait_until
@@ -445,8 +445,8 @@ def test_a_named_semaphore_has_the_same_file_whatever_a_libc_puts_before_its_nam
     libc: bytes, before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """musl puts nothing there; who looked for glibc's file found none, and made no ring."""
-    monkeypatch.setattr(doorbell_module, "libc", lambda: libc)
-    name = doorbell_module._name("0abc", 3)
+    monkeypatch.setattr(semaphores_module, "libc", lambda: libc)
+    name = semaphores_module._name("0abc", 3)
 
-    assert doorbell_module._file("0abc", 3) == Path("/dev/shm") / (before + name[1:])
-    assert doorbell_module._file("0abc", 3).name == "sem.memlane.0abc.3"
+    assert semaphores_module._file("0abc", 3) == Path("/dev/shm") / (before + name[1:])
+    assert semaphores_module._file("0abc", 3).name == "sem.memlane.0abc.3"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import memlane
-import memlane.doorbell as doorbell_module
 from memlane import Ring, _core
+from memlane._region import semaphores as semaphores_module
 from tests.support.doorbells import bell_at, id_of, stop_asleep, tokens, waiting
 from tests.support.processes import PATIENCE_S, Child, output_of, unrelated
 from tests.support.region_files import semaphores
@@ -99,7 +99,7 @@ def test_a_removal_killed_between_any_two_steps_is_finished_by_a_sweep(
     Wherever it stops, the region can be opened and used, and a sweep removes what is left. (trap
     23)
     """
-    unlink = doorbell_module._unlink
+    unlink = semaphores_module._unlink
 
     for steps in range(5):
         path = tmp_path / f"ring-{steps}.lane"
@@ -123,8 +123,8 @@ def test_a_removal_killed_between_any_two_steps_is_finished_by_a_sweep(
                 done += 1
                 unlink(of_set, number)
 
-            monkeypatch.setattr(doorbell_module, "_unlink", unlink_or_die)
-            doorbell_module.remove_set(region_id)
+            monkeypatch.setattr(semaphores_module, "_unlink", unlink_or_die)
+            semaphores_module.remove_set(region_id)
 
         with Child(remove_some) as child:
             assert (0 if steps == 4 else -signal.SIGKILL) == child.wait()
@@ -137,7 +137,7 @@ def test_a_removal_killed_between_any_two_steps_is_finished_by_a_sweep(
             assert b"3" == ring.get()
         os.unlink(path)
         removed = memlane.sweep()
-        assert f"semaphores {doorbell_module.set_of(region_id)}" in removed
+        assert f"semaphores {semaphores_module.set_of(region_id)}" in removed
         assert {} == semaphores(region_id)
 
 
@@ -149,7 +149,7 @@ def test_a_paused_sweep_does_not_spoil_a_set_made_anew(
     One removes and is paused, another opens alone and makes the set anew: all arrives. (trap 23)
     """
     path = tmp_path / "ring.lane"
-    unlink = doorbell_module._unlink
+    unlink = semaphores_module._unlink
     with Ring.create(path, producers=2, wait="sleep") as ring:
         ring.put(b"makes a lane's")
         ring.get()
@@ -160,7 +160,7 @@ def test_a_paused_sweep_does_not_spoil_a_set_made_anew(
             unlink(of_set, number)
             os.kill(os.getpid(), signal.SIGSTOP)
 
-        monkeypatch.setattr(doorbell_module, "_unlink", unlink_and_pause)
+        monkeypatch.setattr(semaphores_module, "_unlink", unlink_and_pause)
         memlane.sweep()
 
     def until_stopped(sweeper: Child) -> bool:
@@ -229,16 +229,16 @@ def test_an_opener_does_not_replace_the_anchor_that_a_sweep_has_just_locked(
     whole = sorted(semaphores(region_id))
     for left in semaphores(region_id).values():
         left.unlink()
-    make, unlink, sleep = doorbell_module._make, doorbell_module._unlink, time.sleep
+    make, unlink, sleep = semaphores_module._make, semaphores_module._unlink, time.sleep
     sweepers: list[Child] = []
 
     def sweep_with_a_stop() -> None:
         def stop_and_unlink(of: str, number: int) -> None:
-            if of == doorbell_module.set_of(region_id):
+            if of == semaphores_module.set_of(region_id):
                 os.kill(os.getpid(), signal.SIGSTOP)
             unlink(of, number)
 
-        monkeypatch.setattr(doorbell_module, "_unlink", stop_and_unlink)
+        monkeypatch.setattr(semaphores_module, "_unlink", stop_and_unlink)
         memlane.sweep()
 
     def make_and_be_swept(of: str, number: int, permissions: int) -> tuple[int, int]:
@@ -254,8 +254,8 @@ def test_an_opener_does_not_replace_the_anchor_that_a_sweep_has_just_locked(
             sweepers[0].go_on()
             assert 0 == sweepers[0].wait()
 
-    monkeypatch.setattr(doorbell_module, "_make", make_and_be_swept)
-    monkeypatch.setattr(doorbell_module, "_SWEEP_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(semaphores_module, "_make", make_and_be_swept)
+    monkeypatch.setattr(semaphores_module, "_SWEEP_PATIENCE_S", PATIENCE_S)
     monkeypatch.setattr(time, "sleep", let_sweep_end)  # while the opener waits, if it does
     with Ring.open(path, wait="sleep") as ring:
         let_sweep_end()
@@ -273,17 +273,17 @@ def test_a_ring_is_created_without_doorbells_if_a_sweep_of_its_set_stands_still(
     Whoever has locked the new anchor and is stopped makes nobody hang or fail: all poll, until one
     is alone again and finds it unlocked. (trap 23)
     """
-    make = doorbell_module._make
+    make = semaphores_module._make
     locked: list[int] = []
 
     def make_and_lock(of_set: str, number: int, permissions: int) -> tuple[int, int]:
         made = make(of_set, number, permissions)
         if number == 0:
-            locked.append(os.open(doorbell_module._file(of_set, 0), os.O_RDWR | os.O_CLOEXEC))
+            locked.append(os.open(semaphores_module._file(of_set, 0), os.O_RDWR | os.O_CLOEXEC))
             assert _core.presence_lock(locked[-1], True)
         return made
 
-    monkeypatch.setattr(doorbell_module, "_make", make_and_lock)
+    monkeypatch.setattr(semaphores_module, "_make", make_and_lock)
     with Ring.create(name, wait="sleep") as ring:
         without = sorted(semaphores(id_of(ring)))
         with Child(ring.get) as child:
@@ -327,7 +327,7 @@ def test_a_sweep_removes_what_was_made_between_its_list_and_its_lock(
     left = semaphores(region_id)
 
     assert 1 == len(met)
-    assert f"semaphores {doorbell_module.set_of(region_id)}" in removed
+    assert f"semaphores {semaphores_module.set_of(region_id)}" in removed
     assert {} == left
 
 
@@ -359,7 +359,7 @@ def test_a_sweep_that_finds_no_anchor_leaves_a_set_that_is_begun_just_then(
     with begun[0] as ring:
         ring.unlink()
 
-    assert f"semaphores {doorbell_module.set_of(region_id)}" not in removed
+    assert f"semaphores {semaphores_module.set_of(region_id)}" not in removed
     assert whole == left
 
 
@@ -368,7 +368,7 @@ def test_sets_beyond_those_that_a_sweep_locks_at_once_are_swept_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many lie about, all go but that in use."""
-    monkeypatch.setattr(doorbell_module, "_LOCKED_AT_ONCE", 2)
+    monkeypatch.setattr(semaphores_module, "_LOCKED_AT_ONCE", 2)
     at_rest = []
     for number in range(5):
         with Ring.create(tmp_path / f"ring-{number}.lane") as ring:
@@ -378,7 +378,7 @@ def test_sets_beyond_those_that_a_sweep_locks_at_once_are_swept_too(
         used = sorted(semaphores(id_of(ring)))
         ring.unlink()
 
-    assert {f"semaphores {doorbell_module.set_of(region_id)}" for region_id in at_rest} <= set(
+    assert {f"semaphores {semaphores_module.set_of(region_id)}" for region_id in at_rest} <= set(
         removed
     )
     assert [{}] * 5 == [semaphores(region_id) for region_id in at_rest]

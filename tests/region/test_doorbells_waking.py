@@ -11,8 +11,8 @@ from typing import Any
 import posix_ipc
 import pytest
 
-import memlane.doorbell as doorbell_module
 from memlane import Empty, Full, Ring, ShutDown, Slot
+from memlane._region import semaphores as semaphores_module
 from tests.support.doorbells import (
     SLEEPERS,
     bell_at,
@@ -236,7 +236,7 @@ def test_a_token_that_somebody_swallowed_costs_a_slice(name: str) -> None:
             with bytes_of(ring) as raw:
                 number = (raw.begin + RING_DOORBELL) // 64
             semaphore = posix_ipc.Semaphore(
-                f"/memlane.{doorbell_module.set_of(id_of(ring))}.{number}"
+                f"/memlane.{semaphores_module.set_of(id_of(ring))}.{number}"
             )
             semaphore.acquire(0)
             semaphore.close()

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import memlane.doorbell as doorbell_module
 from memlane import (
     CorruptedError,
     Counter,
@@ -26,6 +25,7 @@ from memlane import (
     SlotTable,
     TruncatedError,
 )
+from memlane._region import semaphores as semaphores_module
 from tests.support.processes import Child
 from tests.support.region_files import HEADER, field, semaphores, set_field
 from tests.support.regions import furnish
@@ -213,7 +213,7 @@ def test_spoilt_bytes_never_crash(
     with Child(use_everything, path) as child:
         assert 0 == child.wait()
     # An opener alone makes a missing set before it meets what is spoilt; a sweep would find it.
-    doorbell_module.remove_set(int.from_bytes(spoilt[24:32], "little"))
+    semaphores_module.remove_set(int.from_bytes(spoilt[24:32], "little"))
 
 
 def use_everything(path: Path) -> None:
@@ -238,7 +238,7 @@ def use_everything(path: Path) -> None:
     except ACCEPTED:
         pass
     finally:
-        doorbell_module.remove_set(region_id)
+        semaphores_module.remove_set(region_id)
 
 
 #: What a program that uses spoilt bytes may meet; all tell what is wrong. Names, layouts and room

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import memlane
-import memlane.doorbell
+import memlane._region.semaphores
 from tests.support.processes import Child, output_of, unrelated, wait_until
 from tests.support.region_files import file_of
 from tests.support.stepping import ROWS, Table, row_byte
@@ -27,7 +27,7 @@ ring = memlane.Ring(capacity=4096)
 cycle = [ring]
 cycle.append(cycle)
 del ring, cycle
-with memlane.region._registry.lock():  # as while another region is opened
+with memlane._region.open_regions.open_regions.lock():  # as while another region is opened
     gc.collect()
 print("through")
 """
@@ -98,7 +98,7 @@ STEPS = [
     (random, "randrange"),
     (os, "fstat"),
     (os.path, "basename"),
-    (memlane.doorbell.DoorbellSet, "at"),
+    (memlane._region.semaphores.DoorbellSet, "at"),
 ]
 
 

@@ -14,16 +14,9 @@ from typing import Any
 import pytest
 
 import memlane
-from memlane import (
-    LayoutError,
-    Region,
-    RegionExistsError,
-    RegionNotFoundError,
-    Ring,
-    _core,
-    doorbell,
-    names,
-)
+from memlane import LayoutError, Region, RegionExistsError, RegionNotFoundError, Ring, _core
+from memlane._region import files as files_module
+from memlane._region import semaphores as semaphores_module
 from tests.support.processes import Child, output_of, unrelated
 from tests.support.region_files import SHARED_MEMORY, field, file_of, semaphores
 
@@ -54,7 +47,7 @@ def test_a_region_is_complete_before_it_has_a_name(
 ) -> None:
     """Whoever finds the name finds the header, the object and its semaphores. (trap 19)"""
     seen: list[Any] = []
-    link = names.link
+    link = files_module.link
 
     def look_before(descriptor: int, *rest: Any) -> None:
         file = Path(f"/proc/self/fd/{descriptor}")
@@ -64,7 +57,7 @@ def test_a_region_is_complete_before_it_has_a_name(
         seen.append(sorted(semaphores(field(file, "region_id")))[0])
         link(descriptor, *rest)
 
-    monkeypatch.setattr(names, "link", look_before)
+    monkeypatch.setattr(files_module, "link", look_before)
     with Ring.create(name) as ring, Ring.open(name) as again:
         again.put(b"whole")
         received = ring.get()
@@ -82,13 +75,13 @@ def test_a_region_is_complete_before_it_has_a_name_where_files_cannot_be_made_wi
     """
     monkeypatch.setattr(os, "open", _without_nameless_files(os.open))
     seen: list[list[str]] = []
-    link = names.link
+    link = files_module.link
 
     def look_before(*arguments: Any) -> None:
         seen.append(sorted(os.listdir(tmp_path)))
         link(*arguments)
 
-    monkeypatch.setattr(names, "link", look_before)
+    monkeypatch.setattr(files_module, "link", look_before)
     path = tmp_path / "here"
     with Region.create(path, 4096) as region, Region.open(path):
         with pytest.raises(RegionExistsError):
@@ -97,7 +90,7 @@ def test_a_region_is_complete_before_it_has_a_name_where_files_cannot_be_made_wi
         region.unlink()
 
     assert ["here"] == left
-    assert [[f".memlane-new.{doorbell.set_of(region._member.region_id)}"], 2] == [
+    assert [[f".memlane-new.{semaphores_module.set_of(region._member.region_id)}"], 2] == [
         seen[0],
         len(seen[1]),
     ]
@@ -121,7 +114,7 @@ def test_sweep_finds_what_a_creator_left_that_was_killed_before_the_name(
     Killed before the link: no name appeared, and the hidden file and the semaphores are swept.
     """
     monkeypatch.setattr(os, "open", _without_nameless_files(os.open))
-    monkeypatch.setattr(names, "link", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(files_module, "link", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with Child(Ring.create, name) as creator:
         assert -signal.SIGKILL == creator.wait()
     hidden = [path.name for path in SHARED_MEMORY.glob(".memlane-new.*")]
@@ -139,7 +132,7 @@ def test_a_creator_is_present_before_its_region_has_a_name(
 ) -> None:
     """A sweep that comes right after the name leaves the new region alone. (trap 20)"""
     seen: list[Any] = []
-    link = names.link
+    link = files_module.link
 
     def sweep_around(descriptor: int, *rest: Any) -> None:
         seen.append(is_used(Path(f"/proc/self/fd/{descriptor}")))
@@ -147,7 +140,7 @@ def test_a_creator_is_present_before_its_region_has_a_name(
         link(descriptor, *rest)
         seen.append(memlane.sweep())
 
-    monkeypatch.setattr(names, "link", sweep_around)
+    monkeypatch.setattr(files_module, "link", sweep_around)
     with Ring.create(name) as ring:
         kept = sorted(semaphores(ring.region._member.region_id))
         ring.unlink()
@@ -409,7 +402,7 @@ def test_a_sweep_that_was_stopped_before_it_removes_keeps_the_name_from_being_ma
     with Child(memlane.sweep) as sweeper:
         monkeypatch.setattr(os, "unlink", remove)
         assert os.WIFSTOPPED(os.waitpid(sweeper.pid, os.WUNTRACED)[1])
-        monkeypatch.setattr(names, "_PRESENCE_PATIENCE_S", 0.05)
+        monkeypatch.setattr(files_module, "_PRESENCE_PATIENCE_S", 0.05)
 
         with pytest.raises(OSError, match="swept by a process that does not go on") as caught:
             old.unlink()
@@ -467,7 +460,7 @@ def test_an_opener_that_found_a_name_just_swept_looks_again(
     """
     It opened the file, then the name was swept and made again: it gets the new region. (trap 21)
     """
-    check = names.check_file
+    check = files_module.check_file
     swept: list[list[str]] = []
     new: list[Region] = []
 
@@ -479,7 +472,7 @@ def test_an_opener_that_found_a_name_just_swept_looks_again(
         return found
 
     Region.create(name, 4096).close()
-    monkeypatch.setattr(names, "check_file", sweep_after)
+    monkeypatch.setattr(files_module, "check_file", sweep_after)
     with Region.open(name) as region:
         nbytes = region.nbytes
         region.unlink()
@@ -548,14 +541,14 @@ def test_what_cannot_be_opened_to_be_removed_or_looked_at_says_what_to_do(
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "region")
     with pytest.raises(OSError, match=r"cannot remove region '.*link'.*name what it leads to"):
-        names.remove(link)
+        files_module.remove(link)
     with pytest.raises(FileNotFoundError, match=r"cannot remove region '.*none'"):
-        names.remove(tmp_path / "none")
+        files_module.remove(tmp_path / "none")
 
     def refuse(*_arguments: object) -> int:
         raise PermissionError(errno.EACCES, "refused")
 
-    monkeypatch.setattr("memlane.names.os.open", refuse)
+    monkeypatch.setattr("memlane._region.files.os.open", refuse)
     with pytest.raises(PermissionError, match=r"cannot look at it.*ask its owner.*as root"):
         Region._look_at(tmp_path / "region", None, "it")
 
@@ -563,21 +556,21 @@ def test_what_cannot_be_opened_to_be_removed_or_looked_at_says_what_to_do(
 def test_region_in_use_is_not_removed_by_name_and_a_spoilt_one_is(
     name: str, tmp_path: Path
 ) -> None:
-    """names.remove takes what begins as a region does and nobody has open, with its semaphores."""
+    """`remove` takes what begins as a region does and nobody has open, with its semaphores."""
     path = tmp_path / "file"
     for where in (name, path):
         with memlane.Region.create(where, "1 MiB") as region:
             region.ring("frames", capacity=4096)
             with pytest.raises(BlockingIOError, match="is in use"):
-                names.remove(where)
-        file, _, _ = names.place(where)
+                files_module.remove(where)
+        file, _, _ = files_module.place(where)
         assert file is not None
         os.truncate(file, 100)
-        names.remove(where)
+        files_module.remove(where)
         assert not file.exists()
     path.write_bytes(b"no region")
     with pytest.raises(memlane.LayoutError, match="is no region of memlane"):
-        names.remove(path)
+        files_module.remove(path)
     assert path.exists()
 
 
@@ -586,7 +579,7 @@ def test_region_in_use_is_not_removed_by_name_and_a_spoilt_one_is(
 
 def _stop_behind_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a child: stand still between the look at a name and its removal."""
-    look = doorbell.still_leads_to
+    look = semaphores_module.still_leads_to
 
     def looked(path: Path, found: os.stat_result) -> bool:
         seen = look(path, found)
@@ -594,7 +587,7 @@ def _stop_behind_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         return seen
 
-    monkeypatch.setattr(doorbell, "still_leads_to", looked)
+    monkeypatch.setattr(semaphores_module, "still_leads_to", looked)
 
 
 @pytest.mark.sweeps
@@ -604,7 +597,7 @@ def test_two_who_remove_a_name_never_remove_that_of_a_region_made_in_between(
     name: str, first: str, second: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One is stopped behind its look; the name stays until it goes on, and then goes once."""
-    monkeypatch.setattr(names, "_PRESENCE_PATIENCE_S", 0.05)
+    monkeypatch.setattr(files_module, "_PRESENCE_PATIENCE_S", 0.05)
     region = Region.create(name, "1 MiB")
     region.close()
 

@@ -33,7 +33,7 @@ from memlane import (
     SlotTable,
     _core,
 )
-from memlane.objects import RegionObject
+from memlane.shared_object import SharedObject
 from tests.support.processes import PATIENCE_S, Child, wait_until
 from tests.support.region_files import bytes_of, semaphores
 from tests.support.shared_bytes import RingBytes, SlotBytes
@@ -968,7 +968,7 @@ def test_objects_come_and_go_while_another_process_uses_whatever_is_there(name: 
                 stopped = opened.counter("stop")
                 while not stopped.value:
                     try:
-                        found: RegionObject = opened["it"]
+                        found: SharedObject = opened["it"]
                         for _ in range(3):
                             use(found)
                     except (KeyError, ClosedError):

@@ -189,7 +189,7 @@ def test_only_the_doorbell_knows_posix_ipc() -> None:
         if "posix_ipc" in modules_imported(path)
     ]
 
-    assert ["src/memlane/doorbell.py"] == users
+    assert ["src/memlane/_region/semaphores.py"] == users
 
 
 @each(SOURCES)

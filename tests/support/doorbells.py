@@ -11,8 +11,8 @@ from typing import Any
 
 import posix_ipc
 
-import memlane.doorbell as doorbell_module
 from memlane import Ring, Slot
+from memlane._region import semaphores as semaphores_module
 from tests.support.processes import Child, wait_until
 from tests.support.region_files import RING_DOORBELL, RING_WAITERS, SEMAPHORE, bytes_of, semaphores
 
@@ -34,7 +34,7 @@ def id_of(thing: Ring | Slot) -> int:
 
 def value_of(region_id: int, number: int) -> int:
     """How many tokens lie in a named semaphore."""
-    semaphore = posix_ipc.Semaphore(f"/memlane.{doorbell_module.set_of(region_id)}.{number}")
+    semaphore = posix_ipc.Semaphore(f"/memlane.{semaphores_module.set_of(region_id)}.{number}")
     try:
         return int(semaphore.value)
     finally:

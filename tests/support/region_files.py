@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from memlane import Region, doorbell
-from memlane.objects import RegionObject
+from memlane import Region
+from memlane._region import semaphores as semaphores_module
+from memlane.shared_object import SharedObject
 
 SHARED_MEMORY = Path("/dev/shm")
 PAGE = 4096
@@ -111,7 +112,7 @@ class Bytes:
 
 
 @contextmanager
-def bytes_of(thing: Region | RegionObject) -> Iterator[Bytes]:
+def bytes_of(thing: Region | SharedObject) -> Iterator[Bytes]:
     """The bytes of a region, or of an object: then offsets count from its first byte."""
     if isinstance(thing, Region):
         found = Bytes(file_of(thing))
@@ -129,7 +130,7 @@ def semaphores(region_id: int) -> dict[int, Path]:
     """The named semaphores of a region that there are, by number."""
     return {
         int(path.name.rpartition(".")[2]): path
-        for path in SHARED_MEMORY.glob(f"sem.memlane.{doorbell.set_of(region_id)}.*")
+        for path in SHARED_MEMORY.glob(f"sem.memlane.{semaphores_module.set_of(region_id)}.*")
     }
 
 

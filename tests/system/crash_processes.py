@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import memlane
-from memlane.doorbell import set_of
+from memlane._region.semaphores import set_of
 from tests.support.processes import die_with_parent, forked
 
 

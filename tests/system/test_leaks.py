@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import memlane
-from memlane.doorbell import set_of
+from memlane._region.semaphores import set_of
 from tests.support.processes import Child
 
 #: What an allocator may keep; ten thousand times the smallest thing that could leak is more.

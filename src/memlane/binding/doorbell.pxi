@@ -3,7 +3,7 @@
 Doorbell: one semaphore that wakes sleepers, as the binding sees it: an address, or none.
 
 Who has no address polls with a growing pause: always right, only slower. Named semaphores are made, found
-and removed by memlane.doorbell; an unnamed one lies in the region itself.
+and removed by memlane._region.semaphores; an unnamed one lies in the region itself.
 """
 
 cdef extern from "core/waiters.h" nogil:
@@ -90,7 +90,7 @@ cdef uint64_t deadline_of(object timeout) except? 0:
 @cython.final
 cdef class Doorbell:
     """
-    One doorbell of a region. Made by the set that memlane.doorbell keeps; *offset* is that of its 64 bytes.
+    One doorbell of a region. Made by the set that memlane._region.semaphores keeps; *offset* is that of its 64 bytes.
     """
 
     cdef memlane_doorbell *record
@@ -190,7 +190,7 @@ cdef class Doorbell:
 
 cdef class HeldDoorbells:
     """
-    What this process holds of a region's semaphores: the base of memlane.doorbell.DoorbellSet, so that closing lets go
+    What this process holds of a region's semaphores: the base of memlane._region.semaphores.DoorbellSet, so that closing lets go
     of it without running Python.
 
     Attributes:

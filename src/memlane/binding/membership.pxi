@@ -340,7 +340,7 @@ cdef class Membership:
     cdef bint _closing
     cdef readonly bint closed
     cdef readonly int64_t handles     # Region objects of this process that lead here
-    cdef public HeldDoorbells doorbells  # finds the semaphores of this region: memlane.doorbell
+    cdef public HeldDoorbells doorbells  # finds the semaphores of this region: memlane._region.semaphores
     cdef public bint sole             # the region was made for one object, which bears its name
     cdef dict _joining, _creating
     cdef readonly dict roles          # endpoints that all handles of this process share, by what they are

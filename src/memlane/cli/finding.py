@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memlane import MemlaneError, Region, RegionNotFoundError, _core, doorbell, names
+from memlane import MemlaneError, Region, RegionNotFoundError, _core
+from memlane._region import files, semaphores
 from memlane.cli import processes
 from memlane.cli.text import near, said
-from memlane.objects import used_nbytes
+from memlane.shared_object import used_nbytes
 
 _OF_PROCESS = re.compile(r"([0-9]+):([0-9]+)(?:/(.+))?", re.DOTALL)
 
@@ -54,7 +55,7 @@ class Target:
         try:
             if self.kind == "unnamed":
                 return Region._look_at(self.path, None, f"region {self.name}")
-            called = names.place(self.region_name)[2]
+            called = files.place(self.region_name)[2]
             return Region._look_at(self.path, self.region_name, called)
         except FileNotFoundError:
             raise self.not_found() from None
@@ -68,7 +69,7 @@ class Target:
             text, hint = f"there is no file {self.name!r}", ""
         else:
             text = f"there is no region {self.name!r}"
-            hint = near(self.name, names.all_names()) or "; memlane ls shows what there is"
+            hint = near(self.name, files.all_names()) or "; memlane ls shows what there is"
         return RegionNotFoundError(text + hint, name=self.name, errno=errno.ENOENT)
 
 
@@ -85,12 +86,12 @@ def target(text: str) -> Target:
             path, inside = path.parent, path.name
         return Target(str(path), path, inside, "path")
     matched = _OF_PROCESS.fullmatch(text)
-    if matched and not names.place(text.partition("/")[0])[0].exists():  # type: ignore[union-attr]
+    if matched and not files.place(text.partition("/")[0])[0].exists():  # type: ignore[union-attr]
         pid, number, inside = matched.groups()
         path = processes.PROC / pid / "fd" / number
         return Target(f"{int(pid)}:{int(number)}", path, inside, "unnamed")
     name, slash, inside = text.partition("/")
-    path = names.place(name)[0]  # type: ignore[assignment]
+    path = files.place(name)[0]  # type: ignore[assignment]
     if slash and not inside:
         raise ValueError(f"the name of an object is missing behind the '/', got {text!r}")
     return Target(name, path, inside or None, "named")
@@ -99,8 +100,8 @@ def target(text: str) -> Target:
 def everything(also_unnamed: bool) -> list[Target]:
     """All regions that this user can see: those with a name, and on demand those without."""
     found = [
-        Target(name, names.SHARED_MEMORY / (names.PREFIX + name), None, "named")
-        for name in names.all_names()
+        Target(name, files.SHARED_MEMORY / (files.PREFIX + name), None, "named")
+        for name in files.all_names()
     ]
     if also_unnamed:
         for _, (pid, number, label) in processes.unnamed():
@@ -116,7 +117,7 @@ def _begins_as_region(path: Path) -> bool:
     except OSError:
         return False
     try:
-        return stat.S_ISREG(os.fstat(descriptor).st_mode) and names.region_id_of(descriptor) != 0
+        return stat.S_ISREG(os.fstat(descriptor).st_mode) and files.region_id_of(descriptor) != 0
     finally:
         os.close(descriptor)
 
@@ -159,9 +160,9 @@ def _facts_of_file(path: Path, maps: dict[processes.File, list[int]]) -> dict[st
     try:
         found = os.fstat(descriptor)
         in_use = _core.is_present(descriptor)
-        region_id = names.region_id_of(descriptor) if stat.S_ISREG(found.st_mode) else 0
+        region_id = files.region_id_of(descriptor) if stat.S_ISREG(found.st_mode) else 0
         return {
-            "id": doorbell.set_of(region_id),
+            "id": semaphores.set_of(region_id),
             "nbytes": found.st_size,
             "memory_nbytes": found.st_blocks * 512,
             "in_use": in_use,
@@ -230,8 +231,8 @@ def sets_without_region(known_ids: Iterable[str]) -> list[dict[str, Any]]:
     """Sets of semaphores whose region has no name here: of a file, or left behind."""
     known = set(known_ids)
     found = []
-    for of_set, in_use in sorted(doorbell.sets_in_use().items()):
-        files = doorbell.set_files(of_set)
-        if of_set not in known and files:
-            found.append({"id": of_set, "semaphores": len(files), "in_use": in_use})
+    for of_set, in_use in sorted(semaphores.sets_in_use().items()):
+        left = semaphores.set_files(of_set)
+        if of_set not in known and left:
+            found.append({"id": of_set, "semaphores": len(left), "in_use": in_use})
     return found

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from memlane import Region, doorbell, names, sweep
+from memlane import Region, sweep
+from memlane._region import files, semaphores
 from memlane.cli import finding, processes
 from memlane.cli.text import Refusal, near, safe, size
 
@@ -37,7 +38,7 @@ def rm(name: str, as_json: bool) -> int:
     if "id" in facts:
         freed += _nbytes_of_set(facts["id"])
     try:
-        names.remove(target.region_name)
+        files.remove(target.region_name)
     except FileNotFoundError:
         raise target.not_found() from None
     except BlockingIOError:
@@ -122,16 +123,16 @@ def _nbytes(name: str) -> int:
     of_set = name.removeprefix("semaphores ")
     if of_set != name:
         return _nbytes_of_set(of_set)
-    prefix = "" if name.startswith(names.NEW_PREFIX) else names.PREFIX
+    prefix = "" if name.startswith(files.NEW_PREFIX) else files.PREFIX
     try:
-        return (names.SHARED_MEMORY / (prefix + name)).stat().st_blocks * 512
+        return (files.SHARED_MEMORY / (prefix + name)).stat().st_blocks * 512
     except OSError:
         return 0
 
 
 def _nbytes_of_set(of_set: str) -> int:
     found = 0
-    for file in doorbell.set_files(of_set):
+    for file in semaphores.set_files(of_set):
         try:
             found += file.stat().st_blocks * 512
         except OSError:

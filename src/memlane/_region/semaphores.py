@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import posix_ipc
 
-from memlane import _core
+import memlane._core as _core
 
 if TYPE_CHECKING:
     from memlane._core import Membership

@@ -8,10 +8,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from memlane.cli.indexing import Index, differences, find_files, index_plainly
-from memlane.cli.pipeline import Outcome, index_with_workers
+from memlane.cli.demo.indexing import Index, differences, find_files, index_plainly
+from memlane.cli.demo.pipeline import Outcome, index_with_workers
+from memlane.cli.demo.watching import shown
 from memlane.cli.text import safe
-from memlane.cli.watching import shown
 
 
 def demo(paths: Sequence[str], *, workers: int, kill: bool = False, as_json: bool = False) -> int:

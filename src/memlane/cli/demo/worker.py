@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 
 from memlane import Full, Mapping, PeerGoneError, Ring, ShutDown
-from memlane.cli.indexing import index_range
-from memlane.cli.pieces import Piece, Result
+from memlane.cli.demo.indexing import index_range
+from memlane.cli.demo.pieces import Piece, Result
 
 #: How often a worker that waits for room looks whether its parent still lives.
 SLICE_S = 0.2

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from typing import Literal
 
-from memlane import _arguments
+import memlane._arguments as _arguments
 from memlane._core import PAGE_SIZE, Mapping, clear_errors
 
 _Advice = Literal["normal", "random", "sequential", "willneed"]

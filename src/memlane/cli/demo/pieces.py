@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from memlane.cli.indexing import BLOCK_NBYTES, Counts
+from memlane.cli.demo.indexing import BLOCK_NBYTES, Counts
 
 _PIECE = struct.Struct("=IIQQQ")
 _RESULT = struct.Struct("=I?Q32s6QII")

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from memlane import _arguments, _core, doorbell
+import memlane._arguments as _arguments
+import memlane._core as _core
 from memlane._core import Membership
+from memlane._region import semaphores
 from memlane.errors import CorruptedError
-from memlane.objects import Entry
+from memlane.shared_object import Entry
 
 
 class Creating:
@@ -115,7 +117,7 @@ def doorbells_of(
     """
 
     def initialise(offset: int) -> None:
-        assert isinstance(member.doorbells, doorbell.DoorbellSet)
+        assert isinstance(member.doorbells, semaphores.DoorbellSet)
         at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
         for place in at_once + (later if member.backing == _core.BACKING_ANONYMOUS else []):
             member.doorbells.at(place, True)
@@ -126,7 +128,7 @@ def doorbells_of(
 def remove(member: Membership, entry: Entry) -> None:
     """Remove an object that was found under the creation byte: the first step is the removal."""
     member.remove_entry(entry[6], entry[7])
-    assert isinstance(member.doorbells, doorbell.DoorbellSet)
+    assert isinstance(member.doorbells, semaphores.DoorbellSet)
     try:
         _core.wake_removed(member, entry)
     except CorruptedError:

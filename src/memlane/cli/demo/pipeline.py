@@ -23,10 +23,10 @@ from multiprocessing.context import ForkProcess
 from typing import Self
 
 from memlane import Empty, Full, PeerGoneError, Ring
-from memlane.cli.indexing import Counts, Index
-from memlane.cli.pieces import Piece, Result, cut
-from memlane.cli.watching import Show
-from memlane.cli.worker import work
+from memlane.cli.demo.indexing import Counts, Index
+from memlane.cli.demo.pieces import Piece, Result, cut
+from memlane.cli.demo.watching import Show
+from memlane.cli.demo.worker import work
 
 #: How many pieces lie ready: enough to keep all workers busy while the parent does something else,
 #: and little to be finished by workers whose parent was killed.

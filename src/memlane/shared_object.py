@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from memlane import _calls, _core
+import memlane._calls as _calls
+import memlane._core as _core
+from memlane._region.files import Name
 from memlane.errors import LayoutError
-from memlane.names import Name
 
 if TYPE_CHECKING:
     from memlane.region import Region
@@ -29,11 +30,11 @@ def used_nbytes(objects_offset: int, entries: list[Entry]) -> int:
     return objects_offset + sum(-(-entry[3] // _ALIGNMENT) * _ALIGNMENT for entry in entries)
 
 
-ObjectT = TypeVar("ObjectT", bound="RegionObject")
+ObjectT = TypeVar("ObjectT", bound="SharedObject")
 
 
 @_core.clear_errors
-class RegionObject:
+class SharedObject:
     """
     An object in a region: a ring, a slot, a table of slots, a counter. It may have the region to
     itself.
@@ -49,7 +50,7 @@ class RegionObject:
     def __init_subclass__(cls, **keywords: Any) -> None:
         """What help and editors show for a class that is made by `create`: how."""
         super().__init_subclass__(**keywords)
-        if "create" in vars(cls) and cls.__init__ is RegionObject.__init__:
+        if "create" in vars(cls) and cls.__init__ is SharedObject.__init__:
             _calls.show_bits(vars(cls)["create"].__func__)
             cls.__signature__ = inspect.signature(cls.create)  # type: ignore[attr-defined]
 
@@ -69,7 +70,7 @@ class RegionObject:
         return True
 
     @staticmethod
-    def _classes() -> list[type[RegionObject]]:
+    def _classes() -> list[type[SharedObject]]:
         from memlane.counter import Counter
         from memlane.ring import Ring
         from memlane.slot import Slot, SlotTable

@@ -17,7 +17,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from memlane import _arguments, _core, doorbell
+import memlane._arguments as _arguments
+import memlane._core as _core
+from memlane._region import semaphores
 from memlane.errors import LayoutError, RegionExistsError, TruncatedError
 
 Name = str | os.PathLike[str] | None
@@ -144,7 +146,7 @@ def new_file(
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             remedies = _IN_SHARED_MEMORY if directory == SHARED_MEMORY else _IN_DIRECTORY
             raise _core.explained(error, f"create {called}", str(directory), remedies) from None
-    path = directory / f"{NEW_PREFIX}{doorbell.set_of(region_id)}"
+    path = directory / f"{NEW_PREFIX}{semaphores.set_of(region_id)}"
     try:
         return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, permissions), path
     except OSError as error:
@@ -289,7 +291,7 @@ def remove_name(
                 str(path),
             )
         time.sleep(0.0005)
-    if not doorbell.still_leads_to(path, found):
+    if not semaphores.still_leads_to(path, found):
         return False
     os.unlink(path)
     return True
@@ -373,7 +375,7 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
             continue
         finally:
             os.close(descriptor)
-    return removed + list(doorbell.sweep_sets(None if only is None else ids, dry_run=dry_run))
+    return removed + list(semaphores.sweep_sets(None if only is None else ids, dry_run=dry_run))
 
 
 def remove(name: str | os.PathLike[str]) -> None:
@@ -407,6 +409,6 @@ def remove(name: str | os.PathLike[str]) -> None:
             raise BlockingIOError(errno.EBUSY, f"{called} is in use")
         remove_name(descriptor, path, found, called=called, waits=True)
         if region_id:
-            doorbell.remove_set(region_id)
+            semaphores.remove_set(region_id)
     finally:
         os.close(descriptor)
