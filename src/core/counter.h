@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "core/layout.h"
+#include "core/counter_layout.h"
 
 /* Add and give the new value. Callers: any. Progress: wait-free. Ordering: seq_cst. Returns: the new value. */
 static inline int64_t memlane_counter_add(struct memlane_counter *counter, int64_t amount) {

@@ -22,8 +22,8 @@
 
 #include <stdbool.h>
 
-#include "core/layout.h"
-#include "core/table.h"
+#include "core/participants.h"
+#include "core/ring_layout.h"
 
 /* Note that this process has become a consumer. `table`: that of many consumers, NULL for one, whose role is taken.
  * Callers: who is a consumer from now on. Progress: wait-free. Ordering: seq_cst. Returns: nothing. */

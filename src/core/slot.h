@@ -27,7 +27,7 @@
 
 #include <stdbool.h>
 
-#include "core/layout.h"
+#include "core/slot_layout.h"
 #include "core/words.h"
 
 /* Four lines: beyond, a processor's own foresight has begun to help. */
@@ -168,7 +168,7 @@ static inline enum memlane_status memlane_slot_read_stamped(const struct memlane
  * Callers: anyone. Progress: wait-free. Ordering: acquire, then a full fence: the heir's words come after all of
  * the dead one's. Returns: true: ours. */
 static inline bool memlane_writer_take(struct memlane_slot_control *control, uint32_t found, uint32_t tag) {
-    /* sync: role.owner. acq_rel: pairs with memlane_role_give in lane.h by the writer before; failure relaxed:
+    /* sync: role.owner. acq_rel: pairs with memlane_role_give in ownership.h by the writer before; failure relaxed:
      * nothing was taken */
     bool taken = atomic_compare_exchange_strong_explicit(&control->writer, &found, tag, memory_order_acq_rel,
                                                          memory_order_relaxed);

@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include "core/counter.h"
-#include "core/region.h"
+#include "core/directory.h"
 #include "core/slot.h"
-#include "core/table.h"
-#include "many.h"
+#include "core/participants.h"
+#include "consumers_fixture.h"
 
 static uint64_t input; /* which is tried */
 static uint64_t random_state;

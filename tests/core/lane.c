@@ -2,7 +2,7 @@
  *
  * The lane in one thread: every rare state is built by hand and met by one call.
  */
-#include "bench.h"
+#include "lane_fixture.h"
 
 /* ---- order, sizes, room --------------------------------------------------------------------------- */
 

@@ -3,7 +3,7 @@
  * Shared bytes that no sound program writes: a typed answer, bounded loops, and not one byte beyond the
  * lane. Each block of the lane ends where it ends, so the address sanitizer sees any step outside.
  */
-#include "bench.h"
+#include "lane_fixture.h"
 
 TEST(an_extent_out_of_bounds_is_corrupted_for_the_consumer) {
     static const uint64_t extents[][2] = {

@@ -3,7 +3,7 @@
  * The lane against a plain queue: a long random sequence of everything both sides and their heirs may do,
  * every byte of every payload compared, every refusal checked to be true.
  */
-#include "bench.h"
+#include "lane_fixture.h"
 
 enum fate { FRESH, IN_HAND, GONE };
 

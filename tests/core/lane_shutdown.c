@@ -2,7 +2,7 @@
  *
  * How a lane comes to its end, and who owns it: each race is a table of outcomes, played in both orders.
  */
-#include "bench.h"
+#include "lane_fixture.h"
 
 static const struct memlane_span three[3] = {{"one", 3}, {"two", 3}, {"three", 5}};
 

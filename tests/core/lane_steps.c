@@ -4,7 +4,7 @@
  */
 #include "steps.h"
 
-#include "bench.h"
+#include "lane_fixture.h"
 
 static struct bench bench;
 static enum memlane_status answer, others_answer;

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include "bench.h"
+#include "lane_fixture.h"
 #include "core/words.h"
 
 #ifdef __SANITIZE_THREAD__

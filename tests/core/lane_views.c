@@ -3,8 +3,8 @@
  * Records that are committed while their producer has views of them: their bytes, all that were reserved, are used for
  * no other record before the last view has died, wherever `head` is.
  */
-#include "bench.h"
-#include "core/lane_many.h"
+#include "lane_fixture.h"
+#include "core/lane_consumers.h"
 
 /* Claim `reserved` bytes, commit `nbytes` of them with the bytes of `seed`, keep all of them. */
 static enum memlane_status put_kept(struct bench *bench, struct memlane_kept *kept, size_t reserved, size_t nbytes,

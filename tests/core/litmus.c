@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include "many.h"
+#include "consumers_fixture.h"
 #include "core/slot.h"
 
 #define ROUNDS 6000

@@ -4,7 +4,7 @@
  * valid, set by hand.
  */
 #include "check.h"
-#include "core/region.h"
+#include "core/directory.h"
 #include "core/words.h"
 
 /* What the writer does while a reader copies: runs after the words were loaded, before the second look. */

@@ -7,7 +7,7 @@
 #include <sched.h>
 
 #include "check.h"
-#include "core/region.h"
+#include "core/directory.h"
 #include "core/slot.h"
 
 #define READERS 2

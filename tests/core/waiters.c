@@ -3,6 +3,7 @@
  * Counts and bits beside a doorbell. That sleeper and ringer never miss each other is in litmus.c.
  */
 #include "check.h"
+#include "core/slot_layout.h"
 #include "core/waiters.h"
 
 TEST(as_many_announcements_can_be_taken_away_as_were_made_and_never_one_more) {

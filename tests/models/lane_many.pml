@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A lane with many consumers: src/core/lane_many.h, memlane_many_look, _take, _help, _free, _hand_back, _held,
+ * A lane with many consumers: src/core/lane_consumers.h, memlane_many_look, _take, _help, _free, _hand_back, _held,
  * _held_new, _rescan, _settle, _close, and its caller's search for dead hands, which looks only at what is new until a slice is
  * over or something was handed back; the producer's side as in lane_one.pml
- * (memlane_producer_put_many, _adopt of src/core/lane.h), but that it moves `head` itself, memlane_many_advance.
+ * (memlane_producer_put_many, _adopt of src/core/lane_producer.h), but that it moves `head` itself, memlane_many_advance.
  *
  * Producer 1 may die anywhere; producer 2 adopts its lane. Consumers 3 and 4 compete, 3 may die anywhere. A consumer
  * may hand one record back (TAKEN, tag 0), as one does whose get was interrupted. Each STEP touches shared memory once.

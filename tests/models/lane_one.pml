@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A lane with one consumer: src/core/lane.h, memlane_producer_* and memlane_consumer_* (copying, no loans: those are
+ * A lane with one consumer: src/core/lane_producer.h and lane_consumer.h, memlane_producer_* and memlane_consumer_* (copying, no loans: those are
  * in loans.pml), memlane_lane_lease, memlane_role_take, and their callers in src/memlane/binding.
  *
  * Producer 1 may die anywhere; producers 2 and 3 both want its lane, and 2 may die too. Consumer 4 may die anywhere;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Participants: src/core/table.h, memlane_row_join, _leave, _bury, _is, and their callers in
+ * Participants: src/core/participants.h, memlane_row_join, _leave, _bury, _is, and their callers in
  * src/memlane/binding/membership.pxi: _find_row, _try_row, _probe_row, verdict, leave; traps 7 to 10.
  *
  * Three processes want to join the rows of a table, of which 1 and 2 may die anywhere, and 3 may be stopped anywhere for

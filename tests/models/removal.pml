@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Removing an object of a region and using its room again: src/core/region.h, memlane_entry_remove, _free, _write, _stands,
+ * Removing an object of a region and using its room again: src/core/directory.h, memlane_entry_remove, _free, _write, _stands,
  * _stands_ordered, memlane_directory_pick; src/memlane/binding/opened.pxi, enter, leave, pin, unpin, notice, let_go;
  * membership.pxi, free_removed, add_entry; creating.py. One entry, and the one room that it can have.
  *

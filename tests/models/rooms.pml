@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Rooms of which views live on after the commit: src/core/lane.h, memlane_producer_keep, _release, _holds, _refresh,
+ * Rooms of which views live on after the commit: src/core/lane_producer.h, memlane_producer_keep, _release, _holds, _refresh,
  * _fit_seen, _any, _claim, _commit, _adopt, memlane_many_advance, and Room and ProducerRole.depart in
  * src/memlane/binding/producer.pxi. Here the bytes of the lane are cells, of which a record has one or two.
  *

@@ -24,7 +24,7 @@ FENCES = {
 #: A function of src/core, and how it is called: a fence is in it, beside what it reads and writes.
 FENCED = {
     "memlane_many_is_drained": (
-        "core/lane_many.h",
+        "core/lane_consumers.h",
         "_Bool probe(struct memlane_many *many) { return memlane_many_is_drained(many); }",
     ),
     "memlane_ring_shut": (
@@ -71,6 +71,6 @@ def test_what_has_no_fence_does_not_look_as_if_it_had_one(tmp_path: Path) -> Non
         " return atomic_compare_exchange_weak_explicit("
         "at, &was, 1, memory_order_seq_cst, memory_order_relaxed); }",
     ):
-        assembly = assembly_of("core/lane_many.h", code, tmp_path).partition("probe:")[2]
+        assembly = assembly_of("core/lane_consumers.h", code, tmp_path).partition("probe:")[2]
 
         assert not re.search(FENCES[platform.machine()], assembly), assembly

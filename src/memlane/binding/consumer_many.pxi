@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Consumers that compete: each record is taken by one step of src/core/lane_many.h, so no lock stands here."""
+"""Consumers that compete: each record is taken by one step of src/core/lane_consumers.h, so no lock stands here."""
 
 
 @cython.final

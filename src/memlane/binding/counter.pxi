@@ -2,10 +2,12 @@
 """A counter: each operation is one atomic step."""
 
 cdef extern from "core/layout.h" nogil:
-    struct memlane_counter:
-        pass
     enum:
         MEMLANE_KIND_COUNTER
+
+cdef extern from "core/counter_layout.h" nogil:
+    struct memlane_counter:
+        pass
 
 cdef extern from "core/counter.h" nogil:
     int64_t memlane_counter_add(memlane_counter *counter, int64_t amount)

@@ -17,8 +17,35 @@ from libc.errno cimport EAGAIN, ENOLCK
 
 from memlane.errors import CorruptedError, LayoutError, RoleTakenError
 
+cdef extern from "core/status.h" nogil:
+    enum memlane_status:
+        MEMLANE_OK
+        MEMLANE_FULL
+        MEMLANE_EMPTY
+        MEMLANE_CLOSED
+        MEMLANE_TOO_LARGE
+        MEMLANE_CORRUPTED
+        MEMLANE_BUSY
+        MEMLANE_LOST
+        MEMLANE_TRUNCATED
+        MEMLANE_FOREIGN
+        MEMLANE_OLDER
+        MEMLANE_NEWER
+        MEMLANE_UNKNOWN_FEATURES
 
 cdef extern from "core/layout.h" nogil:
+    enum:
+        MEMLANE_ROWS_MAX
+        MEMLANE_ENTRIES_MAX
+        MEMLANE_LAYOUT_VERSION
+        MEMLANE_LAYOUT_DRAFT
+        MEMLANE_BACKING_NAMED
+        MEMLANE_BACKING_PATH
+        MEMLANE_BACKING_MEMFD
+        MEMLANE_BACKING_ANONYMOUS
+        MEMLANE_DOORBELL_NONE
+        MEMLANE_DOORBELL_UNNAMED
+        MEMLANE_DOORBELL_NAMED
     struct memlane_doorbell:
         uint64_t device
         uint64_t inode
@@ -41,32 +68,6 @@ cdef extern from "core/layout.h" nogil:
     enum memlane_entry_state:
         MEMLANE_ENTRY_VALID
         MEMLANE_ENTRY_REMOVED
-    enum:
-        MEMLANE_ROWS_MAX
-        MEMLANE_ENTRIES_MAX
-        MEMLANE_LAYOUT_VERSION
-        MEMLANE_LAYOUT_DRAFT
-        MEMLANE_BACKING_NAMED
-        MEMLANE_BACKING_PATH
-        MEMLANE_BACKING_MEMFD
-        MEMLANE_BACKING_ANONYMOUS
-        MEMLANE_DOORBELL_NONE
-        MEMLANE_DOORBELL_UNNAMED
-        MEMLANE_DOORBELL_NAMED
-    enum memlane_status:
-        MEMLANE_OK
-        MEMLANE_FULL
-        MEMLANE_EMPTY
-        MEMLANE_CLOSED
-        MEMLANE_TOO_LARGE
-        MEMLANE_CORRUPTED
-        MEMLANE_BUSY
-        MEMLANE_LOST
-        MEMLANE_TRUNCATED
-        MEMLANE_FOREIGN
-        MEMLANE_OLDER
-        MEMLANE_NEWER
-        MEMLANE_UNKNOWN_FEATURES
     const uint64_t MEMLANE_MAGIC, MEMLANE_FEATURES
     const int64_t MEMLANE_CREATION_BYTE, MEMLANE_NAME_BYTE, MEMLANE_PRESENCE_BYTE
     int64_t MEMLANE_ROW_BYTE(uint32_t row)
@@ -82,7 +83,7 @@ cdef extern from *:
     """
     const size_t MEMLANE_HEADER_ALIGNMENT
 
-cdef extern from "core/table.h" nogil:
+cdef extern from "core/participants.h" nogil:
     bint memlane_generation_is_retired(uint64_t generation)
     uint32_t memlane_tag(uint32_t row, uint64_t generation)
     uint32_t memlane_tag_row(uint32_t tag)
@@ -94,8 +95,10 @@ cdef extern from "core/table.h" nogil:
     void memlane_row_describe(memlane_row *row, uint32_t pid, uint64_t start_time, const char *name)
     void memlane_row_description(const memlane_row *row, uint32_t *pid, uint64_t *start_time, char *name)
 
-cdef extern from "core/region.h" nogil:
+cdef extern from "core/layout.h" nogil:
     uint64_t memlane_align(uint64_t nbytes)
+
+cdef extern from "core/directory.h" nogil:
     void memlane_header_lay_out(memlane_header *header, uint64_t objects_nbytes)
     memlane_status memlane_header_check(const memlane_header *header, uint64_t file_nbytes)
     uint64_t memlane_directory_count(const memlane_header *shared, uint32_t entries)

@@ -2,7 +2,7 @@
 """
 Opened: what one process has open of one object of a region, until the object is removed.
 
-An object is removed by one store in its entry of the directory (src/core/region.h). Each call on a handle compares the
+An object is removed by one store in its entry of the directory (src/core/directory.h). Each call on a handle compares the
 entry's sequence with the one under which the object was opened. That the room of a removed object is not used again
 while this process may still write there is up to a read lock of the kernel on the entry's byte: taken before the first
 call that writes, by the description that bears the row, let go when the last handle that has used the object is closed,

@@ -16,8 +16,21 @@ it goes to the slow path. A role's mutex is held for one step of src/core and ne
 
 from memlane.errors import Empty, Full, PeerGoneError, RecordTooLargeError, ShutDown
 
-
 cdef extern from "core/layout.h" nogil:
+    enum:
+        MEMLANE_KIND_RING
+    const uint64_t MEMLANE_RECORD_MAX
+
+cdef extern from "core/ring_layout.h" nogil:
+    enum:
+        MEMLANE_STAMP_EACH
+        MEMLANE_OWNER_NEVER
+        MEMLANE_OWNER_DEPARTED
+        MEMLANE_OWNER_CLOSED
+        MEMLANE_SHUTDOWN_DRAIN
+        MEMLANE_SHUTDOWN_DROP
+        MEMLANE_CONSUMERS_ONE
+        MEMLANE_CONSUMERS_MANY
     struct memlane_ring_control:
         uint32_t waiters
         uint32_t consumer
@@ -30,22 +43,17 @@ cdef extern from "core/layout.h" nogil:
         memlane_doorbell doorbell
     struct memlane_descriptor:
         pass
-    enum:
-        MEMLANE_STAMP_EACH
-        MEMLANE_KIND_RING
-        MEMLANE_OWNER_NEVER
-        MEMLANE_OWNER_DEPARTED
-        MEMLANE_OWNER_CLOSED
-        MEMLANE_SHUTDOWN_DRAIN
-        MEMLANE_SHUTDOWN_DROP
-        MEMLANE_CONSUMERS_ONE
-        MEMLANE_CONSUMERS_MANY
-    const uint64_t MEMLANE_RECORD_MAX
 
-cdef extern from "core/region.h" nogil:
+cdef extern from "core/ring_layout.h" nogil:
     struct memlane_ring_shape:
         uint64_t lanes, capacity, records, descriptors, consumers_offset, data_offset, bytes_offset, data_nbytes, nbytes
     bint memlane_ring_lay_out(memlane_ring_shape *shape, uint64_t lanes, uint64_t capacity, uint64_t records)
+
+cdef extern from "core/ownership.h" nogil:
+    uint32_t memlane_role_owner(const void *role)
+    bint memlane_role_take(void *role, uint32_t found, uint32_t tag)
+    bint memlane_role_give(void *role, uint32_t tag)
+    bint memlane_role_held(void *role, uint32_t tag)
 
 cdef extern from "core/lane.h" nogil:
     struct memlane_lane:
@@ -54,22 +62,8 @@ cdef extern from "core/lane.h" nogil:
         unsigned char *bytes
         uint64_t capacity, records, mask
         bint many
-    struct memlane_kept:
-        uint64_t s
-    struct memlane_producer:
-        memlane_lane lane
-        memlane_ring_control *ring
-        uint32_t tag
-        uint64_t head, next, oldest, write
-        memlane_kept *kept
-    struct memlane_consumer:
-        memlane_lane lane
-        uint64_t loans
     struct memlane_extent:
         uint64_t offset, nbytes
-    struct memlane_span:
-        const void *bytes
-        size_t nbytes
     uint64_t memlane_occupied(uint64_t nbytes)
     uint64_t memlane_max_record(const memlane_lane *lane)
     uint64_t memlane_lane_length(const memlane_lane *lane)
@@ -78,22 +72,27 @@ cdef extern from "core/lane.h" nogil:
     uint64_t memlane_lane_full(const memlane_lane *lane)
     uint64_t memlane_lane_tail(const memlane_lane *lane)
     uint64_t memlane_lane_end(const memlane_lane *lane)
-    uint64_t memlane_consumer_next(const memlane_consumer *consumer)
-    uint64_t memlane_consumer_loans(const memlane_consumer *consumer)
     uint32_t memlane_lane_owner(const memlane_lane_control *control)
     bint memlane_lane_lease(memlane_lane_control *control, uint32_t found, uint32_t tag)
     bint memlane_lane_depart(memlane_lane_control *control, uint32_t tag)
-    void memlane_prefetch(const unsigned char *bytes, uint64_t nbytes)
-    void memlane_lane_prefetch(const memlane_lane *lane, uint64_t s, size_t count)
-    memlane_status memlane_lane_close_unleased(memlane_lane_control *control)
     void memlane_ring_raise_leased(memlane_ring_control *control, uint32_t lanes)
     uint32_t memlane_ring_leased(memlane_ring_control *control, uint32_t lanes)
     uint32_t memlane_ring_shutdown(memlane_ring_control *control)
     void memlane_ring_shut(memlane_ring_control *control, uint32_t how)
-    uint32_t memlane_role_owner(const void *role)
-    bint memlane_role_take(void *role, uint32_t found, uint32_t tag)
-    bint memlane_role_give(void *role, uint32_t tag)
-    bint memlane_role_held(void *role, uint32_t tag)
+    uint64_t memlane_lane_head(const memlane_lane *lane)
+
+cdef extern from "core/lane_producer.h" nogil:
+    struct memlane_kept:
+        uint64_t s
+    struct memlane_producer:
+        memlane_lane lane
+        memlane_ring_control *ring
+        uint32_t tag
+        uint64_t head, next, oldest, write
+        memlane_kept *kept
+    struct memlane_span:
+        const void *bytes
+        size_t nbytes
     memlane_status memlane_producer_adopt(memlane_producer *producer)
     void memlane_producer_stamp(const memlane_producer *producer, uint64_t count, uint64_t now)
     void memlane_producer_clock(memlane_producer *producer, uint64_t clock)
@@ -109,7 +108,16 @@ cdef extern from "core/lane.h" nogil:
     void memlane_producer_release(memlane_producer *producer, memlane_kept *kept)
     bint memlane_producer_any(const memlane_producer *producer)
     uint64_t memlane_producer_used(const memlane_producer *producer)
-    uint64_t memlane_lane_head(const memlane_lane *lane)
+
+cdef extern from "core/lane_consumer.h" nogil:
+    struct memlane_consumer:
+        memlane_lane lane
+        uint64_t loans
+    uint64_t memlane_consumer_next(const memlane_consumer *consumer)
+    uint64_t memlane_consumer_loans(const memlane_consumer *consumer)
+    void memlane_prefetch(const unsigned char *bytes, uint64_t nbytes)
+    void memlane_lane_prefetch(const memlane_lane *lane, uint64_t s, size_t count)
+    memlane_status memlane_lane_close_unleased(memlane_lane_control *control)
     void memlane_consumer_start(memlane_consumer *consumer)
     memlane_status memlane_consumer_peek(const memlane_consumer *consumer, uint64_t *s, memlane_extent *extent)
     bint memlane_consumer_is_at(const memlane_consumer *consumer, uint64_t s)
@@ -135,9 +143,14 @@ cdef extern from "core/peers.h" nogil:
     memlane_status memlane_peers_next(
         const memlane_ring_control *control, const void *table, uint32_t rows, uint64_t came, uint32_t *row, uint32_t *tag)
 
-cdef extern from "core/lane_many.h" nogil:
+cdef extern from "core/ring_layout.h" nogil:
     enum memlane_state:
         MEMLANE_STATE_TAKEN
+
+cdef extern from "core/lane.h" nogil:
+    memlane_status memlane_extent_of(const memlane_lane *lane, uint64_t s, memlane_extent *extent)
+
+cdef extern from "core/lane_consumers.h" nogil:
     struct memlane_many:
         memlane_lane lane
     struct memlane_found:
@@ -145,7 +158,6 @@ cdef extern from "core/lane_many.h" nogil:
         memlane_extent extent
     memlane_state memlane_state_kind(uint64_t state)
     uint32_t memlane_state_tag(uint64_t state)
-    memlane_status memlane_extent_of(const memlane_lane *lane, uint64_t s, memlane_extent *extent)
     void memlane_many_start(memlane_many *many)
     memlane_status memlane_many_look(const memlane_many *many, memlane_found *found)
     size_t memlane_many_look_on(const memlane_many *many, const memlane_found *first, size_t most, uint64_t most_nbytes,
@@ -242,7 +254,6 @@ def ring_shape(uint64_t lanes, uint64_t capacity, uint64_t records):
 CONSUMERS = {"one": MEMLANE_CONSUMERS_ONE, "many": MEMLANE_CONSUMERS_MANY}
 KIND_RING, KIND_SLOT, KIND_COUNTER, KIND_TABLE = (
     MEMLANE_KIND_RING, MEMLANE_KIND_SLOT, MEMLANE_KIND_COUNTER, MEMLANE_KIND_TABLE)
-
 
 cdef extern from *:
     """

@@ -8,8 +8,12 @@ SlotBase     a handle of one slot, with the verbs
 
 from struct import error as _struct_error
 
-
 cdef extern from "core/layout.h" nogil:
+    enum:
+        MEMLANE_KIND_SLOT
+        MEMLANE_KIND_TABLE
+
+cdef extern from "core/slot_layout.h" nogil:
     struct memlane_slot_control:
         uint32_t writer
         uint64_t armed
@@ -18,11 +22,8 @@ cdef extern from "core/layout.h" nogil:
     struct memlane_watcher:
         uint32_t owner
         memlane_doorbell doorbell
-    enum:
-        MEMLANE_KIND_SLOT
-        MEMLANE_KIND_TABLE
 
-cdef extern from "core/region.h" nogil:
+cdef extern from "core/slot_layout.h" nogil:
     struct memlane_slots_shape:
         uint64_t slots, value_nbytes, copies, watchers, writers, slots_offset, copies_offset, copy_stride, slot_stride, nbytes
     bint memlane_slots_lay_out(memlane_slots_shape *shape, uint64_t slots, uint64_t value_nbytes, uint64_t copies,

@@ -5,7 +5,7 @@
  */
 #include "steps.h"
 
-#include "many.h"
+#include "consumers_fixture.h"
 
 static struct many_bench many;
 static char alices[16], bobs[16]; /* what each handed out, in order */

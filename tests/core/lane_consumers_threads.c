@@ -7,7 +7,7 @@
 #include <sched.h>
 
 #include "core/words.h"
-#include "many.h"
+#include "consumers_fixture.h"
 
 #ifdef __SANITIZE_THREAD__
 #define RECORDS UINT64_C(30000) /* it is ten times slower, and looks at each access, not at luck */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A lane with many consumers: what takes the place of the consumer's half of lane.h.
+ * A lane with many consumers: what takes the place of lane_consumer.h.
  *
  * A consumer makes a record its own by a compare-and-swap of the record's state word, so nobody holds a lock
  * and a consumer that is stopped keeps nothing from the others but the record in its hand.
@@ -22,8 +22,8 @@
  * If a process dies at the worst moment: between two steps of a take the record bears its tag, and is handed out
  * again by whoever meets the tag and proves it dead; `taken` is helped along by the next one.
  */
-#ifndef MEMLANE_LANE_MANY_H
-#define MEMLANE_LANE_MANY_H
+#ifndef MEMLANE_LANE_CONSUMERS_H
+#define MEMLANE_LANE_CONSUMERS_H
 
 #include "core/lane.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The header and the directory of a region: what is checked before anything else is believed, and where
- * the parts of an object lie.
+ * The header and the directory of a region: what is checked before anything else is believed.
  *
  * A header or an entry is copied once into private memory, checked there, and the copy is used. Adding and
  * removing is done by one process at a time (the kernel's lock on the creation byte). Readers need no lock: an
@@ -18,24 +17,13 @@
  * If a process dies at the worst moment: in WRITING, the next adder takes the entry for free; between REMOVED and FREE,
  * the next holder of the creation byte looks at the lock again.
  */
-#ifndef MEMLANE_REGION_H
-#define MEMLANE_REGION_H
+#ifndef MEMLANE_DIRECTORY_H
+#define MEMLANE_DIRECTORY_H
 
 #include <stdbool.h>
 #include <string.h>
 
 #include "core/layout.h"
-
-/* `unit` is a power of two. */
-static inline uint64_t memlane_round_up(uint64_t nbytes, uint64_t unit) {
-    return (nbytes + unit - 1) & ~(unit - 1);
-}
-
-static inline uint64_t memlane_align(uint64_t nbytes) { return memlane_round_up(nbytes, MEMLANE_ALIGNMENT); }
-
-static inline bool memlane_range_fits(uint64_t offset, uint64_t nbytes, uint64_t whole) {
-    return offset <= whole && nbytes <= whole - offset;
-}
 
 /* Fill in the sections of a new header for `objects_nbytes` of objects.
  * Callers: a creator, on private memory. Progress: wait-free. Ordering: none. Returns: nothing. */
@@ -260,7 +248,7 @@ static inline bool memlane_entry_stands_ordered(const struct memlane_entry *shar
     return atomic_load_explicit(&shared->sequence, memory_order_seq_cst) == sequence;
 }
 
-/* ---- room for an object ---------------------------------------------------------------------------- */
+/* ---- room for an object ---------------------------------------------------------------------- */
 
 /* Bytes of a region that are taken: whole units of MEMLANE_ALIGNMENT. */
 struct memlane_room {
@@ -318,79 +306,6 @@ static inline void memlane_creation_note(struct memlane_header *shared, uint32_t
 static inline uint32_t memlane_creation_holder(const struct memlane_header *shared) {
     /* relaxed: for people to read */
     return atomic_load_explicit(&shared->creation_pid, memory_order_relaxed);
-}
-
-/* ---- where the parts of an object lie ---------------------------------------------------------- */
-
-struct memlane_ring_shape {
-    uint64_t lanes;
-    uint64_t capacity; /* of bytes, each lane */
-    uint64_t records; /* at most, each lane */
-    uint64_t descriptors; /* N, each lane */
-    uint64_t consumers_offset; /* of the tags of many consumers, in the object */
-    uint64_t data_offset; /* of lane 0's descriptors, in the object */
-    uint64_t bytes_offset; /* of a lane's bytes, from its descriptors */
-    uint64_t data_nbytes; /* descriptors, stamps and bytes of one lane */
-    uint64_t nbytes; /* of the whole object */
-};
-
-/* Compute the shape of a ring. Every bound is small enough that nothing here can overflow.
- * Callers: anyone. Progress: bounded by 24 steps. Ordering: none. Returns: false: the geometry is out of range. */
-static inline bool memlane_ring_lay_out(struct memlane_ring_shape *shape, uint64_t lanes, uint64_t capacity,
-                                        uint64_t records) {
-    if (lanes == 0 || lanes > MEMLANE_LANES_MAX || capacity == 0 || capacity % MEMLANE_ALIGNMENT ||
-        capacity > MEMLANE_CAPACITY_MAX || records == 0 || records > MEMLANE_DESCRIPTORS_MAX)
-        return false;
-    uint64_t descriptors = 1;
-    while (descriptors < records)
-        descriptors *= 2;
-    shape->lanes = lanes;
-    shape->capacity = capacity;
-    shape->records = records;
-    shape->descriptors = descriptors;
-    shape->consumers_offset = sizeof(struct memlane_ring_control) + lanes * sizeof(struct memlane_lane_control);
-    shape->data_offset = memlane_align(shape->consumers_offset + MEMLANE_ROWS_MAX * sizeof(uint32_t));
-    shape->bytes_offset = memlane_align(descriptors * (sizeof(struct memlane_descriptor) + sizeof(uint64_t)));
-    shape->data_nbytes = shape->bytes_offset + capacity;
-    shape->nbytes = shape->data_offset + lanes * shape->data_nbytes;
-    return true;
-}
-
-struct memlane_slots_shape {
-    uint64_t slots;
-    uint64_t value_nbytes;
-    uint64_t copies; /* K */
-    uint64_t watchers;
-    uint64_t writers; /* 1: a role; 2: many, one at a time */
-    uint64_t slots_offset; /* of slot 0, in the object */
-    uint64_t copies_offset; /* of copy 0, in a slot; the stamps are between the control and it */
-    uint64_t copy_stride;
-    uint64_t slot_stride;
-    uint64_t nbytes;
-};
-
-/* Compute the shape of a slot or a table of slots.
- * Callers: anyone. Progress: wait-free. Ordering: none. Returns: false: the geometry is out of range. */
-static inline bool memlane_slots_lay_out(struct memlane_slots_shape *shape, uint64_t slots,
-                                         uint64_t value_nbytes, uint64_t copies, uint64_t watchers,
-                                         uint64_t writers) {
-    if (slots == 0 || slots > UINT64_C(1) << 20 || value_nbytes > UINT64_C(1) << 32 || copies < 2 ||
-        copies > 256 || (copies & (copies - 1)) || watchers > MEMLANE_WATCHERS_MAX || writers < 1 ||
-        writers > 2)
-        return false;
-    shape->slots = slots;
-    shape->value_nbytes = value_nbytes;
-    shape->copies = copies;
-    shape->watchers = watchers;
-    shape->writers = writers;
-    shape->slots_offset = watchers * sizeof(struct memlane_watcher);
-    shape->copies_offset =
-        sizeof(struct memlane_slot_control) +
-        memlane_round_up(copies * sizeof(struct memlane_copy_stamp), MEMLANE_LINE);
-    shape->copy_stride = memlane_round_up(value_nbytes, MEMLANE_LINE);
-    shape->slot_stride = shape->copies_offset + copies * shape->copy_stride;
-    shape->nbytes = shape->slots_offset + slots * shape->slot_stride;
-    return true;
 }
 
 #endif

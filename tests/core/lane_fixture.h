@@ -3,11 +3,12 @@
  * A lane on the work bench: its shared bytes in private memory, each block ending where it ends, with a
  * producer and a consumer, and hands to set any word of it.
  */
-#ifndef MEMLANE_TESTS_BENCH_H
-#define MEMLANE_TESTS_BENCH_H
+#ifndef MEMLANE_TESTS_LANE_FIXTURE_H
+#define MEMLANE_TESTS_LANE_FIXTURE_H
 
 #include "check.h"
-#include "core/lane.h"
+#include "core/lane_consumer.h"
+#include "core/lane_producer.h"
 
 /* Out of line: a test file calls these a hundred times. */
 #define BENCH __attribute__((noinline, unused)) static

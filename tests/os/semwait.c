@@ -3,7 +3,7 @@
  * What src/os/semwait.h promises of semaphores that it shares with the C library, and of bytes that no library
  * ever left in one. Who sleeps is another process; a wake that does not come is a hang, which the build ends.
  */
-#include "check.h"
+#include "../core/check.h"
 
 #include <errno.h>
 #include <fcntl.h>

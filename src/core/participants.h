@@ -16,8 +16,8 @@
  * If a process dies at the worst moment: between lock and CAS the row stays even, hence free; after
  * the CAS it stays odd without a lock, hence dead, and any one who meets its tag may bury it.
  */
-#ifndef MEMLANE_TABLE_H
-#define MEMLANE_TABLE_H
+#ifndef MEMLANE_PARTICIPANTS_H
+#define MEMLANE_PARTICIPANTS_H
 
 #include <stdbool.h>
 #include <string.h>

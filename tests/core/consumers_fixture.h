@@ -2,11 +2,11 @@
  *
  * A lane with many consumers on the work bench: consumers are tags, of which a test says who is dead.
  */
-#ifndef MEMLANE_TESTS_MANY_H
-#define MEMLANE_TESTS_MANY_H
+#ifndef MEMLANE_TESTS_CONSUMERS_FIXTURE_H
+#define MEMLANE_TESTS_CONSUMERS_FIXTURE_H
 
-#include "bench.h"
-#include "core/lane_many.h"
+#include "lane_fixture.h"
+#include "core/lane_consumers.h"
 
 enum { ALICE = 0x401, BOB = 0x402, CAROL = 0x403, DAVE = 0x404 }; /* tags; any will do */
 

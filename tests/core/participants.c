@@ -3,7 +3,7 @@
  * Rows, generations and tags. Each "and then" is a process that was stopped and goes on at the worst moment.
  */
 #include "check.h"
-#include "core/table.h"
+#include "core/participants.h"
 
 static uint64_t joined(struct memlane_row *row) {
     uint64_t generation = 0;

@@ -5,7 +5,9 @@
 #include <pthread.h>
 
 #include "check.h"
-#include "core/region.h"
+#include "core/directory.h"
+#include "core/ring_layout.h"
+#include "core/slot_layout.h"
 
 static struct memlane_header header_new(void) {
     struct memlane_header header;

@@ -4,7 +4,7 @@
  * the GIL: every step of one thread can be met by the fork of another. The step is met by hand: open(2) is
  * ours here, and stands still until the other thread has forked, or sleeps because it may not.
  */
-#include "check.h"
+#include "../core/check.h"
 
 #include <fcntl.h>
 #include <pthread.h>

@@ -2,7 +2,7 @@
  *
  * A lane with many consumers, by one thread: every state built by hand.
  */
-#include "many.h"
+#include "consumers_fixture.h"
 
 static const uint64_t starts[] = {0, 1, 1000, (UINT64_C(1) << 29) - 2, (UINT64_C(1) << 61) - 2, -UINT64_C(3)};
 

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the functions of src/core return. One function of the binding turns it into Python.
+ */
+#ifndef MEMLANE_STATUS_H
+#define MEMLANE_STATUS_H
+
+/* What the functions of src/core return. One function of the binding turns it into Python. */
+enum memlane_status {
+    MEMLANE_OK = 0,
+    MEMLANE_FULL, /* no room now */
+    MEMLANE_EMPTY, /* nothing now */
+    MEMLANE_CLOSED, /* shut down: never again */
+    MEMLANE_TOO_LARGE, /* can never fit */
+    MEMLANE_CORRUPTED, /* shared bytes that no sound program writes, seen twice */
+    MEMLANE_BUSY, /* another one was faster, or a claim is open: look again */
+    MEMLANE_LOST, /* the role is no longer ours: we were taken for dead */
+    /* of a header, see directory.h */
+    MEMLANE_TRUNCATED,
+    MEMLANE_FOREIGN,
+    MEMLANE_OLDER,
+    MEMLANE_NEWER,
+    MEMLANE_UNKNOWN_FEATURES,
+};
+
+#endif
