@@ -5,6 +5,7 @@ VENV   ?= .venv
 BUILD  ?= build
 BIN    := $(VENV)/bin
 
+C_SOURCES := $(shell find src tests benchmarks -name '*.[ch]')
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml meson.build
 
 .PHONY: demo test build check core-tests contract-tests other-pythons stress every-step fuzz sanitize verify bench stub format clean
@@ -31,6 +32,8 @@ test: build check core-tests contract-tests other-pythons
 check: build
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest memlane._core --allowlist tests/stubtest-allowlist.txt
 
@@ -57,7 +60,7 @@ fuzz: build
 	MEMLANE_INPUTS=900000 $(BUILD)/core/hostile_address
 	$(BIN)/python -m tests.system.fuzz_region --inputs 100000
 
-# Minutes, most of them for compiling: the extension with the address and undefined behaviour sanitizers in it.
+# Minutes, most of them for compiling: the extension with the address and undefined behavior sanitizers in it.
 # SANITIZED="tests/ring -k spoilt" runs other tests than the usual ones.
 sanitize: $(VENV)/ready
 	sh tests/sanitize.sh $(BIN)/python $(BUILD)/sanitize $(SANITIZED)
@@ -85,6 +88,7 @@ stub: build
 
 format: $(VENV)/ready stub
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_SOURCES)
 	$(BIN)/ruff check --fix .
 
 clean:

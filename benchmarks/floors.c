@@ -29,22 +29,20 @@
 enum { RECORD_NBYTES = 64, RECORDS = 4096, LINE = 64 };
 
 struct shared {
-    alignas(2 * LINE) _Atomic uint64_t tail;     /* stored by the producer only */
-    alignas(2 * LINE) _Atomic uint64_t head;     /* stored by the consumer only */
-    alignas(2 * LINE) _Atomic uint32_t ball;     /* whose turn it is: even the first's */
+    alignas(2 * LINE) _Atomic uint64_t tail; /* stored by the producer only */
+    alignas(2 * LINE) _Atomic uint64_t head; /* stored by the consumer only */
+    alignas(2 * LINE) _Atomic uint32_t ball; /* whose turn it is: even the first's */
     alignas(2 * LINE) _Atomic uint32_t begun;
     alignas(2 * LINE) uint64_t records[RECORDS][RECORD_NBYTES / 8];
 };
 
-static double now_ns(void)
-{
+static double now_ns(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
-static void relax(void)
-{
+static void relax(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -52,15 +50,13 @@ static void relax(void)
 #endif
 }
 
-static void fail(const char *what)
-{
+static void fail(const char *what) {
     perror(what);
     exit(1);
 }
 
 /* The other process dies with this one. */
-static pid_t forked(void)
-{
+static pid_t forked(void) {
     pid_t pid = fork();
     if (pid < 0)
         fail("fork");
@@ -69,8 +65,7 @@ static pid_t forked(void)
     return pid;
 }
 
-static void produce(struct shared *shared, uint64_t count, uint64_t batch)
-{
+static void produce(struct shared *shared, uint64_t count, uint64_t batch) {
     uint64_t head = 0, tail = 0;
     uint64_t record[RECORD_NBYTES / 8];
     for (size_t word = 0; word < RECORD_NBYTES / 8; word++)
@@ -92,8 +87,7 @@ static void produce(struct shared *shared, uint64_t count, uint64_t batch)
     }
 }
 
-static void consume(struct shared *shared, uint64_t count)
-{
+static void consume(struct shared *shared, uint64_t count) {
     uint64_t head = 0, tail = 0, wrong = 0;
     uint64_t record[RECORD_NBYTES / 8];
     while (head < count) {
@@ -117,8 +111,7 @@ static void consume(struct shared *shared, uint64_t count)
 }
 
 /* The two take turns to raise the ball; seq_cst, since only the trip matters here. */
-static void spin_turns(struct shared *shared, uint32_t mine, uint32_t count)
-{
+static void spin_turns(struct shared *shared, uint32_t mine, uint32_t count) {
     for (uint32_t turn = 0; turn < count; turn++) {
         while (atomic_load(&shared->ball) != 2 * turn + mine)
             relax();
@@ -126,8 +119,7 @@ static void spin_turns(struct shared *shared, uint32_t mine, uint32_t count)
     }
 }
 
-static void sleep_turns(struct shared *shared, uint32_t mine, uint32_t count)
-{
+static void sleep_turns(struct shared *shared, uint32_t mine, uint32_t count) {
     for (uint32_t turn = 0; turn < count; turn++) {
         uint32_t found;
         while ((found = atomic_load(&shared->ball)) != 2 * turn + mine)
@@ -137,8 +129,7 @@ static void sleep_turns(struct shared *shared, uint32_t mine, uint32_t count)
     }
 }
 
-static double copy(size_t nbytes, size_t room, uint64_t count)
-{
+static double copy(size_t nbytes, size_t room, uint64_t count) {
     size_t from_nbytes = nbytes > (1 << 20) / 2 ? 2 * nbytes : 1 << 20;
     char *from = malloc(from_nbytes);
     char *to = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -158,17 +149,14 @@ static double copy(size_t nbytes, size_t room, uint64_t count)
     return (now_ns() - begin) / (double)count;
 }
 
-int main(int argc, char **argv)
-{
-    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
-                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+int main(int argc, char **argv) {
+    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         fail("mmap");
     memset(shared, 0, sizeof *shared);
     const char *what = argc > 1 ? argv[1] : "";
     if (strcmp(what, "copy") == 0 && argc == 5) {
-        printf("%g\n", copy(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10),
-                            strtoull(argv[4], NULL, 10)));
+        printf("%g\n", copy(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10)));
         return 0;
     }
     int is_ring = strcmp(what, "ring") == 0 && argc == 4;

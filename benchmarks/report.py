@@ -282,7 +282,7 @@ def plot(results: Facts, directory: Path) -> None:
         for axis, case in zip(axes.flat, shown, strict=False):
             bars = [*ordered(case), *floors(case)]
             medians = [middle(peer) for peer in bars]
-            colours = [
+            colors = [
                 _FLOOR_COLOUR
                 if bar["floor"]
                 else _OURS_COLOUR
@@ -295,7 +295,7 @@ def plot(results: Facts, directory: Path) -> None:
                 [max(samples(bar)) - value for bar, value in zip(bars, medians, strict=True)],
             ]
             names = [f"[{bar['name']}]" if bar["floor"] else bar["name"] for bar in bars]
-            axis.barh(names, medians, color=colours, xerr=spread, ecolor="#475569", height=0.7)
+            axis.barh(names, medians, color=colors, xerr=spread, ecolor="#475569", height=0.7)
             axis.invert_yaxis()
             axis.set_title(f"{case['title']} [{case['unit']}]", loc="left", fontsize=9)
             if not case["more_is_better"] and min(medians) > 0:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Run tests on a build of the extension that has the address and the undefined behaviour sanitizer in it.
+# Run tests on a build of the extension that has the address and the undefined behavior sanitizer in it.
 #
 #   sh tests/sanitize.sh PYTHON BUILD [PYTEST ARGUMENTS]
 #

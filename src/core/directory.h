@@ -49,8 +49,7 @@ static inline void memlane_header_lay_out(struct memlane_header *header, uint64_
  * Ordering: none; these words never change once a region can be seen.
  * Returns:  MEMLANE_OK: all sections lie inside the file, in order, and have our sizes; MEMLANE_TRUNCATED,
  *           MEMLANE_FOREIGN, MEMLANE_OLDER, MEMLANE_NEWER, MEMLANE_UNKNOWN_FEATURES, MEMLANE_CORRUPTED. */
-static inline enum memlane_status memlane_header_check(const struct memlane_header *header,
-                                                       uint64_t file_nbytes) {
+static inline enum memlane_status memlane_header_check(const struct memlane_header *header, uint64_t file_nbytes) {
     if (header->magic != MEMLANE_MAGIC)
         return MEMLANE_FOREIGN;
     const uint64_t ours = (uint64_t)MEMLANE_LAYOUT_VERSION << 32 | MEMLANE_LAYOUT_DRAFT;
@@ -63,16 +62,14 @@ static inline enum memlane_status memlane_header_check(const struct memlane_head
         return MEMLANE_TRUNCATED;
     if (header->nbytes != file_nbytes || header->nbytes > UINT64_C(1) << 60)
         return MEMLANE_CORRUPTED;
-    if (header->rows == 0 || header->rows > MEMLANE_ROWS_MAX ||
-        header->row_nbytes != sizeof(struct memlane_row) ||
+    if (header->rows == 0 || header->rows > MEMLANE_ROWS_MAX || header->row_nbytes != sizeof(struct memlane_row) ||
         header->table_offset != sizeof(struct memlane_header))
         return MEMLANE_CORRUPTED;
     if (header->entries == 0 || header->entries > MEMLANE_ENTRIES_MAX ||
         header->entry_nbytes != sizeof(struct memlane_entry) ||
         header->directory_offset != header->table_offset + (uint64_t)header->rows * header->row_nbytes)
         return MEMLANE_CORRUPTED;
-    if (header->objects_offset !=
-            header->directory_offset + (uint64_t)header->entries * header->entry_nbytes ||
+    if (header->objects_offset != header->directory_offset + (uint64_t)header->entries * header->entry_nbytes ||
         header->objects_offset % MEMLANE_ALIGNMENT || header->objects_offset > header->nbytes)
         return MEMLANE_CORRUPTED;
     if (header->backing < MEMLANE_BACKING_NAMED || header->backing > MEMLANE_BACKING_ANONYMOUS ||
@@ -156,16 +153,16 @@ static inline uint64_t memlane_directory_pick(struct memlane_header *shared, con
                                               uint64_t count) {
     uint64_t index = 0;
     /* relaxed: only holders of the creation byte change it */
-    while (index < count && memlane_entry_state_of(atomic_load_explicit(
-                                &memlane_entry_at(shared, geometry, index)->sequence, memory_order_relaxed)) >=
-                                MEMLANE_ENTRY_VALID)
+    while (index < count &&
+           memlane_entry_state_of(atomic_load_explicit(&memlane_entry_at(shared, geometry, index)->sequence,
+                                                       memory_order_relaxed)) >= MEMLANE_ENTRY_VALID)
         index++;
     return index;
 }
 
 /* Write an entry that is not valid.
  *
- * Callers:  the holder of the creation byte; the entry's page and its object are reserved and initialised.
+ * Callers:  the holder of the creation byte; the entry's page and its object are reserved and initialized.
  * Progress: wait-free.
  * Ordering: release.
  * Returns:  its sequence from now on.

@@ -64,9 +64,7 @@ static inline uint64_t memlane_state(uint64_t s, enum memlane_state kind) {
     return (s >> 29) << 32 | (s & ((UINT64_C(1) << 29) - 1)) << 3 | (uint64_t)kind;
 }
 
-static inline uint64_t memlane_extent_word(uint64_t offset, uint64_t nbytes) {
-    return nbytes << 32 | offset >> 3;
-}
+static inline uint64_t memlane_extent_word(uint64_t offset, uint64_t nbytes) { return nbytes << 32 | offset >> 3; }
 
 /* Bytes that a record of `nbytes` occupies: a multiple of 8, never 0, so that full and empty differ. */
 static inline uint64_t memlane_occupied(uint64_t nbytes) { return nbytes ? (nbytes + 7) & ~UINT64_C(7) : 8; }
@@ -94,8 +92,7 @@ static inline enum memlane_status memlane_extent_of(const struct memlane_lane *l
         uint64_t word = atomic_load_explicit(&memlane_descriptor_of(lane, s)->extent, memory_order_relaxed);
         extent->offset = (word & UINT32_MAX) << 3;
         extent->nbytes = word >> 32;
-        if (extent->offset <= lane->capacity &&
-            memlane_occupied(extent->nbytes) <= lane->capacity - extent->offset)
+        if (extent->offset <= lane->capacity && memlane_occupied(extent->nbytes) <= lane->capacity - extent->offset)
             return MEMLANE_OK;
     }
     return MEMLANE_CORRUPTED;
@@ -169,7 +166,8 @@ static inline uint64_t memlane_lane_waits_since(const struct memlane_lane *lane,
             break;
         if ((state != memlane_state(s, MEMLANE_STATE_FREE) &&
              (uint32_t)state != (uint32_t)memlane_state(s, MEMLANE_STATE_TAKEN)) || /* the high half is a tag */
-            looks > lane->mask || *steps == 0)
+            looks > lane->mask ||
+            *steps == 0)
             return 0;
         *steps -= 1;
     }
@@ -177,7 +175,8 @@ static inline uint64_t memlane_lane_waits_since(const struct memlane_lane *lane,
         /* relaxed: for people */
         uint64_t stamp = atomic_load_explicit(memlane_lane_stamp_of(lane, s), memory_order_relaxed);
         uint64_t ticks = stamp & ((UINT64_C(1) << MEMLANE_STAMP_TICKS_BITS) - 1);
-        if (ticks != 0 && stamp >> MEMLANE_STAMP_TICKS_BITS == s << MEMLANE_STAMP_TICKS_BITS >> MEMLANE_STAMP_TICKS_BITS)
+        if (ticks != 0 &&
+            stamp >> MEMLANE_STAMP_TICKS_BITS == s << MEMLANE_STAMP_TICKS_BITS >> MEMLANE_STAMP_TICKS_BITS)
             return ticks << MEMLANE_TICK_BITS;
     }
     return 0;
@@ -237,8 +236,8 @@ static inline bool memlane_lane_lease(struct memlane_lane_control *control, uint
 static inline bool memlane_lane_depart(struct memlane_lane_control *control, uint32_t tag) {
     /* sync: lane.owner. release: pairs with memlane_lane_lease; the adopter sees all our states. A CAS,
      * because one taken for dead must not free the lane of its heir. */
-    return atomic_compare_exchange_strong_explicit(&control->owner, &tag, MEMLANE_OWNER_DEPARTED,
-                                                   memory_order_release, memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&control->owner, &tag, MEMLANE_OWNER_DEPARTED, memory_order_release,
+                                                   memory_order_relaxed);
 }
 
 /* Who owns a lane: a tag, or one of MEMLANE_OWNER_*.

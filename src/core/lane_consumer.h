@@ -42,15 +42,15 @@ static inline void memlane_consumer_advance(const struct memlane_lane *lane) {
     uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_acquire);
     for (uint64_t steps = 0; steps <= lane->mask; steps++) {
         /* sync: descriptor.state (free). seq_cst: after the caller's fence. Two threads that release
-         * neighbours each mark, fence and look: at least one of them sees both marks. Without the fence
+         * neighbors each mark, fence and look: at least one of them sees both marks. Without the fence
          * head would stop between them for good. Pairs with the mark in memlane_consumer_release. */
         if (atomic_load_explicit(&memlane_descriptor_of(lane, head)->state, memory_order_seq_cst) !=
             memlane_state(head, MEMLANE_STATE_FREE))
             return;
         /* sync: lane.head. seq_cst: a release, our reads of the payload are over before the producer may
          * reuse it; pairs with memlane_producer_refresh. On failure another thread moved it: go on there. */
-        if (atomic_compare_exchange_strong_explicit(&lane->control->head, &head, head + 1,
-                                                    memory_order_seq_cst, memory_order_acquire))
+        if (atomic_compare_exchange_strong_explicit(&lane->control->head, &head, head + 1, memory_order_seq_cst,
+                                                    memory_order_acquire))
             head += 1;
     }
 }
@@ -61,8 +61,8 @@ static inline bool memlane_consumer_mark(const struct memlane_lane *lane, uint64
     /* sync: descriptor.state (free). seq_cst: a release, our reads of the payload come before; see
      * memlane_consumer_advance. Failure relaxed: nothing was done. */
     bool marked = atomic_compare_exchange_strong_explicit(&memlane_descriptor_of(lane, s)->state, &ready,
-                                                          memlane_state(s, MEMLANE_STATE_FREE),
-                                                          memory_order_seq_cst, memory_order_relaxed);
+                                                          memlane_state(s, MEMLANE_STATE_FREE), memory_order_seq_cst,
+                                                          memory_order_relaxed);
     /* full fence: a CAS alone is none on every processor */
     atomic_thread_fence(memory_order_seq_cst);
     return marked;
@@ -80,8 +80,7 @@ static inline enum memlane_status memlane_consumer_peek(const struct memlane_con
     uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
     /* sync: descriptor.state. acquire: payload and extent of a READY record are visible. Pairs with
      * memlane_producer_publish; without it we could copy the bytes of the round before. */
-    uint64_t state = atomic_load_explicit(&memlane_descriptor_of(&consumer->lane, next)->state,
-                                          memory_order_acquire);
+    uint64_t state = atomic_load_explicit(&memlane_descriptor_of(&consumer->lane, next)->state, memory_order_acquire);
     *s = next;
     if (state == memlane_state(next, MEMLANE_STATE_READY))
         return memlane_extent_of(&consumer->lane, next, extent);
@@ -219,8 +218,7 @@ static inline void memlane_lane_prefetch(const struct memlane_lane *lane, uint64
  * Progress: wait-free; bounded by `records` while loans are out.
  * Ordering: release: the copies are over before the producer may reuse the room.
  * Returns:  true: see memlane_consumer_freed. */
-static inline bool memlane_consumer_finish(struct memlane_consumer *consumer, uint64_t records,
-                                           uint64_t nbytes) {
+static inline bool memlane_consumer_finish(struct memlane_consumer *consumer, uint64_t records, uint64_t nbytes) {
     const struct memlane_lane *lane = &consumer->lane;
     uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
     uint64_t end = next + records, after = end;
@@ -274,10 +272,8 @@ static inline void memlane_consumer_release(struct memlane_consumer *consumer, u
 static inline bool memlane_consumer_any(const struct memlane_consumer *consumer) {
     uint64_t next = atomic_load_explicit(&consumer->next, memory_order_relaxed); /* relaxed: see the field */
     /* sync: descriptor.state. seq_cst: after waiters.count was raised; pairs with memlane_producer_publish */
-    uint64_t state = atomic_load_explicit(&memlane_descriptor_of(&consumer->lane, next)->state,
-                                          memory_order_seq_cst);
-    return state == memlane_state(next, MEMLANE_STATE_READY) ||
-           state == memlane_state(next, MEMLANE_STATE_FREE) ||
+    uint64_t state = atomic_load_explicit(&memlane_descriptor_of(&consumer->lane, next)->state, memory_order_seq_cst);
+    return state == memlane_state(next, MEMLANE_STATE_READY) || state == memlane_state(next, MEMLANE_STATE_FREE) ||
            state == memlane_state(next, MEMLANE_STATE_CLOSED);
 }
 
@@ -305,8 +301,8 @@ static inline enum memlane_status memlane_consumer_close(struct memlane_consumer
         return MEMLANE_CLOSED;
     /* sync: descriptor.state. acq_rel: against the CAS of memlane_producer_publish, one of the two wins */
     return atomic_compare_exchange_strong_explicit(&descriptor->state, &found,
-                                                   memlane_state(next, MEMLANE_STATE_CLOSED),
-                                                   memory_order_acq_rel, memory_order_relaxed)
+                                                   memlane_state(next, MEMLANE_STATE_CLOSED), memory_order_acq_rel,
+                                                   memory_order_relaxed)
                ? MEMLANE_CLOSED
                : MEMLANE_BUSY;
 }
@@ -318,8 +314,8 @@ static inline enum memlane_status memlane_lane_close_unleased(struct memlane_lan
     uint32_t found = MEMLANE_OWNER_NEVER;
     /* sync: lane.owner. acq_rel: against memlane_lane_lease, one of the two wins; failure acquire: then
      * the lane is looked at as a leased one. */
-    if (atomic_compare_exchange_strong_explicit(&control->owner, &found, MEMLANE_OWNER_CLOSED,
-                                                memory_order_acq_rel, memory_order_acquire))
+    if (atomic_compare_exchange_strong_explicit(&control->owner, &found, MEMLANE_OWNER_CLOSED, memory_order_acq_rel,
+                                                memory_order_acquire))
         return MEMLANE_CLOSED;
     return found == MEMLANE_OWNER_CLOSED ? MEMLANE_CLOSED : MEMLANE_BUSY;
 }

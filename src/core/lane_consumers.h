@@ -230,8 +230,8 @@ static inline bool memlane_many_free(const struct memlane_lane *lane, uint64_t s
  * Callers, Progress: as memlane_many_free. Ordering: seq_cst; the caller may look at waiters.count next.
  * Returns: false: it was no longer ours.
  * If the process dies inside: it is handed back and not counted, and found by the next pass. */
-static inline bool memlane_many_hand_back(struct memlane_ring_control *ring, const struct memlane_lane *lane, uint64_t s,
-                                          uint32_t tag) {
+static inline bool memlane_many_hand_back(struct memlane_ring_control *ring, const struct memlane_lane *lane,
+                                          uint64_t s, uint32_t tag) {
     uint64_t ours = memlane_state_taken(s, tag);
     /* sync: descriptor.state. release: pairs with memlane_many_claim of the next hand; failure relaxed: as above */
     if (!atomic_compare_exchange_strong_explicit(&memlane_descriptor_of(lane, s)->state, &ours,

@@ -125,8 +125,8 @@ static inline uint64_t memlane_producer_used(const struct memlane_producer *prod
 }
 
 /* Find room by what was last seen of the consumer. Returns: MEMLANE_OK and *offset; MEMLANE_FULL. */
-static inline enum memlane_status memlane_producer_fit_seen(const struct memlane_producer *producer,
-                                                            uint64_t occupied, uint64_t *offset) {
+static inline enum memlane_status memlane_producer_fit_seen(const struct memlane_producer *producer, uint64_t occupied,
+                                                            uint64_t *offset) {
     const struct memlane_lane *lane = &producer->lane;
     uint64_t records = producer->next - producer->head;
     if (records == 0) {
@@ -242,8 +242,7 @@ static inline enum memlane_status memlane_producer_publish(const struct memlane_
         /* sync: descriptor.state. seq_cst: a release, so that payload and extent are visible to who sees
          * READY; and in the total order before the caller's look at waiters.count, or a consumer could go
          * to sleep on this record. Pairs with the loads in memlane_consumer_peek and memlane_consumer_any. */
-        if (atomic_compare_exchange_strong_explicit(&descriptor->state, &found,
-                                                    memlane_state(s, MEMLANE_STATE_READY),
+        if (atomic_compare_exchange_strong_explicit(&descriptor->state, &found, memlane_state(s, MEMLANE_STATE_READY),
                                                     memory_order_seq_cst, memory_order_relaxed))
             return MEMLANE_OK;
     }
@@ -256,8 +255,7 @@ static inline void memlane_producer_hint(const struct memlane_producer *producer
     atomic_store_explicit(&producer->lane.control->tail, producer->next, memory_order_release);
 }
 
-static inline void memlane_extent_store(const struct memlane_lane *lane, uint64_t s, uint64_t offset,
-                                        uint64_t nbytes) {
+static inline void memlane_extent_store(const struct memlane_lane *lane, uint64_t s, uint64_t offset, uint64_t nbytes) {
     /* relaxed: the commit's CAS orders it */
     atomic_store_explicit(&memlane_descriptor_of(lane, s)->extent, memlane_extent_word(offset, nbytes),
                           memory_order_relaxed);
@@ -341,8 +339,8 @@ static inline enum memlane_status memlane_producer_put(struct memlane_producer *
 static inline void memlane_lane_void(const struct memlane_lane *lane, uint64_t first, uint64_t end) {
     while (end-- != first)
         /* relaxed: nobody looks here until the record in front of it is committed by a release */
-        atomic_store_explicit(&memlane_descriptor_of(lane, end)->state,
-                              memlane_state(end, MEMLANE_STATE_NONE), memory_order_relaxed);
+        atomic_store_explicit(&memlane_descriptor_of(lane, end)->state, memlane_state(end, MEMLANE_STATE_NONE),
+                              memory_order_relaxed);
 }
 
 /* Copy in as many of `count` records as there is room for, and commit them all at once.
@@ -418,8 +416,7 @@ static inline enum memlane_status memlane_producer_adopt(struct memlane_producer
         /* sync: descriptor.state. acquire: the state, then the extent below. A record may be read by a
          * consumer at this very moment; READY, TAKEN and FREE all say that it was committed. */
         uint64_t state = atomic_load_explicit(&memlane_descriptor_of(lane, next)->state, memory_order_acquire);
-        bool taken = (uint32_t)state ==
-                     (uint32_t)memlane_state(next, MEMLANE_STATE_TAKEN); /* the high half is a tag */
+        bool taken = (uint32_t)state == (uint32_t)memlane_state(next, MEMLANE_STATE_TAKEN); /* the high half is a tag */
         if (!taken && state != memlane_state(next, MEMLANE_STATE_READY) &&
             state != memlane_state(next, MEMLANE_STATE_FREE))
             break;

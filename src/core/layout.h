@@ -140,9 +140,7 @@ enum memlane_entry_state {
 enum memlane_kind { MEMLANE_KIND_RING = 1, MEMLANE_KIND_SLOT = 2, MEMLANE_KIND_COUNTER = 3, MEMLANE_KIND_TABLE = 4 };
 
 /* `unit` is a power of two. */
-static inline uint64_t memlane_round_up(uint64_t nbytes, uint64_t unit) {
-    return (nbytes + unit - 1) & ~(unit - 1);
-}
+static inline uint64_t memlane_round_up(uint64_t nbytes, uint64_t unit) { return (nbytes + unit - 1) & ~(unit - 1); }
 
 static inline uint64_t memlane_align(uint64_t nbytes) { return memlane_round_up(nbytes, MEMLANE_ALIGNMENT); }
 

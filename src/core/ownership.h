@@ -18,8 +18,7 @@
  * Callers: anyone. Progress: wait-free. Ordering: acquire. Returns: true: ours. */
 static inline bool memlane_role_take(_Atomic uint32_t *role, uint32_t found, uint32_t tag) {
     /* sync: role.owner. acq_rel: pairs with memlane_role_give; failure relaxed: nothing was taken */
-    return atomic_compare_exchange_strong_explicit(role, &found, tag, memory_order_acq_rel,
-                                                   memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(role, &found, tag, memory_order_acq_rel, memory_order_relaxed);
 }
 
 /* Give the role back. Callers: its holder. Progress: wait-free. Ordering: release.

@@ -68,8 +68,8 @@ static inline bool memlane_row_join(struct memlane_row *row, uint64_t *generatio
 static inline bool memlane_row_leave(struct memlane_row *row, uint64_t generation) {
     /* sync: row.generation. release: pairs with the acquire in memlane_row_is; failure relaxed: then
      * nothing of ours is in the row any more. */
-    return atomic_compare_exchange_strong_explicit(&row->generation, &generation, generation + 1,
-                                                   memory_order_release, memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&row->generation, &generation, generation + 1, memory_order_release,
+                                                   memory_order_relaxed);
 }
 
 /* Make a proof of death stand for ever: the generation becomes even, so no lock taken on the byte
@@ -81,8 +81,8 @@ static inline bool memlane_row_leave(struct memlane_row *row, uint64_t generatio
  * Returns:  nothing: if the CAS fails, somebody else did the same or the owner left by itself. */
 static inline void memlane_row_bury(struct memlane_row *row, uint64_t generation) {
     /* sync: row.generation. acq_rel: as leave, on behalf of the dead; failure relaxed: nothing to do */
-    atomic_compare_exchange_strong_explicit(&row->generation, &generation, generation + 1,
-                                            memory_order_acq_rel, memory_order_relaxed);
+    atomic_compare_exchange_strong_explicit(&row->generation, &generation, generation + 1, memory_order_acq_rel,
+                                            memory_order_relaxed);
 }
 
 /* Look whether a row still bears a tag.
@@ -107,8 +107,7 @@ static inline uint64_t memlane_row_generation(const struct memlane_row *row) {
 
 /* Write into one's own row what people want to know; `name` is cut to 40 bytes.
  * Callers: the row's owner. Progress: wait-free. Ordering: none. Returns: nothing. */
-static inline void memlane_row_describe(struct memlane_row *row, uint32_t pid, uint64_t start_time,
-                                        const char *name) {
+static inline void memlane_row_describe(struct memlane_row *row, uint32_t pid, uint64_t start_time, const char *name) {
     uint64_t words[5] = {0};
     memcpy(words, name, strnlen(name, sizeof words));
     /* relaxed, all of them: for people to read, nothing depends on it */

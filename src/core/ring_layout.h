@@ -52,8 +52,7 @@ struct memlane_lane_control {
     unsigned char unused[48];
 };
 static_assert(sizeof(struct memlane_lane_control) == 512, "layout: see docs/layout.md");
-static_assert(offsetof(struct memlane_lane_control, tail) == 128 &&
-                  offsetof(struct memlane_lane_control, head) == 256,
+static_assert(offsetof(struct memlane_lane_control, tail) == 128 && offsetof(struct memlane_lane_control, head) == 256,
               "each side's stores have a pair of lines of their own");
 /* Both are even in their generation bits, which no tag is. */
 #define MEMLANE_OWNER_NEVER 0u

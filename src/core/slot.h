@@ -73,8 +73,8 @@ static inline uint64_t memlane_slot_version(const struct memlane_slot *slot) {
  * Ordering: seq_cst store at the end; the caller may look at slot.armed next.
  * Returns:  the new version.
  * If the writer dies inside: readers keep the version before. */
-static inline uint64_t memlane_slot_publish(const struct memlane_slot *slot, const void *value,
-                                            uint64_t published_ns, uint64_t boot) {
+static inline uint64_t memlane_slot_publish(const struct memlane_slot *slot, const void *value, uint64_t published_ns,
+                                            uint64_t boot) {
     /* relaxed: only the writer stores it; an heir saw the last one when it took the role */
     uint64_t version = atomic_load_explicit(&slot->control->sequence, memory_order_relaxed) >> 1;
     struct memlane_copy_stamp *stamp = memlane_stamp_of(slot, version + 1);
@@ -125,8 +125,7 @@ static inline bool memlane_slot_is_whole(const struct memlane_slot *slot, uint64
  * Ordering: what the writer did before it published is visible.
  * Returns:  MEMLANE_OK, `value` is whole and of *version; MEMLANE_EMPTY: never published; MEMLANE_BUSY: overtaken by
  *           the writer while copying, `value` is rubbish, try again. */
-static inline enum memlane_status memlane_slot_read(const struct memlane_slot *slot, void *value,
-                                                    uint64_t *version) {
+static inline enum memlane_status memlane_slot_read(const struct memlane_slot *slot, void *value, uint64_t *version) {
     *version = memlane_slot_version(slot);
     if (*version == 0)
         return MEMLANE_EMPTY;

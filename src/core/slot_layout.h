@@ -54,12 +54,10 @@ struct memlane_slots_shape {
 
 /* Compute the shape of a slot or a table of slots.
  * Callers: anyone. Progress: wait-free. Ordering: none. Returns: false: the geometry is out of range. */
-static inline bool memlane_slots_lay_out(struct memlane_slots_shape *shape, uint64_t slots,
-                                         uint64_t value_nbytes, uint64_t copies, uint64_t watchers,
-                                         uint64_t writers) {
-    if (slots == 0 || slots > UINT64_C(1) << 20 || value_nbytes > UINT64_C(1) << 32 || copies < 2 ||
-        copies > 256 || (copies & (copies - 1)) || watchers > MEMLANE_WATCHERS_MAX || writers < 1 ||
-        writers > 2)
+static inline bool memlane_slots_lay_out(struct memlane_slots_shape *shape, uint64_t slots, uint64_t value_nbytes,
+                                         uint64_t copies, uint64_t watchers, uint64_t writers) {
+    if (slots == 0 || slots > UINT64_C(1) << 20 || value_nbytes > UINT64_C(1) << 32 || copies < 2 || copies > 256 ||
+        (copies & (copies - 1)) || watchers > MEMLANE_WATCHERS_MAX || writers < 1 || writers > 2)
         return false;
     shape->slots = slots;
     shape->value_nbytes = value_nbytes;
@@ -67,9 +65,8 @@ static inline bool memlane_slots_lay_out(struct memlane_slots_shape *shape, uint
     shape->watchers = watchers;
     shape->writers = writers;
     shape->slots_offset = watchers * sizeof(struct memlane_watcher);
-    shape->copies_offset =
-        sizeof(struct memlane_slot_control) +
-        memlane_round_up(copies * sizeof(struct memlane_copy_stamp), MEMLANE_LINE);
+    shape->copies_offset = sizeof(struct memlane_slot_control) +
+                           memlane_round_up(copies * sizeof(struct memlane_copy_stamp), MEMLANE_LINE);
     shape->copy_stride = memlane_round_up(value_nbytes, MEMLANE_LINE);
     shape->slot_stride = shape->copies_offset + copies * shape->copy_stride;
     shape->nbytes = shape->slots_offset + slots * shape->slot_stride;

@@ -38,8 +38,7 @@ static inline bool memlane_waiters_withdraw(_Atomic uint32_t *count) {
     /* relaxed, all of it: the count is only a hint of how many posts are worth while */
     uint32_t found = atomic_load_explicit(count, memory_order_relaxed);
     while (found != 0)
-        if (atomic_compare_exchange_weak_explicit(count, &found, found - 1, memory_order_relaxed,
-                                                  memory_order_relaxed))
+        if (atomic_compare_exchange_weak_explicit(count, &found, found - 1, memory_order_relaxed, memory_order_relaxed))
             return true;
     return false;
 }
@@ -106,7 +105,7 @@ static inline uint32_t memlane_doorbell_kind(const struct memlane_doorbell *door
 /* Callers: who made the semaphore. Progress: wait-free. Ordering: release. Returns: nothing. */
 static inline void memlane_doorbell_note(struct memlane_doorbell *doorbell, uint32_t kind) {
     /* sync: doorbell.kind. release: pairs with memlane_doorbell_kind; without it one could wait on a
-     * semaphore that is not initialised yet */
+     * semaphore that is not initialized yet */
     atomic_store_explicit(&doorbell->kind, kind, memory_order_release);
 }
 

@@ -16,6 +16,7 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
 """
 
 from memlane._core import PAGE_SIZE, Consumer, Mapping, Producer, Record, Room, guard
+from memlane._core import VERSION as _VERSION
 from memlane._region.files import sweep
 from memlane.counter import Counter
 from memlane.errors import (
@@ -40,7 +41,7 @@ from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
 from memlane.windows import windows
 
-__version__ = "0.1.0"
+__version__: str = _VERSION
 
 __all__ = [
     "PAGE_SIZE",

@@ -104,6 +104,7 @@ class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 PAGE_SIZE: Final[int]
+VERSION: str
 PERMISSIONS: Final[int]
 
 @final
@@ -651,7 +652,7 @@ class Membership:
         geometry: tuple[int, ...],
         schema: bytes,
         reserved_nbytes: int,
-        initialise: Callable[[int], object],
+        initialize: Callable[[int], object],
         parts: str = "",
         or_less: str = "",
     ) -> int: ...

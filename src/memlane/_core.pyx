@@ -46,6 +46,11 @@ from memlane.errors import ClosedError, MemlaneError
 PERMISSIONS = _arguments.PERMISSIONS
 
 include "binding/calls.pxi"
+cdef extern from *:
+    const char *MEMLANE_VERSION
+
+VERSION = MEMLANE_VERSION.decode()
+
 include "binding/system.pxi"
 include "binding/buffers.pxi"
 include "binding/guard.pxi"

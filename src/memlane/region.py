@@ -1047,7 +1047,7 @@ class Region:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.nbytes} bytes, {self.backing}"
-        label = "" if self._label is None else f" labelled {self._label!r}"
+        label = "" if self._label is None else f" labeled {self._label!r}"
         return f"<memlane.{type(self).__name__} {self._name!r}{label}, {state}>"
 
     # ---- travelling ------------------------------------------------------------------------------

@@ -35,8 +35,7 @@ static uint64_t generation = 1; /* copied by every fork, so a child knows its pa
 
 static bool is_still(const struct registered *entry) {
     struct stat found;
-    return fstat(entry->descriptor, &found) == 0 && found.st_dev == entry->device &&
-           found.st_ino == entry->inode;
+    return fstat(entry->descriptor, &found) == 0 && found.st_dev == entry->device && found.st_ino == entry->inode;
 }
 
 /* What a child owes its parent. Runs in the only thread of a new process. */

@@ -193,12 +193,12 @@ static bool lay_zeros(uint64_t begin, uint64_t end, uint32_t protection) {
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
 }
 
-/* Have a mapping that nobody uses, whose end makes room for another. Shared, or the kernel would join it to a neighbour. */
+/* Have a mapping that nobody uses, whose end makes room for another. Shared, or the kernel would join it to a neighbor. */
 static void keep_spare(void) {
     void *made = mmap(NULL, 1, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), *found = NULL;
     /* relaxed, both: an address and nothing behind it */
-    if (made != MAP_FAILED && !atomic_compare_exchange_strong_explicit(&spare, &found, made, memory_order_relaxed,
-                                                                       memory_order_relaxed))
+    if (made != MAP_FAILED &&
+        !atomic_compare_exchange_strong_explicit(&spare, &found, made, memory_order_relaxed, memory_order_relaxed))
         munmap(made, 1);
 }
 
@@ -388,9 +388,8 @@ static bool is_ours(const struct sigaction *action) {
 }
 
 static bool is_same(const struct sigaction *one, const struct sigaction *other) {
-    return one->sa_flags == other->sa_flags &&
-           ((one->sa_flags & SA_SIGINFO) ? one->sa_sigaction == other->sa_sigaction
-                                         : one->sa_handler == other->sa_handler);
+    return one->sa_flags == other->sa_flags && ((one->sa_flags & SA_SIGINFO) ? one->sa_sigaction == other->sa_sigaction
+                                                                             : one->sa_handler == other->sa_handler);
 }
 
 static const struct chain *chain_of(struct watched_signal *watched) {
@@ -563,8 +562,8 @@ void memlane_guard_forget(struct memlane_guarded *guarded) {
     atomic_store_explicit(&guarded->owned, 0, memory_order_release);
     /* relaxed: a hint */
     uint32_t first = atomic_load_explicit(&hint, memory_order_relaxed);
-    while (index < first && !atomic_compare_exchange_weak_explicit(&hint, &first, index, memory_order_relaxed,
-                                                                   memory_order_relaxed))
+    while (index < first &&
+           !atomic_compare_exchange_weak_explicit(&hint, &first, index, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 

@@ -51,9 +51,7 @@ _Static_assert(MAP_FIXED_NOREPLACE == KERNEL_MAP_FIXED_NOREPLACE, "the kernel's 
 _Static_assert(MADV_POPULATE_WRITE == MEMLANE_MADV_POPULATE_WRITE, "map.h has the kernel's numbers");
 #endif
 
-uint64_t memlane_page_nbytes(void) {
-    return (uint64_t)sysconf(_SC_PAGESIZE);
-}
+uint64_t memlane_page_nbytes(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
 
 static uint64_t bytes_before(const unsigned char *address, uint64_t page_nbytes) {
     return (uintptr_t)address & (page_nbytes - 1);
@@ -134,8 +132,8 @@ static int map_somewhere(void *wanted, uint64_t nbytes, int protection, int flag
     return 0;
 }
 
-int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags,
-                const struct memlane_place *place, unsigned char **address) {
+int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags, const struct memlane_place *place,
+                unsigned char **address) {
     const struct memlane_place anywhere = {.page_nbytes = memlane_page_nbytes()};
     if (place == NULL)
         place = &anywhere;

@@ -6,7 +6,7 @@
  * need not lie on a page boundary: the page that holds it is where the kernel's mapping begins, so one
  * pointer and one length are all that there is to remember. Ranges for the kernel are widened to whole
  * pages of `page_nbytes` here (huge ones where the mapping is made of them: the kernel refuses parts of
- * those); whoever must not touch the neighbours on those pages checks that before.
+ * those); whoever must not touch the neighbors on those pages checks that before.
  */
 #ifndef MEMLANE_OS_MAP_H
 #define MEMLANE_OS_MAP_H
@@ -29,11 +29,11 @@ uint64_t memlane_page_nbytes(void);
 
 /* What a descriptor refers to, as far as mapping it matters. */
 struct memlane_file {
-    uint64_t nbytes;      /* of a regular file or block device; else 0 */
+    uint64_t nbytes; /* of a regular file or block device; else 0 */
     uint64_t page_nbytes; /* what it is made of: huge pages on hugetlbfs */
     uint64_t device, inode;
-    mode_t mode;          /* file type */
-    int is_zero_device;   /* /dev/zero: a shared mapping of it is memory that begins at offset 0, and behind
+    mode_t mode; /* file type */
+    int is_zero_device; /* /dev/zero: a shared mapping of it is memory that begins at offset 0, and behind
                            * its length every touch is a SIGBUS, so no offset but 0 may be mapped */
 };
 
@@ -44,14 +44,14 @@ int memlane_look_at(int fd, struct memlane_file *file);
 struct memlane_place {
     uint64_t page_nbytes;
     uint64_t guard_nbytes; /* whole pages without any right, before the first page and again behind the last */
-    uintptr_t wanted;      /* where the first byte shall lie; 0: anywhere */
-    int exactly;           /* there or nowhere: -EEXIST if something is mapped there, which stays. Else a hint */
+    uintptr_t wanted; /* where the first byte shall lie; 0: anywhere */
+    int exactly; /* there or nowhere: -EEXIST if something is mapped there, which stays. Else a hint */
 };
 
 /* Map `nbytes` of `fd` from any `offset`; `fd` -1 with MAP_ANONYMOUS in `flags` for memory without a
  * file. The descriptor may be closed afterwards. `place` may be NULL: ordinary pages, anywhere. */
-int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags,
-                const struct memlane_place *place, unsigned char **address);
+int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags, const struct memlane_place *place,
+                unsigned char **address);
 
 /* Unmap all pages that hold a byte of the range, and the guard pages around them. */
 int memlane_unmap(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, uint64_t guard_nbytes);

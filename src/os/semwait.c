@@ -86,9 +86,9 @@ static bool take_token(_Atomic uint64_t *word) {
     for (int tries = 0; tries < TRIES_MAX && (found & TOKENS) != 0; tries++)
         /* sync: semaphore.word. acquire: what the ringer changed is seen at the look that follows; pairs with
          * memlane_semaphore_post. Failure relaxed: nothing was taken. */
-        if (atomic_compare_exchange_weak_explicit(
-                word, &found, (found & TOKENS) > TOKENS_PLAUSIBLE ? found & ~TOKENS : found - 1,
-                memory_order_acquire, memory_order_relaxed))
+        if (atomic_compare_exchange_weak_explicit(word, &found,
+                                                  (found & TOKENS) > TOKENS_PLAUSIBLE ? found & ~TOKENS : found - 1,
+                                                  memory_order_acquire, memory_order_relaxed))
             return true;
     return false;
 }
@@ -114,8 +114,7 @@ static int wait_at_word(_Atomic uint64_t *word, uint64_t deadline_ns) {
     /* EAGAIN: there was a token in the moment of falling asleep; 0: woken, or another one's wake met us */
     for (int tries = 0; tries < TRIES_MAX && (error == EAGAIN || error == 0); tries++) {
         /* Not FUTEX_WAIT, whose timeout is a length; without FUTEX_CLOCK_REALTIME the clock is the monotonic one. */
-        error = syscall(SYS_futex, futex_of(word), FUTEX_WAIT_BITSET, 0, &deadline, NULL,
-                        FUTEX_BITSET_MATCH_ANY) == 0
+        error = syscall(SYS_futex, futex_of(word), FUTEX_WAIT_BITSET, 0, &deadline, NULL, FUTEX_BITSET_MATCH_ANY) == 0
                     ? 0
                     : errno;
         if (take_token(word)) {

@@ -25,37 +25,32 @@ static struct check_test check_tests[64]; /* arbitrary: more than any file has *
 static size_t check_count;
 
 /* gcc and clang run the constructors of one file in the order in which they stand. */
-#define TEST(sentence)                                                                                  \
-    static void sentence(void);                                                                         \
-    __attribute__((constructor)) static void register_##sentence(void) {                                \
-        check_tests[check_count++] = (struct check_test){#sentence, sentence};                          \
-    }                                                                                                   \
+#define TEST(sentence)                                                                                                 \
+    static void sentence(void);                                                                                        \
+    __attribute__((constructor)) static void register_##sentence(void) {                                               \
+        check_tests[check_count++] = (struct check_test){#sentence, sentence};                                         \
+    }                                                                                                                  \
     static void sentence(void)
 
-#define CHECK_EQUAL(expected, actual)                                                                   \
-    check_equal((uint64_t)(expected), (uint64_t)(actual), #actual, __FILE__, __LINE__)
+#define CHECK_EQUAL(expected, actual) check_equal((uint64_t)(expected), (uint64_t)(actual), #actual, __FILE__, __LINE__)
 #define CHECK(truth) check_equal(1, (truth) ? 1 : 0, #truth, __FILE__, __LINE__)
-#define CHECK_BYTES(expected, actual, nbytes)                                                           \
-    check_bytes(expected, actual, nbytes, #actual, __FILE__, __LINE__)
+#define CHECK_BYTES(expected, actual, nbytes) check_bytes(expected, actual, nbytes, #actual, __FILE__, __LINE__)
 
 /* Out of line, or every check of a file would carry it. */
 __attribute__((noinline, noreturn, unused)) static void check_failed(uint64_t expected, uint64_t actual,
-                                                                     const char *what, const char *file,
-                                                                     int line) {
-    fprintf(stderr, "%s:%d: expected %" PRIu64 " (0x%" PRIx64 "), found %" PRIu64 " (0x%" PRIx64 ") in %s\n",
-            file, line, expected, expected, actual, actual, what);
+                                                                     const char *what, const char *file, int line) {
+    fprintf(stderr, "%s:%d: expected %" PRIu64 " (0x%" PRIx64 "), found %" PRIu64 " (0x%" PRIx64 ") in %s\n", file,
+            line, expected, expected, actual, actual, what);
     abort();
 }
 
-static inline void check_equal(uint64_t expected, uint64_t actual, const char *what, const char *file,
-                               int line) {
+static inline void check_equal(uint64_t expected, uint64_t actual, const char *what, const char *file, int line) {
     if (expected != actual)
         check_failed(expected, actual, what, file, line);
 }
 
-__attribute__((noinline, unused)) static void check_bytes(const void *expected, const void *actual,
-                                                          size_t nbytes, const char *what, const char *file,
-                                                          int line) {
+__attribute__((noinline, unused)) static void check_bytes(const void *expected, const void *actual, size_t nbytes,
+                                                          const char *what, const char *file, int line) {
     const unsigned char *left = expected, *right = actual;
     for (size_t i = 0; i < nbytes; i++)
         if (left[i] != right[i]) {
@@ -97,7 +92,7 @@ static inline int check_main(void) {
     return 0;
 }
 
-#define MAIN                                                                                            \
+#define MAIN                                                                                                           \
     int main(void) { return check_main(); }
 
 #endif

@@ -28,12 +28,12 @@ TEST(a_header_as_it_is_laid_out_is_accepted_for_a_file_of_exactly_its_length) {
     CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_header_check(&header, header.nbytes + 1));
 }
 
-#define CHECK_SPOILED(expected, field, value)                                                           \
-    do {                                                                                                \
-        struct memlane_header header = header_new();                                                    \
-        uint64_t file_nbytes = header.nbytes;                                                           \
-        header.field = (value);                                                                         \
-        CHECK_EQUAL(expected, memlane_header_check(&header, file_nbytes));                              \
+#define CHECK_SPOILED(expected, field, value)                                                                          \
+    do {                                                                                                               \
+        struct memlane_header header = header_new();                                                                   \
+        uint64_t file_nbytes = header.nbytes;                                                                          \
+        header.field = (value);                                                                                        \
+        CHECK_EQUAL(expected, memlane_header_check(&header, file_nbytes));                                             \
     } while (0)
 
 TEST(each_word_of_a_header_that_is_wrong_has_its_answer) {
@@ -348,8 +348,7 @@ TEST(the_copies_of_a_slot_have_lines_of_their_own_and_room_for_the_last_word) {
         CHECK_EQUAL(0, slots.copy_stride % 64);
         CHECK_EQUAL(0, slots.slots_offset % 64);
         CHECK_EQUAL(0, slots.copies_offset % 64);
-        CHECK(slots.copies_offset >=
-              sizeof(struct memlane_slot_control) + 4 * sizeof(struct memlane_copy_stamp));
+        CHECK(slots.copies_offset >= sizeof(struct memlane_slot_control) + 4 * sizeof(struct memlane_copy_stamp));
         CHECK(slots.copy_stride >= ((nbytes + 7) & ~UINT64_C(7)));
         CHECK_EQUAL(slots.copies_offset + 4 * slots.copy_stride, slots.slot_stride);
         CHECK_EQUAL(slots.slots_offset + 3 * slots.slot_stride, slots.nbytes);

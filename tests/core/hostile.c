@@ -122,8 +122,7 @@ static void end(enum subject subject, enum memlane_status status, uint64_t descr
 
 static unsigned char source[8192], sink[8192];
 
-static const uint64_t geometry[][2] = {{8, 1},   {64, 2},    {72, 8},     {64, 5},
-                                       {512, 8}, {4096, 64}, {4096, 300}, {24, 16}};
+static const uint64_t geometry[][2] = {{8, 1}, {64, 2}, {72, 8}, {64, 5}, {512, 8}, {4096, 64}, {4096, 300}, {24, 16}};
 
 static uint64_t first_number(void) {
     static const uint64_t starts[] = {0, 1000, (UINT64_C(1) << 29) - 3, (UINT64_C(1) << 61) - 3, -UINT64_C(5)};
@@ -205,7 +204,8 @@ static void look_at_numbers(struct bench *bench) {
     (void)memlane_lane_full(&bench->lane);
     (void)memlane_waiters_count(&bench->lane.control->waiters);
     uint64_t looks = below(100), before = looks;
-    CHECK(memlane_lane_waits_since(&bench->lane, below(3), &looks) >> MEMLANE_TICK_BITS >> MEMLANE_STAMP_TICKS_BITS == 0);
+    CHECK(memlane_lane_waits_since(&bench->lane, below(3), &looks) >> MEMLANE_TICK_BITS >> MEMLANE_STAMP_TICKS_BITS ==
+          0);
     CHECK(looks <= before && before - looks <= bench->lane.mask + 1);
 }
 
@@ -223,9 +223,8 @@ static enum memlane_status consume(struct bench *bench, uint64_t *loans, size_t 
     case 1: /* a get: the binding copies what was looked at, then frees it */
     case 2:
         status = memlane_consumer_peek(consumer, &s, &first);
-        count = status == MEMLANE_OK
-                    ? memlane_consumer_look_on(consumer, s, &first, 1 + below(8), below(512), extents)
-                    : 0;
+        count =
+            status == MEMLANE_OK ? memlane_consumer_look_on(consumer, s, &first, 1 + below(8), below(512), extents) : 0;
         memlane_lane_prefetch(&bench->lane, s + count, 1 + below(8));
         for (size_t i = 0; i < count; i++)
             memcpy(sink, bench->lane.bytes + extents[i].offset, extents[i].nbytes);
@@ -336,7 +335,8 @@ static enum memlane_status compete(struct many_bench *many) {
         uint64_t taken = memlane_many_taken(lane);
         if (below(2))
             memlane_many_rescan(&many->many);
-        for (int probes = 0; probes < 8 && memlane_many_held_new(&many->many, taken, &found, &(uint64_t){UINT64_MAX}); probes++) {
+        for (int probes = 0; probes < 8 && memlane_many_held_new(&many->many, taken, &found, &(uint64_t){UINT64_MAX});
+             probes++) {
             if (memlane_state_tag(found.state) != tag && memlane_many_claim(lane, &found, tag) &&
                 memlane_extent_of(lane, found.s, &extents[0]) == MEMLANE_OK) {
                 memcpy(sink, lane->bytes + extents[0].offset, extents[0].nbytes);
@@ -558,8 +558,9 @@ static void region(void) {
     header.directory_offset = header.table_offset + header.rows * (uint64_t)header.row_nbytes;
     header.objects_offset = memlane_align(header.directory_offset + header.entries * (uint64_t)header.entry_nbytes);
     /* no creator makes them that small: pad the table, so that the sections meet */
-    header.rows += (uint32_t)((header.objects_offset - header.directory_offset -
-                               header.entries * (uint64_t)header.entry_nbytes) / header.row_nbytes);
+    header.rows +=
+        (uint32_t)((header.objects_offset - header.directory_offset - header.entries * (uint64_t)header.entry_nbytes) /
+                   header.row_nbytes);
     header.directory_offset = header.table_offset + header.rows * (uint64_t)header.row_nbytes;
     header.nbytes = header.objects_offset + 4096;
     header.backing = MEMLANE_BACKING_MEMFD;
@@ -654,8 +655,8 @@ TEST(any_byte_spoilt_at_any_moment_gives_a_typed_answer_in_bounded_time_and_neve
         subjects[(enum subject[]){ONE, ONE, ONE, MANY, MANY, MANY, SLOT, TABLE, REGION, REGION}[below(10)]]();
     }
     alarm(0);
-    printf("%" PRIu64 " inputs, spoilt %" PRIu64 " times at rest and %" PRIu64 " times in the midst of a call\n", inputs,
-           spoilt_at_rest, spoilt_in_use);
+    printf("%" PRIu64 " inputs, spoilt %" PRIu64 " times at rest and %" PRIu64 " times in the midst of a call\n",
+           inputs, spoilt_at_rest, spoilt_in_use);
     for (int subject = 0; subject < SUBJECTS; subject++) {
         printf("%-12s  answers by status:", names[subject]);
         for (int status = 0; status <= MEMLANE_UNKNOWN_FEATURES; status++)

@@ -180,11 +180,9 @@ TEST(the_counters_pass_2_to_the_29_and_2_to_the_61_and_2_to_the_64) {
 TEST(a_state_word_differs_from_that_of_every_other_round_below_2_to_the_61_records) {
     const uint64_t s = 5;
     for (unsigned bit = 3; bit < 61; bit++)
-        CHECK(memlane_state(s, MEMLANE_STATE_READY) !=
-              memlane_state(s + (UINT64_C(1) << bit), MEMLANE_STATE_READY));
+        CHECK(memlane_state(s, MEMLANE_STATE_READY) != memlane_state(s + (UINT64_C(1) << bit), MEMLANE_STATE_READY));
     /* 2^61 records, at 10^9 a second, are 73 years: a word left from then is not met */
-    CHECK_EQUAL(memlane_state(s, MEMLANE_STATE_READY),
-                memlane_state(s + (UINT64_C(1) << 61), MEMLANE_STATE_READY));
+    CHECK_EQUAL(memlane_state(s, MEMLANE_STATE_READY), memlane_state(s + (UINT64_C(1) << 61), MEMLANE_STATE_READY));
     for (unsigned kind = 1; kind <= MEMLANE_STATE_CLOSED; kind++)
         CHECK(memlane_state(s, (enum memlane_state)kind) != memlane_state(s, (enum memlane_state)(kind - 1)));
 }
@@ -675,7 +673,7 @@ TEST(a_get_between_the_two_steps_of_a_release_moves_head_and_the_release_then_fi
     bench_free(&bench);
 }
 
-TEST(two_releases_of_neighbours_that_both_mark_before_either_advances_leave_nothing_behind) {
+TEST(two_releases_of_neighbors_that_both_mark_before_either_advances_leave_nothing_behind) {
     struct bench bench = bench_new(256, 4);
     for (uint64_t s = 0; s < 2; s++) {
         CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 8, s));

@@ -343,7 +343,8 @@ TEST(what_was_freed_behind_a_record_that_is_held_is_looked_at_once_in_a_pass) {
     uint64_t end = memlane_many_taken(&many.bench.lane);
     CHECK(memlane_many_held_new(&many.many, end, &found, &(uint64_t){UINT64_MAX}));
     CHECK_EQUAL(s, found.s);
-    CHECK(memlane_many_held_new(&many.many, end, &found, &(uint64_t){UINT64_MAX})); /* who did nothing with it meets it again */
+    CHECK(memlane_many_held_new(&many.many, end, &found,
+                                &(uint64_t){UINT64_MAX})); /* who did nothing with it meets it again */
     CHECK_EQUAL(s, found.s);
     memlane_many_met(&many.many, &found);
     CHECK(!memlane_many_held_new(&many.many, end, &found, &(uint64_t){UINT64_MAX}));

@@ -163,8 +163,8 @@ TEST(two_consumers_that_overtake_each_other_at_any_access_get_everything_once) {
         void (*one)(void);
         void (*other)(void);
     } pairs[] = {
-        {alice_gets, bob_gets},         {alice_gets, bob_gets_all},         {alice_gets_a_batch, bob_gets},
-        {bob_gets_all, alice_gets},     {alice_gets_a_batch, bob_gets_all}, {bob_gets_all, alice_gets_a_batch},
+        {alice_gets, bob_gets},           {alice_gets, bob_gets_all},         {alice_gets_a_batch, bob_gets},
+        {bob_gets_all, alice_gets},       {alice_gets_a_batch, bob_gets_all}, {bob_gets_all, alice_gets_a_batch},
         {bob_gets_all, alice_hands_back}, {alice_hands_back, bob_gets_all},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)

@@ -89,7 +89,8 @@ static void *consume(void *seed) {
             if (back != seen_back || check_below(&random, 4) == 0)
                 memlane_many_rescan(&mine); /* somebody may have died, or handed one back */
             seen_back = back;
-            for (; memlane_many_held_new(&mine, end, &found, &(uint64_t){UINT64_MAX}); memlane_many_met(&mine, &found)) {
+            for (; memlane_many_held_new(&mine, end, &found, &(uint64_t){UINT64_MAX});
+                 memlane_many_met(&mine, &found)) {
                 uint32_t holder = memlane_state_tag(found.state);
                 if ((holder == MEMLANE_TAG_NONE || dead[holder]) && memlane_many_claim(&mine.lane, &found, tag)) {
                     if (holder != MEMLANE_TAG_NONE)

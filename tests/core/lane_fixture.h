@@ -53,9 +53,7 @@ BENCH struct bench bench_new_at(uint64_t capacity, uint64_t records, uint64_t s)
     return bench;
 }
 
-BENCH struct bench bench_new(uint64_t capacity, uint64_t records) {
-    return bench_new_at(capacity, records, 0);
-}
+BENCH struct bench bench_new(uint64_t capacity, uint64_t records) { return bench_new_at(capacity, records, 0); }
 
 /* A process died: its private state is gone, and a new one starts from the shared bytes alone. */
 BENCH enum memlane_status bench_new_producer(struct bench *bench) {
@@ -108,7 +106,7 @@ BENCH enum memlane_status bench_put(struct bench *bench, size_t nbytes, uint64_t
 
 /* Peek, passing what a consumer before released; on MEMLANE_OK the payload is checked. */
 BENCH enum memlane_status bench_peek(struct bench *bench, size_t nbytes, uint64_t seed, uint64_t *s,
-                                             struct memlane_extent *extent) {
+                                     struct memlane_extent *extent) {
     enum memlane_status status = memlane_consumer_peek(&bench->consumer, s, extent);
     if (status == MEMLANE_BUSY) {
         memlane_consumer_skip(&bench->consumer);

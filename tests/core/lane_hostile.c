@@ -7,8 +7,15 @@
 
 TEST(an_extent_out_of_bounds_is_corrupted_for_the_consumer) {
     static const uint64_t extents[][2] = {
-        {0, 65},        {8, 57},          {56, 9},          {64, 0},          {72, 0},
-        {64, 8},        {0, UINT32_MAX},  {0, UINT32_MAX - 6}, {UINT64_C(8) * UINT32_MAX, 0},
+        {0, 65},
+        {8, 57},
+        {56, 9},
+        {64, 0},
+        {72, 0},
+        {64, 8},
+        {0, UINT32_MAX},
+        {0, UINT32_MAX - 6},
+        {UINT64_C(8) * UINT32_MAX, 0},
         {UINT64_C(8) * UINT32_MAX, UINT32_MAX},
     };
     for (size_t i = 0; i < sizeof extents / sizeof *extents; i++) {
@@ -113,8 +120,7 @@ static void flip(struct bench *bench, uint64_t *random) {
     default:
         bits = check_random(random);
     }
-    struct memlane_descriptor *descriptor =
-        &bench->lane.descriptors[check_below(random, bench->lane.mask + 1)];
+    struct memlane_descriptor *descriptor = &bench->lane.descriptors[check_below(random, bench->lane.mask + 1)];
     switch (check_below(random, 8)) {
     case 0:
         atomic_fetch_xor(&bench->lane.control->head, bits);

@@ -275,7 +275,7 @@ static void walk(uint64_t capacity, uint64_t records, uint64_t start, uint64_t s
 }
 
 TEST(a_lane_is_a_queue_whatever_its_geometry_and_whoever_dies) {
-    static const uint64_t geometry[][2] = {{8, 1},   {64, 1},  {64, 2},  {72, 3},    {16, 8},  {128, 5},
+    static const uint64_t geometry[][2] = {{8, 1},   {64, 1},  {64, 2},  {72, 3},    {16, 8},   {128, 5},
                                            {256, 8}, {512, 6}, {64, 64}, {1024, 33}, {800, 128}};
     const size_t count = sizeof geometry / sizeof *geometry;
     for (size_t i = 0; i < count; i++)

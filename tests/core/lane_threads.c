@@ -219,8 +219,8 @@ TEST(head_passes_every_record_while_two_threads_release_loans_in_any_order) {
     CHECK_EQUAL(RECORDS, bench_head(&bench));
     CHECK_EQUAL(0, atomic_load(&bench.consumer.loans));
     CHECK(fulls > 0 && empties > 0 && out_of_order[0] > 0 && out_of_order[1] > 0);
-    printf("  full %" PRIu64 " times, empty %" PRIu64 " times, out of order %" PRIu64 " and %" PRIu64 "\n",
-           fulls, empties, out_of_order[0], out_of_order[1]);
+    printf("  full %" PRIu64 " times, empty %" PRIu64 " times, out of order %" PRIu64 " and %" PRIu64 "\n", fulls,
+           empties, out_of_order[0], out_of_order[1]);
     bench_free(&bench);
 }
 

@@ -149,8 +149,8 @@ TEST(no_order_of_steps_changes_a_byte_that_has_a_view) {
     enum { MOST = 8 };
     uint64_t random = 7;
     for (uint64_t round = 0; round < 2000; round++) {
-        struct bench bench = bench_new_at(8 * (4 + check_below(&random, 20)), 1 + check_below(&random, 8),
-                                          check_below(&random, 1000));
+        struct bench bench =
+            bench_new_at(8 * (4 + check_below(&random, 20)), 1 + check_below(&random, 8), check_below(&random, 1000));
         struct memlane_kept kept[MOST];
         uint64_t reserved[MOST] = {0}, seeds[MOST]; /* 0: no view */
         uint64_t put[64], sizes[64], first = 0, end = 0, seed = 0;

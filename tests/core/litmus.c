@@ -292,7 +292,7 @@ TEST(a_watcher_about_to_sleep_and_a_publish_never_miss_each_other) {
     duel(nobody_armed, arm_and_look, publish_and_collect, judge_looks);
 }
 
-/* ---- two releases of neighbours ------------------------------------------------------------------ */
+/* ---- two releases of neighbors ------------------------------------------------------------------ */
 
 static void borrow_two(void) {
     claim_one();
@@ -321,7 +321,7 @@ static void judge_releases(uint64_t first_was_last, uint64_t second_was_last) {
     right_first += !second_was_last;
 }
 
-TEST(two_releases_of_neighbours_at_the_same_moment_leave_head_behind_both) {
+TEST(two_releases_of_neighbors_at_the_same_moment_leave_head_behind_both) {
     bench = bench_new(64, 4);
     duel(borrow_two, release_first, release_second, judge_releases);
     bench_free(&bench);

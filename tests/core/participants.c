@@ -36,9 +36,9 @@ TEST(a_proof_of_death_that_comes_late_does_not_touch_who_joined_meanwhile) {
     struct memlane_row row = {0};
     uint64_t dead = joined(&row), seen;
     CHECK(memlane_row_is(&row, memlane_tag(5, dead), &seen)); /* A looks, sees the byte unlocked, and is stopped */
-    memlane_row_bury(&row, dead);                             /* B comes to the same proof */
-    uint64_t newcomer = joined(&row);                         /* C joins there */
-    memlane_row_bury(&row, seen);                             /* A goes on */
+    memlane_row_bury(&row, dead); /* B comes to the same proof */
+    uint64_t newcomer = joined(&row); /* C joins there */
+    memlane_row_bury(&row, seen); /* A goes on */
     CHECK_EQUAL(newcomer, row.generation);
 }
 

@@ -34,7 +34,7 @@ TEST(a_proof_of_death_that_comes_late_does_not_touch_who_got_the_row_meanwhile) 
     struct memlane_ring_control control = {0};
     _Atomic uint32_t table[MEMLANE_ROWS_MAX] = {0};
     memlane_peers_come(&control, table, tag_of(7, 3));
-    uint32_t seen = memlane_peers_at(table, 7);        /* A proves it dead, and is stopped */
+    uint32_t seen = memlane_peers_at(table, 7); /* A proves it dead, and is stopped */
     memlane_peers_come(&control, table, tag_of(7, 5)); /* B has the row, and the word */
     CHECK(!memlane_peers_clear(table, seen));
     CHECK_EQUAL(tag_of(7, 5), memlane_peers_at(table, 7));

@@ -28,12 +28,12 @@ static inline void step(void) {
 
 #ifdef __clang__
 #define STEPS(name) __c11_atomic_##name
-#define STEPS_CAS(object, expected, desired, weak, success, failure)                                    \
+#define STEPS_CAS(object, expected, desired, weak, success, failure)                                                   \
     __c11_atomic_compare_exchange_strong(object, expected, desired, success, failure)
 #define STEPS_FETCH(name) __c11_atomic_fetch_##name
 #else
 #define STEPS(name) __atomic_##name##_n
-#define STEPS_CAS(object, expected, desired, weak, success, failure)                                    \
+#define STEPS_CAS(object, expected, desired, weak, success, failure)                                                   \
     __atomic_compare_exchange_n(object, expected, desired, weak, success, failure)
 #define STEPS_FETCH(name) __atomic_fetch_##name
 #endif
@@ -50,14 +50,14 @@ static inline void step(void) {
 #define atomic_load_explicit(object, order) (step(), STEPS(load)(object, order))
 #define atomic_store_explicit(object, value, order) (step(), STEPS(store)(object, value, order))
 #define atomic_exchange_explicit(object, value, order) (step(), STEPS(exchange)(object, value, order))
-#define atomic_compare_exchange_strong_explicit(object, expected, desired, success, failure)            \
+#define atomic_compare_exchange_strong_explicit(object, expected, desired, success, failure)                           \
     (step(), STEPS_CAS(object, expected, desired, 0, success, failure))
-#define atomic_compare_exchange_weak_explicit(object, expected, desired, success, failure)              \
+#define atomic_compare_exchange_weak_explicit(object, expected, desired, success, failure)                             \
     (step(), STEPS_CAS(object, expected, desired, 0, success, failure))
 #define atomic_fetch_add_explicit(object, value, order) (step(), STEPS_FETCH(add)(object, value, order))
 #define atomic_fetch_sub_explicit(object, value, order) (step(), STEPS_FETCH(sub)(object, value, order))
 #define atomic_fetch_or_explicit(object, value, order) (step(), STEPS_FETCH(or)(object, value, order))
-#define atomic_fetch_and_explicit(object, value, order) (step(), STEPS_FETCH(and)(object, value, order))
+#define atomic_fetch_and_explicit(object, value, order) (step(), STEPS_FETCH (and)(object, value, order))
 
 /* Run `act` and kill it in front of access number k (from 0). Returns: true: it died; false: it came to its end
  * before that. */

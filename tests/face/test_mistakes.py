@@ -340,17 +340,17 @@ MISTAKES: list[tuple[int, str, Wrong, type[BaseException], list[str]]] = [
             (
                 "ring",
                 lambda h: made(h.m.Ring(label="a")).put(b""),
-                ["ring labelled 'a' was closed", "by close() or at the end of a with"],
+                ["ring labeled 'a' was closed", "by close() or at the end of a with"],
             ),
             (
                 "slot",
                 lambda h: (h.slot.close(), h.slot.read()),
-                ["slot 'pose' of region labelled 'robot' was closed", "open it again"],
+                ["slot 'pose' of region labeled 'robot' was closed", "open it again"],
             ),
             (
                 "region",
                 lambda h: (h.region.close(), h.counter.add(1)),
-                ["counter 'hits' of region labelled 'robot' was closed", "with its region"],
+                ["counter 'hits' of region labeled 'robot' was closed", "with its region"],
             ),
             (
                 "named counter",
@@ -584,7 +584,7 @@ def test_a_slip_in_the_name_of_an_object_is_a_key_error_with_facts(here: Here) -
         told = failure(call)
         assert isinstance(told, memlane.ObjectNotFoundError)
         assert isinstance(told, KeyError)
-        assert ("Pose\n", "region labelled 'robot'") == (told.name, told.region)
+        assert ("Pose\n", "region labeled 'robot'") == (told.name, told.region)
         check(told, memlane.ObjectNotFoundError, ["no object 'Pose\\n' (did you mean 'pose'?)"])
         assert str(told) == str(pickle.loads(pickle.dumps(told)))
 
@@ -634,12 +634,12 @@ def said_by_script(directory: pathlib.Path, program: str) -> str:
 @pytest.mark.parametrize(
     ("make", "called"),
     [
-        ("memlane.Ring(label='tasks')", "ring labelled 'tasks'"),
+        ("memlane.Ring(label='tasks')", "ring labeled 'tasks'"),
         ("memlane.Ring()", "unnamed ring"),
-        ("memlane.Slot.create(None, 'd', label='pose')", "slot labelled 'pose'"),
+        ("memlane.Slot.create(None, 'd', label='pose')", "slot labeled 'pose'"),
         ("memlane.SlotTable.create(None, 2, 'd')", "unnamed table"),
         ("memlane.Counter.create(pathlib.Path('hits'))", "counter 'hits'"),
-        ("memlane.Region.create(None, 4096, label='robot')", "region labelled 'robot'"),
+        ("memlane.Region.create(None, 4096, label='robot')", "region labeled 'robot'"),
     ],
 )
 def test_mistake_19_a_forgotten_close_is_told_once_and_by_name(
@@ -702,9 +702,7 @@ def test_mistake_21_a_main_module_without_a_guard_is_told_in_the_child_and_in_th
     )
 
     assert "if __name__ == '__main__'" in said
-    assert (
-        "memlane.errors.Empty: ring labelled 'results' is empty, and no producer has come" in said
-    )
+    assert "memlane.errors.Empty: ring labeled 'results' is empty, and no producer has come" in said
     assert "see that one was started" in said
 
 

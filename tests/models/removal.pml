@@ -288,7 +288,7 @@ proctype Maker(byte me) {
         AWAIT(sequence != seen || (STATE(seen) == REMOVED && !locked))
 #endif
     od;
-    STEP(bytes = NEXT(seen)); /* Membership._clear, and what initialises the object */
+    STEP(bytes = NEXT(seen)); /* Membership._clear, and what initializes the object */
     STEP(assert(sequence == seen); sequence = NEXT(seen) - 1); /* memlane_entry_write */
     STEP(sequence = NEXT(seen));
 made:

@@ -19,8 +19,8 @@
 
 #include "os/fork.h"
 
-static _Atomic int inside;  /* a thread has opened a lock description, and has not registered it */
-static _Atomic int may_go;  /* it may */
+static _Atomic int inside; /* a thread has opened a lock description, and has not registered it */
+static _Atomic int may_go; /* it may */
 static _Atomic int forking; /* thread id of the one that forks */
 
 /* Whether the thread that forks sleeps: then it waits for the mutex. */

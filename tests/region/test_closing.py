@@ -54,12 +54,12 @@ def test_closing_while_an_object_is_made_is_a_closed_error_and_leaves_nothing_of
         region.counter("before")
         blocks = os.stat(f"/dev/shm/memlane.{name}").st_blocks
 
-        def initialise(_offset: int) -> None:
+        def initialize(_offset: int) -> None:
             region.close()
 
         with region._creating(None), pytest.raises(ClosedError, match="closed while 'half'"):
             region._member.add_entry(
-                b"half", _core.KIND_COUNTER, 1 << 20, (), b"", 1 << 20, initialise
+                b"half", _core.KIND_COUNTER, 1 << 20, (), b"", 1 << 20, initialize
             )
 
         assert region._member.closed
@@ -460,9 +460,9 @@ def test_a_label_is_seen_in_messages_repr_and_proc_and_travels_by_pickle() -> No
     """Of five unnamed rings a program can tell which one it is."""
     with Ring(capacity=4096, label="tasks") as ring:
         assert "tasks" == ring.label
-        assert "labelled 'tasks'" in repr(ring)
+        assert "labeled 'tasks'" in repr(ring)
         assert "memfd:memlane:tasks" in Path("/proc/self/maps").read_text()
-        with pytest.raises(Empty, match="labelled 'tasks'"):
+        with pytest.raises(Empty, match="labeled 'tasks'"):
             ring.get_nowait()
         assert "tasks" == copy.copy(ring).label
         child: list[str | None] = []

@@ -828,7 +828,7 @@ def test_sweep_leaves_what_a_daemon_has_mapped_that_has_not_called_anything(
     name: str, closes: str
 ) -> None:
     """
-    The program daemonises: the parent exits, the daemon has the region only as a mapping, with or
+    The program daemonizes: the parent exits, the daemon has the region only as a mapping, with or
     without its descriptors. Its name and its semaphores stay, and go when the daemon is gone
     (trap 14)
     """

@@ -87,10 +87,10 @@ def test_an_object_among_others_is_called_by_its_own_name_and_that_of_the_region
 
 def test_a_ring_without_a_name_is_called_unnamed_or_by_its_label() -> None:
     """A program with five of them can tell which one it was."""
-    with memlane.Ring() as plain, memlane.Ring(label="tasks") as labelled:
+    with memlane.Ring() as plain, memlane.Ring(label="tasks") as labeled:
         assert message(plain.get_nowait).startswith("unnamed ring is empty")
-        assert message(labelled.get_nowait).startswith("ring labelled 'tasks' is empty")
-        assert "<memlane.Ring None labelled 'tasks', " in repr(labelled)
+        assert message(labeled.get_nowait).startswith("ring labeled 'tasks' is empty")
+        assert "<memlane.Ring None labeled 'tasks', " in repr(labeled)
 
 
 @pytest.mark.parametrize("word", ["ring", "slot", "table", "counter"])
@@ -107,12 +107,12 @@ def test_what_has_no_name_is_called_by_its_label(word: str) -> None:
     with made, pickle.loads(pickle.dumps(made)) as arrived, copy.copy(made) as copied:
         for each in (copied, arrived, made):
             assert "my thing" == each.label
-            assert f"<memlane.{type(made).__name__} None labelled 'my thing', " in repr(each)
+            assert f"<memlane.{type(made).__name__} None labeled 'my thing', " in repr(each)
             in_proc = os.readlink(f"/proc/self/fd/{each.region._member.base}")
             assert "/memfd:memlane:my thing (deleted)" == in_proc
             assert "my thing" in [found.label for _, found in processes.unnamed()]
             told = message(lambda each=each: refused(each))  # type: ignore[misc]
-            assert f"{word} labelled 'my thing' " in told
+            assert f"{word} labeled 'my thing' " in told
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_core_knows_neither_python_nor_the_operating_system(path: Path) -> None:
 
 @each([path for path in C_SOURCES if path.parent.name == "os"])
 def test_the_os_layer_does_not_know_the_algorithms(path: Path) -> None:
-    """src/os and src/core are neighbours that do not know each other; the binding knows both."""
+    """src/os and src/core are neighbors that do not know each other; the binding knows both."""
     text = path.read_text()
 
     assert all(name.startswith("os/") for name in re.findall(r'#include "([^"]+)"', text))
@@ -193,16 +193,16 @@ def test_only_the_doorbell_knows_posix_ipc() -> None:
 
 
 @each(SOURCES)
-def test_every_source_names_its_licence_once_and_can_be_read_in_a_sitting(path: Path) -> None:
+def test_every_source_names_its_license_once_and_can_be_read_in_a_sitting(path: Path) -> None:
     """One SPDX line near the top; no file of src is longer than a person can hold."""
     lines = path.read_text().splitlines()
     # put together here, or this very line would be a second one
-    licence = [
+    spdx = [
         number for number, line in enumerate(lines) if "SPDX-License" + "-Identifier: MIT" in line
     ]
 
-    assert 1 == len(licence)
-    assert licence[0] < 3
+    assert 1 == len(spdx)
+    assert spdx[0] < 3
     written_by_hand = path.suffix != ".pyi"  # a stub has a copy of the docstrings
     most = LONGER.get(name_of(path), LINES_MAX)
     assert path.is_relative_to(ROOT / "tests") or not written_by_hand or len(lines) <= most

@@ -116,13 +116,13 @@ def doorbells_of(
     all, since they cannot be made later.
     """
 
-    def initialise(offset: int) -> None:
+    def initialize(offset: int) -> None:
         assert isinstance(member.doorbells, semaphores.DoorbellSet)
         at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
         for place in at_once + (later if member.backing == _core.BACKING_ANONYMOUS else []):
             member.doorbells.at(place, True)
 
-    return initialise
+    return initialize
 
 
 def remove(member: Membership, entry: Entry) -> None:

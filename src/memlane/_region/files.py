@@ -61,7 +61,7 @@ OPENING = {
 def place(name: Name, label: str | None = None) -> tuple[Path | None, int, str]:
     """Where a region of this name is: path, backing, and how to call it in an error text."""
     if name is None:
-        called = "unnamed region" if label is None else f"region labelled {label!r}"
+        called = "unnamed region" if label is None else f"region labeled {label!r}"
         return None, _core.BACKING_MEMFD, called
     if isinstance(name, os.PathLike):
         path = Path(os.path.abspath(_arguments.path(name)))

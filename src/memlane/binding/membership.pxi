@@ -264,7 +264,7 @@ cdef uint64_t pages_down(uint64_t offset, uint64_t page_nbytes) noexcept:
 
 def pages_within(uint64_t offset, uint64_t nbytes, uint64_t page_nbytes):
     """
-    Return (begin, end) of the whole pages in a range, which may be set free without a neighbour's bytes. Objects are
+    Return (begin, end) of the whole pages in a range, which may be set free without a neighbor's bytes. Objects are
     aligned to 4096 bytes, pages are larger on some machines, and the kernel sets whole pages free.
     """
     return pages_up(offset, page_nbytes), pages_down(offset + nbytes, page_nbytes)
@@ -796,10 +796,10 @@ cdef class Membership:
         return found
 
     def add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
-                  uint64_t reserved_nbytes, object initialise, str parts="", str or_less=""):
+                  uint64_t reserved_nbytes, object initialize, str parts="", str or_less=""):
         """
         Carve an object of *nbytes* out of the first room that is large enough, reserve its first *reserved_nbytes*, have
-        it initialised by *initialise(offset)* and make its entry valid. The caller holds the creation byte.
+        it initialized by *initialize(offset)* and make its entry valid. The caller holds the creation byte.
 
         Raises:
             OSError: no memory for it; nothing has changed.
@@ -808,13 +808,13 @@ cdef class Membership:
         """
         cdef uint64_t pinned = self.pin_open()  # whole, before it is made longer again by a reservation
         try:
-            return self._add_entry(name, kind, nbytes, geometry, schema, reserved_nbytes, initialise, parts, or_less)
+            return self._add_entry(name, kind, nbytes, geometry, schema, reserved_nbytes, initialize, parts, or_less)
         finally:
             self.unpin_loan(pinned)
 
     cdef uint64_t _add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
-                             uint64_t reserved_nbytes, object initialise, str parts, str or_less) except 0:
-        """Pinned: reserving looks for signals, and *initialise* is Python, so anybody may close the region meanwhile."""
+                             uint64_t reserved_nbytes, object initialize, str parts, str or_less) except 0:
+        """Pinned: reserving looks for signals, and *initialize* is Python, so anybody may close the region meanwhile."""
         cdef memlane_entry entry
         cdef uint64_t index, offset
         offset = self._find_room(name, nbytes, &index, parts, or_less)
@@ -831,7 +831,7 @@ cdef class Membership:
         try:
             self._clear(offset, nbytes)
             self.reserve(offset, reserved_nbytes)
-            initialise(offset)
+            initialize(offset)
             if self._closing:
                 raise ClosedError(f"{self.name} was closed while {name.decode()!r} was made in it; open the region again")
         except BaseException:
