@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 C_SOURCES := $(shell find src tests benchmarks -name '*.[ch]')
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml meson.build
 
-.PHONY: demo test build check core-tests contract-tests other-pythons stress every-step fuzz sanitize verify bench stub format clean
+.PHONY: demo test build check core-tests contract-tests other-pythons stress every-step fuzz sanitize verify bench stub picture format clean
 
 build: $(VENV)/installed
 
@@ -86,7 +86,11 @@ bench: $(BUILD)/peers/installed
 stub: build
 	$(BIN)/python -m tests.face.stub_docs --write
 
-format: $(VENV)/ready stub
+# Who imports whom, into docs/architecture.md.
+picture: $(VENV)/ready
+	$(BIN)/python -m tools.draw_imports --write
+
+format: $(VENV)/ready stub picture
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_SOURCES)
 	$(BIN)/ruff check --fix .

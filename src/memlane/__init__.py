@@ -17,7 +17,8 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
 
 from memlane._core import PAGE_SIZE, Consumer, Mapping, Producer, Record, Room, guard
 from memlane._core import VERSION as _VERSION
-from memlane._region.files import sweep
+from memlane._region.attachment import Participant
+from memlane._region.sweep import sweep
 from memlane.counter import Counter
 from memlane.errors import (
     ClosedError,
@@ -36,7 +37,7 @@ from memlane.errors import (
     ShutDown,
     TruncatedError,
 )
-from memlane.region import Participant, Region
+from memlane.region import Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
 from memlane.windows import windows

@@ -103,6 +103,11 @@ def refusal(
     called = verb.__qualname__.removesuffix(".__init__")
     parameters = _parameters(verb)
     skipped = len(inspect.signature(verb).parameters) - len(parameters)
+    if skipped and arguments:  # a verb that was inherited is called by the class that users know
+        owner, _, rest = called.partition(".")
+        by = arguments[0] if isinstance(arguments[0], type) else type(arguments[0])
+        if rest and owner != by.__name__:
+            called = f"{by.__name__}.{rest}"
     given = arguments[skipped:]
     if any(it.kind is inspect.Parameter.VAR_KEYWORD for it in parameters):
         return None

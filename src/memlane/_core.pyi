@@ -712,6 +712,9 @@ CONSUMERS: Final[dict[str, int]]
 
 def closed_error(handle: object, called: str) -> Exception: ...
 
+LANES_MAX: Final[int]
+DESCRIPTORS_MAX: Final[int]
+CAPACITY_MAX: Final[int]
 KIND_RING: Final[int]
 KIND_SLOT: Final[int]
 KIND_COUNTER: Final[int]

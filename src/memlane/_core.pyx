@@ -39,7 +39,8 @@ import sys as _sys
 import types as _types
 import weakref as _weakref
 
-from memlane import _arguments, _limits
+import memlane._arguments as _arguments
+import memlane._limits as _limits
 from memlane.errors import ClosedError, MemlaneError
 
 # A name, for a signature shows a number in decimal.

@@ -8,15 +8,16 @@ from typing import Any, Self
 
 import memlane._core as _core
 from memlane._core import CounterBase
-from memlane.region import Region
-from memlane.shared_object import Entry, SharedObject
+from memlane._region.attachment import Attachment
+from memlane._region.directory import Entry, Wanted
+from memlane.shared_object import SharedObject
 
-_OBJECT_NAME = "counter"
-_NBYTES = 64
+_NBYTES = 64  # a cache line of its own
+_WANTED = Wanted(_core.KIND_COUNTER, (), _NBYTES, _NBYTES)
 
 
 @_core.clear_errors
-class Counter(CounterBase, SharedObject):
+class Counter(CounterBase, SharedObject, kind=_core.KIND_COUNTER):
     """
     A signed 64-bit number in shared memory; `add` (also as `+=`), `exchange`, `compare_exchange`,
     `max`, `min` and `value` are single steps, by any process.
@@ -25,8 +26,6 @@ class Counter(CounterBase, SharedObject):
     `create(None)` makes one without a name, to be passed to child processes.
     """
 
-    _kind = _core.KIND_COUNTER
-    _word = _OBJECT_NAME
     _needs = "its name to region.counter()"
 
     @classmethod
@@ -45,8 +44,7 @@ class Counter(CounterBase, SharedObject):
         Raises:
             RegionExistsError, OSError, TypeError, ValueError: as `Region.create`.
         """
-        region = Region._create(name, _NBYTES, permissions, fill=_fill, label=label, word=cls._word)
-        return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region)))
+        return cls._create(name, _WANTED, permissions=permissions, label=label)
 
     @classmethod
     def open(
@@ -64,28 +62,21 @@ class Counter(CounterBase, SharedObject):
             RegionNotFoundError, LayoutError, TruncatedError, CorruptedError, PermissionError: as
                 `Region.open`.
         """
-        region = Region.open(name, timeout=timeout, readonly=readonly, owner=owner)
-        return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region)))
+        return cls._open(name, {}, timeout=timeout, readonly=readonly, owner=owner)
 
     @classmethod
     def open_or_create(
         cls, name: str | os.PathLike[str], *, permissions: int = 0o600, owner: int | None = None
     ) -> Self:
         """Open the counter of this name, or make it. Raises as `create` and `open`."""
-        region = Region._open_or_create(name, _NBYTES, permissions, owner, _fill)
-        return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region)))
+        return cls._open_or_create(name, _WANTED, {}, permissions=permissions, owner=owner)
 
     @classmethod
-    def _in(cls, region: Region, name: str, *, timeout: float | None) -> Self:
-        entry, _ = _add(region, name, timeout)
-        return cls._of(region, cls._expect(region, name, entry))
+    def _in_region(cls, region: Attachment, name: str, *, timeout: float | None) -> Self:
+        return cls._in(region, name, _WANTED, {}, timeout=timeout)
 
-    @classmethod
-    def _of(cls, region: Region, entry: Entry) -> Self:
-        counter = cls.__new__(cls)
-        counter._lead_to(region._check(), entry)
-        counter._settle(region, entry[0])
-        return counter
+    def _attach(self, member: _core.Membership, entry: Entry, **_options: Any) -> None:
+        self._lead_to(member, entry)
 
     def stats(self) -> dict[str, Any]:
         """
@@ -95,11 +86,3 @@ class Counter(CounterBase, SharedObject):
             ClosedError: this process closed the handle.
         """
         return {"value": self.value}
-
-
-def _add(region: Region, name: str, timeout: float | None) -> tuple[Entry, bool]:
-    return region._find_or_add(name, _core.KIND_COUNTER, (), _NBYTES, _NBYTES, "", timeout)
-
-
-def _fill(region: Region) -> object:
-    return _add(region, _OBJECT_NAME, None)

@@ -9,23 +9,25 @@ import contextlib
 import errno
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import memlane._arguments as _arguments
 import memlane._core as _core
 from memlane._core import Consumer, Producer, RingBase
-from memlane.errors import LayoutError
-from memlane.region import Region, Wait
-from memlane.shared_object import Entry, SharedObject
+from memlane._region.attachment import Attachment
+from memlane._region.directory import Entry, Wanted
+from memlane.shared_object import SharedObject
 
 _PRODUCERS = 16
-_RECORDS_MAX = 1 << 24
-_OBJECT_NAME = "ring"
+_PAGE_NBYTES = 4096  # of the layout, whatever the machine's pages
+
+Wait = Literal["adaptive", "spin", "sleep"]
 
 
 @_core.clear_errors
-class Ring(RingBase, SharedObject):
+class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
     """
     A ring of records between processes: bytes in, the same bytes out, in the order of each
     producer.
@@ -57,10 +59,6 @@ class Ring(RingBase, SharedObject):
         TypeError, ValueError: an argument is out of range.
     """
 
-    _kind = _core.KIND_RING
-    _word = _OBJECT_NAME
-    _needs = "a capacity"
-
     def __init__(
         self,
         capacity: int | str = "1 MiB",
@@ -80,33 +78,19 @@ class Ring(RingBase, SharedObject):
                 f"Ring() makes a ring without a name, and takes its capacity, got {capacity!r}; "
                 f"for a name use Ring.create({capacity!r}, ...) or Ring.open({capacity!r})"
             )
-        geometry = _geometry(capacity, producers, consumers, records)
+        geometry = RingGeometry.checked(capacity, producers, consumers, records)
         _check_wait(wait)
-        with _says_why_so_large(geometry):
-            region = Region._create(
+        with geometry.said_if_too_large():
+            self._create_here(
                 None,
-                _core.ring_shape(*geometry[:3])[0],
-                0o600,
-                anonymous,
-                _filled(geometry),
-                label,
-                self._word,
-            )
-        self._wait, self._require_peer = wait, bool(require_peer)
-        self._handles = weakref.WeakSet()
-        try:
-            self._lead_to(
-                region._check(),
-                self._only_entry(region),
+                geometry.wanted(),
+                anonymous=anonymous,
+                label=label,
                 wait=wait,
-                require_peer=self._require_peer,
+                require_peer=require_peer,
             )
-            self._settle(region, _OBJECT_NAME)
-        except BaseException:
-            region.close()
-            raise
-        self._own()
 
+    _needs = "a capacity"
     _wait: str
     _require_peer: bool
     _handles: weakref.WeakSet[Producer | Consumer]
@@ -133,15 +117,16 @@ class Ring(RingBase, SharedObject):
             RegionExistsError: the name is taken.
             As the class otherwise.
         """
-        geometry = _geometry(capacity, producers, consumers, records)
+        geometry = RingGeometry.checked(capacity, producers, consumers, records)
         _check_wait(wait)
-        with _says_why_so_large(geometry):
-            region = Region._create(
-                name, _core.ring_shape(*geometry[:3])[0], permissions, fill=_filled(geometry)
+        with geometry.said_if_too_large():
+            return cls._create(
+                name,
+                geometry.wanted(),
+                permissions=permissions,
+                wait=wait,
+                require_peer=require_peer,
             )
-        return cls._alone(
-            region, lambda region: cls._of(region, cls._only_entry(region), wait, require_peer)
-        )
 
     @classmethod
     def open(
@@ -161,9 +146,14 @@ class Ring(RingBase, SharedObject):
                 `Region.open`.
         """
         _check_wait(wait)
-        region = Region.open(name, timeout=timeout, owner=owner)
-        return cls._alone(
-            region, lambda region: cls._of(region, cls._only_entry(region), wait, require_peer)
+        return cls._open(
+            name,
+            {},
+            timeout=timeout,
+            readonly=False,
+            owner=owner,
+            wait=wait,
+            require_peer=require_peer,
         )
 
     @classmethod
@@ -187,31 +177,23 @@ class Ring(RingBase, SharedObject):
             LayoutError: the ring there is has another geometry.
             As `create` and `open` otherwise.
         """
-        geometry = _geometry(capacity, producers, consumers, records)
+        geometry = RingGeometry.checked(capacity, producers, consumers, records)
         _check_wait(wait)
-        with _says_why_so_large(geometry):
-            region = Region._open_or_create(
-                name, _core.ring_shape(*geometry[:3])[0], permissions, owner, _filled(geometry)
-            )
-        return cls._alone(
-            region,
-            lambda region: cls._in(
-                region,
-                cls._only_entry(region)[0],
-                capacity=capacity,
-                producers=producers,
-                consumers=consumers,
-                records=records,
+        with geometry.said_if_too_large():
+            return cls._open_or_create(
+                name,
+                geometry.wanted(),
+                _asked(geometry.capacity, producers, consumers, records),
+                permissions=permissions,
+                owner=owner,
                 wait=wait,
                 require_peer=require_peer,
-                timeout=0,
-            ),
-        )
+            )
 
     @classmethod
-    def _in(
+    def _in_region(
         cls,
-        region: Region,
+        region: Attachment,
         name: str,
         *,
         capacity: int | str | None,
@@ -222,54 +204,56 @@ class Ring(RingBase, SharedObject):
         require_peer: bool,
         timeout: float | None,
     ) -> Self:
-        """Open or make a ring among the objects of a region."""
+        """Open one among the objects of a region; with a capacity make it if there is none."""
         _check_wait(wait)
         timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
-        geometry = _geometry(
+        geometry = RingGeometry.checked(
             1 if capacity is None else capacity,
             _PRODUCERS if producers is None else producers,
             "one" if consumers is None else consumers,
             records,
         )
-        if capacity is None:
-            entry = cls._expect(region, name, region._find(name))
-        else:
-            entry, added = _add(region, name, geometry, timeout)
-            entry = cls._expect(region, name, entry)
-            if added:
-                return cls._of(region, entry, wait, require_peer)
-        asked = {
-            "capacity": None if capacity is None else geometry[1],
-            "producers": producers,
-            "records": None
-            if records is None
-            else _records_in(entry[4][1], _arguments.positive(records, "records", _RECORDS_MAX)),
-            "consumers": consumers,
-        }
-        numbers = dict(zip(("producers", "capacity", "records"), entry[4], strict=False))
-        kinds = {number: kind for kind, number in _core.CONSUMERS.items()}
-        found = {**numbers, "consumers": kinds.get(entry[4][3])}
-        for what, value in asked.items():
-            if value is not None and value != found[what]:
-                raise LayoutError(
-                    f"{region._member.called(cls._word, name)} has {what}={found[what]}, "
-                    f"expected {value}; ask for what it has, or make it under another name",
-                    name=name,
-                    expected=value,
-                    found=found[what],
-                )
-        return cls._of(region, entry, wait, require_peer)
+        nbytes = None if capacity is None else geometry.capacity
+        return cls._in(
+            region,
+            name,
+            None if capacity is None else geometry.wanted(),
+            _asked(nbytes, producers, consumers, records),
+            timeout=timeout,
+            wait=wait,
+            require_peer=require_peer,
+        )
 
     @classmethod
-    def _of(
-        cls, region: Region, entry: Entry, wait: str = "adaptive", require_peer: bool = False
-    ) -> Self:
-        ring = cls.__new__(cls)
-        ring._wait, ring._require_peer = wait, bool(require_peer)
-        ring._handles = weakref.WeakSet()
-        ring._lead_to(region._check(), entry, wait=wait, require_peer=ring._require_peer)
-        ring._settle(region, entry[0])
-        return ring
+    def _facts(cls, entry: Entry) -> dict[str, object]:
+        lanes, capacity, records, number = entry.geometry[:4]
+        consumers = next((kind for kind, n in _core.CONSUMERS.items() if n == number), None)
+        return {
+            "capacity": capacity,
+            "producers": lanes,
+            "records": records,
+            "consumers": consumers,
+        }
+
+    @classmethod
+    def _verify(cls, region: Attachment, entry: Entry, asked: Mapping[str, object]) -> None:
+        records = asked.get("records")
+        if isinstance(records, int):
+            asked = {**asked, "records": _records_in(entry.geometry[1], records)}
+        super()._verify(region, entry, asked)
+
+    def _attach(
+        self,
+        member: _core.Membership,
+        entry: Entry,
+        *,
+        wait: str = "adaptive",
+        require_peer: bool = False,
+        **_options: Any,
+    ) -> None:
+        self._wait, self._require_peer = wait, bool(require_peer)
+        self._handles = weakref.WeakSet()
+        self._lead_to(member, entry, wait=wait, require_peer=self._require_peer)
 
     def producer(self) -> Producer:
         """
@@ -302,65 +286,96 @@ class Ring(RingBase, SharedObject):
             handle.close()
         RingBase._leave(self)
 
-    def _travels_with(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         return {"wait": self._wait, "require_peer": self._require_peer}
 
-    def _arrive_with(self, kept: dict[str, Any]) -> None:
-        self._wait, self._require_peer = kept["wait"], kept["require_peer"]
-        self._set_wait(self._wait, self._require_peer)
 
+@dataclass(frozen=True, slots=True)
+class RingGeometry:
+    """
+    What a ring is asked to be.
 
-def _add(
-    region: Region, name: str, geometry: tuple[int, ...], timeout: float | None
-) -> tuple[Entry, bool]:
-    nbytes, control_nbytes, _ = _core.ring_shape(*geometry[:3])
-    return region._find_or_add(name, _core.KIND_RING, geometry, nbytes, control_nbytes, "", timeout)
+    Attributes:
+        lanes: One for each producer that there can be at a time.
+        capacity: Bytes of records of each lane, whole pages of 4,096.
+        records: Of each lane, at most.
+        consumers: A number of `_core.CONSUMERS`.
+    """
 
+    lanes: int
+    capacity: int
+    records: int
+    consumers: int
 
-@contextlib.contextmanager
-def _says_why_so_large(geometry: tuple[int, ...]) -> Iterator[None]:
-    """Have an error for too much at once name what makes it so much: a lane for each producer."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOMEM, errno.EFBIG):
-            error.strerror = (
-                f"{error.strerror}; the ring has {geometry[0]} lanes of {geometry[1]} bytes, one "
-                "for each producer: ask for a smaller capacity, or fewer producers"
+    @classmethod
+    def checked(
+        cls, capacity: int | str, producers: int, consumers: str, records: int | None
+    ) -> Self:
+        """
+        Raises:
+            TypeError, ValueError: no ring can be like that.
+        """
+        nbytes = _arguments.size(capacity, "capacity")
+        if not 1 <= nbytes <= _core.CAPACITY_MAX:
+            raise ValueError(
+                "capacity must be from 1 byte to 32 GiB for each producer, got "
+                f"{_arguments.shown(capacity)}"
             )
-            error.args = (error.errno, error.strerror)
-        raise
+        nbytes = -(-nbytes // _PAGE_NBYTES) * _PAGE_NBYTES
+        lanes = _arguments.positive(producers, "producers", _core.LANES_MAX)
+        _arguments.choice(consumers, "consumers", _core.CONSUMERS)
+        most = _core.DESCRIPTORS_MAX
+        count = (
+            min(nbytes // 64, most)
+            if records is None
+            else _arguments.positive(records, "records", most)
+        )
+        return cls(lanes, nbytes, _records_in(nbytes, count), _core.CONSUMERS[consumers])
+
+    def wanted(self) -> Wanted:
+        numbers = (self.lanes, self.capacity, self.records, self.consumers)
+        nbytes, control_nbytes, _ = _core.ring_shape(*numbers[:3])
+        each = _arguments.size_text(self.capacity)
+        several = self.lanes > 1
+        return Wanted(
+            _core.KIND_RING,
+            numbers,
+            nbytes,
+            control_nbytes,
+            parts=f": {self.lanes} lanes of {each}" if several else f": a lane of {each}",
+            or_less=f"{'fewer producers=, ' if several else ''}a smaller capacity= or ",
+        )
+
+    @contextlib.contextmanager
+    def said_if_too_large(self) -> Iterator[None]:
+        """Have an error for too much at once name what makes it so much: the lanes."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOMEM, errno.EFBIG):
+                error.strerror = (
+                    f"{error.strerror}; the ring has {self.lanes} lanes of {self.capacity} bytes, "
+                    "one for each producer: ask for a smaller capacity, or fewer producers"
+                )
+                error.args = (error.errno, error.strerror)
+            raise
 
 
-def _filled(geometry: tuple[int, ...]) -> Callable[[Region], object]:
-    """What puts the ring into a new region of its own."""
-    return lambda region: _add(region, _OBJECT_NAME, geometry, None)
+def _asked(
+    capacity: int | None, producers: int | None, consumers: str | None, records: int | None
+) -> dict[str, object]:
+    if records is not None:
+        records = _arguments.positive(records, "records", _core.DESCRIPTORS_MAX)
+    return {
+        "capacity": capacity,
+        "producers": producers,
+        "records": records,
+        "consumers": consumers,
+    }
 
 
 def _check_wait(wait: str) -> None:
     _arguments.choice(wait, "wait", ("adaptive", "spin", "sleep"))
-
-
-def _geometry(
-    capacity: int | str, producers: int, consumers: str, records: int | None
-) -> tuple[int, int, int, int]:
-    """Check what a ring is asked to be; lanes, capacity, records, consumers."""
-    nbytes = _arguments.size(capacity, "capacity")
-    page = 4096
-    if not 1 <= nbytes <= 1 << 35:
-        raise ValueError(
-            "capacity must be from 1 byte to 32 GiB for each producer, got "
-            f"{_arguments.shown(capacity)}"
-        )
-    nbytes = -(-nbytes // page) * page
-    lanes = _arguments.positive(producers, "producers", 1000)
-    _arguments.choice(consumers, "consumers", _core.CONSUMERS)
-    count = (
-        min(nbytes // 64, _RECORDS_MAX)
-        if records is None
-        else _arguments.positive(records, "records", _RECORDS_MAX)
-    )
-    return lanes, nbytes, _records_in(nbytes, count), _core.CONSUMERS[consumers]
 
 
 def _records_in(nbytes: int, count: int) -> int:

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What the objects of a region have in common: how they are found, closed, unlinked and pickled."""
+"""
+What every kind of object has in common: how it is made, found, checked, closed and pickled.
+
+A kind is a class with a number, `class Flag(SharedObject, kind=40000)`, and registers by being
+defined. Regions, pickle and the command line find it by that number.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +12,42 @@ import copy
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import memlane._calls as _calls
 import memlane._core as _core
-from memlane._region.files import Name
+from memlane._region import directory, opening
+from memlane._region.attachment import Attachment
+from memlane._region.directory import Entry, Wanted
+from memlane._region.location import Location, Name
 from memlane.errors import LayoutError
 
 if TYPE_CHECKING:
-    from memlane.region import Region
+    from memlane.region import Region  # what users get; set by it at run time, see _region_class
 
-#: An entry of the directory: name, kind, offset, nbytes, geometry, schema, index, sequence.
-Entry = tuple[str, int, int, int, tuple[int, ...], str, int, int]
+#: Kinds from outside of this package have numbers from here on.
+FOREIGN_KINDS = 32768
+
 #: How many objects a message names. Arbitrary.
 _NAMED = 8
-_ALIGNMENT = 4096  # of objects, whatever the machine's pages (docs/layout.md)
+
+_kinds: dict[int, type[SharedObject]] = {}
 
 
-def used_nbytes(objects_offset: int, entries: list[Entry]) -> int:
-    """How much of a region its header, its tables and the objects in it take up."""
-    return objects_offset + sum(-(-entry[3] // _ALIGNMENT) * _ALIGNMENT for entry in entries)
+def kind_of(member: _core.Membership, entry: Entry) -> type[SharedObject]:
+    """The class of an entry; LayoutError where nobody has defined one."""
+    kind = _kinds.get(entry.kind)
+    if kind is None:
+        where = "import what defines it" if entry.kind >= FOREIGN_KINDS else "update memlane"
+        raise LayoutError(
+            f"object {entry.name!r} of {member.name} has kind {entry.kind}, which no class here "
+            f"has; {where}",
+            name=entry.name,
+            expected=sorted(_kinds),
+            found=entry.kind,
+        )
+    return kind
 
 
 ObjectT = TypeVar("ObjectT", bound="SharedObject")
@@ -47,122 +67,276 @@ class SharedObject:
             f"name None for one without a name, or {kind}.open(name)"
         )
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        """What help and editors show for a class that is made by `create`: how."""
+    def __init_subclass__(
+        cls, *, kind: int | None = None, word: str | None = None, **keywords: Any
+    ) -> None:
+        """
+        Register a kind.
+
+        Args:
+            kind: Its number in directories; None: a base of kinds.
+            word: What messages call one, and the name of one that has a region to itself; the
+                name of the class in lower case unless given.
+
+        Raises:
+            TypeError: another class has the number.
+        """
         super().__init_subclass__(**keywords)
+        if kind is not None:
+            known = _kinds.get(kind)
+            named = (cls.__module__, cls.__qualname__)  # a module may be loaded again
+            if known is not None and named != (known.__module__, known.__qualname__):
+                raise TypeError(
+                    f"kind {kind} is that of {known.__module__}.{known.__qualname__}, and cannot "
+                    f"be that of {cls.__module__}.{cls.__qualname__}, too; choose another number"
+                )
+            _kinds[kind] = cls
+            cls._kind = kind
+            cls._word = cls.__name__.lower() if word is None else word
         if "create" in vars(cls) and cls.__init__ is SharedObject.__init__:
+            # what help and editors show for a class that is made by `create`: how
             _calls.show_bits(vars(cls)["create"].__func__)
             cls.__signature__ = inspect.signature(cls.create)  # type: ignore[attr-defined]
 
     _kind: ClassVar[int]
-    #: What messages call one, its name in the directory of a region that was made for it, and the
-    #: method of Region that opens one.
+    #: What messages call one, and the method of Region that opens one.
     _word: ClassVar[str]
     #: What must be given for one to be made.
-    _needs: ClassVar[str]
+    _needs: ClassVar[str] = "what it is to be"
+    #: What an object has a region of its own through: Region, which sets it.
+    _region_class: ClassVar[type[Attachment]] = Attachment
     _region: Region
     _object_name: str
     _owns: bool
 
-    @classmethod
-    def _is(cls, _entry: Entry) -> bool:
-        """Whether an entry of this kind is one of this class."""
-        return True
+    # ---- what each kind defines ------------------------------------------------------------------
 
-    @staticmethod
-    def _classes() -> list[type[SharedObject]]:
-        from memlane.counter import Counter
-        from memlane.ring import Ring
-        from memlane.slot import Slot, SlotTable
-
-        return [Ring, Slot, SlotTable, Counter]
-
-    @classmethod
-    def _of(cls, region: Region, entry: Entry) -> Self:
+    def _attach(self, member: _core.Membership, entry: Entry, **options: Any) -> None:
+        """Lead to the bytes of an entry; *options* are those of this handle."""
         raise NotImplementedError
 
-    def _settle(self, region: Region, name: str) -> None:
-        """
-        Belong to a region that carries other objects, too. The last step of making a handle: from
-        then on a close of the region closes it, whole.
-        """
-        self._object_name = name
-        self._owns = False
-        self._region = region
-        region._objects.add(self)
-        if region._closed:  # meanwhile, so it did not see this one
-            self._leave()
-            region._check()
+    def _leave(self) -> None:
+        """Let go of them. Never fails, and can be done twice."""
+        raise NotImplementedError
+
+    def _options(self) -> dict[str, Any]:
+        """The options of this handle, which travel with it."""
+        return {}
 
     @classmethod
-    def _expect(
-        cls, region: Region, name: str, entry: Entry | None, *, alone: bool = False
-    ) -> Entry:
-        """
-        What `region.ring(name)` and its like have found, or the error that says otherwise. *alone*:
-        the object was looked for by the region's name.
-        """
-        if entry is None:
-            raise region._not_there(name, f"; give {cls._needs} to make it")
-        if entry[1] != cls._kind or not cls._is(entry):
-            found = region._class_of(entry)
-            if alone:
-                said = f"what {region._member.name} carries is a {found.__name__}"
-                where = region.name
-                given = (
-                    repr(where) if isinstance(where, str) else f"Path({os.fspath(where or '')!r})"
-                )
-                opened_by = f"{found.__name__}.open({given})"
-            else:
-                said = f"object {name!r} of {region._member.name} is a {found.__name__}"
-                opened_by = f"region.{found._word}({name!r})"
-            raise LayoutError(
-                f"{said}, expected a {cls.__name__}; open it with {opened_by}",
-                name=name,
-                expected=cls.__name__,
-                found=found.__name__,
-            )
-        return entry
+    def _facts(cls, entry: Entry) -> Mapping[str, object]:
+        """What users may ask of one when they open it, by the names of the parameters."""
+        return {}
+
+    def stats(self) -> dict[str, Any]:
+        """Tell what is going on, as plain dicts and lists."""
+        raise NotImplementedError
+
+    # ---- a region of its own ---------------------------------------------------------------------
 
     @classmethod
-    def _be_alone(cls, region: Region, name: str) -> None:
-        """From now on messages call the object *name* by the region's name, if that was made so."""
-        if name == cls._word:
-            region._check().sole = True
+    def _create(
+        cls,
+        name: Name,
+        wanted: Wanted,
+        *,
+        permissions: int,
+        anonymous: bool = False,
+        label: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Make one in a new region of its own."""
+        return cls.__new__(cls)._create_here(
+            name,
+            wanted,
+            permissions=permissions,
+            anonymous=anonymous,
+            label=label,
+            **options,
+        )
+
+    def _create_here(
+        self,
+        name: Name,
+        wanted: Wanted,
+        *,
+        permissions: int = 0o600,
+        anonymous: bool = False,
+        label: str | None = None,
+        **options: Any,
+    ) -> Self:
+        location = Location.parse(name, label)
+        handle = opening.create(
+            location,
+            wanted.nbytes,
+            permissions=permissions,
+            anonymous=anonymous,
+            fill=lambda member: directory.find_or_add(member, self._word, wanted, None),
+            word=self._word,
+        )
+        return self._own(self._region_class._of(handle, location), **options)
 
     @classmethod
-    def _alone(cls, region: Region, open_it: Callable[[Region], Self]) -> Self:
-        """An object that has this region to itself: closing one closes the other."""
+    def _open(
+        cls,
+        name: Name,
+        asked: Mapping[str, object],
+        *,
+        timeout: float | None,
+        readonly: bool,
+        owner: int | None,
+        **options: Any,
+    ) -> Self:
+        """Open one that has a region of its own."""
+        location = Location.parse(name)
+        handle = opening.open_existing(location, timeout=timeout, readonly=readonly, owner=owner)
+        region = cls._region_class._of(handle, location, owner=owner)
+        return cls.__new__(cls)._own(region, asked, **options)
+
+    @classmethod
+    def _open_or_create(
+        cls,
+        name: Name,
+        wanted: Wanted,
+        asked: Mapping[str, object],
+        *,
+        permissions: int,
+        owner: int | None,
+        **options: Any,
+    ) -> Self:
+        """Open one that has a region of its own, or make both."""
+        location = Location.parse(name)
+        handle, _ = opening.open_or_create(
+            location,
+            wanted.nbytes,
+            permissions=permissions,
+            owner=owner,
+            fill=lambda member: directory.find_or_add(member, cls._word, wanted, None),
+        )
+        region = cls._region_class._of(handle, location, owner=owner)
+        return cls.__new__(cls)._own(region, asked, **options)
+
+    def _own(self, region: Attachment, asked: Mapping[str, object] = {}, **options: Any) -> Self:
+        """Have this region to oneself: closing one closes the other."""
         try:
-            made = open_it(region)
+            entries = region._entries()
+            if len(entries) != 1:
+                some = ", ".join(repr(entry.name) for entry in entries[:_NAMED])
+                more = ", ..." if len(entries) > _NAMED else ""
+                raise LayoutError(
+                    f"{region._member.name} carries {len(entries) or 'no'} objects"
+                    f"{f' ({some}{more})' if entries else ''}, expected one; use Region.open and "
+                    "the object's name",
+                    name=str(region.name),
+                    expected=1,
+                    found=len(entries),
+                )
+            entry = self._expect(region, entries[0].name, entries[0], alone=True)
+            self._call_by_region(region, entry.name)
+            self._verify(region, entry, asked)
+            self._belong(region, entry, **options)
         except BaseException:
             region.close()
             raise
-        made._own()
-        return made
+        self._have_region()
+        return self
 
-    def _own(self) -> None:
+    def _have_region(self) -> None:
         self._owns = True
         self._region._made_for = self._word, self._object_name
 
     @classmethod
-    def _only_entry(cls, region: Region) -> Entry:
-        """The entry of the object that a region was made for."""
-        entries = region._check().entries()
-        if len(entries) != 1:
-            some = ", ".join(repr(entry[0]) for entry in entries[:_NAMED])
-            more = ", ..." if len(entries) > _NAMED else ""
+    def _call_by_region(cls, region: Attachment, name: str) -> None:
+        """From now on messages call the object *name* by the region's name, if that was made so."""
+        if name == cls._word:
+            region._check().sole = True
+
+    # ---- among the objects of a region -----------------------------------------------------------
+
+    @classmethod
+    def _in(
+        cls,
+        region: Attachment,
+        name: str,
+        wanted: Wanted | None,
+        asked: Mapping[str, object],
+        *,
+        timeout: float | None,
+        **options: Any,
+    ) -> Self:
+        """Open one among the objects of a region, or make it if it says what it is to be."""
+        if wanted is None:
+            entry = cls._expect(region, name, region._find(name))
+        else:
+            found, _ = directory.find_or_add(region._check(), name, wanted, timeout)
+            entry = cls._expect(region, name, found)
+        cls._verify(region, entry, asked)
+        return cls._from_entry(region, entry, **options)
+
+    @classmethod
+    def _from_entry(cls, region: Attachment, entry: Entry, **options: Any) -> Self:
+        made = cls.__new__(cls)
+        made._belong(region, entry, **options)
+        return made
+
+    def _belong(self, region: Attachment, entry: Entry, **options: Any) -> None:
+        """Become a handle of the object that an entry describes."""
+        self._attach(region._check(), entry, **options)
+        self._object_name = entry.name
+        self._owns = False
+        self._region = region  # type: ignore[assignment]
+        region._carry(self)
+
+    @classmethod
+    def _expect(
+        cls, region: Attachment, name: str, entry: Entry | None, *, alone: bool = False
+    ) -> Entry:
+        """
+        What was found under a name, or the error that says that it is none of this kind. *alone*:
+        the object was looked for by the region's name.
+        """
+        if entry is None:
+            raise directory.not_there(region._check(), name, f"; give {cls._needs} to make it")
+        kind = kind_of(region._member, entry)
+        if kind is not cls and not issubclass(cls, kind):
+            if alone:
+                said = f"what {region._member.name} carries is a {kind.__name__}"
+                where = region.name
+                given = (
+                    repr(where) if isinstance(where, str) else f"Path({os.fspath(where or '')!r})"
+                )
+                opened_by = f"{kind.__name__}.open({given})"
+            else:
+                said = f"object {name!r} of {region._member.name} is a {kind.__name__}"
+                opened_by = (
+                    f"region[{name!r}]"
+                    if kind._kind >= FOREIGN_KINDS
+                    else f"region.{kind._word}({name!r})"
+                )
             raise LayoutError(
-                f"{region._member.name} carries {len(entries) or 'no'} objects"
-                f"{f' ({some}{more})' if entries else ''}, expected one; use Region.open and the "
-                "object's name",
-                name=str(region.name),
-                expected=1,
-                found=len(entries),
+                f"{said}, expected a {cls.__name__}; open it with {opened_by}",
+                name=name,
+                expected=cls.__name__,
+                found=kind.__name__,
             )
-        entry = cls._expect(region, entries[0][0], entries[0], alone=True)
-        cls._be_alone(region, entry[0])
         return entry
+
+    @classmethod
+    def _verify(cls, region: Attachment, entry: Entry, asked: Mapping[str, object]) -> None:
+        """Refuse an object that is other than was asked for; None asks for nothing."""
+        facts = cls._facts(entry)
+        for what, value in asked.items():
+            found = facts[what]
+            if value is not None and value != found:
+                raise LayoutError(
+                    f"{region._member.called(cls._word, entry.name)} has {what}={_shown(found)}, "
+                    f"expected {_shown(value)}; ask for what it has, or make it under another name",
+                    name=entry.name,
+                    expected=value,
+                    found=found,
+                )
+
+    # ---- facts, the end --------------------------------------------------------------------------
 
     @property
     def name(self) -> Name:
@@ -178,13 +352,6 @@ class SharedObject:
     def region(self) -> Region:
         """The region it lives in."""
         return self._region
-
-    def stats(self) -> dict[str, Any]:
-        """Tell what is going on, as plain dicts and lists."""
-        raise NotImplementedError
-
-    def _leave(self) -> None:
-        raise NotImplementedError
 
     def close(self) -> None:
         """
@@ -236,34 +403,30 @@ class SharedObject:
             self._region,
             self._object_name,
             self._owns,
-            self._travels_with(),
+            self._options(),
         )
 
     def __copy__(self) -> Self:
         """A handle of its own, as from pickle: closing one leaves the other open."""
-        kind, region, name, owns, kept = self.__reduce__()[1]
+        kind, region, name, owns, options = self.__reduce__()[1]
         copied: Self = _rebuild_object(
-            kind, copy.copy(region) if owns else region, name, owns, kept
+            kind, copy.copy(region) if owns else region, name, owns, options
         )
         return copied
-
-    def _travels_with(self) -> dict[str, Any]:
-        """What a handle keeps when it is pickled, beside its region."""
-        return {}
-
-    def _arrive_with(self, _kept: dict[str, Any]) -> None:
-        """What it does with that."""
 
 
 @_core.clear_errors
 def _rebuild_object(
-    cls: type[ObjectT], region: Region, name: str, owns: bool, kept: dict[str, Any]
+    cls: type[ObjectT], region: Attachment, name: str, owns: bool, options: dict[str, Any]
 ) -> ObjectT:
     entry = cls._expect(region, name, region._find(name))
     if owns:
-        cls._be_alone(region, name)
-    made = cls._of(region, entry)
-    made._arrive_with(kept)
+        cls._call_by_region(region, name)
+    made = cls._from_entry(region, entry, **options)
     if owns:
-        made._own()
+        made._have_region()
     return made
+
+
+def _shown(fact: object) -> str:
+    return str(fact) if isinstance(fact, int) else repr(fact)

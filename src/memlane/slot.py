@@ -7,15 +7,17 @@ values.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 import memlane._arguments as _arguments
 import memlane._core as _core
 from memlane._core import SlotBase
+from memlane._region.attachment import Attachment
+from memlane._region.directory import Entry, Wanted
 from memlane.errors import LayoutError
-from memlane.region import Region
-from memlane.shared_object import Entry, SharedObject
+from memlane.shared_object import SharedObject
 from memlane.values import Codec, CtypesT, DataclassT, Layout, codec_of, codec_of_schema
 
 if TYPE_CHECKING:
@@ -29,35 +31,29 @@ else:
 _COPIES = 4
 _WATCHERS = 64
 _WRITERS = {"one": 1, "many": 2}
-_WRITERS_SHOWN = {number: repr(word) for word, number in _WRITERS.items()}
+_NO_VALUE = Codec("", 0)
 
 
 class _Slots(SharedObject):
     """What a slot and a table of slots have in common: they are made and found in the same way."""
 
+    _layout: Codec
+
     @classmethod
-    def _made(
+    def _created(
         cls,
         name: str | os.PathLike[str] | None,
-        layout: Layout,
-        slots: int,
-        writers: str,
-        copies: int,
-        watchers: int,
+        geometry: SlotGeometry,
         permissions: int,
         label: str | None,
     ) -> Self:
-        codec = codec_of(layout)
-        geometry = _geometry(codec.nbytes, slots, writers, copies, watchers)
-        region = Region._create(
+        return cls._create(
             name,
-            _core.slots_shape(*geometry),
-            permissions,
-            fill=lambda region: cls._add(region, cls._word, codec, geometry, None),
+            geometry.wanted(cls._kind),
+            permissions=permissions,
             label=label,
-            word=cls._word,
+            codec=geometry.codec,
         )
-        return cls._alone(region, lambda region: cls._of(region, cls._only_entry(region), codec))
 
     @classmethod
     def _opened(
@@ -68,80 +64,32 @@ class _Slots(SharedObject):
         readonly: bool,
         owner: int | None,
     ) -> Self:
-        region = Region.open(name, timeout=timeout, readonly=readonly, owner=owner)
-        return cls._alone(
-            region, lambda region: cls._checked(region, cls._only_entry(region), layout, ())
+        codec = None if layout is None else codec_of(layout)
+        return cls._open(
+            name, {"layout": codec}, timeout=timeout, readonly=readonly, owner=owner, codec=codec
         )
 
     @classmethod
-    def _opened_or_made(
+    def _opened_or_created(
         cls,
         name: str | os.PathLike[str],
-        layout: Layout,
-        slots: int,
-        writers: str,
-        copies: int,
-        watchers: int,
+        geometry: SlotGeometry,
         permissions: int,
         owner: int | None,
     ) -> Self:
-        codec = codec_of(layout)
-        geometry = _geometry(codec.nbytes, slots, writers, copies, watchers)
-        region = Region._open_or_create(
+        return cls._open_or_create(
             name,
-            _core.slots_shape(*geometry),
-            permissions,
-            owner,
-            lambda region: cls._add(region, cls._word, codec, geometry, None),
-        )
-        return cls._alone(
-            region, lambda region: cls._checked(region, cls._only_entry(region), layout, geometry)
+            geometry.wanted(cls._kind),
+            geometry.asked(),
+            permissions=permissions,
+            owner=owner,
+            codec=geometry.codec,
         )
 
     @classmethod
-    def _chosen(cls, region: Region, entry: Entry, layout: Layout | None) -> Codec:
-        """
-        The codec for an existing slot: the one its directory describes, which must be the one asked
-        for.
-        """
-        called = region._member.called(cls._word, entry[0])
-        if layout is None:
-            return codec_of_schema(entry[5], entry[4][1], entry[0], called)
-        asked = codec_of(layout)
-        if asked.schema != entry[5]:
-            raise LayoutError(
-                f"{called} has layout {entry[5]!r}, expected {asked.schema!r}; ask for what it "
-                "has, or make it under another name",
-                name=entry[0],
-                expected=asked.schema,
-                found=entry[5],
-            )
-        return asked
-
-    @classmethod
-    def _checked(
-        cls, region: Region, entry: Entry, layout: Layout | None, geometry: tuple[int | None, ...]
-    ) -> Self:
-        """A handle of an existing one, whose geometry must be what was asked for."""
-        codec = cls._chosen(region, entry, layout)
-        named = ("slots", "nbytes", "copies", "watchers", "writers")
-        for what, asked, found in zip(named, geometry, entry[4], strict=False):
-            if asked is not None and asked != found:
-                shown = _WRITERS_SHOWN if what == "writers" else {}
-                raise LayoutError(
-                    f"{region._member.called(cls._word, entry[0])} has {what}="
-                    f"{shown.get(found, found)}, expected {shown.get(asked, asked)}; ask for what "
-                    "it has, or make it under another name",
-                    name=entry[0],
-                    expected=asked,
-                    found=found,
-                )
-        return cls._of(region, entry, codec)
-
-    @classmethod
-    def _in(
+    def _in_region(
         cls,
-        region: Region,
+        region: Attachment,
         name: str,
         layout: Layout | None,
         slots: int | None,
@@ -151,49 +99,60 @@ class _Slots(SharedObject):
         watchers: int | None,
         timeout: float | None,
     ) -> Self:
-        """Open or make one among the objects of a region."""
+        """Open one among the objects of a region; with all of its geometry make it if need be."""
         timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
         codec = None if layout is None else codec_of(layout)
-        geometry = _geometry(
-            0 if codec is None else codec.nbytes,
+        geometry = SlotGeometry.checked(
+            codec or _NO_VALUE,
             1 if slots is None else slots,
             "one" if writers is None else writers,
             _COPIES if copies is None else copies,
             _WATCHERS if watchers is None else watchers,
         )
-        if codec is None or slots is None:
-            entry = region._find(name)
-        else:
-            entry, _ = cls._add(region, name, codec, geometry, timeout)
-        found = cls._expect(region, name, entry)
-        asked = (
-            None if cls._word == "slot" else slots,  # of a slot that is no question
-            None if codec is None else codec.nbytes,
-            copies,
-            watchers,
-            None if writers is None else _WRITERS[writers],
-        )
-        return cls._checked(region, found, layout, asked)
+        wanted = None
+        if codec is not None and slots is not None:
+            wanted = geometry.wanted(cls._kind)
+        asked = {
+            "layout": codec,
+            "slots": None if cls._kind == _core.KIND_SLOT else slots,  # of a slot no question
+            "copies": copies,
+            "watchers": watchers,
+            "writers": writers,
+        }
+        return cls._in(region, name, wanted, asked, timeout=timeout, codec=codec)
 
     @classmethod
-    def _add(
-        cls,
-        region: Region,
-        name: str,
-        codec: Codec,
-        geometry: tuple[int, ...],
-        timeout: float | None,
-    ) -> tuple[Entry, bool]:
-        nbytes = _core.slots_shape(*geometry)
-        return region._find_or_add(name, cls._kind, geometry, nbytes, nbytes, codec.schema, timeout)
+    def _facts(cls, entry: Entry) -> dict[str, object]:
+        slots, _, copies, watchers, number = entry.geometry[:5]
+        writers = next((kind for kind, n in _WRITERS.items() if n == number), None)
+        return {"slots": slots, "copies": copies, "watchers": watchers, "writers": writers}
 
     @classmethod
-    def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
-        raise NotImplementedError
+    def _verify(cls, region: Attachment, entry: Entry, asked: Mapping[str, object]) -> None:
+        """The layout that the directory describes must be the one asked for, before all else."""
+        codec = asked.get("layout")
+        if isinstance(codec, Codec) and codec.schema != entry.schema:
+            raise LayoutError(
+                f"{region._member.called(cls._word, entry.name)} has layout {entry.schema!r}, "
+                f"expected {codec.schema!r}; ask for what it has, or make it under another name",
+                name=entry.name,
+                expected=codec.schema,
+                found=entry.schema,
+            )
+        rest = {what: value for what, value in asked.items() if what != "layout"}
+        super()._verify(region, entry, rest)
+
+    @classmethod
+    def _codec(cls, member: _core.Membership, entry: Entry, codec: Codec | None) -> Codec:
+        """The codec that was asked for, or the one that the directory describes."""
+        if codec is not None:
+            return codec
+        called = member.called(cls._word, entry.name)
+        return codec_of_schema(entry.schema, entry.geometry[1], entry.name, called)
 
 
 @_core.clear_errors
-class Slot(SlotBase[ValueT], _Slots):
+class Slot(SlotBase[ValueT], _Slots, kind=_core.KIND_SLOT):
     """
     The latest value of something: published by one writer, read whole by anyone, whatever happens
     to the writer.
@@ -201,8 +160,6 @@ class Slot(SlotBase[ValueT], _Slots):
     Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.slot(...)`.
     """
 
-    _kind = _core.KIND_SLOT
-    _word = "slot"
     _needs = "a layout"
 
     @overload
@@ -309,7 +266,8 @@ class Slot(SlotBase[ValueT], _Slots):
             OSError: no room.
             TypeError, ValueError: an argument is out of range, or *layout* is none.
         """
-        return cls._made(name, layout, 1, writers, copies, watchers, permissions, label)
+        geometry = SlotGeometry.of(layout, 1, writers, copies, watchers)
+        return cls._created(name, geometry, permissions, label)
 
     @overload
     @classmethod
@@ -476,24 +434,20 @@ class Slot(SlotBase[ValueT], _Slots):
         Raises:
             As `create` and `open`.
         """
-        return cls._opened_or_made(name, layout, 1, writers, copies, watchers, permissions, owner)
+        geometry = SlotGeometry.of(layout, 1, writers, copies, watchers)
+        return cls._opened_or_created(name, geometry, permissions, owner)
 
-    @classmethod
-    def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
-        slot = cls.__new__(cls)
-        slot._layout = codec or cls._chosen(region, entry, None)
-        slot._lead_to(
-            region._check(),
-            entry,
-            0,
-            slot._layout.encode,
-            slot._layout.items,
-            slot._layout.decode,
-        )
-        slot._settle(region, entry[0])
-        return slot
-
-    _layout: Codec
+    def _attach(
+        self,
+        member: _core.Membership,
+        entry: Entry,
+        *,
+        codec: Codec | None = None,
+        **_options: Any,
+    ) -> None:
+        self._layout = self._codec(member, entry, codec)
+        layout = self._layout
+        self._lead_to(member, entry, 0, layout.encode, layout.items, layout.decode)
 
     def stats(self) -> dict[str, Any]:
         """
@@ -513,7 +467,7 @@ class _SlotOfTable(SlotBase[ValueT]):
 
 
 @_core.clear_errors
-class SlotTable(_Slots, Generic[ValueT]):
+class SlotTable(_Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
     """
     Many slots of one layout under one name: `table[i]` is a slot. Each slot has a writer of its
     own.
@@ -521,11 +475,7 @@ class SlotTable(_Slots, Generic[ValueT]):
     Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.table(...)`.
     """
 
-    _kind = _core.KIND_TABLE
-    _word = "table"
     _needs = "slots and a layout"
-    _layout: Codec
-    _entry: Entry
     _slots: list[SlotBase[ValueT]]
     _closed = True
 
@@ -620,7 +570,8 @@ class SlotTable(_Slots, Generic[ValueT]):
         Raises:
             As `Slot.create`.
         """
-        return cls._made(name, layout, slots, writers, copies, watchers, permissions, label)
+        geometry = SlotGeometry.of(layout, slots, writers, copies, watchers)
+        return cls._created(name, geometry, permissions, label)
 
     @overload
     @classmethod
@@ -777,31 +728,26 @@ class SlotTable(_Slots, Generic[ValueT]):
         Open the table of this name if there is one, and check what it is; else make it. Errors as
         `Slot.create`.
         """
-        return cls._opened_or_made(
-            name, layout, slots, writers, copies, watchers, permissions, owner
-        )
+        geometry = SlotGeometry.of(layout, slots, writers, copies, watchers)
+        return cls._opened_or_created(name, geometry, permissions, owner)
 
-    @classmethod
-    def _of(cls, region: Region, entry: Entry, codec: Codec | None = None) -> Self:
-        table = cls.__new__(cls)
-        table._layout = codec or cls._chosen(region, entry, None)
-        table._entry = entry
-        table._slots = []
-        for index in range(entry[4][0]):
+    def _attach(
+        self,
+        member: _core.Membership,
+        entry: Entry,
+        *,
+        codec: Codec | None = None,
+        **_options: Any,
+    ) -> None:
+        self._layout = self._codec(member, entry, codec)
+        layout = self._layout
+        self._slots = []
+        for index in range(entry.geometry[0]):
             slot = _SlotOfTable.__new__(_SlotOfTable)
-            slot._table = table
-            slot._lead_to(
-                region._check(),
-                entry,
-                index,
-                table._layout.encode,
-                table._layout.items,
-                table._layout.decode,
-            )
-            table._slots.append(slot)
-        table._closed = False
-        table._settle(region, entry[0])
-        return table
+            slot._table = self
+            slot._lead_to(member, entry, index, layout.encode, layout.items, layout.decode)
+            self._slots.append(slot)
+        self._closed = False
 
     @property
     def closed(self) -> bool:
@@ -860,18 +806,76 @@ class SlotTable(_Slots, Generic[ValueT]):
         }
 
 
-def _geometry(
-    nbytes: int, slots: int, writers: str, copies: int, watchers: int
-) -> tuple[int, int, int, int, int]:
-    """Check what slots are asked to be; slots, bytes of a value, copies, watchers, writers."""
-    count = _arguments.positive(slots, "slots", 1 << 20)
-    _arguments.choice(writers, "writers", _WRITERS)
-    kept = _arguments.positive(copies, "copies", 256)
-    if kept < 2 or kept & (kept - 1):
-        raise ValueError(f"copies must be a power of two from 2 to 256, got {kept}")
-    watching = _arguments.integer(watchers, "watchers", "an int")
-    if not 0 <= watching <= 64:
-        raise ValueError(f"watchers must be from 0 to 64, got {_arguments.shown(watching)}")
-    if nbytes > 1 << 32:
-        raise ValueError(f"a value may have at most 4 GiB, got {nbytes} bytes")
-    return count, nbytes, kept, watching, _WRITERS[writers]
+@dataclass(frozen=True, slots=True)
+class SlotGeometry:
+    """
+    What slots are asked to be.
+
+    Attributes:
+        codec: Of their values.
+        slots: How many.
+        copies: Of each value.
+        watchers: Processes that can sleep until something is published, of all slots together.
+        writers: "one" or "many".
+    """
+
+    codec: Codec
+    slots: int
+    copies: int
+    watchers: int
+    writers: str
+
+    @classmethod
+    def of(cls, layout: Layout, slots: int, writers: str, copies: int, watchers: int) -> Self:
+        """As `checked`, of a layout."""
+        return cls.checked(codec_of(layout), slots, writers, copies, watchers)
+
+    @classmethod
+    def checked(cls, codec: Codec, slots: int, writers: str, copies: int, watchers: int) -> Self:
+        """
+        Raises:
+            TypeError, ValueError: no slots can be like that.
+        """
+        count = _arguments.positive(slots, "slots", 1 << 20)
+        _arguments.choice(writers, "writers", _WRITERS)
+        kept = _arguments.positive(copies, "copies", 256)
+        if kept < 2 or kept & (kept - 1):
+            raise ValueError(f"copies must be a power of two from 2 to 256, got {kept}")
+        watching = _arguments.integer(watchers, "watchers", "an int")
+        if not 0 <= watching <= 64:
+            raise ValueError(f"watchers must be from 0 to 64, got {_arguments.shown(watching)}")
+        if codec.nbytes > 1 << 32:
+            raise ValueError(f"a value may have at most 4 GiB, got {codec.nbytes} bytes")
+        return cls(codec, count, kept, watching, writers)
+
+    def wanted(self, kind: int) -> Wanted:
+        numbers = (
+            self.slots,
+            self.codec.nbytes,
+            self.copies,
+            self.watchers,
+            _WRITERS[self.writers],
+        )
+        nbytes = _core.slots_shape(*numbers)
+        is_table = kind == _core.KIND_TABLE
+        of_slots = f"{self.slots} slots of " if is_table else ""
+        fewer = "fewer slots, " if is_table else ""
+        fewer += "fewer copies=, " if self.copies > 2 else ""
+        return Wanted(
+            kind,
+            numbers,
+            nbytes,
+            nbytes,
+            self.codec.schema,
+            parts=f": {of_slots}{self.copies} copies of {_arguments.size_text(self.codec.nbytes)}",
+            or_less=f"{fewer}a smaller layout or ",
+        )
+
+    def asked(self) -> dict[str, object]:
+        return {
+            "layout": self.codec,
+            "slots": self.slots,
+            "copies": self.copies,
+            "watchers": self.watchers,
+            "writers": self.writers,
+        }

@@ -29,8 +29,9 @@ from memlane import (
     SlotTable,
     _core,
 )
+from memlane._region.attachment import Attachment, _rebuild
+from memlane._region.directory import Creating
 from memlane._region.open_regions import open_regions
-from memlane.region import _rebuild
 from tests.support.processes import Child, wait_until
 from tests.support.region_files import SHARED_MEMORY, mount, needs_mounts, own_mounts
 
@@ -57,7 +58,8 @@ def test_closing_while_an_object_is_made_is_a_closed_error_and_leaves_nothing_of
         def initialize(_offset: int) -> None:
             region.close()
 
-        with region._creating(None), pytest.raises(ClosedError, match="closed while 'half'"):
+        creating = Creating(region._member, None)
+        with creating, pytest.raises(ClosedError, match="closed while 'half'"):
             region._member.add_entry(
                 b"half", _core.KIND_COUNTER, 1 << 20, (), b"", 1 << 20, initialize
             )
@@ -303,7 +305,7 @@ def test_who_unpickles_a_handle_waits_for_presence_without_the_registry_lock(nam
     build, (kind, region_id, _, readonly, _pid, _base, *rest) = region.__reduce__()
     assert build is _rebuild
     region.close()
-    made: list[Region] = []
+    made: list[Attachment] = []
     alone = os.open(f"/dev/shm/memlane.{name}", os.O_RDWR)
     assert _core.presence_lock(alone, True)
 
@@ -346,8 +348,7 @@ def test_a_region_whose_descriptors_were_closed_is_attached_anew_when_it_is_open
             found = Ring.open_or_create(name, capacity=4096)
         else:
             region = reduced[0](*reduced[1])
-            found = Ring._of(region, Ring._only_entry(region))
-            found._own()
+            found = Ring.__new__(Ring)._own(region)
         assert found.region._member is not lost.region._member
         found.put(b"x")
         assert [b"before", b"x"] == found.get_many(2) if joined else b"x" == found.get()

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from memlane import CorruptedError, LayoutError, Region, _core
+from memlane._region import directory
+from memlane._region.directory import Creating
 from tests.support.processes import Child, output_of, unrelated
 from tests.support.region_files import bytes_of, file_of
 from tests.support.regions import furnish
@@ -109,10 +111,10 @@ def test_an_object_that_is_gone_as_soon_as_it_was_added_is_corrupted(
     """Somebody spoils the directory while an object is added: an error that says so."""
     looked: list[str] = []
 
-    def nothing(name: str) -> None:
+    def nothing(_member: object, name: str) -> None:
         looked.append(name)
 
-    monkeypatch.setattr(region, "_find", nothing)
+    monkeypatch.setattr(directory, "find", nothing)
     with pytest.raises(CorruptedError, match="was added to the directory"):
         region.slot("pose", "2d")
     assert ["pose"] * 3 == looked
@@ -185,7 +187,7 @@ def test_a_region_too_small_for_an_object_says_how_much_is_left(region: Region) 
 def test_a_full_directory_says_so() -> None:
     """1,024 objects fit, the next one is refused, and all of them are found."""
     with Region.create(None, "8 MiB") as region:
-        with region._creating(0):
+        with Creating(region._member, 0):
             for number in range(1024):
                 region._member.add_entry(
                     b"%d" % number, _core.KIND_COUNTER, 8, (), b"", 8, lambda offset: None
@@ -206,7 +208,7 @@ def test_a_stopped_adder_is_named_and_everything_else_goes_on(name: str) -> None
         ring = region.ring("frames", capacity=4096)
 
         def make_and_stop() -> None:
-            with region._creating(None):
+            with Creating(region._member, None):
                 os.kill(os.getpid(), signal.SIGSTOP)
             region.counter("late")
 
@@ -240,7 +242,7 @@ def test_a_thread_that_makes_an_object_keeps_other_threads_out() -> None:
         is_in, go_on = threading.Event(), threading.Event()
 
         def make() -> None:
-            with region._creating(None):
+            with Creating(region._member, None):
                 is_in.set()
                 go_on.wait()
 
@@ -288,7 +290,7 @@ def test_an_adder_killed_in_the_middle_leaves_nothing_half_made(name: str) -> No
                     raw.write(offset, b"\xff" * 4096)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-            with region._creating(None):
+            with Creating(region._member, None):
                 region._member.add_entry(b"half", _core.KIND_RING, 8192, (1, 1), b"", 8192, die)
 
         with Child(die_in_the_middle) as child:
@@ -316,7 +318,7 @@ def test_an_object_that_fails_in_the_middle_gives_its_room_back() -> None:
         def fail(_offset: int) -> None:
             raise KeyboardInterrupt
 
-        with region._creating(None), pytest.raises(KeyboardInterrupt):
+        with Creating(region._member, None), pytest.raises(KeyboardInterrupt):
             region._member.add_entry(b"half", _core.KIND_COUNTER, 1 << 21, (), b"", 1 << 21, fail)
         entry_page = 4096 // 512
         assert [] == list(region)

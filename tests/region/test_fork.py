@@ -24,6 +24,7 @@ import pytest
 
 import memlane
 from memlane import Empty, Region, Ring, RoleTakenError, _core
+from memlane._region.directory import Creating
 from tests.support.processes import Child, output_of, unrelated, wait_until
 from tests.support.stepping import CREATION_BYTE, Line, Table, line
 
@@ -723,7 +724,7 @@ def test_child_is_kept_from_the_creation_byte_by_its_parent_not_by_an_inherited_
         with pytest.raises(TimeoutError, match=f"process {os.getppid()} "):
             region.counter("late", timeout=0)
 
-    with region._creating(0):
+    with Creating(region._member, 0):
         runs(refused)
         with Table(f"/proc/self/fd/{descriptor}") as table:
             assert table.is_locked(CREATION_BYTE)

@@ -20,6 +20,7 @@ import pytest
 
 import memlane
 from memlane import ClosedError, Region, RoleTakenError
+from memlane._region.directory import Creating
 from tests.support.processes import Child, unrelated
 from tests.support.stepping import (
     CREATION_BYTE,
@@ -274,7 +275,7 @@ def test_two_threads_do_not_both_hold_the_creation_byte(
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with region._creating(None):
+        with Creating(region._member, None):
             inside.set()
             leave.wait(60)
 

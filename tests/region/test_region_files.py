@@ -17,6 +17,8 @@ import memlane
 from memlane import LayoutError, Region, RegionExistsError, RegionNotFoundError, Ring, _core
 from memlane._region import files as files_module
 from memlane._region import semaphores as semaphores_module
+from memlane._region.location import Location
+from memlane._region.sweep import remove
 from tests.support.processes import Child, output_of, unrelated
 from tests.support.region_files import SHARED_MEMORY, field, file_of, semaphores
 
@@ -541,16 +543,16 @@ def test_what_cannot_be_opened_to_be_removed_or_looked_at_says_what_to_do(
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "region")
     with pytest.raises(OSError, match=r"cannot remove region '.*link'.*name what it leads to"):
-        files_module.remove(link)
+        remove(link)
     with pytest.raises(FileNotFoundError, match=r"cannot remove region '.*none'"):
-        files_module.remove(tmp_path / "none")
+        remove(tmp_path / "none")
 
     def refuse(*_arguments: object) -> int:
         raise PermissionError(errno.EACCES, "refused")
 
     monkeypatch.setattr("memlane._region.files.os.open", refuse)
     with pytest.raises(PermissionError, match=r"cannot look at it.*ask its owner.*as root"):
-        Region._look_at(tmp_path / "region", None, "it")
+        Region._look_at(Location(None, None, 0, "it"), tmp_path / "region")
 
 
 def test_region_in_use_is_not_removed_by_name_and_a_spoilt_one_is(
@@ -562,15 +564,15 @@ def test_region_in_use_is_not_removed_by_name_and_a_spoilt_one_is(
         with memlane.Region.create(where, "1 MiB") as region:
             region.ring("frames", capacity=4096)
             with pytest.raises(BlockingIOError, match="is in use"):
-                files_module.remove(where)
-        file, _, _ = files_module.place(where)
+                remove(where)
+        file = Location.parse(where).path
         assert file is not None
         os.truncate(file, 100)
-        files_module.remove(where)
+        remove(where)
         assert not file.exists()
     path.write_bytes(b"no region")
     with pytest.raises(memlane.LayoutError, match="is no region of memlane"):
-        files_module.remove(path)
+        remove(path)
     assert path.exists()
 
 

@@ -33,6 +33,7 @@ from memlane import (
     SlotTable,
     _core,
 )
+from memlane._region.directory import Creating
 from memlane.shared_object import SharedObject
 from tests.support.processes import PATIENCE_S, Child, wait_until
 from tests.support.region_files import bytes_of, semaphores
@@ -265,7 +266,7 @@ def test_a_remover_waits_for_who_makes_an_object_as_long_as_its_timeout(memfd: R
 
     def make() -> None:
         memfd._member.join()
-        with memfd._creating(None):
+        with Creating(memfd._member, None):
             os.write(ready[1], b"x")
             threading.Event().wait(PATIENCE_S)
 

@@ -182,7 +182,7 @@ def test_unrelated_programs_compete_for_a_named_ring(name: str) -> None:
 def test_what_consumers_a_ring_has_is_part_of_its_geometry(name: str) -> None:
     """Who asks for the other kind is told, not given a ring that refuses or robs."""
     with Ring.create(name, consumers="many") as ring:
-        with pytest.raises(LayoutError, match="consumers=many, expected one"):
+        with pytest.raises(LayoutError, match="consumers='many', expected 'one'"):
             Ring.open_or_create(name, consumers="one")
         Ring.open_or_create(name, consumers="many").close()
         assert "many" == ring.stats()["consumers"]

@@ -1,19 +1,175 @@
 # SPDX-License-Identifier: MIT
-"""The right to add an object to a region or to remove one: one process and one thread at a time."""
+"""The directory of a region: its entries, found and added and removed, whatever their kind is."""
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import memlane._arguments as _arguments
 import memlane._core as _core
 from memlane._core import Membership
-from memlane._region import semaphores
-from memlane.errors import CorruptedError
-from memlane.shared_object import Entry
+from memlane._region.semaphores import DoorbellSet
+from memlane.errors import CorruptedError, ObjectNotFoundError
+
+_ALIGNMENT = 4096  # of objects, whatever the machine's pages (docs/layout.md)
+
+
+class Entry(NamedTuple):
+    """
+    What the directory says of an object.
+
+    Attributes:
+        name: 1 to 63 bytes of UTF-8.
+        kind: Its number.
+        offset, nbytes: Where it lies in the region, in bytes.
+        geometry: Eight numbers, of which its kind knows the meaning.
+        schema: What values look like, for kinds that have values.
+        number: Of the entry in the directory.
+        sequence: A number that no other object has in this entry.
+    """
+
+    name: str
+    kind: int
+    offset: int
+    nbytes: int
+    geometry: tuple[int, ...]
+    schema: str
+    number: int
+    sequence: int
+
+
+class Wanted(NamedTuple):
+    """What a new object is to be: how much room it takes, and what its entry says of it."""
+
+    kind: int
+    geometry: tuple[int, ...]
+    nbytes: int
+    #: How much of it gets memory at once; the rest when it is first used.
+    reserved_nbytes: int
+    schema: str = ""
+    #: For the error that there is no room: what makes it so large, ": 4 lanes of 1 MiB", and what
+    #: to ask for, "fewer producers= or ".
+    parts: str = ""
+    or_less: str = ""
+
+
+def entries_of(member: Membership) -> list[Entry]:
+    """All entries, in the order they were made; CorruptedError if one cannot be made out."""
+    return [Entry(*entry) for entry in member.entries()]
+
+
+def used_nbytes(member: Membership, entries: list[Entry]) -> int:
+    """How much of a region its header, its tables and the objects in it take up."""
+    return member.objects_offset + sum(
+        -(-entry.nbytes // _ALIGNMENT) * _ALIGNMENT for entry in entries
+    )
+
+
+def find(member: Membership, name: str) -> Entry | None:
+    if not isinstance(name, str):
+        _arguments.object_name(name)  # which says so
+    return next((entry for entry in entries_of(member) if entry.name == name), None)
+
+
+def not_there(member: Membership, name: str, what_to_do: str = "") -> ObjectNotFoundError:
+    """The error that there is none of that name; it says which one could have been meant."""
+    there = [entry.name for entry in entries_of(member)]
+    return ObjectNotFoundError(
+        f"{member.name} has no object {_arguments.shown(name)}"
+        f"{_arguments.meant(name, there)}{what_to_do}",
+        name=name,
+        region=member.name,
+    )
+
+
+def find_or_add(
+    member: Membership, name: str, wanted: Wanted, timeout: float | None
+) -> tuple[Entry, bool]:
+    """The entry of that name, added if there was none; and whether it was."""
+    timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
+    with member.pinned():
+        found = find(member, name)
+        if found is not None:
+            return found, False
+        encoded = _arguments.object_name(name)
+        if member.readonly:
+            raise PermissionError(
+                errno.EACCES,
+                f"{member.name} is open read-only and has no object {name!r}, which cannot be made "
+                "in it; open it without readonly=True",
+            )
+        schema = wanted.schema.encode()
+        if len(schema) > _core.SCHEMA_NBYTES:
+            raise ValueError(
+                f"the layout of {name!r} takes {len(schema)} bytes to describe, at most "
+                f"{_core.SCHEMA_NBYTES} fit"
+            )
+        if member.backing == _core.BACKING_ANONYMOUS and not member.is_native:
+            raise RuntimeError(
+                f"cannot make {name!r} in {member.name} after the fork: the other processes could "
+                "not find its semaphores; make it before, or use a region with name None, which is "
+                "a memfd"
+            )
+        with Creating(member, timeout):
+            found = find(member, name)  # somebody may have been faster
+            if found is not None:
+                return found, False
+            member.add_entry(
+                encoded,
+                wanted.kind,
+                wanted.nbytes,
+                wanted.geometry,
+                schema,
+                wanted.reserved_nbytes,
+                _doorbells_of(member, wanted),
+                wanted.parts,
+                wanted.or_less,
+            )
+        entry = find(member, name)
+        if entry is None:
+            raise CorruptedError(
+                f"{name!r} was added to the directory of {member.name} and is not in it; unlink "
+                "the region and create it again",
+                name=member.name,
+            )
+        return entry, True
+
+
+def _doorbells_of(member: Membership, wanted: Wanted) -> Callable[[int], None]:
+    """
+    What makes, for an object at an offset, the doorbells that are made with it; for MAP_ANONYMOUS
+    all, since they cannot be made later.
+    """
+
+    def initialize(offset: int) -> None:
+        assert isinstance(member.doorbells, DoorbellSet)
+        at_once, later = _core.doorbell_offsets(wanted.kind, offset, wanted.nbytes, wanted.geometry)
+        for place in at_once + (later if member.backing == _core.BACKING_ANONYMOUS else []):
+            member.doorbells.at(place, True)
+
+    return initialize
+
+
+def remove(member: Membership, name: str, timeout: float | None) -> None:
+    """Remove an object: the first step under the creation byte is the removal."""
+    with Creating(member, timeout):
+        entry = find(member, name)
+        if entry is None:
+            raise not_there(member, name)
+        member.remove_entry(entry.number, entry.sequence)
+        assert isinstance(member.doorbells, DoorbellSet)
+        try:
+            _core.wake_removed(member, entry)
+        except CorruptedError:
+            pass  # then nobody can wait there but by polling
+        member.doorbells.remove(
+            _core.doorbell_offsets(entry.kind, entry.offset, entry.nbytes, entry.geometry)
+        )
+        member.free_removed_objects()
 
 
 class Creating:
@@ -83,55 +239,3 @@ class Creating:
         finally:
             self._let_go()
             self._pinned.__exit__()
-
-
-def parts_of(kind: int, geometry: tuple[int, ...]) -> tuple[str, str]:
-    """
-    For the error that there is no room for an object: what makes it so large, and what to ask for.
-    """
-    if kind == _core.KIND_RING:
-        lanes, capacity = geometry[:2]
-        each = _arguments.size_text(capacity)
-        return (
-            f": a lane of {each}" if lanes == 1 else f": {lanes} lanes of {each}",
-            "fewer producers=, a smaller capacity= or " if lanes > 1 else "a smaller capacity= or ",
-        )
-    if kind in (_core.KIND_SLOT, _core.KIND_TABLE):
-        slots, nbytes, copies = geometry[:3]
-        of_slots = "" if kind == _core.KIND_SLOT else f"{slots} slots of "
-        fewer = "" if kind == _core.KIND_SLOT else "fewer slots, "
-        few = "fewer copies=, " if copies > 2 else ""
-        return (
-            f": {of_slots}{copies} copies of {_arguments.size_text(nbytes)}",
-            f"{fewer}{few}a smaller layout or ",
-        )
-    return "", ""
-
-
-def doorbells_of(
-    member: Membership, kind: int, nbytes: int, geometry: tuple[int, ...]
-) -> Callable[[int], None]:
-    """
-    What makes, for an object at an offset, the doorbells that are made with it; for MAP_ANONYMOUS
-    all, since they cannot be made later.
-    """
-
-    def initialize(offset: int) -> None:
-        assert isinstance(member.doorbells, semaphores.DoorbellSet)
-        at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
-        for place in at_once + (later if member.backing == _core.BACKING_ANONYMOUS else []):
-            member.doorbells.at(place, True)
-
-    return initialize
-
-
-def remove(member: Membership, entry: Entry) -> None:
-    """Remove an object that was found under the creation byte: the first step is the removal."""
-    member.remove_entry(entry[6], entry[7])
-    assert isinstance(member.doorbells, semaphores.DoorbellSet)
-    try:
-        _core.wake_removed(member, entry)
-    except CorruptedError:
-        pass  # then nobody can wait there but by polling
-    member.doorbells.remove(_core.doorbell_offsets(*entry[1:5]))
-    member.free_removed_objects()

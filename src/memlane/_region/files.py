@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Names: where regions are, how they get their names, who may be joined, and what a sweep removes.
+Files of regions: how they are made and get their names, which of them may be joined, and presence.
 
 A name changes only under presence, the read lock that the kernel keeps for as long as a process has
 the region mapped.
@@ -14,18 +14,14 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import memlane._arguments as _arguments
 import memlane._core as _core
 from memlane._region import semaphores
+from memlane._region.location import PREFIX, SHARED_MEMORY, Name
 from memlane.errors import LayoutError, RegionExistsError, TruncatedError
 
-Name = str | os.PathLike[str] | None
-
-SHARED_MEMORY = Path("/dev/shm")
-PREFIX = "memlane."
 #: Where O_TMPFILE is missing a new region bears such a name until it is complete; no user name
 #: starts with a dot.
 NEW_PREFIX = ".memlane-new."
@@ -56,21 +52,6 @@ OPENING = {
     errno.EACCES: f"check its owner and permissions; {_READ_ONLY}",
     errno.EROFS: _READ_ONLY,
 }
-
-
-def place(name: Name, label: str | None = None) -> tuple[Path | None, int, str]:
-    """Where a region of this name is: path, backing, and how to call it in an error text."""
-    if name is None:
-        called = "unnamed region" if label is None else f"region labeled {label!r}"
-        return None, _core.BACKING_MEMFD, called
-    if isinstance(name, os.PathLike):
-        path = Path(os.path.abspath(_arguments.path(name)))
-        return path, _core.BACKING_PATH, f"region {os.fsdecode(name)!r}"
-    return (
-        SHARED_MEMORY / (PREFIX + _arguments.name(name)),
-        _core.BACKING_NAMED,
-        f"region {name!r}",
-    )
 
 
 def meant(name: Name) -> str:
@@ -319,96 +300,3 @@ def all_names() -> list[str]:
         finally:
             os.close(descriptor)
     return sorted(found)
-
-
-@_core.clear_errors
-def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[str]:
-    """
-    Remove every named region, and every set of semaphores, that nobody has open. Returns what was
-    removed.
-
-    Args:
-        names: Of all these regions only, with their semaphores; None: of all.
-        dry_run: Remove nothing; return what would be removed now.
-
-    What is in use is never touched, also across pid namespaces: the kernel's locks decide. Files of
-    other users are left alone, unless root sweeps. Never waits.
-
-    Raises:
-        TypeError, ValueError: one of *names* can be no name of a region.
-    """
-    if names is not None and (isinstance(names, (str, bytes)) or not hasattr(names, "__iter__")):
-        raise TypeError(
-            f"names must be a list of names, or None for all, got {_arguments.shown(names)}"
-            + (f"; pass [{_arguments.shown(names)}]" if isinstance(names, str) else "")
-        )
-    only = None if names is None else {PREFIX + _arguments.name(name, "names") for name in names}
-    removed: list[str] = []
-    ids: set[int] = set()
-    for path in [*SHARED_MEMORY.glob(PREFIX + "*"), *SHARED_MEMORY.glob(NEW_PREFIX + "*")]:
-        if only is not None and path.name not in only:
-            continue
-        try:
-            # Always a description of our own: through one that we have the region open with we
-            # would be alone.
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            continue
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or os.geteuid() not in (0, found.st_uid):
-                continue
-            is_new = path.name.startswith(NEW_PREFIX)
-            region_id = region_id_of(descriptor)
-            if not is_new and not region_id:
-                continue
-            if dry_run:
-                if _core.is_present(descriptor):
-                    continue
-            elif not _core.presence_lock(descriptor, True) or not remove_name(
-                descriptor, path, found, called=path.name, waits=False
-            ):
-                continue
-            removed.append(path.name if is_new else path.name.removeprefix(PREFIX))
-            ids.add(region_id)
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
-    return removed + list(semaphores.sweep_sets(None if only is None else ids, dry_run=dry_run))
-
-
-def remove(name: str | os.PathLike[str]) -> None:
-    """
-    Remove one region that nobody has open, a named one or one in a file, with its semaphores. Also
-    one that is cut off or otherwise spoilt, as long as it begins as a region does.
-
-    Raises:
-        FileNotFoundError: there is none.
-        PermissionError: this user may not write it.
-        BlockingIOError: somebody has it open.
-        LayoutError: it is something else.
-        OSError: it is somebody else's.
-    """
-    path, _, called = place(name)
-    assert path is not None
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = open_to(f"remove {called}", path, flags)
-    try:
-        found = os.fstat(descriptor)
-        begin = os.pread(descriptor, 8, 0) if stat.S_ISREG(found.st_mode) else None
-        if begin is None or not _core.MAGIC.startswith(begin):
-            raise LayoutError(
-                f"{called} is no region of memlane; check the name, or remove the file as a file",
-                name=str(path),
-                expected="a region",
-                found="something else",
-            )
-        region_id = region_id_of(descriptor)
-        if not _core.presence_lock(descriptor, True):
-            raise BlockingIOError(errno.EBUSY, f"{called} is in use")
-        remove_name(descriptor, path, found, called=called, waits=True)
-        if region_id:
-            semaphores.remove_set(region_id)
-    finally:
-        os.close(descriptor)

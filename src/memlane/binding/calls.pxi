@@ -13,8 +13,8 @@ MEMLANE_TRACEBACKS=whole in the environment leaves every frame where it is.
 
 import functools as _functools
 
-from memlane import _calls
-from memlane import errors as _errors
+import memlane._calls as _calls
+import memlane.errors as _errors
 
 cdef extern from *:
     """

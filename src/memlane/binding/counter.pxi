@@ -37,7 +37,7 @@ cdef inline int64_t number_of(object value) except? -1:
     return number_of_other(value)
 
 
-cdef Opened opened_counter(Membership membership, tuple entry):
+cdef Opened opened_counter(Membership membership, entry):
     """What this process has open of a counter; the same object for all its handles."""
     cdef Opened state
     cdef uint64_t pinned = membership.pin_open()
@@ -68,7 +68,7 @@ cdef class CounterBase:
         self._closed = True
         self.opens = EPOCH_CLOSED
 
-    def _lead_to(self, Membership membership not None, tuple entry):
+    def _lead_to(self, Membership membership not None, entry):
         """Make this a handle of the counter that *entry* of the directory describes."""
         if entry[3] < sizeof(memlane_counter):
             raise CorruptedError(f"{membership.called('counter', entry[0])} has {entry[3]} bytes; unlink the region "
@@ -226,7 +226,7 @@ cdef class CounterBase:
         raise AttributeError(f"the value of {'a counter' if self.name is None else self.name} is not set by assigning, which "
                              "would lose what others add in between; use add(n), exchange(n) or compare_exchange(expected, n)")
 
-def wake_removed(Membership membership not None, tuple entry):
+def wake_removed(Membership membership not None, entry):
     """
     Wake whoever sleeps in a call on an object that was just removed, and let go of what this process has of it. The
     caller holds the creation byte, so its room is not used again meanwhile.

@@ -7,7 +7,7 @@ of their role. The texts stand at RingBase.
 """
 
 
-from memlane import _processes
+import memlane._processes as _processes
 
 # While records come one after the other, the processes whose end is waited for are asked for after so many: some
 # milliseconds at the least, against the microsecond of asking.
@@ -97,7 +97,7 @@ cdef class Sending(Endpoint):
 cdef class RingBase(Sending):
     """What a ring does without going through Python: every verb of both roles."""
 
-    def _lead_to(self, Membership membership not None, tuple entry, *, wait, require_peer):
+    def _lead_to(self, Membership membership not None, entry, *, wait, require_peer):
         """Make this a handle of the ring that *entry* of the directory describes."""
         cdef RingState state = RingState.of(membership, entry)
         self.lead_to(state, wait, require_peer)

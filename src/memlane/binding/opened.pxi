@@ -23,7 +23,7 @@ cdef class Opened:
     cdef int64_t uses                 # calls under way and loans, of this epoch
     cdef uint64_t uses_epoch
 
-    cdef int begin(self, Membership membership, tuple entry, str name) except -1:
+    cdef int begin(self, Membership membership, entry, str name) except -1:
         self.membership = membership
         self.entry_index, self.sequence = entry[6], entry[7]
         self.entry = memlane_entry_at(membership.shared, membership.geometry, self.entry_index)
@@ -33,7 +33,7 @@ cdef class Opened:
         return 0
 
     @cython.final
-    cdef int forget_doorbells(self, tuple entry) except -1:
+    cdef int forget_doorbells(self, entry) except -1:
         """
         What this process may know of the doorbells of an object that was here before. Those of MAP_ANONYMOUS memory are
         known from their making alone; there the one who makes an object forgets them.

@@ -31,6 +31,8 @@ cdef extern from "core/ring_layout.h" nogil:
         MEMLANE_SHUTDOWN_DROP
         MEMLANE_CONSUMERS_ONE
         MEMLANE_CONSUMERS_MANY
+    const uint32_t MEMLANE_LANES_MAX
+    const uint64_t MEMLANE_DESCRIPTORS_MAX, MEMLANE_CAPACITY_MAX
     struct memlane_ring_control:
         uint32_t waiters
         uint32_t consumer
@@ -252,6 +254,7 @@ def ring_shape(uint64_t lanes, uint64_t capacity, uint64_t records):
 
 
 CONSUMERS = {"one": MEMLANE_CONSUMERS_ONE, "many": MEMLANE_CONSUMERS_MANY}
+LANES_MAX, DESCRIPTORS_MAX, CAPACITY_MAX = MEMLANE_LANES_MAX, MEMLANE_DESCRIPTORS_MAX, MEMLANE_CAPACITY_MAX
 KIND_RING, KIND_SLOT, KIND_COUNTER, KIND_TABLE = (
     MEMLANE_KIND_RING, MEMLANE_KIND_SLOT, MEMLANE_KIND_COUNTER, MEMLANE_KIND_TABLE)
 
@@ -285,12 +288,12 @@ def doorbell_offsets(uint32_t kind, uint64_t offset, uint64_t nbytes, tuple geom
     return [], []
 
 
-cdef tuple description_of(tuple entry):
+cdef tuple description_of(entry):
     """What tells an object from another one at the same place: nbytes, geometry, entry and sequence."""
     return entry[3], entry[4], entry[6], entry[7]
 
 
-cdef int check_described(Membership membership, tuple entry, tuple described) except -1:
+cdef int check_described(Membership membership, entry, tuple described) except -1:
     """What this process knows of the object at that offset must be what the entry says: one state serves all handles."""
     if description_of(entry) != described:
         raise CorruptedError(f"entry {entry[0]!r} in the directory of {membership.name} is at byte {entry[2]}, where "
@@ -390,7 +393,7 @@ cdef class RingState(Opened):
     cdef uint64_t peer_until_ns       # until when nobody asks again
 
     @staticmethod
-    cdef RingState of(Membership membership, tuple entry):
+    cdef RingState of(Membership membership, entry):
         """The state for an entry of the directory; the same object for all handles of this process."""
         cdef uint64_t pinned = membership.pin_open()  # looking for its doorbell runs Python
         key = ("ring", entry[2])
@@ -404,7 +407,7 @@ cdef class RingState(Opened):
         return state
 
     @staticmethod
-    cdef RingState _make(Membership membership, tuple entry):
+    cdef RingState _make(Membership membership, entry):
         cdef RingState state = RingState.__new__(RingState)
         name, _, state.offset, nbytes, geometry = entry[:5]
         state.begin(membership, entry, membership.called("ring", name))

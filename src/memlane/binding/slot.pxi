@@ -87,7 +87,7 @@ cdef class SlotsState(Opened):
     cdef uint32_t next_probed         # the watcher whose owner is asked for next, while none is free
 
     @staticmethod
-    cdef SlotsState of(Membership membership, tuple entry):
+    cdef SlotsState of(Membership membership, entry):
         cdef uint64_t pinned = membership.pin_open()  # allocating may run the collector, and it anything
         key = ("slots", entry[2])
         try:
@@ -100,7 +100,7 @@ cdef class SlotsState(Opened):
         return state
 
     @staticmethod
-    cdef SlotsState _make(Membership membership, tuple entry):
+    cdef SlotsState _make(Membership membership, entry):
         cdef SlotsState state = SlotsState.__new__(SlotsState)
         cdef uint64_t i
         name, kind, offset, nbytes, geometry = entry[:5]
@@ -287,7 +287,7 @@ cdef class SlotBase:
     def __class_getitem__(cls, _value, /):
         return cls  # generic in its values, for type checkers alone
 
-    def _lead_to(self, Membership membership not None, tuple entry, uint64_t index, encode, items, decode):
+    def _lead_to(self, Membership membership not None, entry, uint64_t index, encode, items, decode):
         """Make this a handle of slot *index* of what *entry* of the directory describes."""
         self.state = SlotsState.of(membership, entry)
         if index >= self.state.shape.slots:

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memlane import MemlaneError, Region, RegionNotFoundError, _core
+from memlane import MemlaneError, Region, RegionNotFoundError, _arguments, _core
 from memlane._region import files, semaphores
+from memlane._region.directory import used_nbytes
+from memlane._region.location import PREFIX, SHARED_MEMORY, Location
 from memlane.cli import processes
 from memlane.cli.text import near, said
-from memlane.shared_object import used_nbytes
 
 _OF_PROCESS = re.compile(r"([0-9]+):([0-9]+)(?:/(.+))?", re.DOTALL)
 
@@ -54,9 +55,11 @@ class Target:
         """
         try:
             if self.kind == "unnamed":
-                return Region._look_at(self.path, None, f"region {self.name}")
-            called = files.place(self.region_name)[2]
-            return Region._look_at(self.path, self.region_name, called)
+                title = f"region {self.name}"
+                location = Location(None, None, _core.BACKING_MEMFD, title)
+            else:
+                location = Location.parse(self.region_name)
+            return Region._look_at(location, self.path)
         except FileNotFoundError:
             raise self.not_found() from None
 
@@ -86,23 +89,24 @@ def target(text: str) -> Target:
             path, inside = path.parent, path.name
         return Target(str(path), path, inside, "path")
     matched = _OF_PROCESS.fullmatch(text)
-    if matched and not files.place(text.partition("/")[0])[0].exists():  # type: ignore[union-attr]
+    if matched and not _path_of(text.partition("/")[0]).exists():
         pid, number, inside = matched.groups()
         path = processes.PROC / pid / "fd" / number
         return Target(f"{int(pid)}:{int(number)}", path, inside, "unnamed")
     name, slash, inside = text.partition("/")
-    path = files.place(name)[0]  # type: ignore[assignment]
+    path = _path_of(name)
     if slash and not inside:
         raise ValueError(f"the name of an object is missing behind the '/', got {text!r}")
     return Target(name, path, inside or None, "named")
 
 
+def _path_of(name: str) -> Path:
+    return SHARED_MEMORY / (PREFIX + _arguments.name(name))
+
+
 def everything(also_unnamed: bool) -> list[Target]:
     """All regions that this user can see: those with a name, and on demand those without."""
-    found = [
-        Target(name, files.SHARED_MEMORY / (files.PREFIX + name), None, "named")
-        for name in files.all_names()
-    ]
+    found = [Target(name, _path_of(name), None, "named") for name in files.all_names()]
     if also_unnamed:
         for _, (pid, number, label) in processes.unnamed():
             path = processes.PROC / str(pid) / "fd" / str(number)
@@ -180,22 +184,22 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
     facts["nbytes"] = region.nbytes
     facts["backing"] = region.backing
     try:
-        entries = region._member.entries()
-        facts["used"] = used_nbytes(region._member.objects_offset, entries)
+        entries = region._entries()
+        facts["used"] = used_nbytes(region._member, entries)
     except (MemlaneError, OSError) as error:
         errors.append(said(error))
         entries = []
-    facts["objects"] = [entry[0] for entry in entries]
+    facts["objects"] = [entry.name for entry in entries]
     facts["kinds"], facts["stats"] = {}, {}
     for entry in entries:
         try:
             with region._wrap(entry) as made:
-                facts["kinds"][entry[0]] = type(made).__name__.lower()
-                facts["stats"][entry[0]] = {"nbytes": entry[3], **made.stats()}
+                facts["kinds"][entry.name] = type(made).__name__.lower()
+                facts["stats"][entry.name] = {"nbytes": entry.nbytes, **made.stats()}
         except Exception as error:  # one object must not hide the others, whatever is in it
             errors.append(said(error))
-            facts["kinds"].setdefault(entry[0], "unknown")
-            facts["stats"][entry[0]] = {"nbytes": entry[3], "error": said(error)}
+            facts["kinds"].setdefault(entry.name, "unknown")
+            facts["stats"][entry.name] = {"nbytes": entry.nbytes, "error": said(error)}
     try:
         rows = region.participants()
     except (MemlaneError, OSError) as error:

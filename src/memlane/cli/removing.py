@@ -10,6 +10,8 @@ from typing import Any
 
 from memlane import Region, sweep
 from memlane._region import files, semaphores
+from memlane._region.location import PREFIX, SHARED_MEMORY
+from memlane._region.sweep import remove
 from memlane.cli import finding, processes
 from memlane.cli.text import Refusal, near, safe, size
 
@@ -38,7 +40,7 @@ def rm(name: str, as_json: bool) -> int:
     if "id" in facts:
         freed += _nbytes_of_set(facts["id"])
     try:
-        files.remove(target.region_name)
+        remove(target.region_name)
     except FileNotFoundError:
         raise target.not_found() from None
     except BlockingIOError:
@@ -123,9 +125,9 @@ def _nbytes(name: str) -> int:
     of_set = name.removeprefix("semaphores ")
     if of_set != name:
         return _nbytes_of_set(of_set)
-    prefix = "" if name.startswith(files.NEW_PREFIX) else files.PREFIX
+    prefix = "" if name.startswith(files.NEW_PREFIX) else PREFIX
     try:
-        return (files.SHARED_MEMORY / (prefix + name)).stat().st_blocks * 512
+        return (SHARED_MEMORY / (prefix + name)).stat().st_blocks * 512
     except OSError:
         return 0
 

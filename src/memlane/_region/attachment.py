@@ -1,0 +1,474 @@
+# SPDX-License-Identifier: MIT
+"""Attachment: this process's handle on a region. It knows entries, and no kind of object."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing.context
+import os
+import sys
+import warnings
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import reduction
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import memlane._arguments as _arguments
+import memlane._core as _core
+from memlane._core import Handle, Membership
+from memlane._region import directory, files, opening
+from memlane._region.directory import Entry
+from memlane._region.location import BACKINGS, Location, Name
+from memlane._region.open_regions import open_regions
+from memlane.errors import LayoutError, MemlaneError, RegionNotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """
+    A row of a region's participants table.
+
+    Attributes:
+        row: Its number.
+        pid: As the process calls itself, in its own pid namespace.
+        name: Of the program it runs.
+        start_time: Of the process, in clock ticks since boot.
+        alive: Whether the kernel holds its lock; this alone decides, not the pid.
+    """
+
+    row: int
+    pid: int
+    name: str
+    start_time: int
+    alive: bool
+
+
+class Carried(Protocol):
+    """What an attachment asks of the objects that were opened through it."""
+
+    _object_name: str
+    _owns: bool
+
+    def _leave(self) -> None: ...
+
+
+@_core.clear_errors
+class Attachment:
+    """
+    This process's handle on a region: its life, its participants, the names in its directory.
+
+    However often a process opens a region, it has it once. A context manager; leaving it closes,
+    and never unlinks. Pickles to child processes.
+    """
+
+    def __init__(self) -> None:
+        kind = type(self).__name__
+        raise TypeError(
+            f"a {kind} is made by {kind}.create, open or open_or_create, not by calling the class"
+        )
+
+    _handle: Handle
+    _member: Membership
+    _location: Location
+    _owner: int | None
+    _objects: weakref.WeakSet[Any]
+    _warns: bool
+    _closed: bool
+    #: The word and the name of the object that has it to itself, by which messages call it then.
+    _made_for: tuple[str, str] | None
+
+    @classmethod
+    def _of(
+        cls,
+        handle: Handle,
+        location: Location,
+        *,
+        owner: int | None = None,
+        warns: bool = True,
+    ) -> Self:
+        made = object.__new__(cls)
+        made._handle = handle
+        made._member = handle.membership
+        made._location = location
+        made._owner = owner
+        made._objects = weakref.WeakSet()
+        made._warns = warns
+        made._closed = False
+        made._made_for = None
+        return made
+
+    # ---- creating and opening --------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        name: Name,
+        nbytes: int | str,
+        *,
+        permissions: int = 0o600,
+        anonymous: bool = False,
+        label: str | None = None,
+    ) -> Self:
+        """
+        Make a new region, empty but for its header. Its name stays until `unlink`, or a `sweep`
+        when nobody has it open; close does not remove it, nor does the end of a `with`.
+
+        Args:
+            name: A str names POSIX shared memory, an os.PathLike a file; None makes a memfd, which
+                has no name and leaves nothing behind.
+            nbytes: Room for objects, in bytes or as text like "64 MiB". Memory is reserved as
+                objects are made.
+            permissions: File permission bits, whatever the umask.
+            anonymous: With name None: MAP_ANONYMOUS memory, which travels by fork only.
+            label: With name None: what messages, repr and /proc call it, 1 to 100 bytes of
+                printable text.
+
+        Raises:
+            RegionExistsError: the name is taken.
+            OSError: no room, no permission, a network file system.
+            TypeError, ValueError: an argument is out of range.
+        """
+        if _arguments.size(nbytes, "nbytes") == 0:
+            raise ValueError("nbytes must be at least 1, got 0; a region without room has no use")
+        location = Location.parse(name, label)
+        handle = opening.create(location, nbytes, permissions=permissions, anonymous=anonymous)
+        return cls._of(handle, location)
+
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        timeout: float | None = 0,
+        readonly: bool = False,
+        owner: int | None = None,
+    ) -> Self:
+        """
+        Open an existing region.
+
+        Args:
+            name: A str names POSIX shared memory, an os.PathLike a file.
+            timeout: How long to wait for the name to appear, in seconds; None waits for ever.
+            readonly: Map it without write access: for readers of slots, who then wait by polling.
+            owner: User id that must own it; by default one's own or root.
+
+        Raises:
+            RegionNotFoundError: there was none within *timeout*.
+            LayoutError: something else bears the name, or another version of this library made it.
+            TruncatedError, CorruptedError: its bytes are not those of a sound region.
+            PermissionError: not readable or writable, or owned by somebody else.
+        """
+        location = Location.parse(name)
+        handle = opening.open_existing(location, timeout=timeout, readonly=readonly, owner=owner)
+        return cls._of(handle, location, owner=owner)
+
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str | os.PathLike[str],
+        nbytes: int | str,
+        *,
+        permissions: int = 0o600,
+        owner: int | None = None,
+    ) -> Self:
+        """
+        Open the region of this name, or make it if there is none; of several at once, one makes it.
+
+        Raises:
+            As `open` and `create`, without RegionNotFoundError and RegionExistsError.
+        """
+        location = Location.parse(name)
+        handle, _ = opening.open_or_create(location, nbytes, permissions=permissions, owner=owner)
+        made = cls._of(handle, location, owner=owner)
+        made._expect_room(nbytes)
+        return made
+
+    @classmethod
+    def _look_at(cls, location: Location, path: Path) -> Self:
+        """Open what *path* leads to without being taken for a user of it."""
+        return cls._of(opening.look_at(location, path), location)
+
+    def _expect_room(self, nbytes: int | str) -> None:
+        """Close, with an error, where a region is smaller than a new one would have been."""
+        found = self._member.nbytes - self._member.objects_offset
+        asked = _arguments.size(nbytes, "nbytes")
+        if found < asked:
+            self.close()
+            raise LayoutError(
+                f"{self._member.name} exists with room for {found} bytes of objects, expected "
+                f"{asked}; open it as it is with Region.open, or unlink it and create it again",
+                name=str(self._location.path),
+                expected=asked,
+                found=found,
+            )
+
+    # ---- facts -----------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> Name:
+        """The name as it was given: a str, a path, or None."""
+        return self._location.name
+
+    @property
+    def label(self) -> str | None:
+        """What an unnamed region was called by its maker; None: nothing."""
+        return self._location.label
+
+    @property
+    def backing(self) -> str:
+        """Where its memory is: "named", "path", "memfd" or "anonymous"."""
+        return BACKINGS[self._member.backing]
+
+    @property
+    def nbytes(self) -> int:
+        """Length in bytes, header and tables included; memory is reserved as objects are made."""
+        return self._member.nbytes
+
+    @property
+    def readonly(self) -> bool:
+        """Whether it was opened without write access."""
+        return self._member.readonly
+
+    @property
+    def closed(self) -> bool:
+        """Whether this process has closed this handle."""
+        return self._closed
+
+    def _check(self) -> Membership:
+        if self._closed:
+            raise _core.closed_error(self, self._called())
+        return self._member
+
+    def _called(self) -> str:
+        """What messages call it: as the object that has it to itself, if there is one."""
+        return self._member.called(*self._made_for) if self._made_for else self._member.name
+
+    def participants(self) -> list[Participant]:
+        """
+        Tell who is in the region with a row of the table: every process that takes roles or
+        announces itself.
+
+        The dead are not listed, but to one who has the region open read-only and so cannot free
+        their rows.
+
+        Raises:
+            ClosedError: this process closed the region, or a descriptor of it, without which
+                nobody's life is proven.
+        """
+        return [
+            Participant(row=row, pid=pid, name=name, start_time=start_time, alive=alive)
+            for row, pid, start_time, name, alive in self._check().participants()
+        ]
+
+    def join(self) -> None:
+        """
+        Take a row of the table now, not at first use: before dropping privileges or closing
+        descriptors.
+
+        Raises:
+            PermissionError: opened read-only, or the file may not be opened any more.
+            RoleTakenError: every row is taken.
+            ClosedError: this process closed the region.
+        """
+        self._check().join()
+
+    # ---- the directory ---------------------------------------------------------------------------
+
+    def _entries(self) -> list[Entry]:
+        return directory.entries_of(self._check())
+
+    def _find(self, name: str) -> Entry | None:
+        return directory.find(self._check(), name)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all objects, in the order they were made."""
+        return iter([entry.name for entry in self._entries()])
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def remove(self, name: str, *, timeout: float | None = 10) -> None:
+        """
+        Remove one object from the region, for all processes and for good; its name and its room can
+        be used again.
+
+        Every call on a handle of it raises ClosedError from now on, waiting ones too, in this
+        process and in others. What it held is lost. Loans and views of it keep their bytes, and
+        while one is alive, or another process has used the object and neither closed it nor called
+        it since, its room is kept, too. Whoever may write to the region may remove what is in it.
+
+        Args:
+            name: As in `region.ring(name, ...)`.
+            timeout: Longest wait for another process that is making or removing an object, in
+                seconds; None waits for ever, 0 never waits.
+
+        Raises:
+            ObjectNotFoundError: a KeyError: there is none of that name.
+            ValueError: the object has the region to itself: unlink it.
+            TimeoutError: another process has not finished making an object; it is named.
+            PermissionError: the region is open read-only.
+            RoleTakenError: every row of the participants table is taken.
+            ClosedError: this process closed the region.
+        """
+        member = self._check()
+        if member.readonly:
+            raise PermissionError(
+                errno.EACCES,
+                f"{member.name} is open read-only and {_arguments.shown(name)} cannot be removed "
+                "from it; open it without readonly=True",
+            )
+        if any(found._owns and found._object_name == name for found in list(self._objects)):
+            raise ValueError(
+                f"{name!r} has {member.name} to itself and goes with it; call unlink() of either"
+            )
+        directory.remove(member, name, timeout)
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    def _carry(self, opened: Carried) -> None:
+        """
+        Close an object with this region. The last step of opening it: from then on a close of the
+        region closes it, whole.
+        """
+        self._objects.add(opened)
+        if self._closed:  # meanwhile, so it did not see this one
+            opened._leave()
+            self._check()
+
+    def close(self) -> None:
+        """
+        Be done with the region in this process: with all objects that this handle gave out.
+
+        Calls under way and loans keep row, roles and memory until they are through. The name stays.
+        Never fails; where the handler of a signal raises in its midst, closing again does the rest.
+        """
+        self._closed = True
+        for found in list(self._objects):
+            found._leave()
+        self._handle.let_go()
+
+    def unlink(self) -> None:
+        """
+        Take the name away, for everybody; who has the region open goes on using it. Works after
+        `close`, too.
+
+        A region without a name has nothing to unlink. A name that is gone already, or leads to
+        another region by now, is left alone.
+
+        Raises:
+            PermissionError: the name may not be removed, or the file not be written.
+            OSError: another process is removing it, and does not go on (EBUSY, after 5 seconds).
+        """
+        if self._location.path is not None:
+            opening.remove_name(self._member, self._location.path)
+
+    def __enter__(self) -> Self:
+        self._check()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True) or sys.is_finalizing():
+            return
+        try:
+            if self._warns and self._member.is_native:
+                warnings.warn(
+                    f"{self._called()} was never closed; use it in a with, or close it",
+                    ResourceWarning,
+                    2,
+                    self,
+                )
+        finally:
+            self.close()  # also where warnings are errors
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self.nbytes} bytes, {self.backing}"
+        label = "" if self.label is None else f" labeled {self.label!r}"
+        return f"<memlane.{type(self).__name__} {self.name!r}{label}, {state}>"
+
+    # ---- travelling ------------------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        member = self._check()
+        spawning = multiprocessing.context.get_spawning_popen() is not None
+        handed_over = None
+        if member.backing == _core.BACKING_ANONYMOUS:
+            if spawning:
+                raise MemlaneError(
+                    f"{self._called()} is MAP_ANONYMOUS memory, which travels by fork only; make "
+                    "it with name None and without anonymous=True, then it is a memfd and travels "
+                    "under every start method"
+                )
+        elif spawning:
+            handed_over = reduction.DupFd(member.base)
+        name = self._location.name
+        return _rebuild, (
+            type(self),
+            member.region_id,
+            name if name is None or isinstance(name, str) else Path(name),
+            member.readonly,
+            os.getpid(),
+            member.base,
+            handed_over,
+            self._owner,
+            self._location.label,
+        )
+
+    # ---- all names -----------------------------------------------------------------------------
+
+    @staticmethod
+    def names() -> list[str]:
+        """The names of all regions in POSIX shared memory that this user may look at, sorted."""
+        return files.all_names()
+
+
+@_core.clear_errors
+def _rebuild(
+    cls: type[Attachment],
+    region_id: int,
+    name: Name,
+    readonly: bool,
+    pid: int,
+    base: int,
+    handed_over: Any,
+    owner: int | None = None,
+    label: str | None = None,
+) -> Attachment:
+    """
+    Unpickle: the region this process has, the descriptor handed over while spawning, or the
+    sender's, or what its name leads to, under the rules of `open`.
+    """
+    location = Location.parse(name, label)
+    passed = -1 if handed_over is None else handed_over.detach()
+    try:
+        with open_regions.lock():
+            handle = open_regions.find_id(region_id, readonly)
+        if handle is None:
+            sender = f"/proc/self/fd/{passed}" if passed >= 0 else f"/proc/{pid}/fd/{base}"
+            handle = opening.open_again(
+                sender, region_id, location, readonly=readonly, is_name=False, owner=owner
+            )
+        if handle is None and location.path is not None:
+            source = str(location.path)
+            handle = opening.open_again(
+                source, region_id, location, readonly=readonly, is_name=True, owner=owner
+            )
+        if handle is not None:
+            return cls._of(handle, location, owner=owner, warns=False)
+    finally:
+        if passed >= 0:
+            os.close(passed)
+    raise RegionNotFoundError(
+        f"{location.title} with id {region_id:016x} is not to be had from process {pid}: it has "
+        "gone, closed it, or is out of reach; pass it while the child is started, keep it open in "
+        "the sender, or use a name",
+        name=name,
+        errno=errno.ENOENT,
+    )

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: MIT
+"""From a location to a handle of its region: create, open, open again in another process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import multiprocessing.process
+import os
+import secrets
+import stat
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import memlane._arguments as _arguments
+import memlane._calls as _calls
+import memlane._core as _core
+from memlane._core import Handle, Mapping, Membership
+from memlane._region import files, semaphores
+from memlane._region.location import Location
+from memlane._region.open_regions import open_regions
+from memlane.errors import LayoutError, RegionExistsError, RegionNotFoundError
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+
+#: Puts objects into a new region before anybody else can see it.
+Fill = Callable[[Membership], object]
+
+
+def create(
+    location: Location,
+    nbytes: int | str,
+    *,
+    permissions: int,
+    anonymous: bool = False,
+    fill: Fill | None = None,
+    word: str = "region",
+) -> Handle:
+    """
+    A new region with room for *nbytes* of objects; it gets its name when it is complete. *word*
+    says what it is for.
+    """
+    wanted = _arguments.size(nbytes, "nbytes")
+    permissions = _arguments.permissions(permissions)
+    path, backing, title = location.path, location.backing, location.title
+    if anonymous:
+        if location.name is not None:
+            raise ValueError(
+                f"an anonymous region has no name, got {_arguments.shown(location.name)}; pass None"
+            )
+        backing = _core.BACKING_ANONYMOUS
+    if location.name is None and _is_importing_main():
+        warnings.warn(
+            f"{title.replace('region', word, 1)} is made while this child process imports the main "
+            "module, so it is not the one of its parent; make it below if __name__ == '__main__' "
+            "and pass it to the process, or give it a name",
+            RuntimeWarning,
+            _calls.level_of_caller(),
+        )
+    region_id = secrets.randbits(64) or 1
+    header, total = _core.header_bytes(
+        wanted,
+        region_id=region_id,
+        backing=backing,
+        permissions=permissions,
+        libc=semaphores.libc(),
+    )
+    temporary: Path | None = None
+    if path is None:
+        descriptor = files.new_memfd(location.label, title)
+    else:
+        descriptor, temporary = files.new_file(path.parent, permissions, region_id, title)
+    try:
+        if path is not None and _core.is_network_file(descriptor):
+            raise OSError(
+                errno.EOPNOTSUPP,
+                f"{title} would be on a network file system, where locks prove nothing; use a "
+                "local one",
+                str(path),
+            )
+        if not _core.presence_lock(descriptor):
+            raise OSError(
+                errno.EAGAIN, f"the new file of {title} was locked by somebody else; try again"
+            )
+        if backing == _core.BACKING_ANONYMOUS:
+            os.ftruncate(descriptor, _core.PAGE_SIZE)  # a companion that only bears the locks
+            mapping = Mapping.anonymous(total, no_reserve=True)
+        else:
+            files.lengthen(descriptor, total, path, title)
+            os.fchmod(descriptor, permissions)
+            _core.reserve(
+                descriptor,
+                0,
+                _core.RESERVED_AT_CREATION_NBYTES,
+                path=None if path is None else str(path),
+            )
+            if backing == _core.BACKING_MEMFD:
+                fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+            mapping = Mapping.from_fd(descriptor, "r+", nbytes=total)
+        mapping[: len(header)] = header
+        member = Membership(
+            mapping,
+            descriptor,
+            name=title,
+            path=None if path is None else str(path),
+            readonly=False,
+        )
+    except BaseException:
+        os.close(descriptor)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise
+    member.doorbells = bells = semaphores.DoorbellSet(member)
+    with open_regions.lock():
+        handle = open_regions.add(member)
+    try:
+        if path is not None:
+            try:
+                bells.make_anchor()
+            except (OSError, bells.Error):
+                if backing == _core.BACKING_NAMED:
+                    raise  # its memory would have to be there, too
+        if fill is not None:
+            fill(member)
+        if path is not None:
+            files.link(descriptor, temporary, path, title)
+    except BaseException:
+        handle.let_go()
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if path is not None:
+            semaphores.remove_set(region_id)
+        raise
+    return handle
+
+
+def open_existing(
+    location: Location, *, timeout: float | None, readonly: bool, owner: int | None
+) -> Handle:
+    """A region that is there, waited for up to *timeout* seconds; None: for ever."""
+    if location.path is None:
+        raise TypeError(
+            "open needs a name, got None; a region without a name travels by pickle or fork"
+        )
+    timeout = _arguments.optional_timeout(timeout)
+    end = None if timeout is None else time.monotonic() + timeout
+    pause = 0.0005
+    while True:
+        handle = _open_once(location, location.path, readonly, owner)
+        if handle is not None:
+            return handle
+        if end is not None and time.monotonic() >= end:
+            raise RegionNotFoundError(
+                f"{location.title} does not exist{files.meant(location.name)}; create it, check "
+                "the name, or wait for it with timeout=",
+                name=str(location.path),
+                errno=errno.ENOENT,
+            )
+        time.sleep(pause if end is None else max(0, min(pause, end - time.monotonic())))
+        pause = min(2 * pause, 0.02)
+
+
+def open_or_create(
+    location: Location,
+    nbytes: int | str,
+    *,
+    permissions: int,
+    owner: int | None,
+    fill: Fill | None = None,
+) -> tuple[Handle, bool]:
+    """The region, and whether it was made here; of several processes at once, one makes it."""
+    _arguments.size(nbytes, "nbytes")
+    _arguments.permissions(permissions)
+    if location.path is None:
+        raise TypeError("open_or_create needs a name, got None; use create(None, ...)")
+    while True:
+        handle = _open_once(location, location.path, False, owner)
+        if handle is not None:
+            return handle, False
+        try:
+            return create(location, nbytes, permissions=permissions, fill=fill), True
+        except RegionExistsError:
+            pass
+
+
+def _open_once(location: Location, path: Path, readonly: bool, owner: int | None) -> Handle | None:
+    """One try; None: there is nothing under the name."""
+    while True:
+        try:
+            access = os.O_RDONLY if readonly else os.O_RDWR
+            descriptor = os.open(path, access | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise LayoutError(
+                    f"{location.title} is no regular file ({os.strerror(error.errno)}); check the "
+                    "name",
+                    name=str(path),
+                    expected="a region",
+                    found="no regular file",
+                ) from None
+            raise _core.explained(
+                error, f"open {location.title}", str(path), None if readonly else files.OPENING
+            ) from None
+        owned = True
+        try:
+            found = files.check_file(descriptor, path, location.title, owner)
+            alone = files.be_present(descriptor, may_be_alone=not readonly, called=location.title)
+            # Between open and presence the name may have been swept or unlinked.
+            if not semaphores.still_leads_to(path, found):
+                continue
+            with open_regions.lock():
+                known = open_regions.find(found.st_dev, found.st_ino, readonly, descriptor)
+                if known is not None:
+                    return known
+                owned = False
+                return _attach(descriptor, location, readonly, alone)
+        finally:
+            if owned:
+                os.close(descriptor)
+
+
+def open_again(
+    source: str,
+    region_id: int,
+    location: Location,
+    *,
+    readonly: bool,
+    is_name: bool,
+    owner: int | None,
+) -> Handle | None:
+    """
+    The region with this id by a path of the kernel or its name; None: that leads to nothing, or to
+    something else. A name leads to what `open` would take, and to nothing else.
+    """
+    path, title = location.path, location.title
+    flags = (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        # A description of our own: the sender's locks and ours must not be the same.
+        descriptor = os.open(source, flags | (os.O_NOFOLLOW if is_name else 0))
+    except OSError:
+        return None
+    owned = True
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or files.region_id_of(descriptor) != region_id:
+            return None
+        if is_name:
+            assert path is not None
+            files.check_file(descriptor, path, title, owner)
+        alone = files.be_present(
+            descriptor, may_be_alone=path is not None and not readonly, called=title
+        )
+        if is_name and not semaphores.still_leads_to(Path(source), found):
+            return None
+        with open_regions.lock():
+            known = open_regions.find(found.st_dev, found.st_ino, readonly, descriptor)
+            if known is not None:
+                return known
+            owned = False
+            return _attach(descriptor, location, readonly, alone)
+    finally:
+        if owned:
+            os.close(descriptor)
+
+
+def look_at(location: Location, path: Path) -> Handle:
+    """
+    Open what *path* leads to, read-only and without being present: a tool that looks must not be
+    taken for a user, nor keep one who opens the region from being alone there.
+    """
+    descriptor = files.open_to(f"look at {location.title}", path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        # the kernel has decided who may look
+        files.check_file(descriptor, path, location.title, os.fstat(descriptor).st_uid)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    member = _map(descriptor, location.title, str(path), True)
+    member.doorbells = semaphores.DoorbellSet(member)
+    with open_regions.lock():
+        return open_regions.count(member)
+
+
+def _map(descriptor: int, title: str, path: str | None, readonly: bool) -> Membership:
+    """Map a region. Takes the descriptor over, also when it fails."""
+    try:
+        mapping = Mapping.from_fd(descriptor, "r" if readonly else "r+")
+        try:
+            return Membership(mapping, descriptor, name=title, path=path, readonly=readonly)
+        except BaseException:
+            mapping.close()
+            raise
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _attach(descriptor: int, location: Location, readonly: bool, alone: bool) -> Handle:
+    """
+    Map a region whose presence is ours, under the lock of all open regions. Takes the descriptor
+    over, also when it fails.
+    """
+    path = None if location.path is None else str(location.path)
+    member = _map(descriptor, location.title, path, readonly)
+    try:
+        bells = semaphores.DoorbellSet(member)
+        member.doorbells = bells
+        bells.be_present(alone=alone)
+        if alone:
+            bells.mend(member.entries())
+            _core.presence_lock(descriptor)  # let the others in
+        return open_regions.add(member)
+    except BaseException:
+        member.close()
+        raise
+
+
+def _is_importing_main() -> bool:
+    """Whether multiprocessing has spawned this process, and it has not got to its work yet."""
+    return getattr(multiprocessing.process.current_process(), "_inheriting", False)
+
+
+def remove_name(member: Membership, path: Path) -> None:
+    """
+    Take the name of a region away, if it still leads to this one, with its semaphores.
+
+    Raises:
+        PermissionError: the name may not be removed, or the file not be written.
+        OSError: another process is removing it, and does not go on (EBUSY, after 5 seconds).
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            semaphores.remove_set(member.region_id)
+            return
+        raise _core.explained(error, f"unlink {member.name}", str(path)) from None
+    try:
+        files.be_present(descriptor, may_be_alone=False, called=member.name)
+        found = os.fstat(descriptor)
+        is_ours = member.region_id == files.region_id_of(descriptor)
+        # one that was cut off has no id any more
+        is_ours |= member.file == (found.st_dev, found.st_ino)
+        if is_ours:
+            files.remove_name(descriptor, path, found, called=member.name, waits=True)
+        semaphores.remove_set(member.region_id)
+    finally:
+        os.close(descriptor)
