@@ -97,7 +97,7 @@ TEST(one_that_died_before_it_moved_taken_is_helped_along) {
     bench_free(&many.bench);
 }
 
-/* (trap 42) */
+/* (hazard 42) */
 TEST(a_consumer_stopped_between_its_look_and_its_claim_takes_nothing_of_a_later_round) {
     struct many_bench many = many_new_at(32, 4, 0);
     struct memlane_found old;
@@ -114,7 +114,7 @@ TEST(a_consumer_stopped_between_its_look_and_its_claim_takes_nothing_of_a_later_
     bench_free(&many.bench);
 }
 
-/* (trap 42) */
+/* (hazard 42) */
 TEST(a_number_that_has_become_stale_is_not_empty) {
     struct many_bench many = many_new_at(32, 4, 0);
     for (int i = 0; i < 5; i++) {

@@ -202,7 +202,7 @@ TEST(a_consumer_overtaken_by_whole_rounds_of_the_lane_at_any_access_gets_a_recor
     }
 }
 
-/* (trap 42) */
+/* (hazard 42) */
 TEST(a_look_for_corruption_overtaken_by_whole_rounds_at_any_access_sees_none) {
     for (int full = 0; full < 2; full++) {
         bool met = true;

@@ -346,7 +346,7 @@ def test_threads_that_fault_at_the_same_time_all_go_on(path: Path) -> None:
 
 
 def test_a_forked_child_is_guarded_and_its_faults_are_its_own(mapping: Mapping, path: Path) -> None:
-    """Table and handler are inherited; what a child has met, the parent has not. (trap 63)"""
+    """Table and handler are inherited; what a child has met, the parent has not. (hazard 63)"""
     with memoryview(mapping) as view:
         cut(path)
 
@@ -550,7 +550,7 @@ def test_a_fault_elsewhere_still_kills(path: Path) -> None:
     "turns", ["", "memlane.guard(False);", "memlane.guard(False); memlane.guard(True);"]
 )
 def test_a_sigbus_sent_by_kill_kills(path: Path, turns: str) -> None:
-    """It is no fault, so nothing is mended; the exit status is that of the signal. (trap 64)"""
+    """It is no fault, so nothing is mended; the exit status is that of the signal. (hazard 64)"""
     killed = program(f"m, v = cut(sys.argv[1]); {turns} os.kill(os.getpid(), signal.SIGBUS)", path)
     killed.communicate(timeout=PATIENCE_S)
 
@@ -571,7 +571,7 @@ ctypes.CDLL(None).signal(signal.SIGBUS, handler)""",
 def test_a_handler_of_others_gets_what_is_not_ours(path: Path, how: str, when: str) -> None:
     """
     Set before the first mapping or after it: a signal sent by kill reaches it, our faults do not.
-    (trap 64)
+    (hazard 64)
     """
     code = f"""
 if {when == "before"}: {{}}
@@ -641,7 +641,7 @@ print(v[-1], [other[0] for other in theirs] == 40 * [0])
 def test_faulthandler_keeps_working(path: Path, when: str) -> None:
     """
     Enabled before or after: it is silent about our faults, and tells of others and of those sent by
-    kill. (trap 64)
+    kill. (hazard 64)
     """
     code = f"""
 if {when in ("before", "again")}: faulthandler.enable()
@@ -678,8 +678,8 @@ def test_turned_off_below_another_handler_the_guard_only_passes_on(
     path: Path, off: str, end: str
 ) -> None:
     """
-    Neither of the two can be taken out from below the other; no signal goes round in circles. (trap
-    64)
+    Neither of the two can be taken out from below the other; no signal goes round in circles.
+    (hazard 64)
     """
     code = f"""
 m, v = cut(sys.argv[1])
@@ -913,7 +913,7 @@ def test_closing_a_region_may_be_the_first_to_meet_the_cut(name: str, nbytes: in
 
 
 def test_a_put_under_way_does_not_report_success(name: str) -> None:
-    """The room was there when it was reserved, and is cut off while it is filled. (trap 61)"""
+    """The room was there when it was reserved, and is cut off while it is filled. (hazard 61)"""
     with Ring.create(name, capacity="64 KiB") as ring:
         room = ring.reserve(40_000)
         view = bytes_of(room)
@@ -984,7 +984,7 @@ def test_a_call_that_waits_is_told(name: str, wait: Any) -> None:
 def test_whoever_meets_the_cut_lets_go_of_its_row_and_others_take_over(name: str) -> None:
     """
     Only the end of the file is gone. The one that touches it loses the whole region and its row;
-    the consumer's role that it held in the sound part can be taken by others. (trap 61)
+    the consumer's role that it held in the sound part can be taken by others. (hazard 61)
     """
     reading, writing = os.pipe()
     with Region.create(name, "2 MiB") as region:
@@ -1065,7 +1065,7 @@ def flags_at(address: int) -> set[str]:
 def test_a_region_larger_than_memory_is_replaced_whole(tmp_path: Path) -> None:
     """
     Private pages are not counted before they are touched, so ENOMEM does not end the process, and
-    nothing of the file is left in it. (trap 62)
+    nothing of the file is left in it. (hazard 62)
     """
     path = tmp_path / "large.lane"
     with Region.create(path, "256 GiB") as region:
@@ -1119,7 +1119,7 @@ def test_opening_a_region_that_is_cut_off_meanwhile_raises(name: str) -> None:
 
 def test_semaphores_that_were_cut_off_make_the_process_poll(name: str) -> None:
     """
-    A doorbell without a file is none: no crash in a post, and records arrive all the same. (trap
+    A doorbell without a file is none: no crash in a post, and records arrive all the same. (hazard
     33)
     """
     with Ring.create(name, capacity="64 KiB", wait="sleep") as ring, ThreadPoolExecutor(1) as pool:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Loans of one consumer, with store buffers: src/core/lane_consumer.h, memlane_consumer_borrow, _release, _mark, _advance,
- * _finish, _behind_free, _skip, _close, memlane_producer_claim; trap 44, and ring_full_lane of docs/memory-model.md.
+ * _finish, _behind_free, _skip, _close, memlane_producer_claim; hazard 44, and ring_full_lane of docs/memory-model.md.
  *
  * The threads 0, 1 and 2 of one process share the consumer: 0 gets and borrows under the lock, 1 and 2 give back what
  * it borrowed, in any order, without a lock. The process may die anywhere, with all its threads; then thread 3

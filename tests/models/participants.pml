@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Participants: src/core/participants.h, memlane_row_join, _leave, _bury, _is, and their callers in
- * src/memlane/binding/membership.pxi: _find_row, _try_row, _probe_row, verdict, leave; traps 7 to 10.
+ * src/memlane/binding/membership.pxi: _find_row, _try_row, _probe_row, verdict, leave; hazards 7 to 10.
  *
  * Three processes want to join the rows of a table, of which 1 and 2 may die anywhere, and 3 may be stopped anywhere for
  * ever; each then takes the one role of the region, at once if it is free, else from a tag that it proves dead, gives it
@@ -16,9 +16,9 @@
  * sizes: ROWS=2 ROBBED=0
  * sizes: ROWS=1 ROBBED=1
  * mistake PLAIN_LEAVE: ROWS=1 ROBBED=1; finds "generation"
- *     leaving stores the generation: it frees the row of a newcomer (trap 9)
+ *     leaving stores the generation: it frees the row of a newcomer (hazard 9)
  * mistake PLAIN_BURY: ROWS=1 ROBBED=0; finds "robbed"
- *     burying stores the generation: it frees the row of a newcomer (trap 8)
+ *     burying stores the generation: it frees the row of a newcomer (hazard 8)
  * mistake UNLOCK_FIRST: ROWS=1 ROBBED=0; finds "robbed"
  *     leaving lets the lock go while the generation still says that one is there
  * mistake LOCK_LATE: ROWS=1 ROBBED=0; finds "robbed"
@@ -27,7 +27,7 @@
  *     a role is given back by a store: one taken for dead frees the role of its heir
  * mistake NO_JOINING_BYTE: ROWS=1 ROBBED=0; finds "end state"
  *     no joining byte: another one joins and dies between a joiner's look and its lock; if the joiner is stopped there,
- *     the dead one looks alive (trap 7)
+ *     the dead one looks alive (hazard 7)
  * mistake NO_SECOND_LOOK: ROWS=1 ROBBED=0; finds "end state"
  *     a joiner has looked only before it had the joining byte: the same
  * mistake NO_BURY: ROWS=1 ROBBED=0; finds "end state"

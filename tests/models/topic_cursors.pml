@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cursors of a topic with policy "wait", with store buffers: DESIGN section 7. Topics are not built yet, so this is
- * the design that their C is to mirror; traps 57 and 58.
+ * Cursors of a topic with policy "wait", with store buffers. Topics are not built yet, so this is
+ * the design that their C is to mirror; hazards 57 and 58.
  *
  * Publisher 0 may die anywhere, or give up waiting (its timeout) and be called again; publisher 1 adopts the lane.
  * Subscriber 2 may die anywhere; subscriber 3 joins at any moment. A store of `head` or of a cursor goes into the store
@@ -23,7 +23,7 @@
  * mistake NO_SECOND_LOOK: RECORDS=4 DESCRIPTORS=2 SUBSCRIBERS=1 MORTALS=0; finds "payload"
  *     a joiner does not read `head` again
  * mistake HEAD_IS_ROOM: RECORDS=4 DESCRIPTORS=2 SUBSCRIBERS=1 MORTALS=0; finds "payload"
- *     after a timeout the next publish believes the `head` that the last one raised (trap 57)
+ *     after a timeout the next publish believes the `head` that the last one raised (hazard 57)
  * mistake HEIR_HAS_CLEARED: RECORDS=4 DESCRIPTORS=2 SUBSCRIBERS=1 MORTALS=1; finds "payload"
  *     an adopter believes the `head` that the dead one raised
  * mistake NO_DEATHS: RECORDS=2 DESCRIPTORS=1 SUBSCRIBERS=2 MORTALS=1; finds "end state"

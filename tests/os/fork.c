@@ -130,12 +130,12 @@ static int fork_amid_an_open(pid_t (*fork_this_way)(void), int (*child)(int)) {
     return status;
 }
 
-/* (trap 4) */
+/* (hazard 4) */
 TEST(child_of_a_fork_amid_an_open_does_not_inherit_the_lock_description) {
     CHECK_EQUAL(0, fork_amid_an_open(fork, has_only_the_base));
 }
 
-/* (trap 4) */
+/* (hazard 4) */
 TEST(clone_without_hooks_amid_an_open_can_fork_again_and_open) {
     CHECK_EQUAL(0, fork_amid_an_open(clone_without_hooks, forks_again_and_opens));
 }
@@ -148,7 +148,7 @@ static int closes_at_its_first_call(int base) {
 
 static int has_closed_already(int base) { return descriptors_of(base) == 1 ? 0 : 1; }
 
-/* (trap 1) */
+/* (hazard 1) */
 TEST(child_closes_inherited_lock_descriptions_in_the_hook_or_at_its_first_call) {
     int base = base_of();
     int lock = memlane_fork_open(base, &serial);
@@ -212,7 +212,7 @@ static int has_another_epoch(int base) {
     return base == 0 ? 0 : fork_and_have(base & 1 ? fork : clone_without_hooks, has_another_epoch, base - 1);
 }
 
-/* (trap 16) */
+/* (hazard 16) */
 TEST(epoch_is_another_one_in_each_generation_however_it_was_forked) {
     epoch_of_parent = memlane_fork_epoch();
     CHECK_EQUAL(0, has_another_epoch(0) == 0); /* the same process has the same epoch */
@@ -230,7 +230,7 @@ static int looks_closed_while_it_closes(int base) {
 }
 
 /* While a clone without hooks does their duty, its other threads must not take a closed handle, which bears
- * the largest epoch, for a prepared one. (trap 16) */
+ * the largest epoch, for a prepared one. (hazard 16) */
 TEST(epoch_of_closed_handles_is_never_that_of_the_process) {
     int base = base_of();
     int lock = memlane_fork_open(base, &serial);

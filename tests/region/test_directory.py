@@ -201,8 +201,8 @@ def test_a_full_directory_says_so() -> None:
 
 def test_a_stopped_adder_is_named_and_everything_else_goes_on(name: str) -> None:
     """
-    Who holds the creation byte keeps others from making objects, not from open, put and get. (trap
-    24)
+    Who holds the creation byte keeps others from making objects, not from open, put and get.
+    (hazard 24)
     """
     with Region.create(name, "1 MiB") as region:
         ring = region.ring("frames", capacity=4096)
@@ -259,7 +259,7 @@ def test_a_thread_that_makes_an_object_keeps_other_threads_out() -> None:
 
 
 def test_objects_made_at_once_by_many_processes_are_all_there(region: Region) -> None:
-    """Each has its own bytes: none is lost, none overlaps another. (trap 25)"""
+    """Each has its own bytes: none is lost, none overlaps another. (hazard 25)"""
 
     def make(number: int) -> None:
         for i in range(5):
@@ -281,7 +281,7 @@ def test_objects_made_at_once_by_many_processes_are_all_there(region: Region) ->
 
 
 def test_an_adder_killed_in_the_middle_leaves_nothing_half_made(name: str) -> None:
-    """Its lock goes with it, its bytes are found again by the next one, zeroed. (trap 25)"""
+    """Its lock goes with it, its bytes are found again by the next one, zeroed. (hazard 25)"""
     with Region.create(name, "1 MiB") as region:
 
         def die_in_the_middle() -> None:
@@ -308,7 +308,7 @@ def test_an_adder_killed_in_the_middle_leaves_nothing_half_made(name: str) -> No
 
 def test_an_object_that_fails_in_the_middle_gives_its_room_back() -> None:
     """
-    An exception, Ctrl-C too, leaves the directory as it was, and the memory is free again. (trap
+    An exception, Ctrl-C too, leaves the directory as it was, and the memory is free again. (hazard
     25)
     """
     with Region.create(None, "4 MiB") as region:

@@ -27,7 +27,7 @@ VALUE_MAX = 2**31 - 1
 def test_a_hostile_count_of_waiters_does_not_hang_the_ringer(
     backing: str, name: str, tmp_path: Path
 ) -> None:
-    """However many are said to sleep, posts are bounded; the count is only a hint. (trap 32)"""
+    """However many are said to sleep, posts are bounded; the count is only a hint. (hazard 32)"""
     with ring_of(backing, name, tmp_path, records=4096, capacity="1 MiB") as ring:
         with bytes_of(ring) as raw:
             for waiters in (RING_WAITERS, LANE_WAITERS):
@@ -53,7 +53,7 @@ def test_a_hostile_count_of_waiters_does_not_hang_the_ringer(
 @pytest.mark.parametrize("backing", ["named", "memfd"])
 def test_a_semaphore_full_of_tokens_is_no_error(backing: str, name: str, tmp_path: Path) -> None:
     """
-    sem_post fails with EOVERFLOW: more tokens than there can be sleepers are left already. (trap
+    sem_post fails with EOVERFLOW: more tokens than there can be sleepers are left already. (hazard
     32)
     """
     with ring_of(backing, name, tmp_path) as ring:

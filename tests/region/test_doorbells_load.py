@@ -170,7 +170,7 @@ def look(wait, expected=Over):
 
 @needs_compiler
 def test_an_hour_of_sleep_leaves_the_announcements_as_they_were(shims: dict[str, str]) -> None:
-    """After 36,000 slices one waiter counts as one, and none when it is over. (trap 30)"""
+    """After 36,000 slices one waiter counts as one, and none when it is over. (hazard 30)"""
     printed = under(
         shims["no sleep"],
         WAIT_FOR_SLICES
@@ -229,8 +229,8 @@ with files.bytes_of(ring) as raw, files.bytes_of(ring.region) as whole:
 @needs_compiler
 def test_in_a_crowd_a_look_costs_a_bounded_number_of_probes(shims: dict[str, str]) -> None:
     """
-    With 1,000 live participants a slice of any waiter asks the kernel a few times, not 1,000. (trap
-    30)
+    With 1,000 live participants a slice of any waiter asks the kernel a few times, not 1,000.
+    (hazard 30)
     """
     printed = under(
         shims["no sleep"],
@@ -259,7 +259,8 @@ ring.close()
 @needs_compiler
 def test_a_clock_that_is_set_during_a_wait_changes_nothing(shims: dict[str, str]) -> None:
     """
-    Timeouts count on the monotonic clock: a jump of an hour, either way, is not noticed. (trap 35)
+    Timeouts count on the monotonic clock: a jump of an hour, either way, is not noticed. (hazard
+    35)
     """
     printed = under(
         shims["clock"],
@@ -331,7 +332,7 @@ WAITS = ["get", "get_many", "borrow", "put", "reserve", "wait_newer"]
 @pytest.mark.parametrize("which", WAITS)
 def test_a_thousand_signals_a_second_neither_end_nor_stretch_a_wait(which: str, how: str) -> None:
     """
-    Handlers run while a call sleeps, also ones that fork; the call goes on to its timeout. (trap
+    Handlers run while a call sleeps, also ones that fork; the call goes on to its timeout. (hazard
     35)
     """
 
@@ -365,7 +366,9 @@ def test_a_thousand_signals_a_second_neither_end_nor_stretch_a_wait(which: str, 
 @pytest.mark.parametrize("raised", [Interrupted, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("which", WAITS)
 def test_what_a_handler_raises_comes_out_as_itself(which: str, raised: type[BaseException]) -> None:
-    """Out of every call that sleeps, with nothing left announced; the next call works. (trap 35)"""
+    """
+    Out of every call that sleeps, with nothing left announced; the next call works. (hazard 35)
+    """
 
     def wait() -> None:
         call, expected, announced = waits()[which]
@@ -398,7 +401,7 @@ def test_what_a_handler_raises_comes_out_as_itself(which: str, raised: type[Base
 def test_ctrl_c_ends_a_wait_that_would_last_for_ever(
     backing: str, name: str, tmp_path: Path
 ) -> None:
-    """SIGINT is a KeyboardInterrupt, at once, whatever the doorbell is. (trap 35)"""
+    """SIGINT is a KeyboardInterrupt, at once, whatever the doorbell is. (hazard 35)"""
     asleep = os.eventfd(0)
 
     def wait() -> None:
@@ -424,7 +427,7 @@ def test_ctrl_c_ends_a_wait_that_would_last_for_ever(
 
 
 def test_records_arrive_while_signals_rain(name: str) -> None:
-    """Announcements taken back at every signal lose no wake-up. (trap 35)"""
+    """Announcements taken back at every signal lose no wake-up. (hazard 35)"""
 
     def receive() -> None:
         signal.signal(signal.SIGALRM, lambda number, frame: None)

@@ -20,7 +20,9 @@ from tests.support.region_files import semaphores
 
 
 def test_a_set_lost_in_a_reboot_is_made_anew(tmp_path: Path) -> None:
-    """A file survives, /dev/shm does not: the first opener makes the semaphores again. (trap 23)"""
+    """
+    A file survives, /dev/shm does not: the first opener makes the semaphores again. (hazard 23)
+    """
     path = tmp_path / "ring.lane"
     with Ring.create(path, wait="sleep") as ring:
         ring.put(b"kept")
@@ -49,7 +51,7 @@ def test_a_set_lost_in_a_reboot_is_made_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", ["all", "anchor", "bells"])
 def test_ten_openers_at_once_after_the_set_was_lost_make_one_set(lost: str, tmp_path: Path) -> None:
-    """Only one who is alone makes it anew: all ten end at the same semaphores. (trap 23)"""
+    """Only one who is alone makes it anew: all ten end at the same semaphores. (hazard 23)"""
     path = tmp_path / "ring.lane"
     with Ring.create(path, producers=16, wait="sleep") as ring:
         ring.put(b"makes a lane's")
@@ -96,7 +98,7 @@ def test_a_removal_killed_between_any_two_steps_is_finished_by_a_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Wherever it stops, the region can be opened and used, and a sweep removes what is left. (trap
+    Wherever it stops, the region can be opened and used, and a sweep removes what is left. (hazard
     23)
     """
     unlink = semaphores_module._unlink
@@ -146,7 +148,7 @@ def test_a_paused_sweep_does_not_spoil_a_set_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    One removes and is paused, another opens alone and makes the set anew: all arrives. (trap 23)
+    One removes and is paused, another opens alone and makes the set anew: all arrives. (hazard 23)
     """
     path = tmp_path / "ring.lane"
     unlink = semaphores_module._unlink
@@ -221,7 +223,7 @@ def test_an_opener_does_not_replace_the_anchor_that_a_sweep_has_just_locked(
 ) -> None:
     """
     The sweep would remove the new one by its name, from under the opener who is present there; so
-    the opener waits until the sweep is through, and then begins the set. (trap 23)
+    the opener waits until the sweep is through, and then begins the set. (hazard 23)
     """
     path = tmp_path / "ring.lane"
     with Ring.create(path, wait="sleep") as ring:
@@ -271,7 +273,7 @@ def test_a_ring_is_created_without_doorbells_if_a_sweep_of_its_set_stands_still(
 ) -> None:
     """
     Whoever has locked the new anchor and is stopped makes nobody hang or fail: all poll, until one
-    is alone again and finds it unlocked. (trap 23)
+    is alone again and finds it unlocked. (hazard 23)
     """
     make = semaphores_module._make
     locked: list[int] = []
@@ -305,7 +307,7 @@ def test_a_sweep_removes_what_was_made_between_its_list_and_its_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    What outlived its anchor, the next sweep would remove without a look at who uses it. (trap 23)
+    What outlived its anchor, the next sweep would remove without a look at who uses it. (hazard 23)
     """
     path = tmp_path / "ring.lane"
     with Ring.create(path) as ring:
@@ -335,7 +337,7 @@ def test_a_sweep_removes_what_was_made_between_its_list_and_its_lock(
 def test_a_sweep_that_finds_no_anchor_leaves_a_set_that_is_begun_just_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it saw without an anchor has one now, and somebody present there. (trap 23)"""
+    """What it saw without an anchor has one now, and somebody present there. (hazard 23)"""
     path = tmp_path / "ring.lane"
     with Ring.create(path) as ring:
         region_id = id_of(ring)

@@ -100,7 +100,7 @@ SPOILERS = [
 def test_who_cannot_open_a_doorbell_polls(
     spoil: Callable[[Path], None], which: str, name: str
 ) -> None:
-    """What bears the name of a semaphore is not opened unless it is one of ours. (trap 34)"""
+    """What bears the name of a semaphore is not opened unless it is one of ours. (hazard 34)"""
     with Ring.create(name, wait="sleep") as ring:
         ring.put(b"makes the lane's doorbell")
         with ring.consumer() as receiving:
@@ -164,7 +164,7 @@ def test_a_semaphore_in_another_file_than_the_noted_one_is_not_opened(name: str)
 @pytest.mark.parametrize("backing", ["named", "memfd"])
 def test_a_semaphore_full_of_garbage_ends_nobody(backing: str, name: str, tmp_path: Path) -> None:
     """
-    Whatever bytes a writer left in it, everything still arrives. (trap 34)
+    Whatever bytes a writer left in it, everything still arrives. (hazard 34)
     """
     random.seed(7)
     for garbage in (b"\xff" * 32, b"\0" * 8 + b"\xff" * 24, random.randbytes(32)):
@@ -228,7 +228,9 @@ def test_a_semaphore_that_is_spoilt_under_a_sleeper_ends_nobody(
 
 
 def test_a_process_with_another_libc_polls(tmp_path: Path) -> None:
-    """Semaphores of another C library may look different inside: they are left alone. (trap 34)"""
+    """
+    Semaphores of another C library may look different inside: they are left alone. (hazard 34)
+    """
     path = tmp_path / "ring.lane"
     Ring.create(path).close()
     set_field(path, "libc", b"musl")
@@ -253,7 +255,7 @@ def test_a_process_with_another_libc_polls(tmp_path: Path) -> None:
 @needs_mounts
 def test_a_process_in_another_mount_namespace_polls(tmp_path: Path) -> None:
     """
-    It has the file but not /dev/shm, as in a container: all arrives, nothing is made. (trap 34)
+    It has the file but not /dev/shm, as in a container: all arrives, nothing is made. (hazard 34)
     """
     path = tmp_path / "ring.lane"
     with Ring.create(path, wait="sleep") as ring:

@@ -197,7 +197,7 @@ def test_a_doorbell_outlives_the_name(name: str) -> None:
 
 
 def test_a_ringer_killed_before_its_post_costs_a_slice(name: str) -> None:
-    """It took the announcement and died: the sleeper looks again by itself. (trap 29)"""
+    """It took the announcement and died: the sleeper looks again by itself. (hazard 29)"""
     with Ring.create(name, wait="sleep") as ring:
         with Child(ring.get) as child:
             stop_asleep(child, lambda: waiting(ring))
@@ -212,7 +212,8 @@ def test_a_ringer_killed_before_its_post_costs_a_slice(name: str) -> None:
 
 def test_a_sleeper_killed_with_its_token_keeps_nobody_asleep(name: str) -> None:
     """
-    The record it was woken for goes to the next consumer, who sleeps and wakes as usual. (trap 29)
+    The record it was woken for goes to the next consumer, who sleeps and wakes as usual. (hazard
+    29)
     """
     with Ring.create(name, wait="sleep") as ring:
         with Child(ring.get) as child:
@@ -228,7 +229,7 @@ def test_a_sleeper_killed_with_its_token_keeps_nobody_asleep(name: str) -> None:
 
 
 def test_a_token_that_somebody_swallowed_costs_a_slice(name: str) -> None:
-    """Whoever eats the token, the sleeper it was meant for looks again. (trap 29)"""
+    """Whoever eats the token, the sleeper it was meant for looks again. (hazard 29)"""
     with Ring.create(name, wait="sleep") as ring:
         with Child(ring.get) as child:
             stop_asleep(child, lambda: waiting(ring))
@@ -247,7 +248,7 @@ def test_a_token_that_somebody_swallowed_costs_a_slice(name: str) -> None:
 
 def test_each_watcher_of_a_slot_has_a_doorbell_of_its_own(name: str) -> None:
     """
-    Four watchers, one publish: a token for each, so that one who loops eats nobody's. (trap 31)
+    Four watchers, one publish: a token for each, so that one who loops eats nobody's. (hazard 31)
     """
     with Slot.create(name, "q", watchers=8) as slot:
         armed_at = 8 * 128 + 8

@@ -78,7 +78,7 @@ def test_permissions_are_as_asked_whatever_the_umask(
     umask: int, permissions: int, name: str, tmp_path: Path
 ) -> None:
     """
-    The file and every semaphore, those made later too, have the modes that were asked for. (trap
+    The file and every semaphore, those made later too, have the modes that were asked for. (hazard
     28)
     """
     before = os.umask(umask)
@@ -105,7 +105,7 @@ def test_permissions_are_as_asked_whatever_the_umask(
 def test_permissions_of_a_file_made_with_a_hidden_name_are_as_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where files cannot be made without a name. (trap 28)"""
+    """Also where files cannot be made without a name. (hazard 28)"""
     real = os.open
 
     def open_named(path: Any, flags: int, *rest: Any, **options: Any) -> int:
@@ -130,7 +130,7 @@ def test_a_region_is_opened_for_writing_from_the_start(
 ) -> None:
     """
     The very first descriptor is read-write: on an overlay an earlier read-only one shows stale
-    bytes. (trap 27)
+    bytes. (hazard 27)
     """
     asked: list[int] = []
     real = os.open
@@ -163,7 +163,7 @@ def test_processes_share_a_region_that_lies_in_the_lower_layer_of_an_overlay(
 ) -> None:
     """
     The first one to open it has the file copied up before it is mapped, so all map the same bytes;
-    those below stay as they were. (trap 27)
+    those below stay as they were. (hazard 27)
     """
     layers = tmp_path / "layers"
     merged = tmp_path / "merged"
@@ -211,8 +211,8 @@ def test_processes_share_a_region_that_lies_in_the_lower_layer_of_an_overlay(
 @needs_mounts
 def test_where_room_cannot_be_reserved_a_region_is_refused(tmp_path: Path) -> None:
     """
-    Without fallocate nothing is emulated by writing: live data stays, and the error says so. (trap
-    26)
+    Without fallocate nothing is emulated by writing: live data stays, and the error says so.
+    (hazard 26)
     """
     (tmp_path / "ram").mkdir()
 
@@ -240,7 +240,7 @@ def test_where_room_cannot_be_reserved_a_region_is_refused(tmp_path: Path) -> No
 
 @needs_mounts
 def test_creating_with_no_room_tells_need_free_and_mount_and_leaves_nothing(name: str) -> None:
-    """However little is free in /dev/shm, creating works whole or fails whole. (trap 25)"""
+    """However little is free in /dev/shm, creating works whole or fails whole. (hazard 25)"""
 
     def try_all() -> None:
         own_shared_memory(64 * PAGE)
@@ -303,7 +303,7 @@ def test_a_file_system_without_inodes_says_so(make: Callable[[str], None], name:
 
 @needs_mounts
 def test_an_object_for_which_there_is_no_room_is_not_there(name: str) -> None:
-    """The region goes on, and when room was made the object can be made. (trap 25)"""
+    """The region goes on, and when room was made the object can be made. (hazard 25)"""
 
     def try_it() -> None:
         own_shared_memory(1 << 20)

@@ -120,7 +120,7 @@ class AnyFork(Child):
 def test_epochs_differ_in_every_generation(fork: str, line: Lines) -> None:
     """
     However it was made, a child, its child, and so on: each has another epoch than all before it,
-    also when those in between have never called anything (trap 16)
+    also when those in between have never called anything (hazard 16)
     """
     says = line()
     epochs: list[int] = []
@@ -146,7 +146,7 @@ def test_epochs_differ_in_every_generation(fork: str, line: Lines) -> None:
 def test_child_takes_a_row_and_a_lane_of_its_own(region: Region, fork: str) -> None:
     """
     Child and grandchild put through the handle they inherited: each into its own lane, as a
-    participant of its own, while parent and child live (trap 16)
+    participant of its own, while parent and child live (hazard 16)
     """
     ring = region.ring("ring", capacity=4096, producers=3)
     ring.put(b"0")
@@ -289,7 +289,7 @@ def test_death_of_the_parent_is_seen_though_its_child_lives(
 ) -> None:
     """
     The parent is killed, its child lives and has made one call, whichever: all see the parent as
-    dead, and its roles go to others (trap 15, for forks without hooks trap 16)
+    dead, and its roles go to others (hazard 15, for forks without hooks hazard 16)
     """
     ring = region.ring("ring", capacity=4096, producers=2)
     slot = region.slot("slot", 8)
@@ -326,7 +326,7 @@ def test_death_of_the_parent_is_seen_though_its_child_lives(
 
 @pytest.mark.parametrize("fork", FORKS)
 def test_living_parent_is_not_taken_for_dead_by_its_child(region: Region, fork: str) -> None:
-    """A child that calls, closes and ends takes nothing from its parent (trap 15)"""
+    """A child that calls, closes and ends takes nothing from its parent (hazard 15)"""
     ring = region.ring("ring", capacity=4096, producers=2)
     ring.put(b"parent")
     slot = region.slot("slot", 8)
@@ -385,7 +385,7 @@ print("good")
 def test_child_does_not_inherit_a_lock_description_that_another_thread_is_opening() -> None:
     """
     A thread opens lock descriptions while another forks: no child has one, so none keeps its parent
-    alive (trap 4)
+    alive (hazard 4)
     """
     with busy_thread(join_and_close):
         for _ in range(60):
@@ -446,7 +446,7 @@ def put_if_there_is_room(ring: Ring, record: bytes) -> bool:
 def test_child_of_a_fork_amid_a_large_put_puts_at_once() -> None:
     """
     Another thread holds the mutex of the producer while it copies; the child's put neither waits
-    for it nor disturbs it, and takes a lane of its own (trap 15)
+    for it nor disturbs it, and takes a lane of its own (hazard 15)
     """
     large = os.urandom(LARGE_NBYTES)
     with (
@@ -492,7 +492,7 @@ def test_child_of_a_fork_amid_a_large_publish_publishes_when_its_parent_is_dead(
 ) -> None:
     """
     Another thread holds the mutex of the slot while it copies; the parent is killed, and the child
-    becomes the writer without waiting for that mutex (trap 15)
+    becomes the writer without waiting for that mutex (hazard 15)
     """
     for _ in range(6):
         fork_amid_a_large_publish(line)
@@ -534,7 +534,8 @@ def fork_amid_a_large_get(line: Lines) -> None:
 def test_child_of_a_fork_amid_a_large_get_gets_when_its_parent_is_dead(line: Lines) -> None:
     """
     Other threads hold the mutexes of producer and consumer while they copy; the parent is killed,
-    and the child has both roles without waiting for those mutexes, and every record whole (trap 15)
+    and the child has both roles without waiting for those mutexes, and every record whole (hazard
+    15)
     """
     for _ in range(6):
         fork_amid_a_large_get(line)
@@ -543,7 +544,7 @@ def test_child_of_a_fork_amid_a_large_get_gets_when_its_parent_is_dead(line: Lin
 def test_childs_put_does_not_wait_behind_its_parents_threads(region: Region) -> None:
     """
     Threads of the parent wait for room in its full lane; the child's put is the first in its own
-    (trap 15)
+    (hazard 15)
     """
     ring = region.ring("ring", capacity=4096, producers=2)
     ring.put(bytes(4096))
@@ -573,7 +574,7 @@ def _waiters(ring: Ring) -> int:
 def test_claim_of_the_parent_is_not_the_childs_to_commit(region: Region) -> None:
     """
     A claim is open at the fork: the child's commit, abort and exit do nothing, its own put does not
-    wait for the claim, and the parent commits as if nothing had been (trap 15)
+    wait for the claim, and the parent commits as if nothing had been (hazard 15)
     """
     ring = region.ring("ring", capacity=4096, producers=2)
     room = ring.reserve(6)
@@ -599,7 +600,7 @@ def test_claim_of_a_parent_that_dies_is_gone_and_the_childs_commit_of_it_too(
 ) -> None:
     """
     The parent is killed with a claim open; the child commits its copy of it, in vain, and takes
-    over the lane (trap 15)
+    over the lane (hazard 15)
     """
     ring = region.ring("ring", capacity=4096, producers=1)
     says, go, stay = line(), line(), line()
@@ -633,7 +634,7 @@ def test_claim_of_a_parent_that_dies_is_gone_and_the_childs_commit_of_it_too(
 def test_loan_of_the_parent_is_not_the_childs_to_release(region: Region) -> None:
     """
     A loan is out at the fork: the child's release, close and exit leave the record to the parent,
-    whose view stays what it was while others fill the ring (trap 15)
+    whose view stays what it was while others fill the ring (hazard 15)
     """
     ring = region.ring("ring", capacity=4096, producers=1)
     ring.put(b"a" * 2048)
@@ -660,7 +661,7 @@ def test_loan_of_the_parent_is_not_the_childs_to_release(region: Region) -> None
 def test_loan_that_a_child_inherited_keeps_its_bytes_mapped_after_close(region: Region) -> None:
     """
     The child closes the region while it has the parent's loan: its view can still be read, never a
-    crash (trap 15)
+    crash (hazard 15)
     """
     ring = region.ring("ring", capacity=4096)
     ring.put(b"record")
@@ -679,7 +680,7 @@ def test_loan_that_a_child_inherited_keeps_its_bytes_mapped_after_close(region: 
 def test_record_on_loan_to_a_dead_parent_comes_to_its_child(region: Region, line: Lines) -> None:
     """
     The parent is killed with a record in hand; its child takes the role of the consumer and gets
-    that record, although it has a copy of the parent's loan (trap 15)
+    that record, although it has a copy of the parent's loan (hazard 15)
     """
     ring = region.ring("ring", capacity=4096, producers=1)
     ring.put(b"first")
@@ -715,7 +716,7 @@ def test_child_is_kept_from_the_creation_byte_by_its_parent_not_by_an_inherited_
 ) -> None:
     """
     A thread of the parent is making an object at the fork: the child is told the parent's pid, and
-    makes its own as soon as the parent is through (trap 15)
+    makes its own as soon as the parent is through (hazard 15)
     """
     region.join()
     descriptor = os.open(f"/proc/self/fd/{region._member.base}", os.O_RDWR | os.O_CLOEXEC)
@@ -739,7 +740,7 @@ def test_close_in_a_child_unmaps_although_a_call_of_the_parent_was_under_way(
 ) -> None:
     """
     A get of another thread waits at the fork; the child, which has no such thread, closes the
-    region: its memory is unmapped, so that it does not keep the region present for ever (trap 14)
+    region: its memory is unmapped, so that it does not keep the region present for ever (hazard 14)
     """
     ring = region.ring("ring", capacity=4096)
     thread = threading.Thread(target=ring.get)
@@ -768,7 +769,7 @@ def test_child_joins_the_region_it_has_mapped_not_the_one_that_bears_its_name_no
 ) -> None:
     """
     Create, unlink, fork; another region of the same name is made: the child's row is in its own
-    (trap 13)
+    (hazard 13)
     """
     with Region.create(name, "1 MiB") as old:
         old.unlink()
@@ -784,7 +785,7 @@ def test_child_joins_the_region_it_has_mapped_not_the_one_that_bears_its_name_no
 
 
 def test_child_of_an_unlinked_region_works_on(name: str) -> None:
-    """A region without a name any more is as good as before for those who have it (trap 13)"""
+    """A region without a name any more is as good as before for those who have it (hazard 13)"""
     with Region.create(name, "1 MiB") as region:
         ring = region.ring("ring", capacity=4096, producers=2)
         ring.put(b"parent")
@@ -831,7 +832,7 @@ def test_sweep_leaves_what_a_daemon_has_mapped_that_has_not_called_anything(
     """
     The program daemonizes: the parent exits, the daemon has the region only as a mapping, with or
     without its descriptors. Its name and its semaphores stay, and go when the daemon is gone
-    (trap 14)
+    (hazard 14)
     """
     with unrelated(DAEMON, name, closes) as program:
         assert program.stdin is not None
@@ -876,7 +877,9 @@ NOBODY = 65534
 def test_child_that_drops_privileges_first_is_refused_and_told_to_join_before(
     name: str, named: bool
 ) -> None:
-    """With permissions 0600 another user cannot join: PermissionError says what to do (trap 17)"""
+    """
+    With permissions 0600 another user cannot join: PermissionError says what to do (hazard 17)
+    """
     with Region.create(name if named else None, "1 MiB") as region:
         ring = region.ring("ring", capacity=4096)
 
@@ -894,7 +897,7 @@ def test_child_that_drops_privileges_first_is_refused_and_told_to_join_before(
 @needs_root
 @pytest.mark.parametrize("named", [True, False], ids=["named", "memfd"])
 def test_child_that_joins_before_it_drops_privileges_works_on(name: str, named: bool) -> None:
-    """`region.join()` first, setuid after: the child puts and gets as another user (trap 17)"""
+    """`region.join()` first, setuid after: the child puts and gets as another user (hazard 17)"""
     with Region.create(name if named else None, "1 MiB") as region:
         there = region.ring("there", capacity=4096)
         back = region.ring("back", capacity=4096)
@@ -918,7 +921,7 @@ def test_child_that_joins_before_it_drops_privileges_works_on(name: str, named: 
 def test_child_joins_after_it_dropped_privileges_where_permissions_allow(
     name: str, named: bool
 ) -> None:
-    """With permissions 0666 another user joins through what it inherited, also late (trap 17)"""
+    """With permissions 0666 another user joins through what it inherited, also late (hazard 17)"""
     with Region.create(name if named else None, "1 MiB", permissions=0o666) as region:
         ring = region.ring("ring", capacity=4096)
 
@@ -934,7 +937,7 @@ def test_child_joins_after_it_dropped_privileges_where_permissions_allow(
 def test_object_made_after_the_fork_in_anonymous_memory_is_refused_in_the_child() -> None:
     """
     The semaphores of a MAP_ANONYMOUS region have no name: what a child would make, others could not
-    find; it is told so, and uses what was made before (trap 18)
+    find; it is told so, and uses what was made before (hazard 18)
     """
     with Region.create(None, "1 MiB", anonymous=True) as region:
         ring = region.ring("ring", capacity=4096)
@@ -959,7 +962,7 @@ def test_object_that_the_parent_makes_after_the_fork_in_anonymous_memory_serves_
 ) -> None:
     """
     The child cannot ring or hear the semaphores of what its parent made since; it polls, and every
-    record arrives (trap 18)
+    record arrives (hazard 18)
     """
     go = line()
     with Region.create(None, "1 MiB", anonymous=True) as region:

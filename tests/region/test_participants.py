@@ -176,7 +176,7 @@ def test_child_that_closes_all_descriptors_does_not_keep_its_dead_parent_alive(
 ) -> None:
     """
     A parent that joined is dead when it is killed, although its child, which closed every
-    descriptor that it inherited, still has the region mapped (trap 1)
+    descriptor that it inherited, still has the region mapped (hazard 1)
     """
     parent_says, child_says, go = line(), line(), line()
 
@@ -225,7 +225,7 @@ def test_own_row_is_alive_although_its_own_description_shows_it_as_free(
 ) -> None:
     """
     One's own lock never stands in one's own way, so a probe through that description says "free":
-    this process and its children still see it alive (trap 2)
+    this process and its children still see it alive (hazard 2)
     """
     ring = region.ring("ring", capacity=4096)
     ring.put(b"record")
@@ -250,7 +250,7 @@ def test_own_row_is_alive_although_its_own_description_shows_it_as_free(
 
 
 def test_lock_description_does_not_travel(region: Region) -> None:
-    """The description that holds the row is closed on exec and in forked children (trap 1)"""
+    """The description that holds the row is closed on exec and in forked children (hazard 1)"""
     region.join()
     held = lock_description(region)
     assert not os.get_inheritable(held)
@@ -269,7 +269,7 @@ def test_two_threads_do_not_both_hold_the_creation_byte(
     """
     The kernel would give both threads of a process the same lock, and the first unlock would free
     it for both: one waits for the other, and other processes wait until the last is through
-    (trap 3)
+    (hazard 3)
     """
     region.join()
     inside, leave = threading.Event(), threading.Event()
@@ -301,7 +301,7 @@ def _cannot_create(name: str, holder: int) -> None:
 
 
 def test_threads_that_join_at_once_share_one_row(region: Region, table: Table) -> None:
-    """However many threads use a region first, the process has one row, and keeps it (trap 3)"""
+    """However many threads use a region first, the process has one row, and keeps it (hazard 3)"""
     ready = threading.Barrier(8)
 
     def join() -> None:
@@ -319,7 +319,7 @@ def test_threads_that_join_at_once_share_one_row(region: Region, table: Table) -
 
 
 def test_objects_made_by_threads_at_once_do_not_overlap(region: Region) -> None:
-    """Eight threads that make objects at once make each of them once, side by side (trap 3)"""
+    """Eight threads that make objects at once make each of them once, side by side (hazard 3)"""
     ready = threading.Barrier(8)
 
     def make(number: int) -> None:
@@ -344,7 +344,7 @@ def test_read_lock_of_a_stranger_does_not_keep_the_dead_alive(
 ) -> None:
     """
     Who may only read the file can take read locks: on the row of a dead one it counts for nothing
-    (trap 5)
+    (hazard 5)
     """
     says = line()
     with Child(member, region, says, line()) as child:
@@ -359,7 +359,7 @@ def test_read_lock_of_a_stranger_does_not_keep_the_dead_alive(
 
 
 def test_joiner_passes_by_rows_that_a_stranger_has_locked(region: Region, table: Table) -> None:
-    """Read locks of a stranger on all rows but one: the joiner takes that one (trap 5)"""
+    """Read locks of a stranger on all rows but one: the joiner takes that one (hazard 5)"""
     for row in set(range(ROWS)) - {700}:
         table.lock(row_byte(row), kind=fcntl.F_RDLCK)
 
@@ -369,7 +369,7 @@ def test_joiner_passes_by_rows_that_a_stranger_has_locked(region: Region, table:
 
 
 def test_joiner_says_so_when_a_stranger_has_locked_every_row(region: Region, table: Table) -> None:
-    """Read locks on all rows are an error at once, never a hang (trap 5)"""
+    """Read locks on all rows are an error at once, never a hang (hazard 5)"""
     table.lock(row_byte(0), kind=fcntl.F_RDLCK, nbytes=ROWS)
 
     with pytest.raises(RoleTakenError):
@@ -382,7 +382,7 @@ def test_process_whose_descriptor_was_reused_judges_nobody(
 ) -> None:
     """
     A process closes a descriptor that is not its own, the number becomes another file, and there
-    nobody is locked: it says that its descriptor was closed, and takes nobody for dead (trap 6)
+    nobody is locked: it says that its descriptor was closed, and takes nobody for dead (hazard 6)
     """
     says, go = line(), line()
     with Region.create(name, "1 MiB") as region:
@@ -424,7 +424,9 @@ def test_process_whose_descriptor_was_reused_judges_nobody(
 def test_process_that_closed_all_descriptors_judges_nobody_and_says_why(
     region: Region, line: Lines
 ) -> None:
-    """close_fds in a live process: it is told so by an error, and the others stay alive (trap 6)"""
+    """
+    close_fds in a live process: it is told so by an error, and the others stay alive (hazard 6)
+    """
     says = line()
     ring = region.ring("ring", capacity=4096)
 
@@ -466,7 +468,7 @@ def descriptors_of(region: Region) -> list[int]:
 def test_producer_that_was_taken_for_dead_writes_nothing_over_its_heirs_records(
     region: Region, is_in_hand: bool, line: Lines
 ) -> None:
-    """A process lost its descriptors, and another has its lane: its puts say so (trap 6)"""
+    """A process lost its descriptors, and another has its lane: its puts say so (hazard 6)"""
     says, go = line(), line()
     ring = region.ring("ring", capacity=4096, producers=1)
 
@@ -503,7 +505,9 @@ def test_producer_that_was_taken_for_dead_writes_nothing_over_its_heirs_records(
 def test_join_takes_a_dead_ones_row_when_no_other_is_free(
     region: Region, table: Table, line: Lines
 ) -> None:
-    """With every row in use a joiner takes that of a killed process, and no other one's (trap 7)"""
+    """
+    With every row in use a joiner takes that of a killed process, and no other one's (hazard 7)
+    """
     says = line()
     with Child(member, region, says, line()) as child:
         says.hear()
@@ -520,7 +524,7 @@ def test_join_takes_a_dead_ones_row_when_no_other_is_free(
 
 
 def test_join_finds_a_row_in_a_table_full_of_the_dead(region: Region, table: Table) -> None:
-    """A thousand killed processes do not keep anybody out (trap 7)"""
+    """A thousand killed processes do not keep anybody out (hazard 7)"""
     for row in range(ROWS):
         table.set_generation(row, 1)
 
@@ -534,7 +538,7 @@ def test_join_buries_the_dead_before_it_locks_their_byte(region: Region, table: 
     """
     A joiner that is stopped between lock and generation must not make a dead owner look alive: an
     odd row becomes even first. Seen through a read lock that keeps the joiner from the byte
-    (trap 7)
+    (hazard 7)
     """
     table.occupy(5)
     table.lock(row_byte(5), kind=fcntl.F_RDLCK)
@@ -551,7 +555,7 @@ def test_dead_one_stays_dead_while_a_joiner_stands_still_on_its_byte(
 ) -> None:
     """
     The consumer is killed; a joiner has locked its byte and is stopped before it moves the
-    generation: the consumer is dead all the same, and its role goes to the next one (trap 7)
+    generation: the consumer is dead all the same, and its role goes to the next one (hazard 7)
     """
     ring = region.ring("ring", capacity=4096)
     says = line()
@@ -580,7 +584,7 @@ def test_nobody_joins_and_dies_behind_the_look_of_a_joiner_that_stands_still(
 ) -> None:
     """
     A joiner is about to lock the byte of a row that it saw free: until it has, nobody else may join
-    there, or the joiner's lock would let that one pass for alive once it had died (trap 7)
+    there, or the joiner's lock would let that one pass for alive once it had died (hazard 7)
     """
     table.occupy(5)
 
@@ -605,7 +609,7 @@ def test_a_joiner_looks_again_once_nobody_else_can_join_the_row(
     """
     Between a joiner's look at a free row and its right to join it, another joins there and dies: it
     is buried before its byte is locked, or a joiner stopped in between would let it pass for alive
-    (trap 7)
+    (hazard 7)
     """
     table.occupy(5)
 
@@ -625,7 +629,7 @@ def test_late_burial_does_not_touch_who_came_after(
 ) -> None:
     """
     A is told that the owner of a row is dead, and is stopped; the row is freed and joined anew; A
-    goes on, and the newcomer keeps its row (trap 8)
+    goes on, and the newcomer keeps its row (hazard 8)
     """
     says = line()
     with Child(member, region, says, line()) as dead:
@@ -676,7 +680,7 @@ def test_role_that_was_taken_over_meanwhile_is_not_robbed(
 ) -> None:
     """
     A has proof that the holder of a role is dead, and is stopped; B takes the role; A goes on, and
-    is refused by a B that lives (trap 8)
+    is refused by a B that lives (hazard 8)
     """
     objects = Objects(region)
     says, says_too, successor_says = line(), line(), line()
@@ -709,7 +713,7 @@ def test_role_that_was_taken_over_meanwhile_is_not_robbed(
 def test_late_leave_does_not_free_the_row_of_a_newcomer(region: Region, table: Table) -> None:
     """
     A process that was taken for dead leaves: the row is a newcomer's by now, and stays in use
-    (trap 9)
+    (hazard 9)
     """
     region.join()
     row = table.row_of(os.getpid())
@@ -723,7 +727,7 @@ def test_late_leave_does_not_free_the_row_of_a_newcomer(region: Region, table: T
 
 def test_leaving_after_one_was_taken_for_dead_says_so(region: Region, table: Table) -> None:
     """
-    The one who leaves late is told by a ClosedError that its descriptors had been closed (trap 9)
+    The one who leaves late is told by a ClosedError that its descriptors had been closed (hazard 9)
     """
     region.join()
     row = table.row_of(os.getpid())
@@ -738,7 +742,7 @@ def test_process_that_closed_its_lock_leaves_a_newcomer_alone(
 ) -> None:
     """
     The same with real processes: closed descriptors, taken for dead, the only free row taken by
-    another one, then the first one closes the region (trap 9)
+    another one, then the first one closes the region (hazard 9)
     """
     says, go = line(), line()
 
@@ -765,7 +769,7 @@ def test_process_that_closed_its_lock_leaves_a_newcomer_alone(
 
 
 def test_worn_out_row_is_never_joined_again(region: Region, table: Table) -> None:
-    """Before the 22 bits of a tag wrap, a row is retired: old tags never come back (trap 10)"""
+    """Before the 22 bits of a tag wrap, a row is retired: old tags never come back (hazard 10)"""
     for row in range(ROWS):
         table.set_generation(row, [RETIRED, RETIRED + 2, 1 << 22, (1 << 22) + 2, 1 << 40][row % 5])
     table.set_generation(300, RETIRED - 2)
@@ -799,7 +803,7 @@ def test_a_full_table_says_which_rows_are_taken_and_which_are_worn_out(
 
 
 def test_first_row_is_a_random_one(tmp_path: Path) -> None:
-    """Rows wear evenly: joiners begin at a random one (trap 10)"""
+    """Rows wear evenly: joiners begin at a random one (hazard 10)"""
     rows = set()
     for number in range(8):
         path = tmp_path / f"{number}.lane"
@@ -816,7 +820,7 @@ def test_process_that_opens_a_region_read_only_first_joins_through_a_later_open(
 ) -> None:
     """
     Opening read-only and then for writing gives two mappings, and one row; the reader never has one
-    (trap 11)
+    (hazard 11)
     """
     region.ring("ring", capacity=4096)
 
@@ -841,7 +845,7 @@ def test_process_that_opens_a_region_read_only_first_joins_through_a_later_open(
 
 
 def test_region_that_is_opened_by_two_names_is_one(tmp_path: Path) -> None:
-    """A second name of the same file leads to the same membership: one row a process (trap 11)"""
+    """A second name of the same file leads to the same membership: one row a process (hazard 11)"""
     path, other = tmp_path / "one.lane", tmp_path / "two.lane"
     with Region.create(path, 4096) as region:
         os.link(path, other)
@@ -858,7 +862,7 @@ def test_region_that_is_opened_by_two_names_is_one(tmp_path: Path) -> None:
 
 
 def test_zombie_is_dead(region: Region, line: Lines) -> None:
-    """A killed process that nobody has reaped yet is dead: its roles are free (trap 12)"""
+    """A killed process that nobody has reaped yet is dead: its roles are free (hazard 12)"""
     objects = Objects(region)
     says = line()
 
@@ -880,7 +884,7 @@ def test_zombie_is_dead(region: Region, line: Lines) -> None:
 def test_pid_of_a_row_decides_nothing(region: Region, table: Table, line: Lines) -> None:
     """
     A dead one whose pid has come back as another process is dead; a living one whose pid means
-    nothing here is alive (trap 12)
+    nothing here is alive (hazard 12)
     """
     says = line()
     with Child(member, region, says, line()) as child:
@@ -897,7 +901,9 @@ def test_pid_of_a_row_decides_nothing(region: Region, table: Table, line: Lines)
 
 @pytest.mark.parametrize("role", ROLES)
 def test_stopped_process_is_never_robbed(region: Region, line: Lines, role: str) -> None:
-    """Whoever is stopped keeps its role however often others ask, and goes on with it (trap 12)"""
+    """
+    Whoever is stopped keeps its role however often others ask, and goes on with it (hazard 12)
+    """
     objects = Objects(region)
     says, go = line(), line()
 
@@ -932,7 +938,7 @@ def test_processes_in_another_pid_namespace_live_and_die_like_others(
 ) -> None:
     """
     Process 1 of a container is seen alive from outside and sees those outside; killed, its roles
-    are free (trap 12)
+    are free (hazard 12)
     """
     objects = Objects(region)
     region.join()
@@ -980,7 +986,7 @@ def test_processes_in_another_pid_namespace_live_and_die_like_others(
 def test_sweep_leaves_what_is_in_use_in_another_pid_namespace(name: str, line: Lines) -> None:
     """
     A region that only a process of another pid namespace has open is not swept; when that one is
-    killed, it is (trap 12)
+    killed, it is (hazard 12)
     """
     says = line()
 

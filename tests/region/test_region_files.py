@@ -47,7 +47,7 @@ def is_used(path: Path) -> bool:
 def test_a_region_is_complete_before_it_has_a_name(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever finds the name finds the header, the object and its semaphores. (trap 19)"""
+    """Whoever finds the name finds the header, the object and its semaphores. (hazard 19)"""
     seen: list[Any] = []
     link = files_module.link
 
@@ -73,7 +73,8 @@ def test_a_region_is_complete_before_it_has_a_name_where_files_cannot_be_made_wi
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Without O_TMPFILE a hidden name serves until the region is complete; it does not stay. (trap 19)
+    Without O_TMPFILE a hidden name serves until the region is complete; it does not stay. (hazard
+    19)
     """
     monkeypatch.setattr(os, "open", _without_nameless_files(os.open))
     seen: list[list[str]] = []
@@ -132,7 +133,7 @@ def test_sweep_finds_what_a_creator_left_that_was_killed_before_the_name(
 def test_a_creator_is_present_before_its_region_has_a_name(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sweep that comes right after the name leaves the new region alone. (trap 20)"""
+    """A sweep that comes right after the name leaves the new region alone. (hazard 20)"""
     seen: list[Any] = []
     link = files_module.link
 
@@ -155,7 +156,7 @@ def test_a_creator_is_present_before_its_region_has_a_name(
 def test_a_sweep_between_any_two_steps_of_creation_takes_nothing_away(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A semaphore is safe from its first moment on, though its set has no name yet. (trap 20)"""
+    """A semaphore is safe from its first moment on, though its set has no name yet. (hazard 20)"""
     change_mode = os.chmod
 
     def sweep_before(path: Any, mode: int) -> None:
@@ -194,7 +195,7 @@ SQUATTERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("readonly", [False, True])
 def test_what_is_no_region_is_refused_at_once(kind: str, readonly: bool, tmp_path: Path) -> None:
     """
-    Whatever bears the name, open says that it is no region; it never hangs or follows. (trap 65)
+    Whatever bears the name, open says that it is no region; it never hangs or follows. (hazard 65)
     """
     path = tmp_path / "squatted"
     with Region.create(tmp_path / "memlane.other", 4096) as other:
@@ -213,7 +214,9 @@ def test_what_is_no_region_is_refused_at_once(kind: str, readonly: bool, tmp_pat
 @needs_root
 @pytest.mark.sweeps
 def test_a_name_squatted_by_another_user_is_not_joined(name: str) -> None:
-    """What another user put under the name is refused, unless owner= names that user. (trap 65)"""
+    """
+    What another user put under the name is refused, unless owner= names that user. (hazard 65)
+    """
     region = Region.create(name, 4096, permissions=0o666)
     try:
         os.chown(file_of(region), OTHER_USER, OTHER_USER)
@@ -371,7 +374,7 @@ def test_sweep_removes_what_nobody_has_open_and_only_that(name: str) -> None:
 @pytest.mark.sweeps
 @pytest.mark.parametrize("readonly", [False, True])
 def test_a_process_that_sweeps_keeps_what_it_has_open_itself(name: str, readonly: bool) -> None:
-    """Sweeping never goes through the locks that this process holds. (trap 22)"""
+    """Sweeping never goes through the locks that this process holds. (hazard 22)"""
     made = Ring.create(name)
     with memlane.Region.open(name, readonly=readonly) as region:
         made.close()
@@ -390,7 +393,8 @@ def test_a_sweep_that_was_stopped_before_it_removes_keeps_the_name_from_being_ma
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Sweep decides and removes under presence, and so does unlink: neither gets in between. (trap 21)
+    Sweep decides and removes under presence, and so does unlink: neither gets in between. (hazard
+    21)
     """
 
     def stop_before(path: Any, **options: Any) -> None:
@@ -423,7 +427,7 @@ def test_a_sweep_that_looked_at_an_old_region_does_not_remove_its_successor(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Stopped between its look and its lock, with the name unlinked and made again meanwhile. (trap
+    Stopped between its look and its lock, with the name unlinked and made again meanwhile. (hazard
     21)
     """
 
@@ -460,7 +464,7 @@ def test_an_opener_that_found_a_name_just_swept_looks_again(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    It opened the file, then the name was swept and made again: it gets the new region. (trap 21)
+    It opened the file, then the name was swept and made again: it gets the new region. (hazard 21)
     """
     check = files_module.check_file
     swept: list[list[str]] = []
@@ -652,7 +656,7 @@ def _without_its_sender(region: Region) -> Callable[[], Region]:
 
 @needs_root
 def test_a_pickled_handle_refuses_a_name_that_another_user_has_squatted(name: str) -> None:
-    """What open refuses unpickling refuses: the id in the file proves nothing. (trap 65)"""
+    """What open refuses unpickling refuses: the id in the file proves nothing. (hazard 65)"""
     region = Region.create(name, "1 MiB")
     rebuild = _without_its_sender(region)
     copy = path_of(name).read_bytes()

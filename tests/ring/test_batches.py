@@ -72,7 +72,9 @@ def test_put_many_returns_how_many_went_in_if_the_ring_is_shut_down_meanwhile(ri
 def test_put_many_with_a_bad_item_puts_nothing_and_the_next_put_goes_alone(
     ring: Ring, broken: str
 ) -> None:
-    """All are looked at before the first goes in: no phantom follows the next record. (trap 36)"""
+    """
+    All are looked at before the first goes in: no phantom follows the next record. (hazard 36)
+    """
 
     def records() -> Iterator[Any]:
         yield b"a"
@@ -94,7 +96,7 @@ def test_put_many_with_a_bad_item_puts_nothing_and_the_next_put_goes_alone(
 def test_a_batch_staged_by_a_killed_producer_does_not_follow_the_adopters_record(
     ring: Ring,
 ) -> None:
-    """Killed before the first of a batch was committed: the whole batch never was. (trap 37)"""
+    """Killed before the first of a batch was committed: the whole batch never was. (hazard 37)"""
     killed_after(lambda: ring.put(b"committed"))
     with RingBytes(ring) as shared:
         # As put_many leaves it if it is killed just before its one compare-and-swap.

@@ -139,7 +139,7 @@ def borrowed(ring: Ring) -> bytes:
 
 
 def test_threads_of_one_process_compete_like_processes(ring: Ring) -> None:
-    """No record twice, none lost, with no lock among them. (trap 52)"""
+    """No record twice, none lost, with no lock among them. (hazard 52)"""
     found: list[bytes] = []
 
     def consume() -> None:
@@ -216,7 +216,7 @@ def test_an_interrupt_while_a_doorbell_is_looked_for_loses_no_record(
     kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Python code runs before a record is taken or when there is none, never behind one. (trap 41)
+    Python code runs before a record is taken or when there is none, never behind one. (hazard 41)
     """
     with Ring(capacity=PAGE, records=8, consumers=kind, wait="sleep") as ring:
         ring.put_many([b"%d" % number for number in range(8)])
@@ -321,7 +321,7 @@ def test_one_that_was_stopped_goes_on_with_its_record(ring: Ring, pipe: Pipe) ->
 
 def test_a_full_lane_goes_on_though_another_lane_stays_busy(ring: Ring, pipe: Pipe) -> None:
     """
-    Lane A is full behind a dead consumer's record, lane B always has something. (trap 40)
+    Lane A is full behind a dead consumer's record, lane B always has something. (hazard 40)
     """
     ring.put(b"a in hand")
     with holding(ring, pipe) as child:
@@ -355,7 +355,7 @@ def test_a_full_lane_goes_on_though_another_lane_stays_busy(ring: Ring, pipe: Pi
 def test_a_producer_that_waits_for_room_is_served_by_the_next_consumer_to_come(
     ring: Ring, pipe: Pipe
 ) -> None:
-    """The only consumer died with the oldest record in hand; a newcomer finds it. (trap 39)"""
+    """The only consumer died with the oldest record in hand; a newcomer finds it. (hazard 39)"""
     ring.put_many([b"x"] * 8)
     with holding(ring, pipe) as child:
         assert b"x" == pipe.line()
@@ -378,7 +378,7 @@ def test_a_producer_that_waits_for_room_is_served_by_the_next_consumer_to_come(
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_take_that_was_cut_anywhere_is_finished_by_the_next(ring: Ring, moved: bool) -> None:
     """
-    The tag of a dead consumer is in the state, `taken` has moved or not yet. (trap 39)
+    The tag of a dead consumer is in the state, `taken` has moved or not yet. (hazard 39)
     """
     ring.put_many([b"0", b"1", b"2"])
     with RingBytes(ring) as shared:
@@ -394,7 +394,7 @@ def test_a_take_that_was_cut_anywhere_is_finished_by_the_next(ring: Ring, moved:
 def test_one_that_dies_while_it_takes_over_leaves_the_record_to_the_next(
     ring: Ring, pipe: Pipe
 ) -> None:
-    """A line of consumers, each killed with the same record in hand. (trap 39)"""
+    """A line of consumers, each killed with the same record in hand. (hazard 39)"""
     ring.put(b"hot")
     for _ in range(5):
         with holding(ring, pipe) as child:
@@ -418,7 +418,7 @@ def test_what_was_handed_back_is_not_called_redelivered(ring: Ring) -> None:
 
 
 def test_a_dead_hand_is_found_behind_more_live_ones_than_one_look_asks_for(pipe: Pipe) -> None:
-    """A look asks the kernel about eight holders; the next look goes on behind them. (trap 30)"""
+    """A look asks the kernel about eight holders; the next look goes on behind them. (hazard 30)"""
     with Ring(capacity=PAGE, consumers="many") as ring:
         ring.put_many([b"%d" % number for number in range(21)])
         children = []
@@ -549,7 +549,7 @@ def test_a_process_that_cannot_tell_who_lives_robs_nobody(ring: Ring) -> None:
 
 
 def test_a_robbed_consumer_releases_nothing_of_its_heir(ring: Ring, pipe: Pipe) -> None:
-    """It was taken for dead: its record bears another tag, which stays as it is. (trap 45)"""
+    """It was taken for dead: its record bears another tag, which stays as it is. (hazard 45)"""
     ring.put(b"x")
     with RingBytes(ring) as shared:
         record = ring.borrow()
@@ -580,7 +580,7 @@ def test_a_child_neither_releases_nor_keeps_what_its_parent_had_in_hand(ring: Ri
 
 
 def test_too_small_a_buffer_leaves_the_record_to_others(ring: Ring) -> None:
-    """A live consumer that cannot use the next record takes nothing. (trap 41)"""
+    """A live consumer that cannot use the next record takes nothing. (hazard 41)"""
     ring.put(b"12345678")
     with pytest.raises(ValueError, match="8 bytes, the buffer 4"):
         ring.get_into(bytearray(4))
@@ -665,7 +665,7 @@ def test_who_is_outrun_is_not_rung_for_every_record_and_sleeps_when_the_others_s
 
 
 def test_a_killed_sleeper_costs_the_others_nothing_but_a_slice(pipe: Pipe) -> None:
-    """What it swallowed, a token or an announcement, is made up for by a look. (trap 29)"""
+    """What it swallowed, a token or an announcement, is made up for by a look. (hazard 29)"""
     with Ring(capacity=PAGE, consumers="many", wait="sleep") as ring, RingBytes(ring) as shared:
 
         def get() -> None:
@@ -710,7 +710,7 @@ def test_the_end_waits_for_what_others_have_in_hand(ring: Ring, pipe: Pipe) -> N
 def test_what_a_consumer_had_in_hand_when_it_died_comes_before_the_end(
     ring: Ring, pipe: Pipe
 ) -> None:
-    """(trap 51)"""
+    """(hazard 51)"""
     ring.put(b"x")
     with holding(ring, pipe) as child:
         assert b"x" == pipe.line()
@@ -725,7 +725,7 @@ def test_what_a_consumer_had_in_hand_when_it_died_comes_before_the_end(
 def test_who_holds_a_record_itself_does_not_wait_for_those_of_others(
     ring: Ring, pipe: Pipe
 ) -> None:
-    """Two who hold a record each would wait for each other. (trap 50)"""
+    """Two who hold a record each would wait for each other. (hazard 50)"""
     ring.put_many([b"theirs", b"mine"])
     with holding(ring, pipe) as child:
         assert b"theirs" == pipe.line()
@@ -810,7 +810,7 @@ def test_workers_of_a_pool_compete_however_they_were_started(method: str) -> Non
 
 
 def test_closing_with_a_record_in_hand_keeps_it_until_it_is_released(name: str) -> None:
-    """The row lives as long as the loan: nobody takes the record over before. (trap 56)"""
+    """The row lives as long as the loan: nobody takes the record over before. (hazard 56)"""
     with Ring.create(name, consumers="many") as ring:
         ring.put(b"x")
         user = Ring.open(name)
@@ -826,7 +826,7 @@ def test_closing_with_a_record_in_hand_keeps_it_until_it_is_released(name: str) 
 
 
 def test_an_extent_that_is_out_of_bounds_is_called_corrupt_and_nothing_is_taken(ring: Ring) -> None:
-    """(trap 47)"""
+    """(hazard 47)"""
     ring.put(b"x")
     with RingBytes(ring) as shared:
         shared.set_word(shared.extent_at(0, 0), 2**64 - 1)
@@ -839,7 +839,7 @@ def test_an_extent_that_is_out_of_bounds_is_called_corrupt_and_nothing_is_taken(
 
 @pytest.mark.parametrize("taken", [3, 2**29, 2**63, 2**64 - 1])
 def test_no_number_in_taken_makes_a_get_endless(ring: Ring, taken: int) -> None:
-    """Wrong by a little or by much: an error or the data, in bounded time. (trap 47)"""
+    """Wrong by a little or by much: an error or the data, in bounded time. (hazard 47)"""
     ring.put_many([b"x", b"y"])
     with RingBytes(ring) as shared:
         shared.set_word(shared.taken_at(0), taken)

@@ -19,7 +19,7 @@ from tests.support.shared_bytes import DEAD_TAG, DEPARTED, READY, TAKEN, RingByt
 
 
 def test_an_extent_out_of_bounds_is_called_corrupt(ring: Ring) -> None:
-    """Neither read nor followed; each verb says so. (trap 47)"""
+    """Neither read nor followed; each verb says so. (hazard 47)"""
     ring.put(b"abc")
     with RingBytes(ring) as shared:
         for extent in (
@@ -57,7 +57,7 @@ def test_get_many_hands_out_what_it_took_before_it_met_what_is_corrupt(ring: Rin
 
 
 def test_a_hint_beyond_the_states_is_called_corrupt_after_a_second_look(ring: Ring) -> None:
-    """`tail` says that there are records, the states say that there are none. (trap 47)"""
+    """`tail` says that there are records, the states say that there are none. (hazard 47)"""
     ring.put(b"abc")
     with RingBytes(ring) as shared:
         for state in (0, 2**64 - 1, shared.state(8, READY), shared.state(0, 7)):
@@ -70,7 +70,7 @@ def test_a_hint_beyond_the_states_is_called_corrupt_after_a_second_look(ring: Ri
 
 @pytest.mark.parametrize("head", [1, 9, 2**63, 2**64 - 9])
 def test_a_head_that_cannot_be_is_called_corrupt_by_the_producer(ring: Ring, head: int) -> None:
-    """More records than there are descriptors, or fewer than none. (trap 47)"""
+    """More records than there are descriptors, or fewer than none. (hazard 47)"""
     ring.put_many([b"x"] * 8)
     with RingBytes(ring) as shared:
         shared.set_word(shared.head_at(0), 8 + head)
@@ -80,7 +80,7 @@ def test_a_head_that_cannot_be_is_called_corrupt_by_the_producer(ring: Ring, hea
 
 
 def test_an_adopter_of_a_corrupt_lane_says_so_and_does_not_keep_it() -> None:
-    """Counters that contradict each other; the next one may try again. (trap 47)"""
+    """Counters that contradict each other; the next one may try again. (hazard 47)"""
     with Ring(capacity=PAGE, producers=1, records=4) as ring, RingBytes(ring) as shared:
         killed_after(lambda: ring.put(b"x"))
         for tail in (5, 2**62):
@@ -100,7 +100,7 @@ def test_a_hole_that_somebody_punched_is_corrupt_or_empty_but_no_crash(
 ) -> None:
     """
     Seals do not keep anybody from punching holes. Without descriptors and bytes a lane contradicts
-    its hints; without its words, too, it is as good as new. (trap 66)
+    its hints; without its words, too, it is as good as new. (hazard 66)
     """
     ring.put_many([b"x"] * 3)
     with RingBytes(ring) as shared:
@@ -120,7 +120,7 @@ def test_a_hole_that_somebody_punched_is_corrupt_or_empty_but_no_crash(
 @pytest.mark.parametrize("kind", range(8))
 def test_no_state_makes_a_loop_endless(ring: Ring, kind: int) -> None:
     """
-    All descriptors say the same: every call comes back, also at the end of the ring. (trap 47)
+    All descriptors say the same: every call comes back, also at the end of the ring. (hazard 47)
     """
     ring.put_many([b"x"] * 3)
     with RingBytes(ring) as shared:
@@ -186,7 +186,7 @@ def watchdog(what: str) -> Iterator[None]:
 def test_of_what_can_be_in_the_next_descriptor_nothing_makes_a_get_endless(
     consumers: Any, end: str
 ) -> None:
-    """Kind, number and high half in all combinations; each get comes back. (trap 47)"""
+    """Kind, number and high half in all combinations; each get comes back. (hazard 47)"""
     for kind, number, high in itertools.product(
         range(8), (1, 0, 2, 1 + 4, 1 + 2**28, 2**29 - 3), (0, 1, 77, DEAD_TAG, 2**32 - 1)
     ):
@@ -218,7 +218,8 @@ def test_a_wrong_number_of_lanes_does_not_hang_the_end_of_the_ring(
     ring: Ring, leased: int, immediate: bool
 ) -> None:
     """
-    Too large is cut to the geometry; too small hides records from gets, not from the end. (trap 47)
+    Too large is cut to the geometry; too small hides records from gets, not from the end. (hazard
+    47)
     """
     with ring.producer() as one, ring.producer() as two, RingBytes(ring) as shared:
         one.put(b"1")
@@ -230,7 +231,7 @@ def test_a_wrong_number_of_lanes_does_not_hang_the_end_of_the_ring(
 
 
 def test_wrong_shutdown_and_waiters_words_do_no_harm(ring: Ring) -> None:
-    """Any value of the flag but 1 drops; announcements of nobody cost some posts. (trap 47)"""
+    """Any value of the flag but 1 drops; announcements of nobody cost some posts. (hazard 47)"""
     with RingBytes(ring) as shared:
         shared.set_half(shared.WAITERS, 2**32 - 1)
         ring.put_many([b"x"] * 8)

@@ -33,7 +33,7 @@ def test_what_a_killed_consumer_had_in_hand_goes_to_its_successor_at_once(ring: 
 
 @of_one_consumer
 def test_a_successor_passes_what_a_killed_consumer_released_out_of_order(ring: Ring) -> None:
-    """Released means done with, though `head` could not pass it yet. (trap 44)"""
+    """Released means done with, though `head` could not pass it yet. (hazard 44)"""
     ring.put_many([b"0", b"1", b"2", b"3", b"4"])
 
     def consume() -> Any:
@@ -52,7 +52,8 @@ def test_a_successor_passes_what_a_killed_consumer_released_out_of_order(ring: R
 @of_one_consumer
 def test_a_successor_finishes_a_release_that_was_cut_between_its_two_steps(ring: Ring) -> None:
     """
-    Marked free, `head` not moved: passed, not handed out again, and its room comes back. (trap 44)
+    Marked free, `head` not moved: passed, not handed out again, and its room comes back. (hazard
+    44)
     """
     ring.put_many([b"%d" % i for i in range(8)])
     with RingBytes(ring) as shared:
@@ -70,7 +71,7 @@ def test_a_get_between_the_two_steps_of_a_release_does_not_lose_the_records_in_f
     ring: Ring,
 ) -> None:
     """
-    While a loan is out, a copy goes by the marks; when it returns, `head` passes them all. (trap
+    While a loan is out, a copy goes by the marks; when it returns, `head` passes them all. (hazard
     44)
     """
     ring.put_many([b"%d" % i for i in range(8)])
@@ -108,7 +109,7 @@ def test_a_successor_adopts_the_lane_of_a_killed_producer_backlog_and_all() -> N
 @pytest.mark.parametrize("ahead", [True, False], ids=["consumed", "not consumed"])
 def test_an_adopter_finds_a_record_whose_producer_died_before_the_hint(ahead: bool) -> None:
     """
-    Killed after the commit and before `tail`: the record counts, also if head is past tail. (trap
+    Killed after the commit and before `tail`: the record counts, also if head is past tail. (hazard
     38)
     """
     with Ring(capacity=PAGE, producers=1, records=4) as ring, RingBytes(ring) as shared:
@@ -123,7 +124,7 @@ def test_an_adopter_finds_a_record_whose_producer_died_before_the_hint(ahead: bo
 
 
 def test_two_adopters_share_the_lanes_of_the_dead_and_every_backlog_comes_out() -> None:
-    """Each lane goes to one of them; orders are kept across the adoption. (trap 38)"""
+    """Each lane goes to one of them; orders are kept across the adoption. (hazard 38)"""
     with Ring(capacity=PAGE, producers=2) as ring:
 
         def dead(who: int) -> None:
@@ -159,7 +160,7 @@ def test_two_adopters_share_the_lanes_of_the_dead_and_every_backlog_comes_out() 
 
 
 def test_an_adopter_that_is_killed_in_adoption_is_adopted_in_turn() -> None:
-    """Owner taken and nothing else done yet: the next one does it all again. (trap 38)"""
+    """Owner taken and nothing else done yet: the next one does it all again. (hazard 38)"""
     with Ring(capacity=PAGE, producers=1) as ring, RingBytes(ring) as shared:
         killed_after(lambda: ring.put_many([b"1", b"2"]))
         shared.set_half(shared.owner_at(0), DEAD_TAG)

@@ -155,7 +155,7 @@ def test_a_record_is_released_when_the_last_view_of_it_dies(ring: Ring, view: st
 
 
 def test_loans_released_in_any_order_give_all_their_room_back(ring: Ring) -> None:
-    """By threads, too; nothing is freed before the oldest of them. (trap 44)"""
+    """By threads, too; nothing is freed before the oldest of them. (hazard 44)"""
     orders = [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2), (2, 0, 3, 1)]
     with ThreadPoolExecutor(2) as pool:
         for order in orders * 25:
@@ -337,7 +337,7 @@ def test_where_there_is_one_consumer_nothing_can_be_given_back(ring: Ring) -> No
 
 def test_a_view_kept_by_a_traceback_cannot_touch_the_next_record(ring: Ring) -> None:
     """
-    While a writable view of an aborted claim lives, the claim stays open: puts wait. (trap 55)
+    While a writable view of an aborted claim lives, the claim stays open: puts wait. (hazard 55)
     """
     kept: list[BaseException] = []
 
@@ -489,7 +489,7 @@ def test_a_claim_shows_in_no_shared_byte_but_its_own(ring: Ring) -> None:
 @pytest.mark.parametrize("closed", ["handle", "ring", "region"])
 def test_a_view_outlives_whatever_is_closed(kind: str, closed: str) -> None:
     """
-    Row, role and memory stay until the last loan has died; only new work is refused. (trap 56)
+    Row, role and memory stay until the last loan has died; only new work is refused. (hazard 56)
     """
     region = Region.create(None, "1 MiB")
     ring = region.ring("r", capacity=PAGE)
@@ -638,7 +638,7 @@ def test_a_child_forked_while_threads_hold_everything_can_use_the_ring(ring: Rin
 
 
 def test_a_loan_dropped_by_the_collector_inside_a_get_does_not_deadlock(ring: Ring) -> None:
-    """Collected at any allocation of get, put and borrow, in the same thread. (trap 54)"""
+    """Collected at any allocation of get, put and borrow, in the same thread. (hazard 54)"""
     collected = 0
 
     class Cycle:
@@ -682,7 +682,7 @@ def test_a_loan_dropped_by_the_collector_inside_a_get_does_not_deadlock(ring: Ri
 
 def test_loans_dropped_by_a_callback_of_the_collector_do_not_deadlock(ring: Ring) -> None:
     """
-    A callback that releases, gets and puts while a get of the same thread allocates. (trap 54)
+    A callback that releases, gets and puts while a get of the same thread allocates. (hazard 54)
     """
     loans: list[Any] = []
     depth = 0
@@ -756,7 +756,7 @@ threading.Thread(target=lambda: list(ring), daemon=True).start()
 
 @pytest.mark.parametrize("how", EXITS)
 def test_an_interpreter_may_end_with_loans_out(name: str, how: str) -> None:
-    """In any order of destruction, without a word and without a crash. (trap 56)"""
+    """In any order of destruction, without a word and without a crash. (hazard 56)"""
     code = f"""
 import sys, memlane
 import numpy as np
@@ -780,7 +780,7 @@ print("end")
 
 
 def test_loans_that_threads_drop_at_the_same_time_are_each_released_once() -> None:
-    """Views, records and handles die in several threads while gets go on. (trap 44)"""
+    """Views, records and handles die in several threads while gets go on. (hazard 44)"""
     total = 2000
     with Ring(capacity="64 KiB", producers=1, records=64) as ring, ThreadPoolExecutor(3) as pool:
         stop = threading.Event()

@@ -164,7 +164,7 @@ def test_a_record_that_can_never_fit_is_refused_at_once_with_both_sizes(ring: Ri
 @pytest.mark.parametrize("small", [0, 1, 7, 8, 9, PAGE // 2, PAGE - 8, PAGE])
 def test_a_record_as_large_as_the_ring_fits_after_any_other(small: int) -> None:
     """
-    `max_record` is a promise once the ring is empty, wherever the last record ended. (trap 43)
+    `max_record` is a promise once the ring is empty, wherever the last record ended. (hazard 43)
     """
     with Ring(capacity=PAGE, producers=1, records=4) as ring:
         for turn in range(6):
@@ -177,7 +177,7 @@ def test_a_record_as_large_as_the_ring_fits_after_any_other(small: int) -> None:
 
 
 def test_a_ring_is_full_of_tiny_records_and_of_bytes_at_the_same_count() -> None:
-    """Empty records occupy room too, so full and empty never look the same. (trap 43)"""
+    """Empty records occupy room too, so full and empty never look the same. (hazard 43)"""
     with Ring(capacity=PAGE, producers=1, records=1000) as ring:
         for record in (b"", b"1", b"12345678"):
             assert ring.put_many([record] * 1000, timeout=0) == PAGE // 8
@@ -188,7 +188,7 @@ def test_a_ring_is_full_of_tiny_records_and_of_bytes_at_the_same_count() -> None
 
 
 def test_a_ring_of_one_record_hands_them_over_one_by_one() -> None:
-    """N = 1 is a ring like any other. (trap 43)"""
+    """N = 1 is a ring like any other. (hazard 43)"""
     with Ring(capacity=PAGE, producers=1, records=1) as ring:
         assert (ring.max_records, ring.max_record, ring.capacity) == (1, PAGE, PAGE)
         for turn in range(20):
@@ -205,7 +205,7 @@ def test_a_ring_of_one_record_hands_them_over_one_by_one() -> None:
 @pytest.mark.parametrize("records", [1, 3, 4])
 def test_a_ring_goes_on_where_its_counters_pass_a_power_of_two(start: int, records: int) -> None:
     """
-    Record numbers live in 29 bits of a state and in 64 of a counter; both wrap unseen. (trap 43)
+    Record numbers live in 29 bits of a state and in 64 of a counter; both wrap unseen. (hazard 43)
     """
     with Ring(capacity=PAGE, producers=1, records=records) as ring, RingBytes(ring) as shared:
         shared.set_word(shared.tail_at(0), start)
@@ -225,7 +225,7 @@ def test_a_ring_goes_on_where_its_counters_pass_a_power_of_two(start: int, recor
 
 
 def test_a_lane_that_was_never_leased_is_never_touched(name: str) -> None:
-    """Its memory is not reserved: reading it would allocate, or be a SIGBUS. (trap 46)"""
+    """Its memory is not reserved: reading it would allocate, or be a SIGBUS. (hazard 46)"""
     with Ring.create(name, capacity="1 MiB", producers=16) as ring:
 
         def allocated() -> int:

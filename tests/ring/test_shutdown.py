@@ -48,7 +48,7 @@ def test_an_immediate_shutdown_drops_what_is_left(ring: Ring) -> None:
 def test_a_put_that_waits_in_a_full_ring_without_a_consumer_ends_with_the_shutdown(
     ring: Ring,
 ) -> None:
-    """Nobody needs to make room first. (trap 48)"""
+    """Nobody needs to make room first. (hazard 48)"""
     ring.put_many([b"x"] * 8)
     with ThreadPoolExecutor(2) as pool, RingBytes(ring) as shared:
         waiting: list[Future[Any]] = [
@@ -64,7 +64,7 @@ def test_a_put_that_waits_in_a_full_ring_without_a_consumer_ends_with_the_shutdo
 
 
 def test_a_put_in_another_process_ends_with_the_shutdown(ring: Ring) -> None:
-    """The flag and the doorbells are shared. (trap 48)"""
+    """The flag and the doorbells are shared. (hazard 48)"""
 
     def produce() -> None:
         with pytest.raises(ShutDown):
@@ -80,7 +80,7 @@ def test_a_put_in_another_process_ends_with_the_shutdown(ring: Ring) -> None:
 
 
 def test_consumers_come_to_an_end_though_a_producer_never_pauses() -> None:
-    """A shutdown is not outrun: every record that was put is got, then it is over. (trap 48)"""
+    """A shutdown is not outrun: every record that was put is got, then it is over. (hazard 48)"""
     with Ring(capacity="64 KiB", producers=2) as ring, Counter.create(None) as put:
 
         def produce() -> None:
@@ -101,8 +101,8 @@ def test_consumers_come_to_an_end_though_a_producer_never_pauses() -> None:
 
 def test_a_commit_that_comes_after_the_end_is_told_so_and_reaches_nobody(ring: Ring) -> None:
     """
-    A put that has passed the flag and was paused: ShutDown, and the record is not handed out. (trap
-    49)
+    A put that has passed the flag and was paused: ShutDown, and the record is not handed out.
+    (hazard 49)
     """
     room = ring.reserve(8)
     room.write(b"too late")
@@ -117,7 +117,7 @@ def test_a_commit_that_comes_after_the_end_is_told_so_and_reaches_nobody(ring: R
 
 
 def test_a_commit_before_the_lane_is_closed_counts(ring: Ring) -> None:
-    """The other order: whoever was told that it is in, is right. (trap 49)"""
+    """The other order: whoever was told that it is in, is right. (hazard 49)"""
     with ring.reserve(7) as room:
         room.write(b"in time")
         ring.shutdown()
@@ -131,7 +131,7 @@ def drained_to_the_end(ring: Ring) -> list[bytes]:
 
 def test_a_batch_that_meets_a_closed_lane_is_not_in_and_leaves_nothing_behind(ring: Ring) -> None:
     """
-    The lane was closed between the look at the flag and the commit: void, all of it. (trap 49)
+    The lane was closed between the look at the flag and the commit: void, all of it. (hazard 49)
     """
     ring.put(b"1")
     with RingBytes(ring) as shared:
@@ -145,7 +145,7 @@ def test_a_batch_that_meets_a_closed_lane_is_not_in_and_leaves_nothing_behind(ri
 
 
 def test_a_consumer_that_holds_its_own_loans_sees_the_end(ring: Ring) -> None:
-    """It does not wait for itself, whether it holds one record or all of them. (trap 50)"""
+    """It does not wait for itself, whether it holds one record or all of them. (hazard 50)"""
     for held in (1, 8):
         with Ring(capacity=PAGE, records=8) as shut:
             shut.put_many([b"x"] * held)
@@ -161,7 +161,7 @@ def test_a_consumer_that_holds_its_own_loans_sees_the_end(ring: Ring) -> None:
 
 
 def test_what_a_consumer_had_in_hand_when_it_died_comes_before_the_end(ring: Ring) -> None:
-    """Also though it had closed the lanes already. (trap 51)"""
+    """Also though it had closed the lanes already. (hazard 51)"""
     ring.put_many([b"1", b"2"])
     ring.shutdown()
 

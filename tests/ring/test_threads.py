@@ -33,7 +33,7 @@ LARGE = 8 << 20  # copied without the GIL, for some milliseconds
 @pytest.mark.parametrize("size", [0, 200_000], ids=["small", "large"])
 @pytest.mark.parametrize("verb", ["get", "get_many", "get_into", "borrow", "iteration"])
 def test_threads_that_get_share_the_records_none_twice_none_torn(verb: str, size: int) -> None:
-    """Two in one consumer, also while copying without the GIL. (trap 52)"""
+    """Two in one consumer, also while copying without the GIL. (hazard 52)"""
     total = 400
     capacity = max(16 * size, PAGE)
     with Ring(capacity=capacity, producers=1, records=16) as ring, ThreadPoolExecutor(3) as pool:
@@ -77,7 +77,7 @@ def test_threads_that_get_share_the_records_none_twice_none_torn(verb: str, size
 
 @pytest.mark.parametrize("size", [0, 200_000], ids=["small", "large"])
 def test_threads_that_put_share_a_lane_none_lost_none_torn(size: int) -> None:
-    """Each thread's records are in its order, whatever verb it uses. (trap 52)"""
+    """Each thread's records are in its order, whatever verb it uses. (hazard 52)"""
     total = 120
     capacity = max(8 * size, PAGE)
     with Ring(capacity=capacity, producers=1, records=8) as ring, ThreadPoolExecutor(3) as pool:
@@ -115,7 +115,7 @@ def test_threads_that_put_share_a_lane_none_lost_none_torn(size: int) -> None:
 def test_threads_that_publish_one_slot_count_every_version_and_tear_none(
     writers: Any, words: int
 ) -> None:
-    """Two in publish, one reading: all words of a value are equal. (trap 52)"""
+    """Two in publish, one reading: all words of a value are equal. (hazard 52)"""
     turns = 200
     with (
         Slot.create(None, np.dtype(("<u8", (words,))), writers=writers) as slot,
@@ -354,7 +354,7 @@ def test_a_put_whose_handle_is_closed_does_not_sleep_on(which: str) -> None:
 )
 @pytest.mark.parametrize("wait", ["adaptive", "sleep", "spin"])
 def test_a_waiting_call_ends_when_another_thread_closes_the_ring(verb: str, wait: Any) -> None:
-    """ClosedError, and the memory was there until then. (trap 53)"""
+    """ClosedError, and the memory was there until then. (hazard 53)"""
     ring = Ring(capacity=PAGE, records=2, wait=wait)
     calls: dict[str, Callable[[], object]] = {
         "get": ring.get,
@@ -390,7 +390,7 @@ def test_a_large_put_under_way_is_finished_before_the_lane_is_given_back(
     verb: str, name: str
 ) -> None:
     """
-    Closing in the middle of the copy: the record is whole, the memory is still there. (trap 53)
+    Closing in the middle of the copy: the record is whole, the memory is still there. (hazard 53)
     """
     record = b"\xaa" * LARGE
     with Ring.create(name, capacity=LARGE, producers=1) as keeper:
@@ -422,7 +422,7 @@ def test_a_large_put_under_way_is_finished_before_the_lane_is_given_back(
 
 @pytest.mark.parametrize("waiter", [False, True], ids=["alone", "a put waits"])
 def test_a_large_get_under_way_is_finished_before_the_memory_goes(waiter: bool) -> None:
-    """Closing in the middle of copying out: the record is whole. (trap 53)"""
+    """Closing in the middle of copying out: the record is whole. (hazard 53)"""
     record = b"\xaa" * LARGE
     ring = Ring(capacity=LARGE, producers=1, records=8)
     ring.put(b"")
@@ -450,7 +450,9 @@ def test_a_large_get_under_way_is_finished_before_the_memory_goes(waiter: bool) 
 @pytest.mark.parametrize("turn", range(4))
 @pytest.mark.parametrize("verb", ["get", "get_many", "publish", "read"])
 def test_large_copies_of_the_fast_path_survive_a_close_at_any_moment(verb: str, turn: int) -> None:
-    """A call that began returns what it would have, or ClosedError; the process lives. (trap 53)"""
+    """
+    A call that began returns what it would have, or ClosedError; the process lives. (hazard 53)
+    """
     size = 1 << 20
     record = b"\xaa" * size
     thing: Any
@@ -489,7 +491,7 @@ def test_large_copies_of_the_fast_path_survive_a_close_at_any_moment(verb: str, 
 
 
 def test_a_get_that_waited_for_the_copy_of_another_thread_survives_a_close() -> None:
-    """It finds the ring closed when its turn comes, and looks no more. (trap 53)"""
+    """It finds the ring closed when its turn comes, and looks no more. (hazard 53)"""
     record = bytes(16 << 20)
 
     def drain(ring: Ring) -> None:
@@ -513,7 +515,9 @@ def test_a_get_that_waited_for_the_copy_of_another_thread_survives_a_close() -> 
 
 
 def test_a_handler_may_close_the_ring_that_a_get_waits_at() -> None:
-    """A get behind another thread's copy ends with ClosedError, not with the process. (trap 53)"""
+    """
+    A get behind another thread's copy ends with ClosedError, not with the process. (hazard 53)
+    """
     record = bytes(32 << 20)
 
     def close_in_a_handler() -> None:
@@ -545,7 +549,7 @@ def test_a_handler_may_close_the_ring_that_a_get_waits_at() -> None:
 
 
 def test_a_room_aborted_under_a_write_keeps_its_memory_until_the_write_is_through() -> None:
-    """Another thread aborts the room and closes the ring while bytes are copied in. (trap 53)"""
+    """Another thread aborts the room and closes the ring while bytes are copied in. (hazard 53)"""
     record = bytes(64 << 20)
 
     def abort_while_writing() -> None:
@@ -565,7 +569,7 @@ def test_a_room_aborted_under_a_write_keeps_its_memory_until_the_write_is_throug
 
 
 def test_a_reserve_that_waited_for_a_copy_gives_a_whole_room_or_closed_error() -> None:
-    """Never a room of a ring that was closed meanwhile. (trap 53)"""
+    """Never a room of a ring that was closed meanwhile. (hazard 53)"""
     record = bytes(16 << 20)
 
     def reserve(ring: Ring) -> None:
@@ -592,7 +596,7 @@ def test_a_reserve_that_waited_for_a_copy_gives_a_whole_room_or_closed_error() -
 
 
 def test_a_waiting_publisher_among_many_ends_when_the_slot_is_closed() -> None:
-    """It waits for one that is inside, and is told. (trap 53)"""
+    """It waits for one that is inside, and is told. (hazard 53)"""
     slot = Slot.create(None, 8, writers="many")
     slot.publish(bytes(8))
     with ThreadPoolExecutor(1) as pool, SlotBytes(slot) as shared:

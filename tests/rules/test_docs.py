@@ -148,3 +148,21 @@ def test_every_verb_that_can_fail_says_how(verb: str) -> None:
     text = inspect.getdoc(getattr(getattr(memlane, owner), name)) or ""
 
     assert ERRORS_ARE_TOLD.search(text) or verb in CANNOT_FAIL, text
+
+
+def test_every_hazard_that_is_named_stands_on_its_page() -> None:
+    """A number that leads nowhere tells a reader nothing."""
+    page = (ROOT / "docs" / "hazards.md").read_text()
+    numbers = {int(number) for number in re.findall(r"^(\d+)\. ", page, re.MULTILINE)}
+    named = {
+        int(number)
+        for folder in ("src", "tests", "docs")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".pxi", ".c", ".h", ".pml", ".md")
+        for found in re.findall(r"\bhazards?\s+(?:\* )?([\d, toand]+)", path.read_text())
+        for number in re.findall(r"\d+", found)
+    }
+
+    assert named
+    assert set(range(1, 67)) == numbers
+    assert named <= numbers

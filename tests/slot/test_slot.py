@@ -563,7 +563,9 @@ def test_a_writer_that_closes_leaves_the_role_to_others(name: str) -> None:
 
 
 def test_a_writer_that_died_inside_leaves_the_version_before_readable_for_ever(slot: Slot) -> None:
-    """Killed at an odd sequence with half a value in place; readers never wait for it. (trap 60)"""
+    """
+    Killed at an odd sequence with half a value in place; readers never wait for it. (hazard 60)
+    """
     with Killed(lambda: slot.publish(b"12345678")), SlotBytes(slot) as shared:
         shared.set_word(shared.sequence_at, 3)  # version 2 is being written
         shared.write(shared.copy_at(2), b"half")
@@ -576,8 +578,8 @@ def test_a_writer_that_died_inside_leaves_the_version_before_readable_for_ever(s
 
 def test_an_heir_goes_on_from_an_odd_sequence_and_so_does_its_heir(slot: Slot) -> None:
     """
-    Writer killed at odd, heir starts, killed again: version after version, none of them torn. (trap
-    60)
+    Writer killed at odd, heir starts, killed again: version after version, none of them torn.
+    (hazard 60)
     """
     with SlotBytes(slot) as shared:
         for version in (1, 3, 5):
@@ -593,8 +595,8 @@ def test_an_heir_goes_on_from_an_odd_sequence_and_so_does_its_heir(slot: Slot) -
 
 def test_a_copy_is_thrown_away_only_when_the_writer_may_have_been_in_it(slot: Slot) -> None:
     """
-    Version v is whole while the sequence is at most 2(v + K - 1): read by the numbers alone. (trap
-    60)
+    Version v is whole while the sequence is at most 2(v + K - 1): read by the numbers alone.
+    (hazard 60)
     """
     slot.publish(b"12345678")
     with SlotBytes(slot) as shared:
@@ -628,7 +630,7 @@ def test_many_writers_take_turns_publish_by_publish() -> None:
 
 
 def test_the_word_of_a_dead_writer_among_many_is_taken_over() -> None:
-    """Killed inside a publish, at odd: the next one goes on, readers never noticed. (trap 60)"""
+    """Killed inside a publish, at odd: the next one goes on, readers never noticed. (hazard 60)"""
     with Slot.create(None, 8, writers="many") as slot, SlotBytes(slot) as shared:
         slot.publish(b"12345678")
         assert shared.half(shared.writer_at) == 0
@@ -668,7 +670,7 @@ def test_a_stopped_writer_among_many_keeps_writers_waiting_and_is_named() -> Non
 @pytest.mark.parametrize("copies", [2, 4])
 def test_readers_never_see_a_torn_value_of_a_writer_at_full_speed(copies: int) -> None:
     """
-    All words of a value are equal; versions grow; many of them were seen, so it was a race. (trap
+    All words of a value are equal; versions grow; many of them were seen, so it was a race. (hazard
     60)
     """
     words = 8000 if copies == 2 else 512  # long copies, so that the writer comes round

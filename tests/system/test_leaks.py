@@ -177,7 +177,7 @@ def test_children_of_children_do_not_gather_descriptors() -> None:
 
 
 def test_a_program_that_uses_rings_has_no_thread_and_no_child_that_it_did_not_start() -> None:
-    """Promise 7: no background thread, no helper process, no resource tracker."""
+    """No background thread, no helper process, no resource tracker."""
     code = """
 import os
 import memlane

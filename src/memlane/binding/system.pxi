@@ -82,7 +82,7 @@ def explained(failed, str doing, object path=None, dict remedies=None):
 
 
 cdef object unsupported(str text, object path):
-    """A request that the file below cannot meet: an OSError by DESIGN, a ValueError as mmap's users expect."""
+    """A request that the file below cannot meet: an OSError as for every lack of room, a ValueError as mmap's users expect."""
     return _io.UnsupportedOperation(_errno.EINVAL, text, path)
 
 
