@@ -166,3 +166,20 @@ def test_every_hazard_that_is_named_stands_on_its_page() -> None:
     assert named
     assert set(range(1, 67)) == numbers
     assert named <= numbers
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_is_wrapped_at_a_hundred_columns(page: Path) -> None:
+    """A diff of one sentence shows one sentence. `mdformat` wraps; benchmarks are a report."""
+    if page.name == "benchmarks.md":
+        pytest.skip("written by benchmarks/report.py")
+    inside_code, long = False, []
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            inside_code = not inside_code
+        # what cannot be broken: rows of tables, and a link or a word by itself
+        whole = line.startswith("|") or " " not in line.strip().lstrip("-* ")
+        if len(line) > 100 and not inside_code and not whole:
+            long.append(f"{page.name}:{number}")
+
+    assert [] == long

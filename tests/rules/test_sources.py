@@ -349,7 +349,7 @@ def table_rows(width: int, head: str) -> list[list[str]]:
             inside = False
         elif cells[0] == head:
             inside = True
-        elif inside and not cells[0].startswith("---"):
+        elif inside and not cells[0].startswith("--"):
             assert width == len(cells), line
             rows.append(cells)
     return rows
