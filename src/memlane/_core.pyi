@@ -839,6 +839,13 @@ class Record:
         Its number among the records of its lane, which begin at 0 and never repeat. Of one producer the numbers follow
         each other; whoever takes its lane over goes on with them.
         """
+    @property
+    def producer(self) -> int:
+        """
+        Which producer put it: the number of its lane, from 0 to one less than the ring's `producers`. A lane goes to a
+        successor when its producer leaves or dies, so over time a number may stand for several producers, of one process
+        or of several. `stats()["lanes"]` says which pid has the lane now.
+        """
     def array(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
         """
         Make an array over the first bytes of the record: a view, read-only, which keeps the loan as any view does.

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -284,6 +284,51 @@ def test_many_loans_are_released_together(ring: Ring) -> None:
         ring.borrow_many(0)
 
 
+BORROWS: dict[str, Callable[[Ring], Iterator[Record]]] = {
+    "borrow": lambda ring: iter(lambda: ring.borrow(timeout=0), None),
+    "borrow_many": lambda ring: iter(ring.borrow_many(64)),
+    "borrowed": lambda ring: ring.borrowed(timeout=0),
+}
+
+
+@pytest.mark.parametrize("verb", BORROWS)
+@pytest.mark.parametrize("consumers", ["one", "many"])
+def test_a_record_tells_which_producer_put_it_and_when_among_its_records(
+    consumers: Any, verb: str
+) -> None:
+    """The number of its lane, whoever borrows it and however; still told when it was released."""
+    with Ring(consumers=consumers, capacity=PAGE, producers=3, records=4) as ring:
+        handles = [ring.producer() for _ in range(3)]
+        for at, producer in enumerate(handles):
+            producer.put_many([b"%d %d" % (at, number) for number in range(3)])
+        found: list[tuple[bytes, Record]] = []
+        with contextlib.suppress(Empty):
+            for record in BORROWS[verb](ring):
+                found.append((bytes(record), record))
+        for _, record in found:
+            record.release()
+        # Each producer was the first one in its lane, in the order of the puts.
+        assert {
+            b"%d %d" % (at, number): (at, number) for at in range(3) for number in range(3)
+        } == {text: (record.producer, record.sequence) for text, record in found}
+        with pytest.raises(AttributeError):
+            found[0][1].producer = 1  # type: ignore[misc]
+
+
+def test_a_successor_in_a_lane_has_its_number_and_goes_on_counting(ring: Ring) -> None:
+    """So the two together name a record for good, and the statistics say whose lane it is now."""
+    with ring.producer() as first, ring.producer() as second:
+        first.put(b"first")
+        second.put(b"second")
+    ring.put(b"heir")
+    records = {bytes(record): record for record in ring.borrow_many(9)}
+    assert {b"first": (0, 0), b"second": (1, 0), b"heir": (0, 1)} == {
+        text: (record.producer, record.sequence) for text, record in records.items()
+    }
+    lane = ring.stats()["lanes"][records[b"heir"].producer]
+    assert (os.getpid(), 0) == (lane["pid"], lane["lane"])
+
+
 def test_an_array_of_a_record_is_a_read_only_view_of_its_first_bytes(ring: Ring) -> None:
     ring.put(np.arange(6, dtype="<f8").tobytes() + b"tail")
     with ring.borrow() as record:
@@ -326,7 +371,7 @@ def test_where_there_is_one_consumer_nothing_can_be_given_back(ring: Ring) -> No
     """The error says so, and the loan stays as it was."""
     ring.put(b"x")
     with ring.borrow() as record:
-        with pytest.raises(ValueError, match=r"one consumer.*handle it later"):
+        with pytest.raises(ValueError, match=r"one consumer.*keep it.*put a copy.*\"many\""):
             record.give_back()
         assert b"x" == bytes(record)
     assert 0 == len(ring)

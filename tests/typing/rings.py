@@ -57,6 +57,7 @@ with ring.borrow(timeout=1) as borrowed:
     assert_type(borrowed, memlane.Record)
     assert_type(bytes(borrowed), bytes)
     assert_type(borrowed.redelivered, bool)
+    assert_type((borrowed.producer, borrowed.sequence), tuple[int, int])
     seen = np.frombuffer(memoryview(borrowed), dtype=np.uint8)
     seen = borrowed.array((16,), "u1")
 for loan in ring.borrowed():

@@ -156,8 +156,8 @@ cdef class ConsumerRole:
 
     cdef int hand_back(self, uint32_t lane, uint64_t s) except -1:
         """Have another consumer get a record that was lent."""
-        raise ValueError(f"{self.ring.name} has one consumer, so there is nobody else to give the record to; handle it later, "
-                         'or create the ring with consumers="many"')
+        raise ValueError(f"{self.ring.name} has one consumer, so there is nobody else to give the record to; keep it and handle "
+                         'it later, put a copy of it again, or create the ring with consumers="many"')
 
     cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
         """Free a record that was lent, in any order, from any thread."""
@@ -868,6 +868,15 @@ cdef class Record:
         each other; whoever takes its lane over goes on with them.
         """
         return self.s
+
+    @property
+    def producer(self):
+        """
+        Which producer put it: the number of its lane, from 0 to one less than the ring's `producers`. A lane goes to a
+        successor when its producer leaves or dies, so over time a number may stand for several producers, of one process
+        or of several. `stats()["lanes"]` says which pid has the lane now.
+        """
+        return self.lane
 
     def array(self, shape, dtype):
         """
