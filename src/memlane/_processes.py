@@ -20,8 +20,9 @@ _KINDS = (
 class Ends:
     """Whether all of some processes have ended; each is asked until it has."""
 
-    def __init__(self, until: Any) -> None:
-        self._asked = [_question(one) for one in _each(until)]
+    def __init__(self, until: Any, own: Callable[..., Any]) -> None:
+        """*own* makes what owns the descriptor that a function returns, and has its number."""
+        self._asked = [_question(one, own) for one in _each(until)]
 
     def have_come(self) -> bool:
         """Whether all have ended. Not a hot call: it asks the kernel."""
@@ -32,23 +33,19 @@ class Ends:
 class _Descriptor:
     """A descriptor of our own: the number that was given may be closed and used again meanwhile."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, own: Callable[..., Any]) -> None:
         try:
-            self._number = os.dup(number)
+            self._owned = own(os.dup, number)
         except (OSError, OverflowError):
             raise ValueError(
                 f"until={_arguments.shown(number)} is no open descriptor; pass a sentinel or a "
                 "pidfd of the process, not its pid"
             ) from None
         self._poll = select.poll()
-        self._poll.register(self._number, select.POLLIN)
+        self._poll.register(self._owned.number, select.POLLIN)
 
     def __call__(self) -> bool:
         return bool(self._poll.poll(0))
-
-    def __del__(self) -> None:
-        if hasattr(self, "_number"):
-            os.close(self._number)
 
 
 def _each(until: Any) -> list[Any]:
@@ -59,14 +56,14 @@ def _each(until: Any) -> list[Any]:
     raise TypeError(f"until must be {_KINDS}, got {_arguments.shown(until)}")
 
 
-def _question(one: Any) -> Callable[[], bool]:
+def _question(one: Any, own: Callable[..., Any]) -> Callable[[], bool]:
     """What to ask for the end of one process."""
     if isinstance(one, subprocess.Popen):
         return lambda: one.poll() is not None
     if _is_process(one):
-        return _question_of_process(one)
+        return _question_of_process(one, own)
     if isinstance(one, int) and not isinstance(one, bool):
-        return _Descriptor(one)
+        return _Descriptor(one, own)
     raise TypeError(f"until must be {_KINDS}, got {_arguments.shown(one)}")
 
 
@@ -76,7 +73,7 @@ def _is_process(thing: Any) -> bool:
     return module is not None and isinstance(thing, module.BaseProcess)
 
 
-def _question_of_process(process: Any) -> Callable[[], bool]:
+def _question_of_process(process: Any, own: Callable[..., Any]) -> Callable[[], bool]:
     # In the process that started it by its exit code: another child may have inherited the other
     # end of the sentinel, and outlive it.
     try:
@@ -93,4 +90,4 @@ def _question_of_process(process: Any) -> Callable[[], bool]:
         ) from None
     if process._parent_pid == os.getpid():
         return lambda: process.exitcode is not None
-    return _Descriptor(sentinel)
+    return _Descriptor(sentinel, own)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing.context
 import os
@@ -95,8 +96,8 @@ class Attachment:
         made._owner = owner
         made._objects = weakref.WeakSet()
         made._warns = warns
-        made._closed = False
         made._made_for = None
+        made._closed = False  # last: from now on being forgotten closes it
         return made
 
     # ---- creating and opening --------------------------------------------------------------------
@@ -446,12 +447,12 @@ def _rebuild(
     sender's, or what its name leads to, under the rules of `open`.
     """
     location = Location.parse(name, label)
-    passed = -1 if handed_over is None else handed_over.detach()
-    try:
+    passed = None if handed_over is None else _core.Descriptor(handed_over.detach)
+    with passed or contextlib.nullcontext() as number:
         with open_regions.lock():
             handle = open_regions.find_id(region_id, readonly)
         if handle is None:
-            sender = f"/proc/self/fd/{passed}" if passed >= 0 else f"/proc/{pid}/fd/{base}"
+            sender = f"/proc/{pid}/fd/{base}" if number is None else f"/proc/self/fd/{number}"
             handle = opening.open_again(
                 sender, region_id, location, readonly=readonly, is_name=False, owner=owner
             )
@@ -462,9 +463,6 @@ def _rebuild(
             )
         if handle is not None:
             return cls._of(handle, location, owner=owner, warns=False)
-    finally:
-        if passed >= 0:
-            os.close(passed)
     raise RegionNotFoundError(
         f"{location.title} with id {region_id:016x} is not to be had from process {pid}: it has "
         "gone, closed it, or is out of reach; pass it while the child is started, keep it open in "

@@ -33,6 +33,8 @@ _PRESENCE_PATIENCE_S = 5.0
 #: How many files are looked at for a name that could have been meant. Arbitrary: some milliseconds.
 _LOOKED_THROUGH = 1000
 
+#: How a name is opened for a look at what it leads to.
+_LOOKING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 #: What to do where a region could not be made in the directory of all names, or in one of a user's.
 _ELSEWHERE = "or give a pathlib.Path, for a file elsewhere"
@@ -67,10 +69,10 @@ def meant(name: Name) -> str:
     return _arguments.meant(name, sorted(known))
 
 
-def open_to(doing: str, path: Path, flags: int) -> int:
+def open_to(doing: str, path: Path, flags: int) -> _core.Descriptor:
     """Open a file there is; the OSError says what for, why not, and what to do."""
     try:
-        return os.open(path, flags | os.O_CLOEXEC)
+        return _core.Descriptor(os.open, path, flags | os.O_CLOEXEC)
     except OSError as error:
         raise _core.explained(
             error,
@@ -83,10 +85,16 @@ def open_to(doing: str, path: Path, flags: int) -> int:
         ) from None
 
 
-def new_memfd(label: str | None, called: str) -> int:
+def temporary_name(path: Path, region_id: int) -> Path:
+    """What the file of a region may be called until it is complete; sweep knows such names."""
+    return path.parent / f"{NEW_PREFIX}{semaphores.set_of(region_id)}"
+
+
+def new_memfd(label: str | None, called: str) -> _core.Descriptor:
     """A new file in memory, without a name."""
     try:
-        return os.memfd_create(
+        return _core.Descriptor(
+            os.memfd_create,
             "memlane" if label is None else f"memlane:{label}",
             os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING,
         )
@@ -111,25 +119,23 @@ def lengthen(descriptor: int, nbytes: int, path: Path | None, called: str) -> No
         raise _core.explained(error, doing, where) from None
 
 
-def new_file(
-    directory: Path, permissions: int, region_id: int, called: str
-) -> tuple[int, Path | None]:
+def new_file(temporary: Path, permissions: int, called: str) -> _core.Descriptor:
     """
-    A new file without a name in *directory*; where there are none, with a temporary one that sweep
-    knows.
+    A new file without a name in the directory of *temporary*; where there are none, it bears that
+    name.
     """
-    flags = os.O_RDWR | os.O_CLOEXEC
+    directory, flags = temporary.parent, os.O_RDWR | os.O_CLOEXEC
     try:
-        return os.open(directory, flags | os.O_TMPFILE, permissions), None
+        return _core.Descriptor(os.open, directory, flags | os.O_TMPFILE, permissions)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise _core.no_room(str(directory), _core.PAGE_SIZE) from None
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             remedies = _IN_SHARED_MEMORY if directory == SHARED_MEMORY else _IN_DIRECTORY
             raise _core.explained(error, f"create {called}", str(directory), remedies) from None
-    path = directory / f"{NEW_PREFIX}{semaphores.set_of(region_id)}"
+    flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, permissions), path
+        return _core.Descriptor(os.open, temporary, flags, permissions)
     except OSError as error:
         # the directory is there: it was asked for a file without a name just now
         anew = {errno.ENOENT: "choose a directory in which files can be made"}
@@ -138,18 +144,23 @@ def new_file(
         ) from None
 
 
-def link(descriptor: int, temporary: Path | None, path: Path, called: str) -> None:
-    """Give a complete region its name, which must be free."""
+def link(descriptor: int, temporary: Path, path: Path, called: str) -> None:
+    """Give a complete region its name, which must be free, and take the temporary one away."""
     doing = f"give {called} its name"
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened = _core.Descriptor(os.open, path.parent, flags)
     except OSError as error:
         raise _core.explained(error, doing, str(path.parent), _IN_DIRECTORY) from None
     try:
         # With a directory descriptor this is linkat with AT_SYMLINK_FOLLOW; a plain link would be
         # EXDEV.
-        source = f"/proc/self/fd/{descriptor}" if temporary is None else str(temporary)
-        os.link(source, path, src_dir_fd=directory, follow_symlinks=True)
+        is_nameless = os.fstat(descriptor).st_nlink == 0
+        source = f"/proc/self/fd/{descriptor}" if is_nameless else str(temporary)
+        with opened as directory:
+            os.link(source, path, src_dir_fd=directory, follow_symlinks=True)
+        if not is_nameless:
+            temporary.unlink(missing_ok=True)
     except FileExistsError:
         in_use = _is_in_use(path)
         why = "" if in_use is None else ", in use" if in_use else ", and nobody has it open"
@@ -164,24 +175,15 @@ def link(descriptor: int, temporary: Path | None, path: Path, called: str) -> No
         if error.errno == errno.ENOSPC:  # a name counts as a file, too
             raise _core.no_room(str(path), _core.PAGE_SIZE) from None
         raise _core.explained(error, doing, str(path), _IN_DIRECTORY) from None
-    finally:
-        os.close(directory)
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _is_in_use(path: Path) -> bool | None:
     """Whether anybody has the region of this name open; None where that cannot be known."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with _core.Descriptor(os.open, path, _LOOKING) as descriptor:
+            return _core.is_present(descriptor)
     except OSError:
         return None
-    try:
-        return _core.is_present(descriptor)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
 
 
 def check_file(descriptor: int, path: Path, called: str, owner: int | None) -> os.stat_result:
@@ -291,12 +293,10 @@ def all_names() -> list[str]:
     found = []
     for path in SHARED_MEMORY.glob(PREFIX + "*"):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            opened = _core.Descriptor(os.open, path, _LOOKING)
         except OSError:
             continue
-        try:
+        with opened as descriptor:
             if stat.S_ISREG(os.fstat(descriptor).st_mode) and region_id_of(descriptor):
                 found.append(path.name.removeprefix(PREFIX))
-        finally:
-            os.close(descriptor)
     return sorted(found)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import multiprocessing.process
@@ -17,7 +18,7 @@ from pathlib import Path
 import memlane._arguments as _arguments
 import memlane._calls as _calls
 import memlane._core as _core
-from memlane._core import Handle, Mapping, Membership
+from memlane._core import Descriptor, Handle, Mapping, Membership
 from memlane._region import files, semaphores
 from memlane._region.location import Location
 from memlane._region.open_regions import open_regions
@@ -67,55 +68,51 @@ def create(
         permissions=permissions,
         libc=semaphores.libc(),
     )
-    temporary: Path | None = None
-    if path is None:
-        descriptor = files.new_memfd(location.label, title)
-    else:
-        descriptor, temporary = files.new_file(path.parent, permissions, region_id, title)
+    temporary = None if path is None else files.temporary_name(path, region_id)
+    handle = None
     try:
-        if path is not None and _core.is_network_file(descriptor):
-            raise OSError(
-                errno.EOPNOTSUPP,
-                f"{title} would be on a network file system, where locks prove nothing; use a "
-                "local one",
-                str(path),
-            )
-        if not _core.presence_lock(descriptor):
-            raise OSError(
-                errno.EAGAIN, f"the new file of {title} was locked by somebody else; try again"
-            )
-        if backing == _core.BACKING_ANONYMOUS:
-            os.ftruncate(descriptor, _core.PAGE_SIZE)  # a companion that only bears the locks
-            mapping = Mapping.anonymous(total, no_reserve=True)
+        if temporary is None:
+            opened = files.new_memfd(location.label, title)
         else:
-            files.lengthen(descriptor, total, path, title)
-            os.fchmod(descriptor, permissions)
-            _core.reserve(
-                descriptor,
-                0,
-                _core.RESERVED_AT_CREATION_NBYTES,
+            opened = files.new_file(temporary, permissions, title)
+        with opened as descriptor:
+            if path is not None and _core.is_network_file(descriptor):
+                raise OSError(
+                    errno.EOPNOTSUPP,
+                    f"{title} would be on a network file system, where locks prove nothing; use a "
+                    "local one",
+                    str(path),
+                )
+            if not _core.presence_lock(descriptor):
+                raise OSError(
+                    errno.EAGAIN, f"the new file of {title} was locked by somebody else; try again"
+                )
+            if backing == _core.BACKING_ANONYMOUS:
+                os.ftruncate(descriptor, _core.PAGE_SIZE)  # a companion that only bears the locks
+                mapping = Mapping.anonymous(total, no_reserve=True)
+            else:
+                files.lengthen(descriptor, total, path, title)
+                os.fchmod(descriptor, permissions)
+                _core.reserve(
+                    descriptor,
+                    0,
+                    _core.RESERVED_AT_CREATION_NBYTES,
+                    path=None if path is None else str(path),
+                )
+                if backing == _core.BACKING_MEMFD:
+                    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+                mapping = Mapping.from_fd(descriptor, "r+", nbytes=total)
+            mapping[: len(header)] = header
+            member = Membership(
+                mapping,
+                opened,
+                name=title,
                 path=None if path is None else str(path),
+                readonly=False,
             )
-            if backing == _core.BACKING_MEMFD:
-                fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-            mapping = Mapping.from_fd(descriptor, "r+", nbytes=total)
-        mapping[: len(header)] = header
-        member = Membership(
-            mapping,
-            descriptor,
-            name=title,
-            path=None if path is None else str(path),
-            readonly=False,
-        )
-    except BaseException:
-        os.close(descriptor)
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise
-    member.doorbells = bells = semaphores.DoorbellSet(member)
-    with open_regions.lock():
-        handle = open_regions.add(member)
-    try:
+        member.doorbells = bells = semaphores.DoorbellSet(member)
+        with open_regions.lock():
+            handle = open_regions.add(member)
         if path is not None:
             try:
                 bells.make_anchor()
@@ -124,14 +121,16 @@ def create(
                     raise  # its memory would have to be there, too
         if fill is not None:
             fill(member)
-        if path is not None:
-            files.link(descriptor, temporary, path, title)
+        if path is not None and temporary is not None:
+            files.link(member.base, temporary, path, title)
     except BaseException:
-        handle.let_go()
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        if path is not None:
-            semaphores.remove_set(region_id)
+        if handle is not None:
+            handle.let_go()
+        if temporary is not None:  # what fails here must not hide why
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            with contextlib.suppress(OSError, semaphores.DoorbellSet.Error):
+                semaphores.remove_set(region_id)
         raise
     return handle
 
@@ -190,7 +189,8 @@ def _open_once(location: Location, path: Path, readonly: bool, owner: int | None
     while True:
         try:
             access = os.O_RDONLY if readonly else os.O_RDWR
-            descriptor = os.open(path, access | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            flags = access | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            opened = _core.Descriptor(os.open, path, flags)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -205,8 +205,7 @@ def _open_once(location: Location, path: Path, readonly: bool, owner: int | None
             raise _core.explained(
                 error, f"open {location.title}", str(path), None if readonly else files.OPENING
             ) from None
-        owned = True
-        try:
+        with opened as descriptor:
             found = files.check_file(descriptor, path, location.title, owner)
             alone = files.be_present(descriptor, may_be_alone=not readonly, called=location.title)
             # Between open and presence the name may have been swept or unlinked.
@@ -216,11 +215,7 @@ def _open_once(location: Location, path: Path, readonly: bool, owner: int | None
                 known = open_regions.find(found.st_dev, found.st_ino, readonly, descriptor)
                 if known is not None:
                     return known
-                owned = False
-                return _attach(descriptor, location, readonly, alone)
-        finally:
-            if owned:
-                os.close(descriptor)
+                return _attach(opened, location, readonly, alone)
 
 
 def open_again(
@@ -240,11 +235,10 @@ def open_again(
     flags = (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         # A description of our own: the sender's locks and ours must not be the same.
-        descriptor = os.open(source, flags | (os.O_NOFOLLOW if is_name else 0))
+        opened = _core.Descriptor(os.open, source, flags | (os.O_NOFOLLOW if is_name else 0))
     except OSError:
         return None
-    owned = True
-    try:
+    with opened as descriptor:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or files.region_id_of(descriptor) != region_id:
             return None
@@ -260,11 +254,7 @@ def open_again(
             known = open_regions.find(found.st_dev, found.st_ino, readonly, descriptor)
             if known is not None:
                 return known
-            owned = False
-            return _attach(descriptor, location, readonly, alone)
-    finally:
-        if owned:
-            os.close(descriptor)
+            return _attach(opened, location, readonly, alone)
 
 
 def look_at(location: Location, path: Path) -> Handle:
@@ -272,47 +262,40 @@ def look_at(location: Location, path: Path) -> Handle:
     Open what *path* leads to, read-only and without being present: a tool that looks must not be
     taken for a user, nor keep one who opens the region from being alone there.
     """
-    descriptor = files.open_to(f"look at {location.title}", path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
+    opened = files.open_to(f"look at {location.title}", path, os.O_RDONLY | os.O_NONBLOCK)
+    with opened as descriptor:
         # the kernel has decided who may look
         files.check_file(descriptor, path, location.title, os.fstat(descriptor).st_uid)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    member = _map(descriptor, location.title, str(path), True)
+        member = _map(opened, location.title, str(path), True)
     member.doorbells = semaphores.DoorbellSet(member)
     with open_regions.lock():
         return open_regions.count(member)
 
 
-def _map(descriptor: int, title: str, path: str | None, readonly: bool) -> Membership:
-    """Map a region. Takes the descriptor over, also when it fails."""
+def _map(opened: Descriptor, title: str, path: str | None, readonly: bool) -> Membership:
+    """Map a region; the membership takes the descriptor over."""
+    mapping = Mapping.from_fd(opened.number, "r" if readonly else "r+")
     try:
-        mapping = Mapping.from_fd(descriptor, "r" if readonly else "r+")
-        try:
-            return Membership(mapping, descriptor, name=title, path=path, readonly=readonly)
-        except BaseException:
-            mapping.close()
-            raise
+        return Membership(mapping, opened, name=title, path=path, readonly=readonly)
     except BaseException:
-        os.close(descriptor)
+        mapping.close()
         raise
 
 
-def _attach(descriptor: int, location: Location, readonly: bool, alone: bool) -> Handle:
+def _attach(opened: Descriptor, location: Location, readonly: bool, alone: bool) -> Handle:
     """
-    Map a region whose presence is ours, under the lock of all open regions. Takes the descriptor
-    over, also when it fails.
+    Map a region whose presence is ours, under the lock of all open regions. The membership takes
+    the descriptor over.
     """
     path = None if location.path is None else str(location.path)
-    member = _map(descriptor, location.title, path, readonly)
+    member = _map(opened, location.title, path, readonly)
     try:
         bells = semaphores.DoorbellSet(member)
         member.doorbells = bells
         bells.be_present(alone=alone)
         if alone:
             bells.mend(member.entries())
-            _core.presence_lock(descriptor)  # let the others in
+            _core.presence_lock(member.base)  # let the others in
         return open_regions.add(member)
     except BaseException:
         member.close()
@@ -334,13 +317,13 @@ def remove_name(member: Membership, path: Path) -> None:
     """
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, flags)
+        opened = _core.Descriptor(os.open, path, flags)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             semaphores.remove_set(member.region_id)
             return
         raise _core.explained(error, f"unlink {member.name}", str(path)) from None
-    try:
+    with opened as descriptor:
         files.be_present(descriptor, may_be_alone=False, called=member.name)
         found = os.fstat(descriptor)
         is_ours = member.region_id == files.region_id_of(descriptor)
@@ -349,5 +332,3 @@ def remove_name(member: Membership, path: Path) -> None:
         if is_ours:
             files.remove_name(descriptor, path, found, called=member.name, waits=True)
         semaphores.remove_set(member.region_id)
-    finally:
-        os.close(descriptor)

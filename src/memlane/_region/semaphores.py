@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import stat
@@ -84,10 +85,15 @@ def _make(of_set: str, number: int, permissions: int) -> tuple[int, int]:
     Make one afresh; its (device, inode). What an earlier maker left under the name is replaced.
     """
     name = _name(of_set, number)
+    make = functools.partial(
+        posix_ipc.Semaphore, flags=posix_ipc.O_CREX, mode=permissions, initial_value=0
+    )
     _unlink(of_set, number)
     file = _file(of_set, number)
     try:
-        posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=permissions, initial_value=0).close()
+        # In one call of C: being forgotten does not close it, where the handler of a signal raises
+        # in between.
+        next(map(posix_ipc.Semaphore.close, map(make, [name])))
     except posix_ipc.PermissionsError as error:
         raise PermissionError(
             errno.EACCES,
@@ -153,8 +159,8 @@ class Anchor:
         sweep has locked it.
         """
         self._path = _file(of_set, 0)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with _core.Descriptor(os.open, self._path, flags) as descriptor:
             self._found = os.fstat(descriptor)
             if not _is_semaphore(self._found):
                 raise FileNotFoundError(f"{self._path} is no semaphore")
@@ -163,8 +169,6 @@ class Anchor:
             if not self.still_stands():
                 raise FileNotFoundError(f"the set of {self._path} was removed")
             self.mapping = _core.Mapping.from_fd(descriptor, "r")
-        finally:
-            os.close(descriptor)
 
     @classmethod
     def make(cls, of_set: str, permissions: int) -> Anchor:
@@ -382,19 +386,17 @@ def remove_set(region_id: int) -> None:
         _unlink(of_set, number)
 
 
-def _lock_to_remove(anchor: Path) -> int:
+def _lock_to_remove(anchor: Path) -> _core.Descriptor:
     """
     A descriptor of the anchor, locked so that nobody can be present at the set. FileNotFoundError
     if there is none; another OSError if somebody is present, or it is not ours to touch.
     """
-    descriptor = os.open(anchor, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if _core.presence_lock(descriptor, True) and still_leads_to(anchor, os.fstat(descriptor)):
-            return descriptor
-        raise BlockingIOError(f"{anchor} is in use, or was removed by somebody else")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    opened = _core.Descriptor(os.open, anchor, flags)
+    number = opened.number
+    if _core.presence_lock(number, True) and still_leads_to(anchor, os.fstat(number)):
+        return opened
+    raise BlockingIOError(f"{anchor} is in use, or was removed by somebody else")
 
 
 def _set_name(of_set: str) -> str:
@@ -404,15 +406,14 @@ def _set_name(of_set: str) -> str:
 def _is_present_at_set(of_set: str) -> bool:
     """Whether somebody is; also where that cannot be known."""
     try:
-        anchor = os.open(_file(of_set, 0), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        opened = _core.Descriptor(os.open, _file(of_set, 0), flags)
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    try:
+    with opened as anchor:
         return os.geteuid() not in (0, os.fstat(anchor).st_uid) or _core.is_present(anchor)
-    finally:
-        os.close(anchor)
 
 
 def set_files(of_set: str) -> list[Path]:
@@ -440,7 +441,7 @@ def sweep_sets(only: set[int] | None = None, *, dry_run: bool = False) -> Iterat
             has_anchor = {}
             for of_set in found[begin : begin + _LOCKED_AT_ONCE]:
                 try:
-                    locks.callback(os.close, _lock_to_remove(_file(of_set, 0)))
+                    locks.enter_context(_lock_to_remove(_file(of_set, 0)))
                     has_anchor[of_set] = True
                 except FileNotFoundError:
                     has_anchor[of_set] = False

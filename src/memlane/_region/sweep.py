@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -39,16 +40,17 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
     only = None if names is None else {PREFIX + _arguments.name(name, "names") for name in names}
     removed: list[str] = []
     ids: set[int] = set()
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     for path in [*SHARED_MEMORY.glob(PREFIX + "*"), *SHARED_MEMORY.glob(files.NEW_PREFIX + "*")]:
         if only is not None and path.name not in only:
             continue
         try:
             # Always a description of our own: through one that we have the region open with we
             # would be alone.
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            opened = _core.Descriptor(os.open, path, flags)
         except OSError:
             continue
-        try:
+        with contextlib.suppress(OSError), opened as descriptor:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or os.geteuid() not in (0, found.st_uid):
                 continue
@@ -65,10 +67,6 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
                 continue
             removed.append(path.name if is_new else path.name.removeprefix(PREFIX))
             ids.add(region_id)
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
     return removed + list(semaphores.sweep_sets(None if only is None else ids, dry_run=dry_run))
 
 
@@ -88,8 +86,7 @@ def remove(name: str | os.PathLike[str]) -> None:
     path, called = location.path, location.title
     assert path is not None
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = files.open_to(f"remove {called}", path, flags)
-    try:
+    with files.open_to(f"remove {called}", path, flags) as descriptor:
         found = os.fstat(descriptor)
         begin = os.pread(descriptor, 8, 0) if stat.S_ISREG(found.st_mode) else None
         if begin is None or not _core.MAGIC.startswith(begin):
@@ -105,5 +102,3 @@ def remove(name: str | os.PathLike[str]) -> None:
         files.remove_name(descriptor, path, found, called=called, waits=True)
         if region_id:
             semaphores.remove_set(region_id)
-    finally:
-        os.close(descriptor)

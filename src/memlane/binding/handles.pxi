@@ -491,7 +491,7 @@ cdef object next_record(Endpoint handle):
 cdef Records records(Endpoint handle, object until, bint require_peer, object timeout):
     cdef Records made = Records.__new__(Records)
     check_timeout(timeout)
-    made.until = None if until is None else _processes.Ends(until)
+    made.until = None if until is None else _processes.Ends(until, Descriptor)
     handle.check()
     made.handle, made.require_peer, made.timeout = handle, require_peer, timeout
     return made

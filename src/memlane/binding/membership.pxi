@@ -362,7 +362,7 @@ cdef class Membership:
     def __dealloc__(self):
         free(self.geometry)
 
-    def __init__(self, Mapping mapping not None, int base, *, str name, object path, bint readonly):
+    def __init__(self, Mapping mapping not None, Descriptor base not None, *, str name, object path, bint readonly):
         if mapping.nbytes < sizeof(memlane_header):
             raise TruncatedError(
                 f"{name} has {mapping.nbytes} bytes, a region has at least {sizeof(memlane_header)}; remove it",
@@ -373,14 +373,15 @@ cdef class Membership:
         memcpy(self.geometry, mapping.address, sizeof(memlane_header))
         check_whole(mapping)
         check_header(self.geometry, mapping.nbytes, name, path)
-        found = _os.fstat(base)
+        if base.number < 0:
+            raise ValueError(f"the descriptor of {name} is closed, or was handed over; pass one that is open")
         mapping.hold()
         mapping._is_part = True
         self.mapping = mapping
         self.guarded = mapping._guarded
         self.shared = <memlane_header *>mapping.address
-        self.base = base
-        self._base_device, self._base_inode = found.st_dev, found.st_ino
+        self.base = base.detach()
+        self._base_device, self._base_inode = base.file.device, base.file.inode
         self.name = name
         self.path = path
         self.readonly = readonly

@@ -166,6 +166,38 @@ cdef void close_own(int fd, const file_identity *file) noexcept:
         close_descriptor(fd)
 
 
+@cython.final
+cdef class Descriptor:
+    """
+    A descriptor that this process is to close: `Descriptor(os.open, path, flags)` owns what the function returns. No
+    bytecode runs between, after which the handler of a signal could raise and the descriptor be lost. The end of a `with`
+    closes it, as being forgotten does.
+    """
+
+    cdef readonly int number          # -1: closed, or handed over
+    cdef file_identity file
+
+    def __cinit__(self, opener, *arguments):
+        self.number = -1
+        self.number = opener(*arguments)
+        identify(self.number, &self.file)
+
+    def __enter__(self):
+        return self.number
+
+    def __exit__(self, *_error):
+        close_own(self.detach(), &self.file)
+
+    def __dealloc__(self):
+        close_own(self.detach(), &self.file)
+
+    cdef int detach(self) noexcept:
+        """Hand the number over to who closes it from now on; -1: it was handed over, or closed."""
+        cdef int number = self.number
+        self.number = -1
+        return number
+
+
 def no_room(object path, uint64_t nbytes):
     """Return the OSError (ENOSPC, with need, free and mount) for what others could not make at *path*."""
     return reserve_error(_errno.ENOSPC, path, nbytes)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from memlane import MemlaneError, __version__
+from memlane import MemlaneError, __version__, _core
 from memlane.cli.text import Refusal, near, safe, said
 
 #: What a shell reports of a command that Ctrl-C ended: 128 + SIGINT.
@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("memlane: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # who reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with _core.Descriptor(os.open, os.devnull, os.O_WRONLY) as nothing:
+            os.dup2(nothing, sys.stdout.fileno())
         return 1
     except (Refusal, MemlaneError, OSError) as error:
         print(f"memlane: {safe(said(error))}", file=sys.stderr)

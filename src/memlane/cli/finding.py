@@ -117,13 +117,11 @@ def everything(also_unnamed: bool) -> list[Target]:
 
 def _begins_as_region(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        opened = _core.Descriptor(os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return False
-    try:
+    with opened as descriptor:
         return stat.S_ISREG(os.fstat(descriptor).st_mode) and files.region_id_of(descriptor) != 0
-    finally:
-        os.close(descriptor)
 
 
 # ---- facts ---------------------------------------------------------------------------------------
@@ -160,8 +158,8 @@ def facts_of(found: Target, maps: dict[processes.File, list[int]]) -> dict[str, 
 
 
 def _facts_of_file(path: Path, maps: dict[processes.File, list[int]]) -> dict[str, Any]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    with _core.Descriptor(os.open, path, flags) as descriptor:
         found = os.fstat(descriptor)
         in_use = _core.is_present(descriptor)
         region_id = files.region_id_of(descriptor) if stat.S_ISREG(found.st_mode) else 0
@@ -176,8 +174,6 @@ def _facts_of_file(path: Path, maps: dict[processes.File, list[int]]) -> dict[st
                 for pid in (maps.get((found.st_dev, found.st_ino), []) if in_use else [])
             ],
         }
-    finally:
-        os.close(descriptor)
 
 
 def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) -> None:
