@@ -610,6 +610,7 @@ def header_bytes(
 
 @disjoint_base
 class Membership:
+    found_at: str | None
     doorbells: HeldDoorbells | None
     sole: bool
     def __init__(

@@ -93,10 +93,10 @@ uint64_t memlane_fork_epoch(void) {
     }
 }
 
-int memlane_fork_open(int base, uint64_t *serial) {
+int memlane_fork_open(int base, const char *path, uint64_t *serial) {
     memlane_fork_epoch();
-    char path[32];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", base);
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", base);
 
     pthread_mutex_lock(&mutex);
     int result;
@@ -110,7 +110,8 @@ int memlane_fork_open(int base, uint64_t *serial) {
         registered = grown;
         registered_room = room;
     }
-    int low = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    int low = path == NULL ? open(link, O_RDWR | O_CLOEXEC | O_NONBLOCK)
+                           : open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
     if (low < 0) {
         result = -errno;
         goto out;

@@ -30,10 +30,11 @@ static inline bool memlane_fork_is(uint64_t epoch) {
  * duty is done here, at its first call. */
 uint64_t memlane_fork_epoch(void);
 
-/* Open a lock description on the file behind `base`, at a highish number, and register it. Never goes by name:
- * the name may lead elsewhere by now. Returns the descriptor or a negative errno; `serial` tells it from a later
- * one of the same number. */
-int memlane_fork_open(int base, uint64_t *serial);
+/* Open a lock description on the file behind `base`, at a highish number, and register it. Goes
+ * by name only where `path` is given, for systems without /proc: the name may lead elsewhere by now, so the caller
+ * looks which file it got. Returns the descriptor or a negative errno; `serial` tells it from a later one of the
+ * same number. */
+int memlane_fork_open(int base, const char *path, uint64_t *serial);
 
 /* Close a registered description, unless its number has become somebody else's file, or a later description's. */
 void memlane_fork_close(int descriptor, uint64_t serial);

@@ -6,11 +6,13 @@
  */
 #include "../core/check.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -77,7 +79,7 @@ static int opened;
 static uint64_t serial; /* of the description that was opened last */
 
 static void *open_lock_description(void *base) {
-    opened = memlane_fork_open(*(int *)base, &serial);
+    opened = memlane_fork_open(*(int *)base, NULL, &serial);
     return NULL;
 }
 
@@ -102,7 +104,7 @@ static int forks_again_and_opens(int base) {
     pid_t pid = fork();
     if (pid == 0) {
         atomic_store(&forking, 0);
-        int lock = memlane_fork_open(base, &serial);
+        int lock = memlane_fork_open(base, NULL, &serial);
         _exit(lock >= 0 && descriptors_of(base) <= 3 ? 0 : 1);
     }
     int status = 1;
@@ -151,7 +153,7 @@ static int has_closed_already(int base) { return descriptors_of(base) == 1 ? 0 :
 /* (hazard 1) */
 TEST(child_closes_inherited_lock_descriptions_in_the_hook_or_at_its_first_call) {
     int base = base_of();
-    int lock = memlane_fork_open(base, &serial);
+    int lock = memlane_fork_open(base, NULL, &serial);
     CHECK(lock >= 512);
 
     CHECK_EQUAL(0, fork_and_have(fork, has_closed_already, base));
@@ -173,7 +175,7 @@ static int kept_what_is_not_ours(int base) {
 /* A process that closes descriptors it does not own gets their numbers again. */
 TEST(child_leaves_a_number_alone_that_leads_to_another_file_by_now) {
     int base = base_of(), other = base_of();
-    int lock = memlane_fork_open(base, &serial);
+    int lock = memlane_fork_open(base, NULL, &serial);
     CHECK_EQUAL(lock, dup2(other, lock));
     foreign = lock;
 
@@ -190,15 +192,35 @@ TEST(child_leaves_a_number_alone_that_leads_to_another_file_by_now) {
 TEST(description_is_not_closed_for_an_older_one_of_the_same_number) {
     int base = base_of();
     uint64_t older, newer;
-    int lost = memlane_fork_open(base, &older);
+    int lost = memlane_fork_open(base, NULL, &older);
     close(lost);
-    int lock = memlane_fork_open(base, &newer);
+    int lock = memlane_fork_open(base, NULL, &newer);
     CHECK_EQUAL(lost, lock);
 
     memlane_fork_close(lost, older);
     CHECK(fcntl(lock, F_GETFD) >= 0);
     memlane_fork_close(lock, newer);
     CHECK(fcntl(lock, F_GETFD) < 0);
+    close(base);
+}
+
+/* Without /proc a file is opened again by its name, and never through a symbolic link. */
+TEST(description_is_opened_by_the_name_that_is_given) {
+    char name[] = "/tmp/memlane-fork-XXXXXX", link[sizeof name + 4];
+    int base = mkostemp(name, O_CLOEXEC);
+    CHECK(base >= 0);
+    snprintf(link, sizeof link, "%s.ln", name);
+    CHECK_EQUAL(0, symlink(name, link));
+
+    CHECK_EQUAL(-ELOOP, memlane_fork_open(base, link, &serial));
+    int lock = memlane_fork_open(base, name, &serial);
+    CHECK(lock >= 512);
+    CHECK_EQUAL(2, descriptors_of(base));
+
+    memlane_fork_close(lock, serial);
+    CHECK_EQUAL(0, unlink(link));
+    CHECK_EQUAL(0, unlink(name));
+    CHECK_EQUAL(-ENOENT, memlane_fork_open(base, name, &serial));
     close(base);
 }
 
@@ -233,7 +255,7 @@ static int looks_closed_while_it_closes(int base) {
  * the largest epoch, for a prepared one. (hazard 16) */
 TEST(epoch_of_closed_handles_is_never_that_of_the_process) {
     int base = base_of();
-    int lock = memlane_fork_open(base, &serial);
+    int lock = memlane_fork_open(base, NULL, &serial);
 
     CHECK_EQUAL(0, fork_and_have(clone_without_hooks, looks_closed_while_it_closes, base));
 

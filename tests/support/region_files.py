@@ -136,6 +136,7 @@ def semaphores(region_id: int) -> dict[int, Path]:
 
 # ---- mounts of one's own -------------------------------------------------------------------------
 
+_MNT_DETACH = 2
 _CLONE_NEWNS, _MS_PRIVATE_REC = 0x00020000, 1 << 18 | 1 << 14
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -154,6 +155,13 @@ def own_mounts() -> None:
     """Move this process, a child made for it, to a mount namespace of its own."""
     if _libc.unshare(_CLONE_NEWNS) != 0 or _libc.mount(b"", b"/", None, _MS_PRIVATE_REC, None) != 0:
         raise OSError(ctypes.get_errno(), "cannot have mounts of one's own")
+
+
+def without_proc() -> None:
+    """Take /proc away from this process, a child made for it."""
+    own_mounts()
+    if _libc.umount2(b"/proc", _MNT_DETACH) != 0:
+        raise OSError(ctypes.get_errno(), "cannot unmount", "/proc")
 
 
 def own_shared_memory(nbytes: int, inodes: int = 0) -> None:

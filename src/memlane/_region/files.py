@@ -85,6 +85,11 @@ def open_to(doing: str, path: Path, flags: int) -> _core.Descriptor:
         ) from None
 
 
+def _own(descriptor: int) -> str:
+    """By what path a process reaches a file that it has open, whatever its name; needs /proc."""
+    return f"/proc/self/fd/{descriptor}"
+
+
 def temporary_name(path: Path, region_id: int) -> Path:
     """What the file of a region may be called until it is complete; sweep knows such names."""
     return path.parent / f"{NEW_PREFIX}{semaphores.set_of(region_id)}"
@@ -121,12 +126,14 @@ def lengthen(descriptor: int, nbytes: int, path: Path | None, called: str) -> No
 
 def new_file(temporary: Path, permissions: int, called: str) -> _core.Descriptor:
     """
-    A new file without a name in the directory of *temporary*; where there are none, it bears that
-    name.
+    A new file without a name in the directory of *temporary*; where there are none, or only /proc
+    could give it one and is missing, it bears that name.
     """
     directory, flags = temporary.parent, os.O_RDWR | os.O_CLOEXEC
     try:
-        return _core.Descriptor(os.open, directory, flags | os.O_TMPFILE, permissions)
+        opened = _core.Descriptor(os.open, directory, flags | os.O_TMPFILE, permissions)
+        if os.path.exists(_own(opened.number)):
+            return opened
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise _core.no_room(str(directory), _core.PAGE_SIZE) from None
@@ -156,7 +163,7 @@ def link(descriptor: int, temporary: Path, path: Path, called: str) -> None:
         # With a directory descriptor this is linkat with AT_SYMLINK_FOLLOW; a plain link would be
         # EXDEV.
         is_nameless = os.fstat(descriptor).st_nlink == 0
-        source = f"/proc/self/fd/{descriptor}" if is_nameless else str(temporary)
+        source = _own(descriptor) if is_nameless else str(temporary)
         with opened as directory:
             os.link(source, path, src_dir_fd=directory, follow_symlinks=True)
         if not is_nameless:

@@ -113,6 +113,8 @@ def create(
         member.doorbells = bells = semaphores.DoorbellSet(member)
         with open_regions.lock():
             handle = open_regions.add(member)
+        if temporary is not None:
+            member.found_at = str(temporary)
         if path is not None:
             try:
                 bells.make_anchor()
@@ -123,6 +125,7 @@ def create(
             fill(member)
         if path is not None and temporary is not None:
             files.link(member.base, temporary, path, title)
+            member.found_at = str(path)
     except BaseException:
         if handle is not None:
             handle.let_go()

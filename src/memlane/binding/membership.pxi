@@ -13,7 +13,7 @@ import random as _random
 import time as _time
 from threading import Lock as _Lock, RLock as _RLock
 
-from libc.errno cimport EAGAIN, ENOLCK
+from libc.errno cimport EAGAIN, ENOENT, ENOLCK
 
 from memlane.errors import CorruptedError, LayoutError, RoleTakenError
 
@@ -126,7 +126,7 @@ cdef extern from "os/fork.h" nogil:
     int memlane_fork_setup()
     uint64_t memlane_fork_epoch()
     bint memlane_fork_is(uint64_t epoch)
-    int memlane_fork_open(int base, uint64_t *serial)
+    int memlane_fork_open(int base, const char *path, uint64_t *serial)
     void memlane_fork_close(int descriptor, uint64_t serial)
 
 cdef extern from "os/lockbytes.h" nogil:
@@ -343,6 +343,7 @@ cdef class Membership:
     cdef bint _closing
     cdef readonly bint closed
     cdef readonly int64_t handles     # Region objects of this process that lead here
+    cdef public str found_at          # a name of the file, to open it again where /proc is missing; None: it has none
     cdef public HeldDoorbells doorbells  # finds the semaphores of this region: memlane._region.semaphores
     cdef public bint sole             # the region was made for one object, which bears its name
     cdef dict _joining, _creating
@@ -382,12 +383,9 @@ cdef class Membership:
         self.shared = <memlane_header *>mapping.address
         self.base = base.detach()
         self._base_device, self._base_inode = base.file.device, base.file.inode
-        self.name = name
-        self.path = path
-        self.readonly = readonly
-        self.roles = {}
-        self._joining = {}
-        self._creating = {}
+        self.name, self.readonly = name, readonly
+        self.path = self.found_at = path
+        self.roles, self._joining, self._creating = {}, {}, {}
         self._born = memlane_fork_epoch()
 
     def __del__(self):
@@ -459,7 +457,7 @@ cdef class Membership:
         """
         cdef uint32_t start
         cdef uint64_t start_time, pinned = self.pin_open()
-        cdef bytes name
+        cdef bytes name, path
         try:
             if memlane_fork_is(self._epoch):
                 return
@@ -468,13 +466,14 @@ cdef class Membership:
                                       "without readonly=True")
             # Before the lock, since this runs Python, and in its midst the collector or a handler may join, fork or close.
             start, start_time, name = _random.randrange(self.geometry.rows), process_start_time(), process_name()
+            path = None if self.found_at is None else _os.fsencode(self.found_at)
             with epoch_lock(self._joining):
-                self._join(start, start_time, name)
+                self._join(start, start_time, name, path)
             self.check_whole()
         finally:
             self.unpin_loan(pinned)
 
-    cdef int _join(self, uint32_t start, uint64_t start_time, bytes name) except -1:
+    cdef int _join(self, uint32_t start, uint64_t start_time, bytes name, bytes path) except -1:
         """
         Under the lock. Runs no Python before the row is taken and known as ours, or given up: whoever comes
         in between would take another one, and this one would stay taken.
@@ -487,7 +486,9 @@ cdef class Membership:
             return 0
         if self._closing:
             raise ClosedError(f"{self.name} is closed")
-        descriptor = memlane_fork_open(self.base, &serial)
+        descriptor = memlane_fork_open(self.base, NULL, &serial)
+        if descriptor == -ENOENT and path is not None and self._is_base(self.base):  # there is no /proc
+            descriptor = memlane_fork_open(self.base, <const char *>path, &serial)
         if descriptor < 0:
             raise self._join_error(-descriptor)
         is_base = self._is_base(descriptor)
@@ -504,7 +505,7 @@ cdef class Membership:
             return 0
         memlane_fork_close(descriptor, serial)
         if not is_base:
-            raise self._base_lost()
+            raise self._join_error(ENOENT)
         if found == ROW_NONE:
             self.check_whole()
             self._refuse_row()
@@ -520,8 +521,8 @@ cdef class Membership:
         if self.base < 0 or not self._is_base(self.base):
             return self._base_lost()
         return OSError(
-            error, f"cannot join {self.name}: there is no /proc here, by which a process opens its own file again; mount "
-            "/proc, or call region.join() before chroot or pivot_root", f"/proc/self/fd/{self.base}")
+            error, f"cannot join {self.name}: there is no /proc here, by which a process opens its own file again, and no "
+            "name leads to it; mount /proc, or call region.join() before chroot or pivot_root", f"/proc/self/fd/{self.base}")
 
     cdef int _find_row(self, int descriptor, uint32_t start, uint32_t *row, uint64_t *generation) noexcept:
         """Take a row, its byte locked through *descriptor*. Returns 0, ROW_NONE, or a negative errno."""
