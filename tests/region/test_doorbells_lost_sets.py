@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import signal
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 import memlane
-from memlane import Ring, _core
+from memlane import Region, RegionExistsError, Ring, _core
 from memlane._region import semaphores as semaphores_module
 from tests.support.doorbells import bell_at, id_of, stop_asleep, tokens, waiting
 from tests.support.processes import PATIENCE_S, Child, output_of, unrelated
@@ -385,3 +387,40 @@ def test_sets_beyond_those_that_a_sweep_locks_at_once_are_swept_too(
     )
     assert [{}] * 5 == [semaphores(region_id) for region_id in at_rest]
     assert 2 == len(used)
+
+
+@pytest.mark.sweeps
+def test_semaphores_that_cannot_be_listed_are_an_error_and_hide_none(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Only a directory that is not there, or not to be looked into, has none. Clean-up after another
+    error does not put its own in place of that.
+    """
+
+    def refuse(number: int) -> None:
+        def listdir(path: Any) -> list[str]:
+            raise OSError(number, os.strerror(number), str(path))
+
+        monkeypatch.setattr(os, "listdir", listdir)
+
+    lost = secrets.randbits(64)
+    Region.create(tmp_path / "there", 4096).close()
+    refuse(errno.EMFILE)
+    with pytest.raises(OSError, match=r"cannot list the semaphores: .* ulimit -n") as caught:
+        memlane.sweep([name])
+    assert (errno.EMFILE, "/dev/shm") == (caught.value.errno, caught.value.filename)
+    monkeypatch.setattr(secrets, "randbits", lambda _: lost)
+    with pytest.raises(RegionExistsError):
+        Region.create(tmp_path / "there", 4096)
+    monkeypatch.undo()
+    semaphores_module.remove_set(lost)  # which it could not
+    assert ["there"] == os.listdir(tmp_path)
+    for number in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+        refuse(number)
+        assert [] == memlane.sweep([name])
+        monkeypatch.undo()
+    with Region.open(tmp_path / "there") as region:
+        region.unlink()
+        region_id = region._member.region_id
+    assert {} == semaphores(region_id)

@@ -357,22 +357,26 @@ class DoorbellSet(_core.HeldDoorbells):
 
 
 def _sets() -> dict[str, list[int]]:
-    """All sets of named semaphores of ours: name to numbers, the anchor last."""
+    """
+    All sets of named semaphores of ours: name to numbers, the anchor last. OSError if that cannot
+    be told, as without a descriptor to list them by.
+    """
     found: dict[str, list[int]] = {}
     try:
-        listed = os.scandir(_DIRECTORY)
-    except OSError:
-        return found  # nothing to be seen there, so nothing of ours
-    with listed as files:
-        for file in files:
-            parts = file.name.removeprefix(_PREFIX).split(".")
-            if (
-                file.name.startswith(_PREFIX)
-                and len(parts) == 2
-                and len(parts[0]) == 16
-                and parts[1].isdecimal()
-            ):
-                found.setdefault(parts[0], []).append(int(parts[1]))
+        names = os.listdir(_DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            return found  # nothing to be seen there, so nothing of ours
+        raise _core.explained(error, "list the semaphores", str(_DIRECTORY)) from None
+    for name in names:
+        parts = name.removeprefix(_PREFIX).split(".")
+        if (
+            name.startswith(_PREFIX)
+            and len(parts) == 2
+            and len(parts[0]) == 16
+            and parts[1].isdecimal()
+        ):
+            found.setdefault(parts[0], []).append(int(parts[1]))
     return {of_set: sorted(numbers, reverse=True) for of_set, numbers in found.items()}
 
 
