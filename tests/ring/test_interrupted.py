@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from types import FrameType
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 
 from memlane import Ring, ShutDown
 from tests.support.processes import PATIENCE_S, Child
+from tests.support.region_files import file_of
+from tests.support.shared_bytes import FREE, RingBytes
+from tests.support.stepping import Stepped, Table, probes, row_byte
 
 RECORDS = 600
 
@@ -106,3 +110,44 @@ def test_a_handler_that_raises_in_the_midst_of_a_get_loses_no_record(
         else:
             assert numbered() == [bytes(record) for record in found]
         assert run.alarms > 0
+
+
+def test_a_batch_that_another_consumer_outruns_ends_before_a_handler_may_run() -> None:
+    """
+    Its first record is taken. While it asks whether the holder of another one is dead, a third
+    consumer is faster, and a signal comes: the handler's exception does not take the batch along.
+    """
+
+    def raise_alarm(_number: int, _frame: FrameType | None) -> None:
+        raise Alarm
+
+    def get(ring: Ring) -> None:
+        signal.signal(signal.SIGALRM, raise_alarm)
+        found: list[list[bytes]] = []
+        try:
+            # In C from the batch to the list: no handler runs in between.
+            found.extend(islice(iter(partial(ring.get_many, 9, timeout=0), None), 1))
+            while True:
+                time.sleep(0)
+        except Alarm:
+            pass
+        assert [[b"fresh"]] == found
+
+    def hold(ring: Ring) -> None:
+        record = ring.borrow(timeout=0)
+        assert b"held" == bytes(record)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with Ring(consumers="many", producers=1, records=4) as ring, RingBytes(ring) as shared:
+        ring.put_many([b"held", b"fresh"])
+        with Child(hold, ring) as dead:
+            dead.wait()
+        with Table(file_of(ring.region)) as table:
+            row = table.row_of(dead.pid)
+        with Stepped(get, ring) as getting:
+            getting.run_to(probes(row_byte(row)))
+            assert 2 == shared.word(shared.taken_at(0))
+            shared.set_state(0, 0, FREE)
+            os.kill(getting.pid, signal.SIGALRM)
+            getting.go_on()
+            assert 0 == getting.wait()

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -345,8 +346,15 @@ def test_each_verb_that_gets_by_a_handle_that_requires_peers_is_refused(
             with plain.producer() as producer:
                 producer.put(b"last")
             GETS[verb](handle, living)
-            with pytest.raises(PeerGoneError, match="no producer of"):
-                GETS[verb](handle, living)
+            # Iteration has no timeout: a call that would wait is ended by this.
+            watchdog = threading.Timer(PATIENCE_S, plain.shutdown)
+            watchdog.start()
+            try:
+                with pytest.raises(PeerGoneError, match="no producer of"):
+                    GETS[verb](handle, living)
+            finally:
+                watchdog.cancel()
+                watchdog.join()
             with pytest.raises(Empty):
                 plain.get(timeout=0)
     os.close(living)
