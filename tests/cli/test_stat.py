@@ -10,12 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import memlane
 from tests.support.command import run
-from tests.support.processes import PATIENCE_S
+from tests.support.processes import PATIENCE_S, wait_until
 
 
 def test_stat_tells_what_every_object_says_of_itself(name: str) -> None:
@@ -47,6 +48,36 @@ def test_stat_tells_what_every_object_says_of_itself(name: str) -> None:
         alone, _ = run("stat", f"{name}/pose")
         assert "pose  slot" in alone
         assert "hits" not in alone
+        region.unlink()
+
+
+def test_stat_shows_that_a_ring_lags_and_who_waits(name: str) -> None:
+    """How often it was full, how long the oldest record has waited, in a unit, and both waiters."""
+    with memlane.Region.create(name, "8 MiB") as region, ThreadPoolExecutor(2) as pool:
+        full = region.ring("full", capacity=4096, producers=1, records=2)
+        idle = region.ring("idle", capacity=4096, producers=1)
+        full.put_many([b"1", b"2"])  # a batch is stamped
+        putting = pool.submit(full.put, b"3", timeout=PATIENCE_S)
+        getting = pool.submit(idle.get, timeout=PATIENCE_S)
+        wait_until(lambda: full.stats()["waiting_producers"], "a put that waits")
+        wait_until(lambda: idle.stats()["waiting_consumers"], "a get that waits")
+        lagging, _ = run("stat", f"{name}/full")
+        waiting, _ = run("stat", f"{name}/idle")
+        assert [b"1", b"2"] == full.get_many(2)
+        idle.put(b"x")
+        putting.result(PATIENCE_S)
+        getting.result(PATIENCE_S)
+        for fact in (
+            r"  records +2",
+            r"  oldest age +\d+\.\d (s|min)",
+            r"  times full +1",
+            r"  waiting producers +1",
+            r"  waiting consumers +0",
+            r"  lane 0 .*, oldest age \d+\.\d (s|min), times full 1, waiting producers 1, .*",
+        ):
+            assert re.search(f"^{fact}$", lagging, re.MULTILINE), f"{fact}\n{lagging}"
+        for fact in (r"  oldest age +-", r"  waiting producers +0", r"  waiting consumers +1"):
+            assert re.search(f"^{fact}$", waiting, re.MULTILINE), f"{fact}\n{waiting}"
         region.unlink()
 
 

@@ -87,6 +87,29 @@ def test_an_entry_that_has_changed_since_it_was_opened_is_corrupted(
         assert not opened.closed
 
 
+@pytest.mark.parametrize("spoilt", ["frames", "pose", "sensors"])
+def test_an_object_whose_entry_is_spoilt_hides_no_other(spoilt: str, name: str) -> None:
+    """The statistics of the region are refused with its name; the others are opened and used."""
+    with Region.create(name, "1 MiB") as made:
+        furnish(made)
+        entry = made._find(spoilt)
+        assert entry is not None
+        with bytes_of(made) as found:
+            at = _DIRECTORY + _ENTRY_NBYTES * entry.number + _ENTRY_GEOMETRY
+            found.set_word(at, 2**64 - 1)
+            # One that knows nothing of it yet.
+            with Region.open(name) as region:
+                for use in (region.stats, lambda: region[spoilt]):
+                    with pytest.raises(CorruptedError, match=repr(spoilt)):
+                        use()
+                others = {"frames", "pose", "sensors", "hits"} - {spoilt}
+                assert {*others, spoilt} == set(region)
+                for other in others:
+                    with region[other] as opened:
+                        assert opened.stats()
+        made.unlink()
+
+
 @pytest.mark.parametrize("taken", ["frames", "pose"])
 def test_two_entries_for_the_same_bytes_are_corrupted(taken: str) -> None:
     """Two objects never lie at one place; the second one is refused, whichever it is."""
