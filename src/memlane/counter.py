@@ -73,7 +73,7 @@ class Counter(CounterBase, SharedObject, kind=_core.KIND_COUNTER):
 
     @classmethod
     def _in_region(cls, region: Attachment, name: str, *, timeout: float | None) -> Self:
-        return cls._in(region, name, _WANTED, {}, timeout=timeout)
+        return cls._open_or_create_in(region, name, _WANTED, {}, timeout=timeout)
 
     def _attach(self, member: _core.Membership, entry: Entry, **_options: Any) -> None:
         self._lead_to(member, entry)

@@ -270,7 +270,7 @@ class Region(Attachment):
         entry = self._find(name)
         if entry is None:
             raise directory.not_there(self._member, name)
-        return self._wrap(entry)
+        return self._open_entry(entry)
 
     def __setitem__(self, name: str, made: SharedObject) -> None:
         """What `region["hits"] += 1` does at its end; nothing else can be put in like that."""
@@ -281,7 +281,7 @@ class Region(Attachment):
                 "...), slot, table or counter"
             )
 
-    def _wrap(self, entry: directory.Entry) -> SharedObject:
+    def _open_entry(self, entry: directory.Entry) -> SharedObject:
         return kind_of(self._member, entry)._from_entry(self, entry)
 
     def stats(self) -> dict[str, Any]:
@@ -296,7 +296,7 @@ class Region(Attachment):
         entries = self._entries()
         objects: dict[str, Any] = {}
         for entry in entries:
-            with self._wrap(entry) as found:
+            with self._open_entry(entry) as found:
                 objects[entry.name] = {
                     "kind": type(found).__name__.lower(),
                     "nbytes": entry.nbytes,

@@ -214,7 +214,7 @@ class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
             records,
         )
         nbytes = None if capacity is None else geometry.capacity
-        return cls._in(
+        return cls._open_or_create_in(
             region,
             name,
             None if capacity is None else geometry.wanted(),

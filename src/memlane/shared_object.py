@@ -174,7 +174,7 @@ class SharedObject:
             fill=lambda member: directory.find_or_add(member, self._word, wanted, None),
             word=self._word,
         )
-        return self._own(self._region_class._of(handle, location), **options)
+        return self._take_region(self._region_class._from_handle(handle, location), **options)
 
     @classmethod
     def _open(
@@ -190,8 +190,8 @@ class SharedObject:
         """Open one that has a region of its own."""
         location = Location.parse(name)
         handle = opening.open_existing(location, timeout=timeout, readonly=readonly, owner=owner)
-        region = cls._region_class._of(handle, location, owner=owner)
-        return cls.__new__(cls)._own(region, asked, **options)
+        region = cls._region_class._from_handle(handle, location, owner=owner)
+        return cls.__new__(cls)._take_region(region, asked, **options)
 
     @classmethod
     def _open_or_create(
@@ -213,10 +213,12 @@ class SharedObject:
             owner=owner,
             fill=lambda member: directory.find_or_add(member, cls._word, wanted, None),
         )
-        region = cls._region_class._of(handle, location, owner=owner)
-        return cls.__new__(cls)._own(region, asked, **options)
+        region = cls._region_class._from_handle(handle, location, owner=owner)
+        return cls.__new__(cls)._take_region(region, asked, **options)
 
-    def _own(self, region: Attachment, asked: Mapping[str, object] = {}, **options: Any) -> Self:
+    def _take_region(
+        self, region: Attachment, asked: Mapping[str, object] = {}, **options: Any
+    ) -> Self:
         """Have this region to oneself: closing one closes the other."""
         try:
             entries = region._entries()
@@ -254,7 +256,7 @@ class SharedObject:
     # ---- among the objects of a region -----------------------------------------------------------
 
     @classmethod
-    def _in(
+    def _open_or_create_in(
         cls,
         region: Attachment,
         name: str,

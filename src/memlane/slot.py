@@ -119,7 +119,7 @@ class _Slots(SharedObject):
             "watchers": watchers,
             "writers": writers,
         }
-        return cls._in(region, name, wanted, asked, timeout=timeout, codec=codec)
+        return cls._open_or_create_in(region, name, wanted, asked, timeout=timeout, codec=codec)
 
     @classmethod
     def _facts(cls, entry: Entry) -> dict[str, object]:

@@ -348,7 +348,7 @@ def test_a_region_whose_descriptors_were_closed_is_attached_anew_when_it_is_open
             found = Ring.open_or_create(name, capacity=4096)
         else:
             region = reduced[0](*reduced[1])
-            found = Ring.__new__(Ring)._own(region)
+            found = Ring.__new__(Ring)._take_region(region)
         assert found.region._member is not lost.region._member
         found.put(b"x")
         assert [b"before", b"x"] == found.get_many(2) if joined else b"x" == found.get()

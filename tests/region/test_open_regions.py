@@ -43,13 +43,13 @@ def test_a_region_that_is_closed_by_one_thread_while_another_opens_it_is_open_fo
 ) -> None:
     """Opening never hands out what somebody else's close has just ended."""
     first = memlane.Region.create(name, 4096)
-    give_out = memlane.Region._of
+    give_out = memlane.Region._from_handle
 
     def close_in_between(*args: Any, **facts: Any) -> memlane.Region:
         first.close()
         return give_out(*args, **facts)
 
-    monkeypatch.setattr(memlane.Region, "_of", close_in_between)
+    monkeypatch.setattr(memlane.Region, "_from_handle", close_in_between)
     with memlane.Region.open(name) as second:
         second.join()
 

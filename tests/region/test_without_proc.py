@@ -21,7 +21,7 @@ def test_a_region_gets_its_name_where_no_path_leads_to_a_file_without_one(
 ) -> None:
     """It bears a hidden name until it is complete; that does not stay."""
     at = tmp_path / "region" if where == "path" else name
-    monkeypatch.setattr(files_module, "_own", lambda descriptor: f"/none/{descriptor}")
+    monkeypatch.setattr(files_module, "_path_under_proc", lambda descriptor: f"/none/{descriptor}")
     with Ring.create(at) as ring, Ring.open(at) as again:
         again.put(b"whole")
         received = ring.get()

@@ -28,7 +28,7 @@ class Flag(CounterBase, SharedObject, kind=KIND):
 
     @classmethod
     def in_region(cls, region: memlane.Region, name: str) -> Self:
-        return cls._in(region, name, _WANTED, {}, timeout=None)
+        return cls._open_or_create_in(region, name, _WANTED, {}, timeout=None)
 
     def _attach(self, member: _core.Membership, entry: Entry, **_options: Any) -> None:
         self._lead_to(member, entry)

@@ -81,7 +81,7 @@ class Attachment:
     _made_for: tuple[str, str] | None
 
     @classmethod
-    def _of(
+    def _from_handle(
         cls,
         handle: Handle,
         location: Location,
@@ -135,7 +135,7 @@ class Attachment:
             raise ValueError("nbytes must be at least 1, got 0; a region without room has no use")
         location = Location.parse(name, label)
         handle = opening.create(location, nbytes, permissions=permissions, anonymous=anonymous)
-        return cls._of(handle, location)
+        return cls._from_handle(handle, location)
 
     @classmethod
     def open(
@@ -163,7 +163,7 @@ class Attachment:
         """
         location = Location.parse(name)
         handle = opening.open_existing(location, timeout=timeout, readonly=readonly, owner=owner)
-        return cls._of(handle, location, owner=owner)
+        return cls._from_handle(handle, location, owner=owner)
 
     @classmethod
     def open_or_create(
@@ -182,14 +182,14 @@ class Attachment:
         """
         location = Location.parse(name)
         handle, _ = opening.open_or_create(location, nbytes, permissions=permissions, owner=owner)
-        made = cls._of(handle, location, owner=owner)
+        made = cls._from_handle(handle, location, owner=owner)
         made._expect_room(nbytes)
         return made
 
     @classmethod
     def _look_at(cls, location: Location, path: Path) -> Self:
         """Open what *path* leads to without being taken for a user of it."""
-        return cls._of(opening.look_at(location, path), location)
+        return cls._from_handle(opening.look_at(location, path), location)
 
     def _expect_room(self, nbytes: int | str) -> None:
         """Close, with an error, where a region is smaller than a new one would have been."""
@@ -462,7 +462,7 @@ def _rebuild(
                 source, region_id, location, readonly=readonly, is_name=True, owner=owner
             )
         if handle is not None:
-            return cls._of(handle, location, owner=owner, warns=False)
+            return cls._from_handle(handle, location, owner=owner, warns=False)
     raise RegionNotFoundError(
         f"{location.title} with id {region_id:016x} is not to be had from process {pid}: it has "
         "gone, closed it, or is out of reach; pass it while the child is started, keep it open in "

@@ -85,7 +85,7 @@ def open_to(doing: str, path: Path, flags: int) -> _core.Descriptor:
         ) from None
 
 
-def _own(descriptor: int) -> str:
+def _path_under_proc(descriptor: int) -> str:
     """By what path a process reaches a file that it has open, whatever its name; needs /proc."""
     return f"/proc/self/fd/{descriptor}"
 
@@ -132,7 +132,7 @@ def new_file(temporary: Path, permissions: int, called: str) -> _core.Descriptor
     directory, flags = temporary.parent, os.O_RDWR | os.O_CLOEXEC
     try:
         opened = _core.Descriptor(os.open, directory, flags | os.O_TMPFILE, permissions)
-        if os.path.exists(_own(opened.number)):
+        if os.path.exists(_path_under_proc(opened.number)):
             return opened
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -163,7 +163,7 @@ def link(descriptor: int, temporary: Path, path: Path, called: str) -> None:
         # With a directory descriptor this is linkat with AT_SYMLINK_FOLLOW; a plain link would be
         # EXDEV.
         is_nameless = os.fstat(descriptor).st_nlink == 0
-        source = _own(descriptor) if is_nameless else str(temporary)
+        source = _path_under_proc(descriptor) if is_nameless else str(temporary)
         with opened as directory:
             os.link(source, path, src_dir_fd=directory, follow_symlinks=True)
         if not is_nameless:

@@ -189,7 +189,7 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
     facts["kinds"], facts["stats"] = {}, {}
     for entry in entries:
         try:
-            with region._wrap(entry) as made:
+            with region._open_entry(entry) as made:
                 facts["kinds"][entry.name] = type(made).__name__.lower()
                 facts["stats"][entry.name] = {"nbytes": entry.nbytes, **made.stats()}
         except Exception as error:  # one object must not hide the others, whatever is in it
