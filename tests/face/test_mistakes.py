@@ -662,7 +662,9 @@ def test_mistake_19_a_forgotten_close_is_told_once_and_by_name(
             left.unlink()
 
     assert [f"ResourceWarning: {called} was never closed; use it in a with, or close it"] == [
-        line.partition(": ")[2] for line in warned.splitlines() if "tracemalloc" not in line
+        line.partition(": ")[2]
+        for line in warned.splitlines()
+        if line.startswith("<string>:")  # 3.13 shows the source, too
     ]
 
 
