@@ -325,3 +325,17 @@ def test_line_of_a_ring_tells_how_long_records_wait_and_what_is_on_loan() -> Non
     assert "r (ring) 2 on loan 1 put waits 2 gets wait full 1,000 times, s (ring)" == _objects(
         facts
     )
+
+
+def test_a_file_with_a_name_that_no_region_can_have_hides_no_other(name: str) -> None:
+    """Somebody has copied or linked it there; regions beside it are shown as ever."""
+    odd = SHARED_MEMORY / f"memlane..{name}"
+    with memlane.Region.create(name, 4096) as region:
+        os.link(file_of(region), odd)
+        try:
+            shown = run("ls")[0]
+        finally:
+            os.unlink(odd)
+        region.unlink()
+
+    assert 2 == shown.count(name)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memlane import MemlaneError, Region, RegionNotFoundError, _arguments, _core
+from memlane import MemlaneError, Region, RegionNotFoundError, _core
 from memlane._region import files, semaphores
 from memlane._region.directory import used_nbytes
 from memlane._region.location import PREFIX, SHARED_MEMORY, Location
@@ -57,6 +57,9 @@ class Target:
             if self.kind == "unnamed":
                 title = f"region {self.name}"
                 location = Location(None, None, _core.BACKING_MEMFD, title)
+            elif self.kind == "named":  # as it was found, also one that `create` would refuse
+                title = f"region {self.name!r}"
+                location = Location(self.name, self.path, _core.BACKING_NAMED, title)
             else:
                 location = Location.parse(self.region_name)
             return Region._look_at(location, self.path)
@@ -101,12 +104,17 @@ def target(text: str) -> Target:
 
 
 def _path_of(name: str) -> Path:
-    return SHARED_MEMORY / (PREFIX + _arguments.name(name))
+    path = Location.parse(name).path
+    assert path is not None
+    return path
 
 
 def everything(also_unnamed: bool) -> list[Target]:
     """All regions that this user can see: those with a name, and on demand those without."""
-    found = [Target(name, _path_of(name), None, "named") for name in files.all_names()]
+    # whatever bears such a name, also one that no region would be given
+    found = [
+        Target(name, SHARED_MEMORY / (PREFIX + name), None, "named") for name in files.all_names()
+    ]
     if also_unnamed:
         for _, (pid, number, label) in processes.unnamed():
             path = processes.PROC / str(pid) / "fd" / str(number)
