@@ -73,14 +73,14 @@ every-step: build
 verify: $(VENV)/ready
 	$(BIN)/python -m tests.models.verify
 
-# memlane and its peers in an environment of their own, so that all run in one interpreter.
-$(BUILD)/peers/installed: $(VENV)/installed benchmarks/requirements.txt benchmarks/install_peers.sh
-	PATH="$(abspath $(BIN)):$$PATH" sh benchmarks/install_peers.sh $(BIN)/python $(BUILD)
+# memlane and its alternatives in an environment of their own, so that all run in one interpreter.
+$(BUILD)/alternatives/installed: $(VENV)/installed benchmarks/requirements.txt benchmarks/install_alternatives.sh
+	PATH="$(abspath $(BIN)):$$PATH" sh benchmarks/install_alternatives.sh $(BIN)/python $(BUILD)
 	touch $@
 
-# A quarter of an hour. BENCH="--case 64B --peer memlane --peer subetha" measures less.
-bench: $(BUILD)/peers/installed
-	$(BUILD)/peers/bin/python benchmarks/bench.py $(BENCH)
+# A quarter of an hour. BENCH="--case 64B --alternative memlane --alternative subetha" measures less.
+bench: $(BUILD)/alternatives/installed
+	$(BUILD)/alternatives/bin/python benchmarks/bench.py $(BENCH)
 
 # The docstrings of the extension, in its stub, too: that is where editors look for them.
 stub: build

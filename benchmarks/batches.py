@@ -2,7 +2,7 @@
 """
 Whether a batch is ever slower than one by one: `get_many(n)` beside `get` of the same records.
 
-    build/peers/bin/python benchmarks/batches.py [SIZE ...]
+    build/alternatives/bin/python benchmarks/batches.py [SIZE ...]
 
 One process puts, then gets, so that nothing but the getting is timed: in processor time of this
 process, and case by case in turns, so that all of them meet the same machine. The ratio is that of
@@ -11,9 +11,9 @@ came, in the same way, and keeps what a user's loop keeps: a record until the ne
 batch until the next one has. So the batch has more memory in use, and that is part of its price, as
 is its loop in a loop. A case holds 64 MiB at most.
 
-Peers beside it, where they are installed: subetha-ipc, `pop` and `pop_many` of records up to 64
-bytes, which is what a slot of its ring carries; cloudtoid-interprocess, `try_receive`: it has
-nothing that receives more than one.
+Alternatives are measured beside it where they are installed: subetha-ipc, `pop` and `pop_many` of
+records up to 64 bytes, the size of a slot of its ring; cloudtoid-interprocess, `try_receive`, as it
+has no call for several records.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 The yardstick: memlane beside the libraries that its users would pick instead, in one run.
 
     make bench              all of it, in an environment of its own
-    build/peers/bin/python benchmarks/bench.py --list
-    build/peers/bin/python benchmarks/bench.py --case 64B --peer memlane --peer subetha
-    build/peers/bin/python benchmarks/bench.py --json all.json --report docs/benchmarks
+    build/alternatives/bin/python benchmarks/bench.py --list
+    build/alternatives/bin/python benchmarks/bench.py --case 64B --alternative subetha
+    build/alternatives/bin/python benchmarks/bench.py --json all.json --report docs/benchmarks
 
 Rounds are interleaved: every round takes one sample of each library, so that whatever else the
 machine does hits all alike. The rules are in README.md beside this file.
@@ -26,12 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import contenders
-import floors
+import adapter
 import machine
+import machine_limits
 import report
+from adapter import Alternative
 from cases import CASES, Case, Pair, Sample, can
-from contenders import Peer
 from workers import FailedError, HungError
 
 SHARED = Path("/dev/shm")
@@ -44,11 +44,11 @@ PATIENCE_S = 30.0
 RETAKES, QUIET_S = 3, 3.0
 
 
-class Contender(Protocol):
-    """A library in a case, or a floor."""
+class Candidate(Protocol):
+    """A library in a case, or a limit of the machine."""
 
     name: str
-    is_floor: bool
+    is_limit: bool
 
     def open(self) -> None: ...
     def sample(self) -> Sample: ...
@@ -58,10 +58,10 @@ class Contender(Protocol):
 
 @dataclass
 class Measured:
-    """The samples of one contender in one case, or why there are none."""
+    """The samples of one candidate in one case, or why there are none."""
 
     name: str
-    is_floor: bool
+    is_limit: bool
     samples: list[Sample] = field(default_factory=list)
     failure: str | None = None
 
@@ -70,23 +70,23 @@ class Measured:
 class Settings:
     """What holds for all cases of a run."""
 
-    peers: list[Peer]
+    alternatives: list[Alternative]
     rounds: int
     seconds: float
     patience: float  # seconds
     directory: Path
-    floors: Path | None  # the program
+    limits: Path | None  # the program
 
 
-def contenders_of(case: Case, settings: Settings) -> list[Contender]:
-    found: list[Contender] = [
-        Pair(case, peer, settings.directory, settings.seconds)
-        for peer in settings.peers
-        if can(peer, case)
+def candidates_of(case: Case, settings: Settings) -> list[Candidate]:
+    found: list[Candidate] = [
+        Pair(case, alternative, settings.directory, settings.seconds)
+        for alternative in settings.alternatives
+        if can(alternative, case)
     ]
-    found += floors.in_python(case, settings.seconds)
-    if settings.floors is not None:
-        found += floors.in_c(case, settings.floors, settings.seconds)
+    found += machine_limits.in_python(case, settings.seconds)
+    if settings.limits is not None:
+        found += machine_limits.in_c(case, settings.limits, settings.seconds)
     return found
 
 
@@ -96,31 +96,31 @@ class Patience:
     def __init__(self, seconds: float) -> None:
         self._left = seconds
 
-    def sample(self, contender: Contender) -> Sample:
+    def sample(self, candidate: Candidate) -> Sample:
         """
         The least disturbed of a few samples, or one that was not.
 
         Its fact "others" is the part of one processor that others had meanwhile.
         """
-        best = self._once(contender)
+        best = self._once(candidate)
         for _ in range(RETAKES):
             begin = time.monotonic()
             if self._left <= 0 or best.facts["others"] < report.DISTURBED:
                 break
             machine.wait_for_quiet(report.DISTURBED, min(self._left, QUIET_S))
-            again = self._once(contender)
+            again = self._once(candidate)
             if again.facts["others"] < best.facts["others"]:
                 best = again
             self._left -= time.monotonic() - begin
         return best
 
     @staticmethod
-    def _once(contender: Contender) -> Sample:
+    def _once(candidate: Candidate) -> Sample:
         def others_ns() -> int:
-            return machine.busy_ns() - contender.cpu_ns() - time.process_time_ns()
+            return machine.busy_ns() - candidate.cpu_ns() - time.process_time_ns()
 
         before, begin = others_ns(), time.monotonic_ns()
-        sample = contender.sample()
+        sample = candidate.sample()
         # What the kernel counts is off by a tick at each end.
         others_most = others_ns() - before - 2 * machine.TICK_NS
         others = others_most / (time.monotonic_ns() - begin)
@@ -130,29 +130,29 @@ class Patience:
 
 def measure(case: Case, settings: Settings) -> list[Measured]:
     """Each round one sample of each; the first round is thrown away."""
-    contenders = contenders_of(case, settings)
-    measured = [Measured(one.name, one.is_floor) for one in contenders]
+    candidates = candidates_of(case, settings)
+    measured = [Measured(one.name, one.is_limit) for one in candidates]
     rounds = min(settings.rounds, case.rounds or settings.rounds)
     patience = Patience(settings.patience)
     try:
         for number in range(rounds + 1):
-            for contender, result in zip(contenders, measured, strict=True):
+            for candidate, result in zip(candidates, measured, strict=True):
                 if result.failure is not None:
                     continue
-                tell(f"{case.key}: round {number} of {rounds}, {contender.name}")
+                tell(f"{case.key}: round {number} of {rounds}, {candidate.name}")
                 try:
                     if number:
-                        result.samples.append(patience.sample(contender))
+                        result.samples.append(patience.sample(candidate))
                     else:
-                        contender.open()
-                        contender.sample()
+                        candidate.open()
+                        candidate.sample()
                 except (HungError, FailedError) as failure:
                     result.failure = str(failure)
                     result.samples.clear()
-                    contender.close(kill=True)
+                    candidate.close(kill=True)
     finally:
-        for contender in contenders:
-            contender.close()
+        for candidate in candidates:
+            candidate.close()
     tell("")
     return measured
 
@@ -209,10 +209,10 @@ def facts_of(case: Case, measured: list[Measured]) -> dict[str, Any]:
         "more_is_better": case.more_is_better,
         "compared": case.shape != "idle",
         "wanted": case.wanted,
-        "peers": [
+        "candidates": [
             {
                 "name": one.name,
-                "floor": one.is_floor,
+                "limit": one.is_limit,
                 "failure": one.failure,
                 "samples": [sample.value for sample in one.samples],
                 "facts": {
@@ -229,7 +229,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().split("\n")[0])
     parser.add_argument("--case", action="append", default=[], help="only this one; repeatable")
     parser.add_argument(
-        "--peer", action="append", default=[], help="only those with this in their name; repeatable"
+        "--alternative",
+        action="append",
+        default=[],
+        help="only those with this in their name; repeatable",
     )
     parser.add_argument("--rounds", type=int, help=f"samples of each (default {ROUNDS})")
     parser.add_argument(
@@ -254,7 +257,9 @@ def main() -> int:
     parser.add_argument(
         "--report", type=Path, metavar="DIRECTORY", help="as docs/benchmarks: pictures, and its .md"
     )
-    parser.add_argument("--list", action="store_true", help="list cases and peers, measure nothing")
+    parser.add_argument(
+        "--list", action="store_true", help="list cases and alternatives, measure nothing"
+    )
     arguments = parser.parse_args()
     rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
     seconds = arguments.seconds or (QUICK_SECONDS if arguments.quick else SECONDS)
@@ -268,15 +273,17 @@ def main() -> int:
         parser.error(f"--add needs the results of an earlier run in {arguments.json}")
     if arguments.report is not None:
         check_report(parser, arguments.report)
-    found = contenders.find_peers(arguments.peer)
-    if not found.peers:
-        parser.error(f"no peer has {' or '.join(arguments.peer)} in its name; --list names them")
+    found = adapter.find_alternatives(arguments.alternative)
+    if not found.alternatives:
+        parser.error(
+            f"no library has {' or '.join(arguments.alternative)} in its name; --list names them"
+        )
     if arguments.list:
         for case in CASES:
             print(f"{case.key:<12} {case.title}")
         print()
-        for peer in found.peers:
-            print(f"{peer.NAME:<28} {peer.version()}")
+        for alternative in found.alternatives:
+            print(f"{alternative.NAME:<28} {alternative.version()}")
         for name, reason in found.skipped.items():
             print(f"{name:<28} skipped: {reason}")
         return 0
@@ -284,13 +291,13 @@ def main() -> int:
     results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "commands": [
-            " ".join(["build/peers/bin/python", "benchmarks/bench.py", *told(sys.argv[1:])])
+            " ".join(["build/alternatives/bin/python", "benchmarks/bench.py", *told(sys.argv[1:])])
         ],
         "machine": machine.line(),
         "rounds": rounds,
         "seconds": seconds,
-        "versions": {peer.NAME: peer.version() for peer in found.peers},
-        "uses": {peer.NAME: peer.USES for peer in found.peers},
+        "versions": {alternative.NAME: alternative.version() for alternative in found.alternatives},
+        "uses": {alternative.NAME: alternative.USES for alternative in found.alternatives},
         "skipped": found.skipped,
         "cases": [],
     }
@@ -303,11 +310,11 @@ def main() -> int:
     # Files of libraries that map one are in memory too.
     directory = Path(tempfile.mkdtemp(prefix="memlane-bench-", dir=SHARED))
     programs = tempfile.TemporaryDirectory()  # /dev/shm may forbid to run them
-    program, reason = floors.compiled(Path(programs.name))
+    program, reason = machine_limits.compiled(Path(programs.name))
     if program is None:
-        print(f"without floors in C: {reason}")
+        print(f"without limits of the machine in C: {reason}")
     patience = 0.0 if arguments.quick else arguments.patience
-    settings = Settings(found.peers, rounds, seconds, patience, directory, program)
+    settings = Settings(found.alternatives, rounds, seconds, patience, directory, program)
     try:
         for case in CASES:
             if not arguments.case or case.key in arguments.case:
@@ -322,7 +329,7 @@ def main() -> int:
         programs.cleanup()
         shutil.rmtree(directory)
         # What those that were killed have left; every name of theirs has this in it.
-        for left in SHARED.glob(f"*{contenders.prefix(directory)}*"):
+        for left in SHARED.glob(f"*{adapter.prefix(directory)}*"):
             left.unlink(missing_ok=True)
     if arguments.report is not None:
         report.write(with_others(results, earlier), arguments.report)

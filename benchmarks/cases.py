@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import contenders
-from contenders import Kind, Peer, Plan, Receiver, Sender
+import adapter
+from adapter import Alternative, Kind, Plan, Receiver, Sender
 from workers import FailedError, State, Worker
 
 Shape: TypeAlias = Literal[
-    "one way", "there and back", "objects", "crowd", "latest", "idle", "alone"
+    "one way", "there and back", "objects", "many producers", "latest", "idle", "alone"
 ]
 
 KIB = 1024
@@ -51,7 +51,7 @@ class Case:
     nbytes: int
     unit: str  # M/s, k/s, 1/s: more is better; µs, ms, ns: less is better
     capacity: int = CAPACITY
-    wanted: str = ""  # how many times as good as the best peer memlane is meant to be
+    wanted: str = ""  # how many times as good as the best alternative memlane is meant to be
     rounds: int | None = None  # at most
 
     @property
@@ -141,7 +141,7 @@ CASES = [
     Case(
         "4to1",
         "four producers, 256 bytes",
-        "crowd",
+        "many producers",
         "busy",
         256,
         "M/s",
@@ -180,17 +180,17 @@ def send(state: State, kind: Kind, nbytes: int, count: int) -> float:
     """Send *count* records; return when it began."""
     sender: Sender = state.ends["there"]
     if kind == "batch" and sender.put_many is not None:
-        records = contenders.records_of(nbytes)
+        records = adapter.records_of(nbytes)
         begin = now()
-        contenders.send_batches(sender.put_many, records, count)
+        adapter.send_batches(sender.put_many, records, count)
     elif kind == "loan":
-        payloads = contenders.payloads_of(nbytes)
+        payloads = adapter.payloads_of(nbytes)
         begin = now()
-        contenders.send_payloads(sender, payloads, count)
+        adapter.send_payloads(sender, payloads, count)
     else:
-        records = contenders.records_of(nbytes)
+        records = adapter.records_of(nbytes)
         begin = now()
-        contenders.send_each(sender, records, count)
+        adapter.send_each(sender, records, count)
     return begin
 
 
@@ -199,10 +199,10 @@ def send_ends(state: State, kind: Kind, nbytes: int) -> None:
     sender: Sender = state.ends["there"]
     while not state.told_to_stop(0.0005):
         if kind == "loan":
-            last = bytes([contenders.END_MARK])
-            contenders.send_payloads(sender, [last * nbytes], 1)
+            last = bytes([adapter.END_MARK])
+            adapter.send_payloads(sender, [last * nbytes], 1)
         else:
-            sender.put(contenders.end_of(nbytes))
+            sender.put(adapter.end_of(nbytes))
 
 
 def drain(state: State) -> None:
@@ -220,15 +220,15 @@ def receive(state: State, kind: Kind, nbytes: int, count: int) -> tuple[int, flo
     receiver.torn = 0
     if kind == "batch" and receiver.get_many is not None:
         state.ready()
-        contenders.receive_batches(receiver.get_many, count, nbytes, whole=False)
+        adapter.receive_batches(receiver.get_many, count, nbytes, whole=False)
     elif kind == "loan":
-        marks = len(contenders.payloads_of(nbytes))
+        marks = len(adapter.payloads_of(nbytes))
         state.ready()
-        came = contenders.receive_payloads(receiver, nbytes, marks, count)
+        came = adapter.receive_payloads(receiver, nbytes, marks, count)
     else:
-        records = contenders.records_of(nbytes)
+        records = adapter.records_of(nbytes)
         state.ready()
-        came = contenders.receive_each(receiver, records, count)
+        came = adapter.receive_each(receiver, records, count)
     return came, now(), receiver.torn
 
 
@@ -237,9 +237,9 @@ def receive_whole_batches(state: State, nbytes: int, count: int) -> None:
     receiver: Receiver = state.ends["there"]
     state.ready()
     if receiver.get_many is not None:
-        contenders.receive_batches(receiver.get_many, count, nbytes, whole=True)
+        adapter.receive_batches(receiver.get_many, count, nbytes, whole=True)
     else:
-        contenders.receive_each(receiver, contenders.records_of(nbytes), count)
+        adapter.receive_each(receiver, adapter.records_of(nbytes), count)
 
 
 def a_dict() -> dict[str, Any]:
@@ -260,7 +260,7 @@ def a_dict() -> dict[str, Any]:
 def send_objects(state: State, itself: bool, nbytes: int, count: int) -> float:
     """*itself*: the library pickles. *nbytes*: fill up to so many, which pickle.loads ignores."""
     sender: Sender = state.ends["there"]
-    put = contenders.call_of(sender)
+    put = adapter.call_of(sender)
     sent = a_dict()
     dumps = pickle.dumps
     begin = now()
@@ -282,7 +282,7 @@ def send_objects(state: State, itself: bool, nbytes: int, count: int) -> float:
 
 def receive_objects(state: State, itself: bool, count: int) -> tuple[int, float]:
     receiver: Receiver = state.ends["there"]
-    get = contenders.call_of(receiver)
+    get = adapter.call_of(receiver)
     loads = pickle.loads
     expected = a_dict()
     state.ready()
@@ -291,14 +291,14 @@ def receive_objects(state: State, itself: bool, count: int) -> tuple[int, float]
         found = get() if itself else loads(get())
         if found["number"] != number:
             if not receiver.lossy:
-                raise contenders.WrongPayloadError(f"expected {number}, found {found['number']}")
+                raise adapter.WrongPayloadError(f"expected {number}, found {found['number']}")
             if found["number"] < 0:
                 break
         came += 1
     end = now()
     expected["number"] = found["number"]
     if found != expected:
-        raise contenders.WrongPayloadError(str(found))
+        raise adapter.WrongPayloadError(str(found))
     return came, end
 
 
@@ -311,76 +311,76 @@ def send_object_ends(state: State) -> None:
 
 
 def ping(state: State, count: int) -> list[int]:
-    records = contenders.records_of(8)
+    records = adapter.records_of(8)
     sender, receiver = state.ends["there"], state.ends["back"]
-    return contenders.ping(sender, receiver, records, count, now_ns)
+    return adapter.ping(sender, receiver, records, count, now_ns)
 
 
 def pong(state: State, count: int) -> None:
     state.ready()
-    contenders.pong(state.ends["back"], state.ends["there"], count)
+    adapter.pong(state.ends["back"], state.ends["there"], count)
 
 
-def send_crowded(state: State, nbytes: int, mark: int, count: int, begin: float) -> None:
-    records = contenders.records_of(nbytes, mark)
+def send_beside_others(state: State, nbytes: int, mark: int, count: int, begin: float) -> None:
+    records = adapter.records_of(nbytes, mark)
     sender: Sender = state.ends["there"]
     while now() < begin:
         time.sleep(0.0001)
-    contenders.send_crowded(sender, records, count)
+    adapter.send_beside_others(sender, records, count)
 
 
-def send_crowd_end(state: State, nbytes: int) -> None:
-    state.ends["there"].put(contenders.end_of(nbytes))
+def send_end_beside_others(state: State, nbytes: int) -> None:
+    state.ends["there"].put(adapter.end_of(nbytes))
 
 
-def receive_crowded(state: State, nbytes: int, producers: int, count: int) -> tuple[int, float]:
+def receive_from_many(state: State, nbytes: int, producers: int, count: int) -> tuple[int, float]:
     state.ready()
-    came = contenders.receive_crowded(state.ends["there"], nbytes, producers, count)
+    came = adapter.receive_from_many(state.ends["there"], nbytes, producers, count)
     return came, now()
 
 
 def publish_once(state: State, nbytes: int) -> None:
     sender: Sender = state.ends["there"]
-    for value in contenders.values_of(nbytes):
+    for value in adapter.values_of(nbytes):
         sender.put(value)
 
 
 def publish(state: State, nbytes: int, seconds: float) -> int:
-    return contenders.publish_for(state.ends["there"], nbytes, seconds, now)
+    return adapter.publish_for(state.ends["there"], nbytes, seconds, now)
 
 
-def read(state: State, nbytes: int, seconds: float) -> contenders.Looked:
+def read(state: State, nbytes: int, seconds: float) -> adapter.Looked:
     state.ready()
-    return contenders.read_for(state.ends["there"], nbytes, seconds, now)
+    return adapter.read_for(state.ends["there"], nbytes, seconds, now)
 
 
 def wait_for_one(state: State, nbytes: int) -> None:
-    get = contenders.call_of(state.ends["there"])
+    get = adapter.call_of(state.ends["there"])
     state.ready()
-    if get() != contenders.records_of(nbytes)[0]:
-        raise contenders.WrongPayloadError
+    if get() != adapter.records_of(nbytes)[0]:
+        raise adapter.WrongPayloadError
 
 
 def send_one(state: State, nbytes: int) -> None:
-    contenders.call_of(state.ends["there"])(contenders.records_of(nbytes)[0])
+    adapter.call_of(state.ends["there"])(adapter.records_of(nbytes)[0])
 
 
 # ---- one library in one case -------------------------------------------------------------------
 
 #: Of the first sample, that tells how many fit into one.
-FEW = {"one way": 256, "objects": 256, "there and back": 64, "crowd": 1024}
+FEW = {"one way": 256, "objects": 256, "there and back": 64, "many producers": 1024}
 ANSWER_S = 20.0
 
 
-def can(peer: Peer, case: Case) -> bool:
+def can(alternative: Alternative, case: Case) -> bool:
     """Whether the library has what the case is about."""
     if case.shape == "alone":
         return False
-    if case.shape == "crowd" and not getattr(peer, "SEVERAL_PRODUCERS", False):
+    if case.shape == "many producers" and not getattr(alternative, "SEVERAL_PRODUCERS", False):
         return False
-    if case.shape == "objects" and "object" in peer.USES:
+    if case.shape == "objects" and "object" in alternative.USES:
         return True
-    return case.kind in peer.USES
+    return case.kind in alternative.USES
 
 
 class Pair:
@@ -391,28 +391,30 @@ class Pair:
         HungError, FailedError: the library did not do its work; `close(kill=True)` is next.
     """
 
-    is_floor = False
+    is_limit = False
     _serial = itertools.count()
 
-    def __init__(self, case: Case, peer: Peer, directory: Path, seconds: float) -> None:
+    def __init__(
+        self, case: Case, alternative: Alternative, directory: Path, seconds: float
+    ) -> None:
         self.case = case
-        self.peer = peer
-        self.name = peer.NAME
+        self.alternative = alternative
+        self.name = alternative.NAME
         self._seconds = seconds
         self._workers: list[Worker] = []
         self._lossy = False
         self._count = 0
-        self._itself = "object" in peer.USES
+        self._itself = "object" in alternative.USES
         serial = next(self._serial)
         made = directory / str(serial)
         made.mkdir()
         self._plan = Plan(
-            name=f"{contenders.prefix(directory)}{serial}",
+            name=f"{adapter.prefix(directory)}{serial}",
             directory=made,
             kind="object" if case.shape == "objects" and self._itself else case.kind,
             nbytes=case.nbytes,
             capacity=case.capacity,
-            producers=PRODUCERS if case.shape == "crowd" else 1,
+            producers=PRODUCERS if case.shape == "many producers" else 1,
             answers=case.shape == "there and back",
         )
 
@@ -424,7 +426,7 @@ class Pair:
         plans = [dataclasses.replace(self._plan, name=self._plan.name + way) for way in ways]
         self._prepare(plans)
         self._workers = [Worker() for _ in range(1 + self._plan.producers)]
-        contenders.inherit({})
+        adapter.inherit({})
         receiver, *senders = self._workers
         for way, plan in zip(ways, plans, strict=True):
             if way == "back":
@@ -433,24 +435,24 @@ class Pair:
                 (receiver, make_receiver, plan)
             ]
             makers += [(sender, make_sender, plan) for sender in senders]
-            if getattr(self.peer, "SENDER_FIRST", False):
+            if getattr(self.alternative, "SENDER_FIRST", False):
                 makers.reverse()
             results = []
-            if getattr(self.peer, "TOGETHER", False):
+            if getattr(self.alternative, "TOGETHER", False):
                 # Each of the two waits in its constructor for the other.
                 for worker, job, mine in makers:
-                    worker.start(job, self.peer.__name__, way, mine)
+                    worker.start(job, self.alternative.__name__, way, mine)
                 results = [worker.result() for worker, _, _ in makers]
             else:
                 for worker, job, mine in makers:
-                    results.append(worker.run(job, self.peer.__name__, way, mine))
+                    results.append(worker.run(job, self.alternative.__name__, way, mine))
             self._lossy = any(results)
         self._receiver, *self._senders = self._workers
 
     def _prepare(self, plans: list[Plan]) -> None:
-        prepare = getattr(self.peer, "prepare", None)
+        prepare = getattr(self.alternative, "prepare", None)
         try:
-            contenders.inherit({plan.name: prepare(plan) for plan in plans} if prepare else {})
+            adapter.inherit({plan.name: prepare(plan) for plan in plans} if prepare else {})
         except Exception as error:
             raise FailedError(f"{type(error).__name__}: {error}") from error
 
@@ -471,14 +473,14 @@ class Pair:
             "one way": self._one_way,
             "objects": self._objects,
             "there and back": self._there_and_back,
-            "crowd": self._crowd,
+            "many producers": self._many_producers,
             "latest": self._latest,
             "idle": self._idle,
         }[self.case.shape]
         if not self._count and self.case.shape in FEW:
             few = FEW[self.case.shape]
             if self.case.kind == "loan":
-                few = len(contenders.payloads_of(self.case.nbytes))
+                few = len(adapter.payloads_of(self.case.nbytes))
             self._count = few
             # What is used for the first time is slow, so a few tell too little.
             for _ in range(8):
@@ -509,9 +511,9 @@ class Pair:
             sender.result()
             self._receiver.run(drain)
         if kind == "batch":
-            self._receiver.start(receive_whole_batches, nbytes, 16 * contenders.BATCH)
+            self._receiver.start(receive_whole_batches, nbytes, 16 * adapter.BATCH)
             self._receiver.wait_ready()
-            sender.run(send, kind, nbytes, 16 * contenders.BATCH)
+            sender.run(send, kind, nbytes, 16 * adapter.BATCH)
             self._receiver.result()
         sample = self._rate(came, count, end - begin)
         if self._lossy:
@@ -520,7 +522,7 @@ class Pair:
 
     def _objects(self, count: int) -> tuple[Sample, float]:
         sender = self._senders[0]
-        fill = self.case.nbytes if getattr(self.peer, "FIXED", False) else 0
+        fill = self.case.nbytes if getattr(self.alternative, "FIXED", False) else 0
         self._receiver.start(receive_objects, self._itself, count)
         self._receiver.wait_ready()
         begin = sender.run(send_objects, self._itself, fill, count, timeout=ANSWER_S)
@@ -542,20 +544,20 @@ class Pair:
         cuts = statistics.quantiles(halves, n=100)
         return Sample(cuts[49], {"p99": cuts[98]}), sum(trips) / 1e9
 
-    def _crowd(self, count: int) -> tuple[Sample, float]:
+    def _many_producers(self, count: int) -> tuple[Sample, float]:
         nbytes, producers = self.case.nbytes, self._plan.producers
-        each = count // producers // contenders.BATCH * contenders.BATCH or contenders.BATCH
+        each = count // producers // adapter.BATCH * adapter.BATCH or adapter.BATCH
         count = each * producers
-        self._receiver.start(receive_crowded, nbytes, producers, count)
+        self._receiver.start(receive_from_many, nbytes, producers, count)
         self._receiver.wait_ready()
         begin = now() + 0.005
         for mark, sender in enumerate(self._senders):
-            sender.start(send_crowded, nbytes, mark, each, begin)
+            sender.start(send_beside_others, nbytes, mark, each, begin)
         for sender in self._senders:
             sender.result(ANSWER_S)
         if self._lossy:
             for sender in self._senders:
-                sender.run(send_crowd_end, nbytes)
+                sender.run(send_end_beside_others, nbytes)
         came, end = self._receiver.result(ANSWER_S)
         return self._rate(came, count, end - begin), end - begin
 

@@ -3,8 +3,8 @@
 What a get that waits for nothing costs: processor time of 100 idle waiters, among 100 and 1,000
 participants.
 
-    build/peers/bin/python benchmarks/idle.py
-    build/peers/bin/python benchmarks/idle.py --seconds 10 --json
+    build/alternatives/bin/python benchmarks/idle.py
+    build/alternatives/bin/python benchmarks/idle.py --seconds 10 --json
 
 Every participant is a process with a row in the region. The waiters wait in `get(timeout=None)` of
 one ring; nothing ever comes. The others have joined and sleep. Then the time is read that the

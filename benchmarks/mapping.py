@@ -2,8 +2,8 @@
 """
 What a Mapping costs beside the standard library's mmap, in one run.
 
-    build/peers/bin/python benchmarks/mapping.py
-    build/peers/bin/python benchmarks/mapping.py --nbytes "64 MiB" --rounds 5 --json
+    build/alternatives/bin/python benchmarks/mapping.py
+    build/alternatives/bin/python benchmarks/mapping.py --nbytes "64 MiB" --rounds 5 --json
 
 Each round runs every case of both, one right after the other, so that whatever else the machine
 does hits both alike. A ratio is the median over the rounds of ours / theirs: below 1.0 we are

@@ -2,7 +2,7 @@
 """
 Results as tables for a terminal, and as tables and pictures in docs/benchmarks.md.
 
-    build/peers/bin/python benchmarks/report.py results.json docs/benchmarks
+    build/entries/bin/python benchmarks/report.py results.json docs/benchmarks
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ def size(nbytes: int) -> str:
     return f"{nbytes} B"
 
 
-def in_peace(peer: Facts) -> set[int]:
+def in_peace(entry: Facts) -> set[int]:
     """The rounds in which others left this one alone; all, if there is none."""
-    every = set(range(len(peer["samples"])))
-    others = peer["facts"].get("others", [0.0] * len(every))
+    every = set(range(len(entry["samples"])))
+    others = entry["facts"].get("others", [0.0] * len(every))
     return {number for number in every if others[number] < DISTURBED} or every
 
 
-def samples(peer: Facts) -> list[float]:
-    return [peer["samples"][number] for number in sorted(in_peace(peer))]
+def samples(entry: Facts) -> list[float]:
+    return [entry["samples"][number] for number in sorted(in_peace(entry))]
 
 
-def middle(peer: Facts) -> float:
-    return float(statistics.median(samples(peer)))
+def middle(entry: Facts) -> float:
+    return float(statistics.median(samples(entry)))
 
 
 def ordered(case: Facts) -> list[Facts]:
     """Those that have figures, the best first."""
-    measured = [peer for peer in case["peers"] if peer["samples"] and not peer["floor"]]
+    measured = [entry for entry in case["candidates"] if entry["samples"] and not entry["limit"]]
     return sorted(measured, key=middle, reverse=case["more_is_better"])
 
 
 def ours_of(case: Facts) -> Facts | None:
     """Ours, if it has figures."""
-    return next((peer for peer in ordered(case) if peer["name"] == OURS), None)
+    return next((entry for entry in ordered(case) if entry["name"] == OURS), None)
 
 
-def spread_of(peer: Facts) -> list[str]:
+def spread_of(entry: Facts) -> list[str]:
     """The median, the least and the greatest sample, to be read."""
-    return [number(one) for one in (middle(peer), min(samples(peer)), max(samples(peer)))]
+    return [number(one) for one in (middle(entry), min(samples(entry)), max(samples(entry)))]
 
 
-def floors(case: Facts) -> list[Facts]:
-    return [peer for peer in case["peers"] if peer["samples"] and peer["floor"]]
+def limits(case: Facts) -> list[Facts]:
+    return [entry for entry in case["candidates"] if entry["samples"] and entry["limit"]]
 
 
 def shared(one: Facts, other: Facts) -> list[tuple[float, float]]:
@@ -84,23 +84,23 @@ def ratio(case: Facts, one: Facts, other: Facts) -> float:
     return float(statistics.median(its / max(mine, 1e-9) for mine, its in pairs))
 
 
-def torn(peer: Facts) -> int:
+def torn(entry: Facts) -> int:
     """How many payloads it handed out that nobody sent, in peace or not."""
-    counts: list[float] = peer["facts"].get("torn", [])
+    counts: list[float] = entry["facts"].get("torn", [])
     return round(sum(counts))
 
 
-def best_peer(case: Facts, ours: Facts) -> Facts | None:
+def best_alternative(case: Facts, ours: Facts) -> Facts | None:
     """The one that ours is least ahead of."""
-    peers = [p for p in ordered(case) if not p["name"].startswith(OURS) and not torn(p)]
-    return min(peers, key=lambda peer: ratio(case, ours, peer), default=None)
+    entries = [p for p in ordered(case) if not p["name"].startswith(OURS) and not torn(p)]
+    return min(entries, key=lambda entry: ratio(case, ours, entry), default=None)
 
 
-def aside(peer: Facts) -> str:
+def aside(entry: Facts) -> str:
     """What else was seen, in a few words."""
     facts = {
-        name: [found[number] for number in sorted(in_peace(peer))]
-        for name, found in peer["facts"].items()
+        name: [found[number] for number in sorted(in_peace(entry))]
+        for name, found in entry["facts"].items()
     }
     words = []
     if "delivered" in facts:
@@ -111,8 +111,8 @@ def aside(peer: Facts) -> str:
         words.append(f"{number(statistics.median(facts['writes']))} M writes/s")
     if all(others >= DISTURBED for others in facts.get("others", [0.0])):
         words.append("disturbed")
-    if "writes" in facts or torn(peer):
-        words.append(f"{torn(peer)} torn")
+    if "writes" in facts or torn(entry):
+        words.append(f"{torn(entry)} torn")
     return ", ".join(words)
 
 
@@ -122,19 +122,21 @@ def table(case: Facts) -> str:
     ours = ours_of(case)
     heading = f"{case['title']} [{case['unit']}]"
     lines = ["", f"{heading:<42}{'median':>9}{'min':>9}{'max':>9}{'memlane':>9}"]
-    for peer in measured:
-        cells = "".join(one.rjust(9) for one in spread_of(peer))
+    for entry in measured:
+        cells = "".join(one.rjust(9) for one in spread_of(entry))
         times = ""
-        if ours and case["compared"] and peer is not ours:
-            times = f"{ratio(case, ours, peer):.2f}x"
-        lines.append(f"  {peer['name']:<40}{cells}{times:>9}  {aside(peer)}".rstrip())
-    for peer in floors(case):
-        cells = "".join(one.rjust(9) for one in spread_of(peer))
-        times = f"{ratio(case, ours, peer):.2f}x" if ours else ""
-        lines.append(f"  [{peer['name']}]".ljust(42) + f"{cells}{times:>9}  {aside(peer)}".rstrip())
-    for peer in case["peers"]:
-        if peer["failure"]:
-            lines.append(f"  {peer['name']:<40}{peer['failure']}")
+        if ours and case["compared"] and entry is not ours:
+            times = f"{ratio(case, ours, entry):.2f}x"
+        lines.append(f"  {entry['name']:<40}{cells}{times:>9}  {aside(entry)}".rstrip())
+    for entry in limits(case):
+        cells = "".join(one.rjust(9) for one in spread_of(entry))
+        times = f"{ratio(case, ours, entry):.2f}x" if ours else ""
+        lines.append(
+            f"  [{entry['name']}]".ljust(42) + f"{cells}{times:>9}  {aside(entry)}".rstrip()
+        )
+    for entry in case["candidates"]:
+        if entry["failure"]:
+            lines.append(f"  {entry['name']:<40}{entry['failure']}")
     return "\n".join(lines)
 
 
@@ -150,7 +152,7 @@ _GROUPS = {
         ["dict", "slot-64B", "slot-4KiB", "4to1"],
     ),
 }
-_OURS_COLOUR, _PEER_COLOUR, _FLOOR_COLOUR = "#c2410c", "#94a3b8", "#1e293b"
+_OURS_COLOR, _OTHERS_COLOR, _LIMIT_COLOR = "#c2410c", "#94a3b8", "#1e293b"
 
 
 def row(*cells: str) -> str:
@@ -160,12 +162,12 @@ def row(*cells: str) -> str:
 def summary(cases: list[Facts]) -> list[str]:
     """Where ours stands in each case, in one table."""
     lines = [
-        row("case", "memlane", "best peer", "", "ratio", "wanted", "floor", "of it"),
+        row("case", "memlane", "best alternative", "", "ratio", "wanted", "limit", "of it"),
         row("---", "---:", "---:", "---", "---:", "---:", "---", "---:"),
     ]
     for case in cases:
         ours = ours_of(case)
-        best = ours and best_peer(case, ours)
+        best = ours and best_alternative(case, ours)
         if ours is None or best is None:
             continue
         mine, its = (statistics.median(found) for found in zip(*shared(ours, best), strict=True))
@@ -177,27 +179,27 @@ def summary(cases: list[Facts]) -> list[str]:
                 ": ".join(word for word in (best["name"], aside(best)) if word),
                 f"**{ratio(case, ours, best):.2f}**" if case["compared"] else "",
                 case["wanted"],
-                *first_floor(case),
+                *first_limit(case),
             )
         )
     return lines
 
 
-def first_floor(case: Facts) -> tuple[str, str]:
-    """What the first floor of a case is, and which part of it each way of ours reaches."""
-    floor = next(iter(floors(case)), None)
-    if floor is None:
+def first_limit(case: Facts) -> tuple[str, str]:
+    """What the first limit of a case is, and which part of it each way of ours reaches."""
+    limit = next(iter(limits(case)), None)
+    if limit is None:
         return "", ""
     parts = [
-        f"{ratio(case, peer, floor):.2f}{peer['name'].removeprefix(OURS).replace(', ', ' by ')}"
-        for peer in ordered(case)
-        if peer["name"].startswith(OURS)
+        f"{ratio(case, entry, limit):.2f}{entry['name'].removeprefix(OURS).replace(', ', ' by ')}"
+        for entry in ordered(case)
+        if entry["name"].startswith(OURS)
     ]
-    return floor["name"], ", ".join(parts)
+    return limit["name"], ", ".join(parts)
 
 
 def case_lines(case: Facts) -> list[str]:
-    """All contenders of a case."""
+    """All candidates of a case."""
     ours = ours_of(case)
     lines = [
         f"**{case['title']}**, {case['unit']}",
@@ -205,14 +207,14 @@ def case_lines(case: Facts) -> list[str]:
         row("", "median", "min", "max", "memlane is", ""),
         row("---", "---:", "---:", "---:", "---:", "---"),
     ]
-    for peer in [*ordered(case), *floors(case)]:
+    for entry in [*ordered(case), *limits(case)]:
         times = ""
-        if ours is not None and peer is not ours and case["compared"]:
-            times = f"{ratio(case, ours, peer):.2f} x"
-        name = f"*{peer['name']}*" if peer["floor"] else peer["name"]
-        lines.append(row(name, *spread_of(peer), times, aside(peer)))
+        if ours is not None and entry is not ours and case["compared"]:
+            times = f"{ratio(case, ours, entry):.2f} x"
+        name = f"*{entry['name']}*" if entry["limit"] else entry["name"]
+        lines.append(row(name, *spread_of(entry), times, aside(entry)))
     lines += [
-        row(one["name"], *[""] * 4, one["failure"]) for one in case["peers"] if one["failure"]
+        row(one["name"], *[""] * 4, one["failure"]) for one in case["candidates"] if one["failure"]
     ]
     return [*lines, ""]
 
@@ -258,7 +260,7 @@ def put_into(page: str, parts: dict[str, list[str]]) -> str:
 
 
 def pyplot() -> Any:
-    """The plotting library, which is in the environment of the peers only; files come out alike."""
+    """The plotting library, installed for the benchmarks only, set to write the same file again."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -274,27 +276,27 @@ def plot(results: Facts, directory: Path) -> None:
         shown = [cases[key] for key in keys if key in cases]
         if not shown:
             continue
-        height = max(len(ordered(case)) + len(floors(case)) for case in shown) * 0.19 + 0.5
+        height = max(len(ordered(case)) + len(limits(case)) for case in shown) * 0.19 + 0.5
         rows = (len(shown) + 1) // 2
         figure, axes = plots.subplots(rows, 2, figsize=(10, rows * height), squeeze=False)
         for axis in axes.flat[len(shown) :]:
             axis.set_visible(False)
         for axis, case in zip(axes.flat, shown, strict=False):
-            bars = [*ordered(case), *floors(case)]
-            medians = [middle(peer) for peer in bars]
+            bars = [*ordered(case), *limits(case)]
+            medians = [middle(entry) for entry in bars]
             colors = [
-                _FLOOR_COLOUR
-                if bar["floor"]
-                else _OURS_COLOUR
+                _LIMIT_COLOR
+                if bar["limit"]
+                else _OURS_COLOR
                 if bar["name"] == OURS
-                else _PEER_COLOUR
+                else _OTHERS_COLOR
                 for bar in bars
             ]
             spread = [
                 [value - min(samples(bar)) for bar, value in zip(bars, medians, strict=True)],
                 [max(samples(bar)) - value for bar, value in zip(bars, medians, strict=True)],
             ]
-            names = [f"[{bar['name']}]" if bar["floor"] else bar["name"] for bar in bars]
+            names = [f"[{bar['name']}]" if bar["limit"] else bar["name"] for bar in bars]
             axis.barh(names, medians, color=colors, xerr=spread, ecolor="#475569", height=0.7)
             axis.invert_yaxis()
             axis.set_title(f"{case['title']} [{case['unit']}]", loc="left", fontsize=9)

@@ -19,18 +19,18 @@ def test_the_benchmark_measures_memlane_beside_a_peer_and_writes_what_it_found(
 ) -> None:
     """Figures are reproduced with one command, and all that they rest on is in the results."""
     results = tmp_path / "results.json"
-    peers = ["--peer", "memlane", "--peer", "multiprocessing.Pipe"]
+    alternatives = ["--alternative", "memlane", "--alternative", "multiprocessing.Pipe"]
     cases = ["--case", "64B-wait", "--case", "256KiB", "--case", "trip-wait"]
     quick = ["--rounds", "1", "--seconds", "0.01", "--patience", "0", "--json", str(results)]
     done = subprocess.run(
-        [*COMMAND, *peers, *cases, *quick], capture_output=True, text=True, check=False
+        [*COMMAND, *alternatives, *cases, *quick], capture_output=True, text=True, check=False
     )
     assert (0, "") == (done.returncode, done.stderr)
 
     found = json.loads(results.read_text())
     assert ["64B-wait", "256KiB", "trip-wait"] == [case["key"] for case in found["cases"]]
     for case in found["cases"]:
-        libraries = [one for one in case["peers"] if not one["floor"]]
+        libraries = [one for one in case["candidates"] if not one["limit"]]
         of_loans = ["memlane, reserve"] if case["key"] == "256KiB" else []
         names = ["memlane", *of_loans, "multiprocessing.Pipe"]
         assert names == [one["name"] for one in libraries]
@@ -41,10 +41,10 @@ def test_the_benchmark_measures_memlane_beside_a_peer_and_writes_what_it_found(
 
 
 def test_the_benchmark_lists_peers_that_are_not_installed_with_the_reason() -> None:
-    """Who misses a peer in the results learns why."""
+    """Who misses a alternative in the results learns why."""
     done = subprocess.run([*COMMAND, "--list"], capture_output=True, text=True, check=False)
     assert (0, "") == (done.returncode, done.stderr)
-    for peer, module in (("memlane", "memlane"), ("kickmsg", "kickmsg"), ("pyzmq", "zmq")):
-        (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{peer} ")]
+    for alternative, module in (("memlane", "memlane"), ("kickmsg", "kickmsg"), ("pyzmq", "zmq")):
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{alternative} ")]
         installed = importlib.util.find_spec(module) is not None
         assert installed == ("skipped: not installed" not in line), line

@@ -6,7 +6,7 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Any
 
-from contenders import BATCH, Kind, Plan, Receiver, Sender, inherited
+from adapter import BATCH, Kind, Plan, Receiver, Sender, inherited
 
 NAME = "faster-fifo"
 SEVERAL_PRODUCERS = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from contenders import Kind, Plan, Receiver, Sender
+from adapter import Kind, Plan, Receiver, Sender
 
 NAME = "cloudtoid-interprocess"
 SEVERAL_PRODUCERS = True

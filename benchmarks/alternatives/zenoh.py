@@ -8,7 +8,7 @@ import time
 from importlib import metadata
 from typing import Any
 
-from contenders import Kind, Plan, Receiver, Sender
+from adapter import Kind, Plan, Receiver, Sender
 
 NAME = "eclipse-zenoh"
 SEVERAL_PRODUCERS = True

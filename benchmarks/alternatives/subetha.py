@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from importlib import metadata
 
-from contenders import BATCH, Kind, Plan, Receiver, Sender
+from adapter import BATCH, Kind, Plan, Receiver, Sender
 
 NAME = "subetha-ipc"
 SEVERAL_PRODUCERS = True

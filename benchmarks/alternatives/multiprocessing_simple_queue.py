@@ -6,9 +6,9 @@ from __future__ import annotations
 import multiprocessing
 from typing import Any
 
-from contenders import Plan, Sender, inherited
+from adapter import Plan, Sender, inherited
 
-from peers.multiprocessing_queue import USES, receiver, version
+from alternatives.multiprocessing_queue import USES, receiver, version
 
 __all__ = ["NAME", "SEVERAL_PRODUCERS", "USES", "prepare", "receiver", "sender", "version"]
 

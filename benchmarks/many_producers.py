@@ -2,8 +2,8 @@
 """
 How a ring does when several processes put, or several get, beside one and one, in one run.
 
-    build/peers/bin/python benchmarks/crowd.py
-    build/peers/bin/python benchmarks/crowd.py --rounds 15 --records 400000 --json
+    build/alternatives/bin/python benchmarks/many_producers.py
+    build/alternatives/bin/python benchmarks/many_producers.py --rounds 15 --records 400000 --json
 
 Each round runs every case once. A case forks its producers and consumers, lets all of them go at
 once, and counts records until the last one was got; who got how many is added up, and must be what
@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import machine
-from contenders import WrongPayloadError
+from adapter import WrongPayloadError
 
 import memlane
 from memlane import Ring, ShutDown

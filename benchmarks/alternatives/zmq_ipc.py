@@ -7,7 +7,7 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from contenders import Kind, Plan, Receiver, Sender, WrongPayloadError
+from adapter import Kind, Plan, Receiver, Sender, WrongPayloadError
 
 NAME = "pyzmq"
 SEVERAL_PRODUCERS = True

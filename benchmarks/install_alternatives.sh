@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
-# The environment of the benchmark: memlane as it is here, and each peer that can be had. One that
+# The environment of the benchmark: memlane as it is here, and each alternative that can be had. One that
 # cannot is left out with a word: the benchmark measures those that are there.
 #
-#   sh benchmarks/install_peers.sh PYTHON BUILD
+#   sh benchmarks/install_alternatives.sh PYTHON BUILD
 set -eu
 python=$1
 build=$2
-peers=$build/peers
+alternatives=$build/alternatives
 
 pip() {
-    "$peers/bin/python" -m pip --disable-pip-version-check --quiet "$@"
+    "$alternatives/bin/python" -m pip --disable-pip-version-check --quiet "$@"
 }
 
-[ -x "$peers/bin/python" ] || "$python" -m venv "$peers"
+[ -x "$alternatives/bin/python" ] || "$python" -m venv "$alternatives"
 rm -rf "$build/wheel"
 "$python" -m pip --disable-pip-version-check --quiet wheel --no-build-isolation --no-deps \
     --config-settings=build-dir="$build/extension" -w "$build/wheel" .
@@ -37,6 +37,6 @@ grep -v '^#' benchmarks/requirements.txt | while read -r wanted; do
             fi
             ;;
         esac
-        pip install "$wanted" >"$build/peers/pip.log" 2>&1
-    ) || echo "without $wanted: $(grep -v '^WARNING' "$build/peers/pip.log" | grep -m1 -iE 'requires?:|error' | cut -c1-120)"
+        pip install "$wanted" >"$build/alternatives/pip.log" 2>&1
+    ) || echo "without $wanted: $(grep -v '^WARNING' "$build/alternatives/pip.log" | grep -m1 -iE 'requires?:|error' | cut -c1-120)"
 done

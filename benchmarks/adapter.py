@@ -2,7 +2,7 @@
 """
 What an adapter gives the benchmark, and the loops that all of them share.
 
-An adapter is a module in `peers/` with
+An adapter is a module in `alternatives/` with
 
     NAME        how the tables call the library
     USES        kind of case -> the way in which the library is used there, and why that is its best
@@ -124,7 +124,7 @@ class Receiver:
     close: Callable[[], object] = nothing
 
 
-class Peer(Protocol):
+class Alternative(Protocol):
     """An adapter."""
 
     __name__: str
@@ -380,7 +380,7 @@ def pong(sender: Sender, receiver: Receiver, count: int) -> None:
 # ---- loops: many producers ---------------------------------------------------------------------
 
 
-def send_crowded(sender: Sender, records: list[bytes], count: int) -> None:
+def send_beside_others(sender: Sender, records: list[bytes], count: int) -> None:
     """As `send_each`, but one who polls in vain lets the others run."""
     put = sender.put
     if not sender.polls:
@@ -396,13 +396,13 @@ def send_crowded(sender: Sender, records: list[bytes], count: int) -> None:
                     pause()
 
 
-def receive_crowded(receiver: Receiver, nbytes: int, producers: int, count: int) -> int:
+def receive_from_many(receiver: Receiver, nbytes: int, producers: int, count: int) -> int:
     """Each record is compared with what that producer puts next."""
     get = receiver.get
     polling = receiver.polls
     lists = [records_of(nbytes, mark) for mark in range(producers)]
     if receiver.lossy:
-        return receive_lossy_crowd(get, lists)
+        return receive_lossy_from_many(get, lists)
     following = [itertools.cycle(records).__next__ for records in lists]
     pause = os.sched_yield
     for _ in range(count):
@@ -419,8 +419,8 @@ def receive_crowded(receiver: Receiver, nbytes: int, producers: int, count: int)
     return count
 
 
-def receive_lossy_crowd(get: Callable[[], Any], lists: list[list[bytes]]) -> int:
-    """As `receive_crowded`, by polling until all have come to their end; a gap is a loss."""
+def receive_lossy_from_many(get: Callable[[], Any], lists: list[list[bytes]]) -> int:
+    """As `receive_from_many`, by polling until all have come to their end; a gap is a loss."""
     number_of = [{record: at for at, record in enumerate(records)} for records in lists]
     expected = [0] * len(lists)
     pause = os.sched_yield
@@ -497,7 +497,7 @@ def read_for(receiver: Receiver, nbytes: int, seconds: float, now: Callable[[], 
 # ---- which there are ---------------------------------------------------------------------------
 
 #: In the order of the tables.
-PEERS = [
+ALTERNATIVES = [
     "memlane",
     "memlane_reserve",
     "multiprocessing_queue",
@@ -519,27 +519,27 @@ PEERS = [
 
 @dataclass
 class Found:
-    """Peers that can be measured here, and why the others cannot."""
+    """Alternatives that can be measured here, and why the others cannot."""
 
-    peers: list[Peer] = field(default_factory=list)
+    alternatives: list[Alternative] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def find_peers(wanted: list[str]) -> Found:
+def find_alternatives(wanted: list[str]) -> Found:
     """*wanted*: parts of names; none: all."""
     found = Found()
-    for module in PEERS:
+    for module in ALTERNATIVES:
         try:
-            peer: Any = importlib.import_module(f"peers.{module}")
+            alternative: Any = importlib.import_module(f"alternatives.{module}")
         except ImportError as missing:
             found.skipped[module] = str(missing)
             continue
-        if wanted and not any(part in peer.NAME for part in wanted):
+        if wanted and not any(part in alternative.NAME for part in wanted):
             continue
         try:
-            peer.version()
+            alternative.version()
         except ImportError as missing:
-            found.skipped[peer.NAME] = f"not installed: {missing}"
+            found.skipped[alternative.NAME] = f"not installed: {missing}"
         else:
-            found.peers.append(peer)
+            found.alternatives.append(alternative)
     return found

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-Floors: what the machine itself takes for what a case does, measured between the libraries.
+Limits of the machine: the cost of the bare operations of a case, measured between the libraries.
 
-Those in C are one small program, floors.c, which is compiled for the run. Those of one process are
-loops in a worker: what a call costs that does nothing, beside one that puts and one that gets.
+Those in C are one small program, machine_limits.c, which is compiled for the run. Those of one
+process are loops in a worker: a call that does nothing, beside one that puts and one that gets.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import contenders
+import adapter
+from adapter import WrongPayloadError
 from cases import SCALE, Case, Sample, a_dict
-from contenders import WrongPayloadError
 from workers import FailedError, HungError, State, Worker
 
-SOURCE = Path(__file__).with_name("floors.c")
+SOURCE = Path(__file__).with_name("machine_limits.c")
 #: About how many a second, to make a sample of the length that was asked for.
 RING_RATE, BOUNCE_RATE, WAKE_RATE, COPY_RATE = 20e6, 4e6, 1e5, 6e9
 
@@ -32,18 +32,18 @@ def compiled(directory: Path) -> tuple[Path | None, str]:
     compiler = shutil.which("cc")
     if compiler is None:
         return None, "there is no C compiler"
-    program = directory / "floors"
+    program = directory / "machine_limits"
     command = [compiler, "-std=gnu11", "-O3", str(SOURCE), "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        return None, f"floors.c does not compile: {done.stderr.strip().splitlines()[0]}"
+        return None, f"machine_limits.c does not compile: {done.stderr.strip().splitlines()[0]}"
     return program, ""
 
 
-class Floor:
+class MachineLimit:
     """Measured like a library in a case; each sample is a run of the program."""
 
-    is_floor = True
+    is_limit = True
 
     def __init__(self, name: str, command: list[str], value: Callable[[float], float]) -> None:
         self.name = name
@@ -65,7 +65,7 @@ class Floor:
         return Sample(self._value(float(done.stdout)))
 
     def cpu_ns(self) -> int:
-        """Of all runs that are over, whichever floor they were."""
+        """Of all runs that are over, whichever limit they were."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return int((used.ru_utime + used.ru_stime) * 1e9)
 
@@ -73,22 +73,22 @@ class Floor:
         """Nothing is kept."""
 
 
-def in_c(case: Case, program: Path, seconds: float) -> list[Floor]:
-    """Those floors that say something about this case."""
+def in_c(case: Case, program: Path, seconds: float) -> list[MachineLimit]:
+    """The limits that are comparable with this case."""
 
-    def ring(batch: int, name: str) -> Floor:
+    def ring(batch: int, name: str) -> MachineLimit:
         command = [str(program), "ring", str(int(seconds * RING_RATE)), str(batch)]
-        return Floor(name, command, lambda rate: rate * SCALE[case.unit])
+        return MachineLimit(name, command, lambda rate: rate * SCALE[case.unit])
 
     if case.kind == "batch":
-        per_batch = ring(contenders.BATCH, "bare ring in C, told per batch")
+        per_batch = ring(adapter.BATCH, "bare ring in C, told per batch")
         return [ring(1, "bare ring in C"), per_batch]
     if case.kind == "loan":
         count = max(4, int(seconds * COPY_RATE / case.nbytes))
 
-        def copy(name: str, room: int) -> Floor:
+        def copy(name: str, room: int) -> MachineLimit:
             command = [str(program), "copy", str(case.nbytes), str(room), str(count)]
-            return Floor(name, command, lambda ns: 1e9 / ns * SCALE[case.unit])
+            return MachineLimit(name, command, lambda ns: 1e9 / ns * SCALE[case.unit])
 
         return [
             copy("one memcpy, always to one place", case.nbytes),
@@ -96,10 +96,10 @@ def in_c(case: Case, program: Path, seconds: float) -> list[Floor]:
         ]
     if case.shape == "there and back" and case.kind == "busy":
         command = [str(program), "bounce", str(int(seconds * BOUNCE_RATE))]
-        return [Floor("cache line in C", command, lambda ns: ns / 2000)]
+        return [MachineLimit("cache line in C", command, lambda ns: ns / 2000)]
     if case.shape == "there and back":
         command = [str(program), "wake", str(int(seconds * WAKE_RATE))]
-        return [Floor("futex wake in C", command, lambda ns: ns / 2000)]
+        return [MachineLimit("futex wake in C", command, lambda ns: ns / 2000)]
     return []
 
 
@@ -115,7 +115,7 @@ def run_alone(state: State, name: str, seconds: float) -> float:
         state.ends["slot"] = memlane.Slot.create(None, 64)
         state.ends["sender"], state.ends["receiver"] = ring.producer(), ring.consumer()
     sender, receiver, slot = state.ends["sender"], state.ends["receiver"], state.ends["slot"]
-    record = contenders.records_of(64)[1]
+    record = adapter.records_of(64)[1]
     target, source = memoryview(bytearray(64)), memoryview(record)
     pickled = pickle.dumps(a_dict(), 5)
     # The cheapest method without arguments that an extension type has: it returns its object.
@@ -184,7 +184,7 @@ class Alone:
         self, name: str, seconds: float, value: Callable[[float], float] = lambda ns: ns
     ) -> None:
         self.name = name
-        self.is_floor = not name.startswith("memlane")
+        self.is_limit = not name.startswith("memlane")
         self._seconds = seconds
         self._value = value
         self._worker: Worker | None = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Any
 
-from contenders import BATCH, Kind, Plan, Receiver, Sender, WrongPayloadError, wrong
+from adapter import BATCH, Kind, Plan, Receiver, Sender, WrongPayloadError, wrong
 
 NAME = "tachyon-ipc"
 FIXED = True

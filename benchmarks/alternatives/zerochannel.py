@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from contenders import END_MARK, Kind, Plan, Receiver, Sender, WrongPayloadError, end_of, wrong
+from adapter import END_MARK, Kind, Plan, Receiver, Sender, WrongPayloadError, end_of, wrong
 
 NAME = "zerochannel"
 FIXED = True

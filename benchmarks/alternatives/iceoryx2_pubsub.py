@@ -7,7 +7,7 @@ import ctypes
 from importlib import metadata
 from typing import Any
 
-from contenders import Kind, Plan, Receiver, Sender, WrongPayloadError
+from adapter import Kind, Plan, Receiver, Sender, WrongPayloadError
 
 NAME = "iceoryx2"
 FIXED = True

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from importlib import metadata
 
-from contenders import Kind, Plan, Receiver, Sender
+from adapter import Kind, Plan, Receiver, Sender
 
 NAME = "membridge"
 USES: dict[Kind, str] = {

@@ -6,7 +6,7 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Any
 
-from contenders import END_MARK, Kind, Plan, Receiver, Sender, WrongPayloadError
+from adapter import END_MARK, Kind, Plan, Receiver, Sender, WrongPayloadError
 
 NAME = "kickmsg"
 SEVERAL_PRODUCERS = True

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from importlib import metadata
 
-from contenders import BATCH, Kind, Plan, Receiver, Sender, WrongPayloadError
+from adapter import BATCH, Kind, Plan, Receiver, Sender, WrongPayloadError
 
 NAME = "memlane"
 SEVERAL_PRODUCERS = True

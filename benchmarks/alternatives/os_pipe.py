@@ -9,7 +9,7 @@ import platform
 from functools import partial
 from typing import Any
 
-from contenders import BATCH, Kind, Plan, Receiver, Sender, WrongPayloadError, inherited
+from adapter import BATCH, Kind, Plan, Receiver, Sender, WrongPayloadError, inherited
 
 NAME = "os.pipe"
 FIXED = True

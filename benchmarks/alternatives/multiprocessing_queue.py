@@ -7,7 +7,7 @@ import multiprocessing
 import platform
 from typing import Any
 
-from contenders import Kind, Plan, Receiver, Sender, inherited
+from adapter import Kind, Plan, Receiver, Sender, inherited
 
 NAME = "multiprocessing.Queue"
 SEVERAL_PRODUCERS = True

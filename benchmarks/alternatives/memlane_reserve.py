@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from contenders import Kind, Plan, Sender
+from adapter import Kind, Plan, Sender
 
-from peers.memlane import receiver, version
+from alternatives.memlane import receiver, version
 
 __all__ = ["NAME", "USES", "receiver", "sender", "version"]
 

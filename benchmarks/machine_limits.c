@@ -3,13 +3,13 @@
  * What the machine can do at best, to hold libraries against. Each run takes one sample, prints one
  * number and exits:
  *
- *   floors ring COUNT BATCH     records of 64 bytes a second through a bare ring, two processes; the
+ *   machine_limits ring COUNT BATCH     records of 64 bytes a second through a bare ring, two processes; the
  *                               producer says after each BATCH of them that they are there
- *   floors bounce COUNT         ns for a cache line to the other processor and back, two processes
- *   floors wake COUNT           ns for a sleeper to be woken, by a futex, and to wake the first
- *   floors copy NBYTES ROOM COUNT    ns for a memcpy of so much into a buffer of ROOM bytes, in turn
+ *   machine_limits bounce COUNT         ns for a cache line to the other processor and back, two processes
+ *   machine_limits wake COUNT           ns for a sleeper to be woken, by a futex, and to wake the first
+ *   machine_limits copy NBYTES ROOM COUNT    ns for a memcpy of so much into a buffer of ROOM bytes, in turn
  *
- * No liveness, no checks of what the other side wrote, no lengths: that is what makes it a floor.
+ * No liveness, no checks of what the other side wrote, no lengths: that is what makes it a limit.
  */
 #include <linux/futex.h>
 #include <stdalign.h>
@@ -71,7 +71,7 @@ static void produce(struct shared *shared, uint64_t count, uint64_t batch) {
     for (size_t word = 0; word < RECORD_NBYTES / 8; word++)
         record[word] = word;
     while (tail < count) {
-        /* sync: floor.head, acquire: the consumer has read what is now overwritten. */
+        /* sync: limit.head, acquire: the consumer has read what is now overwritten. */
         while (tail - head > RECORDS - batch) {
             head = atomic_load_explicit(&shared->head, memory_order_acquire);
             if (tail - head > RECORDS - batch)
@@ -82,7 +82,7 @@ static void produce(struct shared *shared, uint64_t count, uint64_t batch) {
             memcpy(shared->records[(tail + i) % RECORDS], record, RECORD_NBYTES);
         }
         tail += batch;
-        /* sync: floor.tail, release: the records are there before their number is. */
+        /* sync: limit.tail, release: the records are there before their number is. */
         atomic_store_explicit(&shared->tail, tail, memory_order_release);
     }
 }
@@ -92,7 +92,7 @@ static void consume(struct shared *shared, uint64_t count) {
     uint64_t record[RECORD_NBYTES / 8];
     while (head < count) {
         while (tail == head) {
-            /* sync: floor.tail, acquire: records are read after their number. */
+            /* sync: limit.tail, acquire: records are read after their number. */
             tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
             if (tail == head)
                 relax();
@@ -101,7 +101,7 @@ static void consume(struct shared *shared, uint64_t count) {
             memcpy(record, shared->records[head % RECORDS], RECORD_NBYTES);
             wrong += record[0] != head || record[7] != 7;
         }
-        /* sync: floor.head, release: they have been read before they may be overwritten. */
+        /* sync: limit.head, release: they have been read before they may be overwritten. */
         atomic_store_explicit(&shared->head, head, memory_order_release);
     }
     if (wrong) {
@@ -162,7 +162,7 @@ int main(int argc, char **argv) {
     int is_ring = strcmp(what, "ring") == 0 && argc == 4;
     uint64_t batch = is_ring ? strtoull(argv[3], NULL, 10) : 1;
     if ((!is_ring && argc != 3) || batch < 1 || batch > RECORDS / 2) {
-        fprintf(stderr, "usage: floors ring COUNT BATCH | bounce COUNT | wake COUNT"
+        fprintf(stderr, "usage: machine_limits ring COUNT BATCH | bounce COUNT | wake COUNT"
                         " | copy NBYTES ROOM COUNT\n");
         return 2;
     }

@@ -2,9 +2,9 @@
 """
 How cost grows: with the size of records, with how many take part, with how much there is.
 
-    build/peers/bin/python benchmarks/growth.py --report docs/benchmarks
-    build/peers/bin/python benchmarks/growth.py --curve size --rounds 3
-    build/peers/bin/python benchmarks/growth.py --curve capacity --directory /mnt/huge
+    build/alternatives/bin/python benchmarks/scaling.py --report docs/benchmarks
+    build/alternatives/bin/python benchmarks/scaling.py --curve size --rounds 3
+    build/alternatives/bin/python benchmarks/scaling.py --curve capacity --directory /mnt/huge
 
 Rounds are interleaved as in bench.py: each takes one sample of each point of a curve.
 """
@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import contenders
-import crowd
+import adapter
 import machine
+import many_producers
 import report
 from workers import State, Worker
 
@@ -60,7 +60,7 @@ _directory: Path | None = None
 
 
 def name_of(what: str) -> Name:
-    name = f"growth-{os.getpid()}-{what}"
+    name = f"scaling-{os.getpid()}-{what}"
     return name if _directory is None else _directory / name
 
 
@@ -111,11 +111,11 @@ def get_records(state: State, loans: bool, nbytes: int, count: int) -> float:
         for _ in range(count):
             with borrow() as record:
                 if len(record) != nbytes:
-                    raise contenders.WrongPayloadError
+                    raise adapter.WrongPayloadError
     else:
         for _ in range(count):
             if len(get()) != nbytes:
-                raise contenders.WrongPayloadError
+                raise adapter.WrongPayloadError
     end = now()
     receiver.close()
     return end
@@ -155,13 +155,13 @@ def of_capacity(line: str, capacity: int) -> float:
 # ---- several -----------------------------------------------------------------------------------
 
 
-def of_crowd(line: str, count: int) -> float:
-    """Millions of records a second, as crowd.py measures them."""
+def of_many_producers(line: str, count: int) -> float:
+    """Millions of records a second, as many_producers.py measures them."""
     producers, consumers = (count, 1) if line == PRODUCERS else (1, count)
     if line == BOTH:
         producers = consumers = count
     kind = "one" if consumers == 1 and line == PRODUCERS else "many"
-    return crowd.run(crowd.Case(line, producers, consumers, kind), 64 * 8000)
+    return many_producers.run(many_producers.Case(line, producers, consumers, kind), 64 * 8000)
 
 
 def use_many(state: State, what: str, count: int) -> float:
@@ -231,7 +231,7 @@ def open_one(state: State, name: Name) -> dict[str, float]:
 def first_get(state: State) -> dict[str, float]:
     begin = now()
     if state.ends["ring"].get() != b"first":
-        raise contenders.WrongPayloadError
+        raise adapter.WrongPayloadError
     return {"first get": now() - begin}
 
 
@@ -312,18 +312,18 @@ RINGS, SLOTS = "rings: put and get", "slots: publish and read"
 SMALL, PAGES = "records of 64 bytes", "records of 4 KiB"
 _SIZES = (0, 8, 64, 512, 4 * KIB, 32 * KIB, 256 * KIB, 2 * MIB, 16 * MIB, 64 * MIB)
 _CAPACITIES = (4 * KIB, 64 * KIB, MIB, 16 * MIB, 256 * MIB, 4 * GIB)
-_CROWDS = (1, 2, 4, 8, 16, 32, 64)
+_PRODUCER_COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
 CURVES = [
     Curve("size", "Size of a record", "bytes", "ns a record", _SIZES, (PUTS, LOANS), of_size),
     Curve(
-        "crowd",
+        "many producers",
         "Producers and consumers on two processors, 256 bytes",
         "N",
         "M/s",
-        _CROWDS,
+        _PRODUCER_COUNTS,
         (PRODUCERS, CONSUMERS, BOTH),
-        of_crowd,
+        of_many_producers,
     ),
     Curve(
         "objects",
@@ -421,13 +421,13 @@ def plot(curves: list[dict[str, Any]], path: Path) -> None:
 
 
 def write(results: dict[str, Any], directory: Path) -> None:
-    (directory / "growth.json").write_text(json.dumps(results, separators=(",", ":")) + "\n")
-    plot(results["curves"], directory / "growth.svg")
+    (directory / "scaling.json").write_text(json.dumps(results, separators=(",", ":")) + "\n")
+    plot(results["curves"], directory / "scaling.svg")
     lines = [
         f"    {results['machine']}",
         f"    {results['date']}, {results['rounds']} rounds",
         "",
-        f"![how cost grows]({directory.name}/growth.svg)",
+        f"![how cost grows]({directory.name}/scaling.svg)",
         "",
     ]
     for curve in results["curves"]:
@@ -435,7 +435,7 @@ def write(results: dict[str, Any], directory: Path) -> None:
     lines += steps_table("Starting, µs, a ring of 1 MiB in a named region", results["start"])
     lines += steps_table("One more idle participant", results["participant"])
     page = directory.with_suffix(".md")
-    page.write_text(report.put_into(page.read_text(), {"growth": lines[:-1]}))
+    page.write_text(report.put_into(page.read_text(), {"scaling": lines[:-1]}))
 
 
 def main() -> int:

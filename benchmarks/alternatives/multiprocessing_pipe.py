@@ -8,7 +8,7 @@ import multiprocessing
 import platform
 from typing import Any
 
-from contenders import Kind, Plan, Receiver, Sender, WrongPayloadError, inherited
+from adapter import Kind, Plan, Receiver, Sender, WrongPayloadError, inherited
 
 NAME = "multiprocessing.Pipe"
 USES: dict[Kind, str] = {
