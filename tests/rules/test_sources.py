@@ -19,7 +19,7 @@ SRC = ROOT / "src"
 
 C_SOURCES = sorted(
     path
-    for room in ("core", "os")
+    for room in ("core", "os", "runtime")
     for path in (SRC / room).iterdir()
     if path.suffix in (".c", ".h")
 )
@@ -153,11 +153,21 @@ def test_core_knows_neither_python_nor_the_operating_system(path: Path) -> None:
 
 @each([path for path in C_SOURCES if path.parent.name == "os"])
 def test_the_os_layer_does_not_know_the_algorithms(path: Path) -> None:
-    """src/os and src/core are neighbors that do not know each other; the binding knows both."""
+    """src/os and src/core are neighbors that do not know each other; src/runtime knows both."""
     text = path.read_text()
 
     assert all(name.startswith("os/") for name in re.findall(r'#include "([^"]+)"', text))
     assert "Python.h" not in text
+
+
+@each([path for path in C_SOURCES if path.parent.name == "runtime"])
+def test_the_runtime_knows_core_and_os_and_no_python(path: Path) -> None:
+    """src/runtime is what other languages stand on: nothing above it is known to it."""
+    text = path.read_text()
+    below = ("core/", "os/", "runtime/")
+
+    assert all(name.startswith(below) for name in re.findall(r'#include "([^"]+)"', text))
+    assert not re.search(r"Python\.h|\bPy[A-Z_]\w+", text)
 
 
 @each(BINDING)
@@ -208,6 +218,10 @@ def test_every_source_names_its_license_once_and_can_be_read_in_a_sitting(path: 
     assert path.is_relative_to(ROOT / "tests") or not written_by_hand or len(lines) <= most
 
 
+#: In tests/runtime, built and run by a test in Python.
+PROGRAMS = {"ring_program"}
+
+
 def test_every_core_test_is_registered_with_the_build() -> None:
     """A test file that nobody builds proves nothing."""
     registered = set(
@@ -216,8 +230,20 @@ def test_every_core_test_is_registered_with_the_build() -> None:
         )
     )
 
-    sources = [path for room in ("core", "os") for path in (ROOT / "tests" / room).glob("*.c")]
-    assert {path.stem for path in sources} == registered
+    rooms = ("core", "os", "runtime")
+    sources = [path for room in rooms for path in (ROOT / "tests" / room).glob("*.c")]
+    assert {path.stem for path in sources} - PROGRAMS == registered
+
+
+def test_every_source_of_the_runtime_has_its_test_and_is_built_into_it() -> None:
+    """A file of src/runtime is tested where the sources say, and linked into all these tests."""
+    made = {path.stem for path in (SRC / "runtime").glob("*.c")}
+    build = (ROOT / "tests/core/meson.build").read_text()
+    linked = re.search(r"'runtime': \[(.*?)\],", build)
+
+    assert linked is not None
+    assert made == {path.stem for path in (ROOT / "tests" / "runtime").glob("*.c")} - PROGRAMS
+    assert made == set(re.findall(r"'(\w+)'", linked[1]))
 
 
 # ---- who may use shared bytes --------------------------------------------------------------------
