@@ -135,6 +135,17 @@ static inline uint64_t memlane_entry_read(struct memlane_entry *shared, struct m
     return MEMLANE_ENTRY_WRITING;
 }
 
+/* Whether doorbells that an entry tells of lie in its object.
+ * Callers: anyone, on private memory. Progress: wait-free. Ordering: none. Returns: false: no sound program says that. */
+static inline bool memlane_doorbells_fit(const struct memlane_doorbells *told, uint64_t object_nbytes) {
+    const uint64_t one = sizeof(struct memlane_doorbell);
+    if (told->count == 0)
+        return true;
+    return told->count <= MEMLANE_DOORBELLS_MAX && told->offset % one == 0 && told->stride >= one &&
+           told->stride % one == 0 &&
+           memlane_range_fits(told->offset, (uint64_t)(told->count - 1) * told->stride + one, object_nbytes);
+}
+
 /* Judge a private copy of an entry against the private geometry of its region.
  * Callers: anyone. Progress: wait-free. Ordering: none. Returns: MEMLANE_OK or MEMLANE_CORRUPTED. */
 static inline enum memlane_status memlane_entry_check(const struct memlane_header *geometry,
@@ -142,7 +153,9 @@ static inline enum memlane_status memlane_entry_check(const struct memlane_heade
     bool sound = entry->name[0] != '\0' && memchr(entry->name, '\0', sizeof entry->name) != NULL &&
                  entry->offset % MEMLANE_ALIGNMENT == 0 && entry->offset >= geometry->objects_offset &&
                  memlane_range_fits(entry->offset, entry->nbytes, geometry->nbytes) &&
-                 entry->schema_nbytes <= sizeof entry->schema;
+                 entry->schema_nbytes <= sizeof entry->schema &&
+                 memlane_doorbells_fit(&entry->doorbells_at_once, entry->nbytes) &&
+                 memlane_doorbells_fit(&entry->doorbells_later, entry->nbytes);
     return sound ? MEMLANE_OK : MEMLANE_CORRUPTED;
 }
 
@@ -206,11 +219,12 @@ static inline uint64_t memlane_directory_add(struct memlane_header *shared, cons
  *
  * Callers:  the holder of the creation byte, who found the entry valid under `sequence`.
  * Progress: wait-free.
- * Ordering: seq_cst: before the caller's looks at who waits, or a sleeper that looks a second time misses it.
+ * Ordering: seq_cst: before the caller's look at the lock on the entry's byte, and before it wakes who sleeps there.
  * Returns:  true; false: it is not that object any more. */
 static inline bool memlane_entry_remove(struct memlane_entry *shared, uint64_t sequence) {
-    /* sync: entry.sequence (removed). seq_cst: pairs with memlane_entry_stands and memlane_entry_stands_ordered.
-     * Failure relaxed: nothing was done. */
+    /* sync: entry.sequence (removed). seq_cst: pairs with memlane_entry_stands and memlane_entry_stands_ordered. Without it
+     * one that has just locked the byte takes the object for there, and we take the byte for free. Failure relaxed: nothing
+     * was done. */
     return atomic_compare_exchange_strong_explicit(&shared->sequence, &sequence, sequence + 1, memory_order_seq_cst,
                                                    memory_order_relaxed);
 }
@@ -241,7 +255,7 @@ static inline bool memlane_entry_stands_ordered(const struct memlane_entry *shar
     /* sync: entry.sequence (removed). acquire fence: the copy was made before this look; pairs with the release fence in
      * memlane_room_begin. Without it a reader could take words of the next object for this one's. */
     atomic_thread_fence(memory_order_acquire);
-    /* seq_cst: after the caller's announcement; pairs with memlane_entry_remove */
+    /* seq_cst: after the caller's lock of the byte, or its announcement; pairs with memlane_entry_remove */
     return atomic_load_explicit(&shared->sequence, memory_order_seq_cst) == sequence;
 }
 

@@ -42,6 +42,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 
 #define MEMLANE_ROWS_MAX 1024u /* a tag has 10 bits for the row */
 #define MEMLANE_ENTRIES_MAX 1024u /* arbitrary: a directory of 1 MiB, reserved as it fills */
+#define MEMLANE_DOORBELLS_MAX 1024u /* that an entry tells of, twice; arbitrary, more than a ring has lanes */
 
 /* Where locks of the kernel stand: far beyond the data, so that no read or write meets them. */
 #define MEMLANE_PRESENCE_BYTE (INT64_C(1) << 61)
@@ -69,6 +70,14 @@ struct memlane_doorbell {
 };
 static_assert(sizeof(struct memlane_doorbell) == 64, "a doorbell is one cache line");
 enum { MEMLANE_DOORBELL_NONE = 0, MEMLANE_DOORBELL_UNNAMED = 1, MEMLANE_DOORBELL_NAMED = 2 };
+
+/* Where some doorbells of an object are, for those who do not know its kind. 16 bytes, all 0: there are none. */
+struct memlane_doorbells {
+    uint64_t offset; /* of the first one in the object, a multiple of 64 */
+    uint32_t stride; /* from each to the next, a multiple of 64 */
+    uint32_t count;
+};
+static_assert(sizeof(struct memlane_doorbells) == 16, "layout: see docs/layout.md");
 
 /* The header. 4096 bytes; the first 128 and `libc` are written once, before anyone sees the region. */
 struct memlane_header {
@@ -127,7 +136,9 @@ struct memlane_entry {
     uint64_t nbytes;
     uint64_t geometry[8]; /* by kind, see below */
     _Atomic uint64_t sequence; /* 4n + enum memlane_entry_state */
-    char schema[864]; /* what values look like, in words of the face */
+    struct memlane_doorbells doorbells_at_once; /* made with the object */
+    struct memlane_doorbells doorbells_later; /* made by their first users */
+    char schema[832]; /* what values look like, in words of the face */
 };
 static_assert(sizeof(struct memlane_entry) == 1024, "four entries fill a page");
 static_assert(offsetof(struct memlane_entry, sequence) == 152, "layout: see docs/layout.md");

@@ -117,4 +117,16 @@ static inline bool memlane_ring_lay_out(struct memlane_ring_shape *shape, uint64
     return true;
 }
 
+/* Tell where the doorbells of a ring are: the consumers' is made with it, each lane's by its first producer.
+ * Callers: anyone, on private memory. Progress: wait-free. Ordering: none. Returns: nothing. */
+static inline void memlane_ring_tell_doorbells(uint64_t lanes, struct memlane_doorbells *at_once,
+                                               struct memlane_doorbells *later) {
+    at_once->offset = offsetof(struct memlane_ring_control, doorbell);
+    at_once->stride = sizeof(struct memlane_doorbell);
+    at_once->count = 1;
+    later->offset = sizeof(struct memlane_ring_control) + offsetof(struct memlane_lane_control, doorbell);
+    later->stride = sizeof(struct memlane_lane_control);
+    later->count = (uint32_t)lanes;
+}
+
 #endif

@@ -73,4 +73,14 @@ static inline bool memlane_slots_lay_out(struct memlane_slots_shape *shape, uint
     return true;
 }
 
+/* Tell where the doorbells of slots are: none is made with them, each watcher's by who first waits there.
+ * Callers: anyone, on private memory. Progress: wait-free. Ordering: none. Returns: nothing. */
+static inline void memlane_slots_tell_doorbells(uint64_t watchers, struct memlane_doorbells *at_once,
+                                                struct memlane_doorbells *later) {
+    at_once->offset = at_once->stride = at_once->count = 0;
+    later->offset = offsetof(struct memlane_watcher, doorbell);
+    later->stride = sizeof(struct memlane_watcher);
+    later->count = (uint32_t)watchers;
+}
+
 #endif

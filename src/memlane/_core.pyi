@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from subprocess import Popen
 from threading import Lock
@@ -32,8 +32,12 @@ class _NumpyArray(Protocol):
 
 _Ending: TypeAlias = BaseProcess | Popen[Any] | int
 _Until: TypeAlias = _Ending | Iterable[_Ending]
-# Of the directory: name, kind, offset, nbytes, geometry, schema.
-_Entry: TypeAlias = tuple[str, int, int, int, tuple[int, ...], str, int, int]
+# Of the directory: name, kind, offset, nbytes, geometry, schema, number, sequence, doorbells at once, later, sound.
+_Entry: TypeAlias = tuple[
+    str, int, int, int, tuple[int, ...], str, int, int, Sequence[int], Sequence[int], bool
+]
+# Where doorbells are in an object: offset, stride, count.
+_Doorbells: TypeAlias = tuple[int, int, int]
 
 # ---- calls.pxi -----------------------------------------------------------------------------------
 
@@ -666,6 +670,7 @@ class Membership:
         initialize: Callable[[int], object],
         parts: str = "",
         or_less: str = "",
+        doorbells: tuple[()] | tuple[_Doorbells, _Doorbells] = (),
     ) -> int: ...
     def remove_entry(self, index: int, sequence: int) -> bool: ...
     def free_removed_objects(self) -> int: ...
@@ -705,6 +710,7 @@ class Doorbell:
     def forget(self) -> None: ...
     def attach_unnamed(self) -> None: ...
     def attach_named(self, name: str) -> None: ...
+    def wake_all(self) -> None: ...
 
 @disjoint_base
 class HeldDoorbells:
@@ -715,7 +721,7 @@ class HeldDoorbells:
     def bell(self, offset: int) -> Doorbell: ...
     def at(self, offset: int, make: bool) -> Doorbell: ...
     def forget(self, offset: int, nbytes: int) -> None: ...
-    def remove(self, places: tuple[list[int], list[int]]) -> None: ...
+    def remove(self, places: Iterable[int]) -> None: ...
 
 # ---- ring.pxi ------------------------------------------------------------------------------------
 
@@ -731,10 +737,9 @@ KIND_SLOT: Final[int]
 KIND_COUNTER: Final[int]
 KIND_TABLE: Final[int]
 
-def ring_shape(lanes: int, capacity: int, records: int) -> tuple[int, int, int]: ...
-def doorbell_offsets(
-    kind: int, offset: int, nbytes: int, geometry: tuple[int, ...]
-) -> tuple[list[int], list[int]]: ...
+def ring_shape(
+    lanes: int, capacity: int, records: int
+) -> tuple[int, int, tuple[_Doorbells, _Doorbells]]: ...
 
 @disjoint_base
 class Endpoint:
@@ -1332,7 +1337,9 @@ class Consumer(Endpoint):
 
 # ---- slot.pxi ------------------------------------------------------------------------------------
 
-def slots_shape(slots: int, value_nbytes: int, copies: int, watchers: int, writers: int) -> int: ...
+def slots_shape(
+    slots: int, value_nbytes: int, copies: int, watchers: int, writers: int
+) -> tuple[int, tuple[_Doorbells, _Doorbells]]: ...
 
 _ValueT = TypeVarWithDefault("_ValueT", default=Any)
 
@@ -1529,5 +1536,3 @@ class CounterBase:
     @property
     def value(self) -> int:
         """The value at this moment. It is not set by assigning, for that would lose what others add: see `exchange`."""
-
-def wake_removed(membership: Membership, entry: _Entry) -> None: ...

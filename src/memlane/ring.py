@@ -334,7 +334,7 @@ class RingGeometry:
 
     def wanted(self) -> Wanted:
         numbers = (self.lanes, self.capacity, self.records, self.consumers)
-        nbytes, control_nbytes, _ = _core.ring_shape(*numbers[:3])
+        nbytes, control_nbytes, doorbells = _core.ring_shape(*numbers[:3])
         each = _arguments.size_text(self.capacity)
         several = self.lanes > 1
         return Wanted(
@@ -344,6 +344,7 @@ class RingGeometry:
             control_nbytes,
             parts=f": {self.lanes} lanes of {each}" if several else f": a lane of {each}",
             or_less=f"{'fewer producers=, ' if several else ''}a smaller capacity= or ",
+            doorbells=doorbells,
         )
 
     @contextlib.contextmanager

@@ -36,8 +36,11 @@ _kinds: dict[int, type[SharedObject]] = {}
 
 
 def kind_of(member: _core.Membership, entry: Entry) -> type[SharedObject]:
-    """The class of an entry; LayoutError where nobody has defined one."""
-    kind = _kinds.get(entry.kind)
+    """
+    The class of an entry; LayoutError where nobody has defined one, CorruptedError where the entry
+    is out of bounds.
+    """
+    kind = _kinds.get(directory.require_sound(member, entry).kind)
     if kind is None:
         where = "import what defines it" if entry.kind >= FOREIGN_KINDS else "update memlane"
         raise LayoutError(

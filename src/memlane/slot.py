@@ -856,7 +856,7 @@ class SlotGeometry:
             self.watchers,
             _WRITERS[self.writers],
         )
-        nbytes = _core.slots_shape(*numbers)
+        nbytes, doorbells = _core.slots_shape(*numbers)
         is_table = kind == _core.KIND_TABLE
         of_slots = f"{self.slots} slots of " if is_table else ""
         fewer = "fewer slots, " if is_table else ""
@@ -869,6 +869,7 @@ class SlotGeometry:
             self.codec.schema,
             parts=f": {of_slots}{self.copies} copies of {_arguments.size_text(self.codec.nbytes)}",
             or_less=f"{fewer}a smaller layout or ",
+            doorbells=doorbells,
         )
 
     def asked(self) -> dict[str, object]:

@@ -170,17 +170,27 @@ def test_spoilt_object_hides_no_other(name: str) -> None:
         region.unlink()
 
 
-def test_spoilt_directory_hides_neither_sizes_nor_users(name: str) -> None:
+def test_an_entry_out_of_bounds_hides_neither_sizes_nor_users_nor_other_objects(name: str) -> None:
     """What can be known without it is told, and what is wrong."""
     with memlane.Region.create(name, "1 MiB") as region:
         region.counter("hits")
+        region.counter("misses").add(7)
         offset = field(file_of(region), "directory_offset") + 72  # of the object, in its entry
         with open(file_of(region), "r+b") as file:
             os.pwrite(file.fileno(), (1 << 40).to_bytes(8, sys.byteorder), offset)
         out, _ = run("stat", name)
         assert f"open by            {os.getpid()} " in out
         assert re.search(r"^  wrong +.*directory", out, re.MULTILINE)
-        assert "directory" in listed()[name]["error"]
+        assert re.search(r"^hits  corrupted$", out, re.MULTILINE)
+        assert re.search(r"^misses  counter\n.*\n +value +7$", out, re.MULTILINE)
+        facts = listed()[name]
+        assert "directory" in facts["error"]
+        assert {"hits": "corrupted", "misses": "counter"} == facts["kinds"]
+        line = next(it for it in run("ls")[0].splitlines() if it.startswith(f"{name} "))
+        assert re.search(r"hits \(corrupted\): object 'hits' .*, misses \(counter\)$", line)
+        assert "'hits'" in run("rm", f"{name}/hits", code=1)[1]
+        run("rm", f"{name}/misses")
+        assert ["hits"] == list(region)
         region.unlink()
 
 

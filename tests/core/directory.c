@@ -108,6 +108,67 @@ TEST(an_entry_is_believed_only_with_a_name_that_ends_and_an_object_inside_the_re
     CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
 }
 
+TEST(an_entry_is_believed_only_with_doorbells_that_lie_in_its_object) {
+    struct memlane_header geometry = header_new();
+    struct memlane_entry sound;
+    memset(&sound, 0, sizeof sound);
+    strcpy(sound.name, "prices");
+    sound.offset = geometry.objects_offset;
+    sound.nbytes = geometry.nbytes - geometry.objects_offset;
+    const uint64_t nbytes = sound.nbytes;
+    static const struct memlane_doorbells zero;
+    const struct memlane_doorbells fit[] = {
+        zero, {nbytes - 64, 64, 1}, {0, 64, (uint32_t)(nbytes / 64)}, {64, UINT32_MAX - 63, 1}, {1, 1, 0},
+    };
+    const struct memlane_doorbells unfit[] = {
+        {nbytes, 64, 1},
+        {nbytes - 64, 64, 2},
+        {nbytes - 32, 64, 1},
+        {UINT64_MAX - 63, 64, 1},
+        {32, 64, 1},
+        {0, 0, 1},
+        {0, 32, 2},
+        {0, 96, 2},
+        {0, UINT32_MAX - 63, 1024},
+        {0, 64, MEMLANE_DOORBELLS_MAX + 1},
+        {0, 64, UINT32_MAX},
+    };
+    for (int which = 0; which < 2; which++) {
+        for (size_t i = 0; i < sizeof fit / sizeof *fit; i++) {
+            struct memlane_entry entry = sound;
+            *(which ? &entry.doorbells_later : &entry.doorbells_at_once) = fit[i];
+            CHECK_EQUAL(fit[i].count <= MEMLANE_DOORBELLS_MAX ? MEMLANE_OK : MEMLANE_CORRUPTED,
+                        memlane_entry_check(&geometry, &entry));
+        }
+        for (size_t i = 0; i < sizeof unfit / sizeof *unfit; i++) {
+            struct memlane_entry entry = sound;
+            *(which ? &entry.doorbells_later : &entry.doorbells_at_once) = unfit[i];
+            CHECK_EQUAL(MEMLANE_CORRUPTED, memlane_entry_check(&geometry, &entry));
+        }
+    }
+}
+
+TEST(the_doorbells_that_rings_and_slots_tell_of_are_where_their_structures_have_them) {
+    struct memlane_doorbells at_once, later;
+    struct memlane_ring_shape ring;
+    struct memlane_slots_shape slots;
+    for (uint64_t lanes = 1; lanes <= MEMLANE_LANES_MAX; lanes += 333) {
+        CHECK(memlane_ring_lay_out(&ring, lanes, 4096, 1));
+        memlane_ring_tell_doorbells(lanes, &at_once, &later);
+        CHECK(memlane_doorbells_fit(&at_once, ring.nbytes) && memlane_doorbells_fit(&later, ring.nbytes));
+        CHECK(at_once.offset == 128 && at_once.count == 1);
+        CHECK(later.offset == 256 + 384 && later.stride == 512 && later.count == lanes);
+        CHECK(later.offset + (lanes - 1) * later.stride + 64 <= ring.consumers_offset);
+    }
+    for (uint64_t watchers = 0; watchers <= MEMLANE_WATCHERS_MAX; watchers += 32) {
+        CHECK(memlane_slots_lay_out(&slots, 1, 0, 2, watchers, 1));
+        memlane_slots_tell_doorbells(watchers, &at_once, &later);
+        CHECK(memlane_doorbells_fit(&later, slots.nbytes) && at_once.count == 0 && later.count == watchers);
+        CHECK(later.offset == 64 && later.stride == 128);
+        CHECK(later.offset + watchers * later.stride <= slots.slots_offset + 64);
+    }
+}
+
 /* A region in private memory that has a directory and no objects. */
 static struct memlane_header *region_new(struct memlane_header *geometry) {
     *geometry = header_new();

@@ -499,9 +499,19 @@ static enum memlane_status judge(struct memlane_header *shared, uint64_t file_nb
         uint64_t sequence = memlane_entry_read(memlane_entry_at(shared, &header, i), &entry);
         if (memlane_entry_state_of(sequence) < MEMLANE_ENTRY_VALID)
             continue;
-        if (memlane_entry_check(&header, &entry) != MEMLANE_OK)
-            return MEMLANE_CORRUPTED;
+        if (memlane_entry_check(&header, &entry) != MEMLANE_OK) {
+            status = MEMLANE_CORRUPTED; /* of this one; it hides no other */
+            continue;
+        }
         CHECK(memlane_range_fits(entry.offset, entry.nbytes, header.nbytes));
+        for (int which = 0; which < 2; which++) {
+            const struct memlane_doorbells *told = which ? &entry.doorbells_later : &entry.doorbells_at_once;
+            CHECK(told->count <= MEMLANE_DOORBELLS_MAX);
+            for (uint32_t bell = 0; bell < told->count; bell++) {
+                uint64_t at = told->offset + (uint64_t)bell * told->stride;
+                CHECK(at % 64 == 0 && memlane_range_fits(at, sizeof(struct memlane_doorbell), entry.nbytes));
+            }
+        }
         CHECK(entry.schema_nbytes <= sizeof entry.schema && strlen(entry.name) < sizeof entry.name);
         const uint64_t *shape = entry.geometry;
         if (memlane_ring_lay_out(&ring, shape[0], shape[1], shape[2])) {
@@ -516,7 +526,7 @@ static enum memlane_status judge(struct memlane_header *shared, uint64_t file_nb
             CHECK(last + slots.copies_offset + slots.copies * slots.copy_stride == slots.nbytes);
         }
     }
-    return MEMLANE_OK;
+    return status;
 }
 
 /* As the binding does it: remove one, free what was removed, look for room and for an entry. */
@@ -578,11 +588,12 @@ static void region(void) {
     entry.nbytes = 4096;
     const uint64_t shape[] = {4, 4096, 64, below(2), 1};
     memcpy(entry.geometry, shape, sizeof shape);
+    memlane_ring_tell_doorbells(4, &entry.doorbells_at_once, &entry.doorbells_later);
     atomic_store(&entry.sequence, MEMLANE_ENTRY_VALID);
     block_count = 0;
     share(shared, 4096, 128);
     share((unsigned char *)&shared->count, 8, 0);
-    share((unsigned char *)shared + header.directory_offset, 4 * sizeof entry, 168);
+    share((unsigned char *)shared + header.directory_offset, 4 * sizeof entry, 192);
     near_number = header.entries;
     near_extent = nbytes;
     for (int call = 0; call < 24; call++) {

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from memlane import CorruptedError, LayoutError, Region, _core
+from memlane import CorruptedError, LayoutError, ObjectNotFoundError, Region, Slot, _core
 from memlane._region import directory
 from memlane._region.directory import Creating
 from tests.support.processes import Child, output_of, unrelated
-from tests.support.region_files import bytes_of, file_of
+from tests.support.region_files import Bytes, bytes_of, file_of
 from tests.support.regions import furnish
 
 
@@ -108,6 +108,91 @@ def test_an_object_whose_entry_is_spoilt_hides_no_other(spoilt: str, name: str) 
                     with region[other] as opened:
                         assert opened.stats()
         made.unlink()
+
+
+#: Words of an entry that no sound program writes, and where: its parts do not lie in the region.
+OUT_OF_BOUNDS = {
+    "offset": (72, 1 << 40),
+    "nbytes": (80, 2**64 - 1),
+    "schema_nbytes": (64, 2**64 - 1),
+    "doorbells_at_once": (160, 1 << 40 | 64),
+    "count of doorbells_at_once": (168, 2**64 - 64),
+    "doorbells_later": (176, 8),
+    "count of doorbells_later": (184, 1025 << 32 | 64),
+}
+
+
+def spoil(found: Bytes, number: int, what: str) -> None:
+    """Put entry *number* out of bounds."""
+    at, value = OUT_OF_BOUNDS[what]
+    found.set_word(_DIRECTORY + _ENTRY_NBYTES * number + at, value)
+    if at in (160, 176):  # one doorbell there
+        found.set_word(_DIRECTORY + _ENTRY_NBYTES * number + at + 8, 1 << 32 | 64)
+
+
+@pytest.mark.parametrize("what", OUT_OF_BOUNDS)
+def test_an_entry_that_is_out_of_bounds_hides_no_other(what: str, name: str) -> None:
+    """The others are listed, opened, used and removed; what is spoilt is an error that names it."""
+    with Region.create(name, "1 MiB") as made, bytes_of(made) as found:
+        furnish(made)
+        spoil(found, 1, what)
+        # One that knows nothing of it yet, and opens it as the only one that has it open.
+        code = "import sys, memlane; print(*memlane.Region.open(sys.argv[1]))"
+        for region in (made, Region.open(name)):
+            assert ["frames", "pose", "sensors", "hits"] == list(region)
+            refused: list[Callable[[], Any]] = [
+                lambda region=region: region["pose"],  # type: ignore[misc]
+                lambda region=region: region.slot("pose"),  # type: ignore[misc]
+                lambda region=region: region.ring("pose", capacity=4096),  # type: ignore[misc]
+                lambda region=region: region.remove("pose"),  # type: ignore[misc]
+                region.stats,
+            ]
+            for call in refused:
+                with pytest.raises(CorruptedError, match=r"'pose' .* is corrupted: entry 1 of"):
+                    call()
+            for other in ("frames", "sensors", "hits"):
+                with region[other] as opened:
+                    assert opened.stats()
+            with pytest.raises(ObjectNotFoundError, match="no object 'poses'"):
+                region["poses"]
+            with pytest.raises(CorruptedError, match=r"'new' cannot be made .* entry 1 of"):
+                region.counter("new")
+        region.remove("frames")
+        region.close()
+        assert ["pose", "sensors", "hits"] == list(made)
+        made.close()
+        assert "pose sensors hits" == output_of(unrelated(code, name)).strip()
+        made.unlink()
+
+
+def test_an_entry_without_a_name_is_called_by_its_number(name: str) -> None:
+    """Also one that bears the name of another one, which is opened as before."""
+    with Region.create(name, "1 MiB") as region, bytes_of(region) as found:
+        furnish(region)
+        for number, word in ((1, 0), (2, int.from_bytes(b"hits", "little"))):
+            found.set_word(_DIRECTORY + _ENTRY_NBYTES * number, word)
+            spoil(found, number, "offset")
+        assert ["frames", "(entry 1)", "(entry 2)", "hits"] == list(region)
+        assert 3 == region.counter("hits").value
+        with pytest.raises(CorruptedError, match=r"'\(entry 2\)' of .* is corrupted: entry 2 of"):
+            region["(entry 2)"]
+        region.unlink()
+
+
+def test_the_only_object_of_a_region_that_is_out_of_bounds_is_named(name: str) -> None:
+    """Opened by the name of the region."""
+    with Slot.create(name, "d") as slot, bytes_of(slot.region) as found:
+        spoil(found, 0, "nbytes")
+        opens: list[Callable[[], object]] = [
+            lambda: Slot.open(name),
+            lambda: Slot.open_or_create(name, "d"),
+        ]
+        for call in opens:
+            with pytest.raises(CorruptedError, match=f"'slot' of region '{name}' is corrupted"):
+                call()
+        slot.publish((1.0,))  # whoever has it open knows where it is
+        assert (1.0,) == slot.read()
+        slot.unlink()
 
 
 @pytest.mark.parametrize("taken", ["frames", "pose"])

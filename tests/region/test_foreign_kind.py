@@ -12,11 +12,13 @@ import pytest
 
 import memlane
 from memlane import LayoutError, Region, cli
+from memlane._region.directory import NO_DOORBELLS, Wanted
 from memlane.shared_object import SharedObject
 from tests import ROOT
 from tests.support.command import listed, run
-from tests.support.flag import KIND, Flag
+from tests.support.flag import KIND, NBYTES, Flag
 from tests.support.processes import PATIENCE_S, output_of, unrelated
+from tests.support.region_files import semaphores
 
 
 def set_it(flag: Flag) -> None:
@@ -41,7 +43,8 @@ def test_it_stands_among_other_objects_of_a_region_and_is_removed_like_them() ->
         found = region["ready"]
         assert isinstance(found, Flag)
         assert found.is_set
-        assert {"kind": "flag", "nbytes": 64, "is_set": True} == region.stats()["objects"]["ready"]
+        objects = region.stats()["objects"]
+        assert {"kind": "flag", "nbytes": NBYTES, "is_set": True} == objects["ready"]
         with pytest.raises(LayoutError, match="'ready' of unnamed region is a Flag, expected a Co"):
             region.counter("ready")
         region.remove("ready")
@@ -91,22 +94,105 @@ except memlane.LayoutError as error: print(error, error.found)
     assert "import what defines it" in said
 
 
+def numbers_of(flag: Flag) -> list[int]:
+    """The numbers of its semaphores, those that are made with it first."""
+    entry = flag.region._find("flag")
+    assert entry is not None
+    return [place // 64 for place in (*entry.at_once, *entry.later)]
+
+
+def test_its_doorbells_are_made_as_its_entry_tells(name: str) -> None:
+    """One with the object, the other one by its first user; both go with the region."""
+    with Flag.create(name) as flag:
+        region_id = flag.region._member.region_id
+        first, second = numbers_of(flag)
+        assert {0, first} == set(semaphores(region_id))
+        flag.doorbell(1).close()
+        assert {0, first, second} == set(semaphores(region_id))
+        flag.unlink()
+    assert {} == semaphores(region_id)
+
+
+def test_who_waits_for_it_is_woken_when_it_is_removed(name: str) -> None:
+    """At every doorbell, by a process that need not know the kind; their names go, too."""
+    waiter = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import memlane
+from tests.support.flag import Flag
+flag = memlane.Region.open(sys.argv[1])["flag"]
+doorbells = [flag.doorbell(number) for number in (0, 1)]
+print("there", flush=True)
+for doorbell in doorbells:
+    doorbell.acquire(float(sys.argv[3]))
+try:
+    flag.value
+except memlane.ClosedError as error:
+    print(error)
+"""
+    remover = "import sys, memlane; memlane.Region.open(sys.argv[1]).remove('flag')"
+    with Region.create(name, "64 KiB") as region:
+        Flag.in_region(region, "flag")
+        waiting = unrelated(waiter, name, str(ROOT), str(PATIENCE_S))
+        assert waiting.stdout is not None
+        assert "there\n" == waiting.stdout.readline()
+        assert 3 == len(semaphores(region._member.region_id))
+        assert "" == output_of(unrelated(remover, name))
+        assert {0} == set(semaphores(region._member.region_id))
+        assert "was removed" in output_of(waiting)
+        region.unlink()
+
+
+def test_a_lost_set_of_its_semaphores_is_put_in_order_by_who_does_not_know_it(name: str) -> None:
+    """As after a reboot: what is made with it is made anew, the other one by its next user."""
+    with Flag.create(name) as flag:
+        flag.doorbell(1).close()
+        region_id = flag.region._member.region_id
+        first, second = numbers_of(flag)
+    for file in semaphores(region_id).values():
+        file.unlink()
+
+    assert "" == output_of(unrelated("import sys, memlane; memlane.Region.open(sys.argv[1])", name))
+    assert {0, first} == set(semaphores(region_id))
+    with Flag.open(name) as flag:
+        flag.doorbell(1).close()
+        assert {0, first, second} == set(semaphores(region_id))
+        flag.unlink()
+
+
+@pytest.mark.parametrize(
+    "wrong", [(192, 64, 1), (64, 64, 3), (1, 64, 1), (0, 32, 2), (0, 0, 2), (0, 64, 1025)]
+)
+def test_doorbells_that_do_not_lie_in_it_are_refused(wrong: tuple[int, int, int]) -> None:
+    """Before anything is made."""
+    with Region.create(None, "64 KiB") as region:
+        wanted = Wanted(KIND, (), NBYTES, NBYTES, doorbells=(NO_DOORBELLS, wrong))
+        with pytest.raises(ValueError, match="the doorbells of 'flag' are"):
+            Flag._open_or_create_in(region, "flag", wanted, {}, timeout=None)
+        assert [] == list(region)
+        Flag.in_region(region, "flag").set()
+
+
 @pytest.mark.sweeps
 def test_what_a_killed_process_left_is_swept(name: str) -> None:
-    """A sweep looks at presence, not at kinds."""
+    """A sweep looks at presence, not at kinds; semaphores go with the region."""
     code = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from tests.support.flag import Flag
 flag = Flag.create(sys.argv[1])
+flag.doorbell(1)
+print(flag.region._member.region_id, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     left = unrelated(code, name, str(ROOT))
-    left.communicate(timeout=PATIENCE_S)
+    region_id = int(left.communicate(timeout=PATIENCE_S)[0])
 
     assert Path(f"/dev/shm/memlane.{name}").exists()
+    assert 3 == len(semaphores(region_id))
     assert name in memlane.sweep()
     assert not Path(f"/dev/shm/memlane.{name}").exists()
+    assert {} == semaphores(region_id)
 
 
 def test_two_classes_of_one_number_are_refused() -> None:

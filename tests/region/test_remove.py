@@ -921,13 +921,18 @@ def test_an_entry_whose_writer_died_is_no_object_and_is_written_again(memfd: Reg
 def test_a_removed_entry_that_is_out_of_bounds_is_corrupted_and_gives_no_room_away(
     memfd: Region,
 ) -> None:
+    memfd.counter("other")
     counter = memfd.counter("it")
     counter.add(1)
     with bytes_of(memfd) as shared:
-        shared.set_word(DIRECTORY + ENTRY_SEQUENCE, shared.word(DIRECTORY + ENTRY_SEQUENCE) + 1)
-        shared.set_word(DIRECTORY + ENTRY_OFFSET, 1 << 40)
+        entry = DIRECTORY + 1024
+        shared.set_word(entry + ENTRY_SEQUENCE, shared.word(entry + ENTRY_SEQUENCE) + 1)
+        shared.set_word(entry + ENTRY_OFFSET, 1 << 40)
         with pytest.raises(CorruptedError, match="out of bounds"):
             memfd.counter("another")
+        memfd.remove("other")
+        assert [] == list(memfd)
+        assert [FREE, REMOVED] == states(memfd)
     with pytest.raises(ClosedError):
         counter.add(1)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import memlane._arguments as _arguments
@@ -30,6 +30,10 @@ class Entry(NamedTuple):
         schema: What values look like, for kinds that have values.
         number: Of the entry in the directory.
         sequence: A number that no other object has in this entry.
+        at_once, later: Where in the region its doorbells are: those made with it, and those made
+            by their first users.
+        is_sound: False: it is out of bounds. Of such a one only the name and the number count; it
+            is called by its number where it has no name of its own.
     """
 
     name: str
@@ -40,6 +44,15 @@ class Entry(NamedTuple):
     schema: str
     number: int
     sequence: int
+    at_once: Sequence[int]
+    later: Sequence[int]
+    is_sound: bool
+
+
+#: Where doorbells are in an object: (offset of the first, stride to the next, count). The two are
+#: multiples of 64, which is the size of one; at most 1,024.
+Doorbells = tuple[int, int, int]
+NO_DOORBELLS: Doorbells = (0, 0, 0)
 
 
 class Wanted(NamedTuple):
@@ -55,24 +68,47 @@ class Wanted(NamedTuple):
     #: to ask for, "fewer producers= or ".
     parts: str = ""
     or_less: str = ""
+    #: Those made with it and those made by their first users. They are woken when it is removed,
+    #: and their semaphores are removed with it.
+    doorbells: tuple[Doorbells, Doorbells] = (NO_DOORBELLS, NO_DOORBELLS)
 
 
 def entries_of(member: Membership) -> list[Entry]:
-    """All entries, in the order they were made; CorruptedError if one cannot be made out."""
-    return [Entry(*entry) for entry in member.entries()]
+    """All entries, in the order they were made; one that is out of bounds hides no other."""
+    found = [Entry(*entry) for entry in member.entries()]
+    names = {"", *(entry.name for entry in found if entry.is_sound)}
+    for index, entry in enumerate(found):
+        if not entry.is_sound and entry.name in names:
+            found[index] = entry._replace(name=f"(entry {entry.number})")
+        names.add(entry.name)
+    return found
+
+
+def require_sound(member: Membership, entry: Entry) -> Entry:
+    """The entry, or the error that it is out of bounds."""
+    if not entry.is_sound:
+        raise CorruptedError(
+            f"object {_arguments.shown(entry.name)} of {member.name} is corrupted: entry "
+            f"{entry.number} of the directory is out of bounds; the other objects can be used, for "
+            "this one unlink the region and create it again",
+            name=member.name,
+        )
+    return entry
 
 
 def used_nbytes(member: Membership, entries: list[Entry]) -> int:
     """How much of a region its header, its tables and the objects in it take up."""
     return member.objects_offset + sum(
-        -(-entry.nbytes // _ALIGNMENT) * _ALIGNMENT for entry in entries
+        -(-entry.nbytes // _ALIGNMENT) * _ALIGNMENT for entry in entries if entry.is_sound
     )
 
 
 def find(member: Membership, name: str) -> Entry | None:
+    """The entry of that name; CorruptedError if it is out of bounds."""
     if not isinstance(name, str):
         _arguments.object_name(name)  # which says so
-    return next((entry for entry in entries_of(member) if entry.name == name), None)
+    found = next((entry for entry in entries_of(member) if entry.name == name), None)
+    return None if found is None else require_sound(member, found)
 
 
 def not_there(member: Membership, name: str, what_to_do: str = "") -> ObjectNotFoundError:
@@ -128,6 +164,7 @@ def find_or_add(
                 _doorbells_of(member, wanted),
                 wanted.parts,
                 wanted.or_less,
+                wanted.doorbells,
             )
         entry = find(member, name)
         if entry is None:
@@ -147,9 +184,10 @@ def _doorbells_of(member: Membership, wanted: Wanted) -> Callable[[int], None]:
 
     def initialize(offset: int) -> None:
         assert isinstance(member.doorbells, DoorbellSet)
-        at_once, later = _core.doorbell_offsets(wanted.kind, offset, wanted.nbytes, wanted.geometry)
-        for place in at_once + (later if member.backing == _core.BACKING_ANONYMOUS else []):
-            member.doorbells.at(place, True)
+        all_now = member.backing == _core.BACKING_ANONYMOUS
+        for first, stride, count in wanted.doorbells if all_now else wanted.doorbells[:1]:
+            for number in range(count):
+                member.doorbells.at(offset + first + number * stride, True)
 
     return initialize
 
@@ -162,13 +200,9 @@ def remove(member: Membership, name: str, timeout: float | None) -> None:
             raise not_there(member, name)
         member.remove_entry(entry.number, entry.sequence)
         assert isinstance(member.doorbells, DoorbellSet)
-        try:
-            _core.wake_removed(member, entry)
-        except CorruptedError:
-            pass  # then nobody can wait there but by polling
-        member.doorbells.remove(
-            _core.doorbell_offsets(entry.kind, entry.offset, entry.nbytes, entry.geometry)
-        )
+        for places in (entry.at_once, entry.later):
+            member.doorbells.wake(places)
+            member.doorbells.remove(places)
         member.free_removed_objects()
 
 

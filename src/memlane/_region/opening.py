@@ -19,7 +19,7 @@ import memlane._arguments as _arguments
 import memlane._calls as _calls
 import memlane._core as _core
 from memlane._core import Descriptor, Handle, Mapping, Membership
-from memlane._region import files, semaphores
+from memlane._region import directory, files, semaphores
 from memlane._region.location import Location
 from memlane._region.open_regions import open_regions
 from memlane.errors import LayoutError, RegionExistsError, RegionNotFoundError
@@ -297,7 +297,8 @@ def _attach(opened: Descriptor, location: Location, readonly: bool, alone: bool)
         member.doorbells = bells
         bells.be_present(alone=alone)
         if alone:
-            bells.mend(member.entries())
+            for entry in directory.entries_of(member):
+                bells.mend(entry.at_once, entry.later)
             _core.presence_lock(member.base)  # let the others in
         return open_regions.add(member)
     except BaseException:

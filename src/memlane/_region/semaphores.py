@@ -254,36 +254,38 @@ class DoorbellSet(_core.HeldDoorbells):
         except _BeingRemovedError:
             pass
 
-    def mend(
-        self, entries: Iterable[tuple[str, int, int, int, tuple[int, ...], str, int, int]]
-    ) -> None:
+    def mend(self, at_once: Iterable[int], later: Iterable[int]) -> None:
         """
-        Put a set in order, for one who is alone in the region: after a reboot, a sweep, or a
-        removal that was killed half way. What is missing is forgotten; what is made with an object
-        is made anew.
+        Put the doorbells of an object in order, for one who is alone in the region: after a reboot,
+        a sweep, or a removal that was killed half way. What is missing is forgotten; what is made
+        with an object is made anew.
         """
         if not self.is_named or not self._is_ours:
             return
-        for _, kind, offset, nbytes, geometry, *_ in entries:
-            at_once, later = _core.doorbell_offsets(kind, offset, nbytes, geometry)
-            for place in at_once + later:
+        for places, makes in ((at_once, True), (later, False)):
+            for place in places:
                 bell = self.at(place, False)
                 if not bell.attached and bell.kind != _core.DOORBELL_NONE:
                     bell.forget()
-                if place in at_once:
+                if makes:
                     self.at(place, True)
 
-    def remove(self, places: tuple[list[int], list[int]]) -> None:
+    def wake(self, places: Iterable[int]) -> None:
+        """Wake whoever sleeps at the doorbells of an object that was just removed."""
+        for place in places:
+            self.at(place, False).wake_all()
+
+    def remove(self, places: Iterable[int]) -> None:
         """
-        Remove the names of the semaphores of an object that was removed; those who have them open
-        go on using them. What this user may not remove is left: the next set in its place does
-        without.
+        Let go of the doorbells of an object that was removed, and remove the names of their
+        semaphores; those who have them open go on using them. What this user may not remove is
+        left: the next set in its place does without.
         """
-        if not self.is_named:
-            return
-        for place in places[0] + places[1]:
-            with contextlib.suppress(OSError, posix_ipc.Error):
-                _unlink(self._set, place // 64)
+        for place in places:
+            self.known.pop(place, None)
+            if self.is_named:
+                with contextlib.suppress(OSError, posix_ipc.Error):
+                    _unlink(self._set, place // 64)
 
     def adopt(self, anchor: Anchor) -> None:
         """Be present through this anchor, for as long as this process has the region open."""

@@ -225,25 +225,3 @@ cdef class CounterBase:
     def value(self, value):
         raise AttributeError(f"the value of {'a counter' if self.name is None else self.name} is not set by assigning, which "
                              "would lose what others add in between; use add(n), exchange(n) or compare_exchange(expected, n)")
-
-def wake_removed(Membership membership not None, entry):
-    """
-    Wake whoever sleeps in a call on an object that was just removed, and let go of what this process has of it. The
-    caller holds the creation byte, so its room is not used again meanwhile.
-    """
-    cdef Opened state
-    cdef uint64_t pinned = membership.pin_open()
-    try:
-        if entry[1] == MEMLANE_KIND_RING:
-            state = membership.roles.get(("ring", entry[2]))
-            if state is None or state.sequence != entry[7]:
-                state = RingState._make(membership, entry)
-            (<RingState>state).wake_all()
-        elif entry[1] in (MEMLANE_KIND_SLOT, MEMLANE_KIND_TABLE):
-            state = membership.roles.get(("slots", entry[2]))
-            if state is None or state.sequence != entry[7]:
-                state = SlotsState._make(membership, entry)
-            (<SlotsState>state).wake_all()
-    finally:
-        membership.drop_removed()
-        membership.unpin_loan(pinned)

@@ -87,6 +87,34 @@ cdef uint64_t deadline_of(object timeout) except? 0:
     return memlane_monotonic_ns() + <uint64_t>(seconds * 1e9)
 
 
+cdef object places_of(const memlane_doorbells *told, uint64_t object_offset):
+    """Where in the region doorbells are that a checked entry tells of, as a range."""
+    first = object_offset + told.offset
+    return range(first, first + <uint64_t>told.count * told.stride, told.stride) if told.count else range(0)
+
+
+cdef int tell_doorbells(memlane_entry *entry, tuple doorbells, bytes name, uint64_t nbytes) except -1:
+    """Put into a new entry where the doorbells of its object are."""
+    cdef memlane_doorbells *told = &entry.doorbells_at_once
+    for part in doorbells:
+        told.offset, told.stride, told.count = part
+        if not memlane_doorbells_fit(told, nbytes):
+            raise ValueError(f"the doorbells of {name.decode()!r} are {tuple(part)}, expected (offset, stride, count) of parts of "
+                             f"64 bytes within its {nbytes}")
+        told = &entry.doorbells_later
+    return 0
+
+
+cdef tuple told_of(const memlane_doorbells *at_once, const memlane_doorbells *later):
+    """Where doorbells are, as `Membership.add_entry` takes it."""
+    return (at_once.offset, at_once.stride, at_once.count), (later.offset, later.stride, later.count)
+
+
+cdef bint tells_of(entry, const memlane_doorbells *at_once, const memlane_doorbells *later) except -1:
+    """Whether an entry of the directory tells of just these doorbells."""
+    return entry[8] == places_of(at_once, entry[2]) and entry[9] == places_of(later, entry[2])
+
+
 @cython.final
 cdef class Doorbell:
     """
@@ -175,6 +203,12 @@ cdef class Doorbell:
     def attached(self):
         return self.semaphore != NULL
 
+    def wake_all(self):
+        """For good: leave a token for each who can sleep there, since nobody here knows how many do."""
+        cdef uint64_t pinned = self.membership.pin()
+        self.ring(POSTS_MAX)
+        self.membership.unpin(pinned)
+
     cdef void *address(self) noexcept nogil:
         """Where to wait; NULL: poll, for there is no semaphore, or somebody has cut its file off."""
         return NULL if memlane_guard_is_truncated(self.guarded) else self.semaphore
@@ -226,7 +260,7 @@ cdef class HeldDoorbells:
                 self.known.pop(place, None)
 
     def remove(self, places):
-        """Remove the names of the semaphores of an object that was removed; *places* is from `doorbell_offsets`."""
+        """Let go of the doorbells of an object that was removed, and remove the names of their semaphores."""
         raise NotImplementedError()
 
     cdef void let_go(self) noexcept:

@@ -57,6 +57,9 @@ cdef extern from "core/layout.h" nogil:
         memlane_doorbell anchor
     struct memlane_row:
         pass
+    struct memlane_doorbells:
+        uint64_t offset
+        uint32_t stride, count
     struct memlane_entry:
         char name[64]
         uint32_t kind
@@ -64,7 +67,8 @@ cdef extern from "core/layout.h" nogil:
         uint64_t nbytes
         uint64_t geometry[8]
         uint32_t schema_nbytes
-        char schema[864]
+        memlane_doorbells doorbells_at_once, doorbells_later
+        char schema[832]
     enum memlane_entry_state:
         MEMLANE_ENTRY_VALID
         MEMLANE_ENTRY_REMOVED
@@ -102,6 +106,7 @@ cdef extern from "core/directory.h" nogil:
     void memlane_header_lay_out(memlane_header *header, uint64_t objects_nbytes)
     memlane_status memlane_header_check(const memlane_header *header, uint64_t file_nbytes)
     uint64_t memlane_directory_count(const memlane_header *shared, uint32_t entries)
+    bint memlane_doorbells_fit(const memlane_doorbells *told, uint64_t object_nbytes)
     memlane_status memlane_entry_check(const memlane_header *geometry, const memlane_entry *entry)
     memlane_entry *memlane_entry_at(memlane_header *shared, const memlane_header *geometry, uint64_t index)
     memlane_entry_state memlane_entry_state_of(uint64_t sequence)
@@ -769,58 +774,68 @@ cdef class Membership:
         self.unpin_loan(pinned)
         return holder
 
-    cdef uint64_t entry_at(self, uint64_t index, memlane_entry *entry) except? 0:
+    cdef uint64_t entry_at(self, uint64_t index, memlane_entry *entry, bint *sound) noexcept:
         """Copy an entry, and judge it if it is valid or removed. Returns the sequence under which the copy is whole."""
         cdef uint64_t sequence = memlane_entry_read(memlane_entry_at(self.shared, self.geometry, index), entry)
-        if (memlane_entry_state_of(sequence) >= MEMLANE_ENTRY_VALID
-                and memlane_entry_check(self.geometry, entry) != MEMLANE_OK):
-            raise CorruptedError(f"entry {index} in the directory of {self.name} is out of bounds; "
-                                 "unlink the region and create it again", name=self.name)
+        sound[0] = (memlane_entry_state_of(sequence) < MEMLANE_ENTRY_VALID
+                    or memlane_entry_check(self.geometry, entry) == MEMLANE_OK)
         return sequence
 
     def entries(self):
-        """Return (name, kind, offset, nbytes, geometry, schema, index, sequence) for every object."""
+        """
+        Return (name, kind, offset, nbytes, geometry, schema, index, sequence, doorbells at once, doorbells later, sound) for
+        every object. Of one that is not sound only the index counts; all else may be anything.
+        """
         cdef memlane_entry entry
         cdef uint64_t index, sequence, pinned = self.pin_open()
+        cdef uint32_t schema_nbytes
+        cdef bint sound
         found = []
         try:
             for index in range(memlane_directory_count(self.shared, self.geometry.entries)):
-                sequence = self.entry_at(index, &entry)
+                sequence = self.entry_at(index, &entry, &sound)
                 if memlane_entry_state_of(sequence) != MEMLANE_ENTRY_VALID:
                     continue
+                schema_nbytes = entry.schema_nbytes if sound else 0
                 found.append((
                     (<bytes>entry.name[:64]).split(b"\0")[0].decode(errors="replace"), entry.kind, entry.offset,
                     entry.nbytes, tuple([entry.geometry[i] for i in range(8)]),
-                    (<bytes>entry.schema[:entry.schema_nbytes]).decode(errors="replace"), index, sequence))
+                    (<bytes>entry.schema[:schema_nbytes]).decode(errors="replace"), index, sequence,
+                    places_of(&entry.doorbells_at_once, entry.offset) if sound else range(0),
+                    places_of(&entry.doorbells_later, entry.offset) if sound else range(0), bool(sound)))
             self.check_whole()
         finally:
             self.unpin_loan(pinned)
         return found
 
     def add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
-                  uint64_t reserved_nbytes, object initialize, str parts="", str or_less=""):
+                  uint64_t reserved_nbytes, object initialize, str parts="", str or_less="", tuple doorbells=()):
         """
         Carve an object of *nbytes* out of the first room that is large enough, reserve its first *reserved_nbytes*, have
-        it initialized by *initialize(offset)* and make its entry valid. The caller holds the creation byte.
+        it initialized by *initialize(offset)* and make its entry valid. The caller holds the creation byte. *doorbells*
+        are those made at once and those made later, each as (offset of the first in the object, stride, count).
 
         Raises:
             OSError: no memory for it; nothing has changed.
-            ValueError: the region or its directory is too small.
+            ValueError: the region or its directory is too small, or the doorbells do not lie in the object.
+            CorruptedError: an entry is out of bounds, so nobody knows what room is free.
             ClosedError: this process closed the region meanwhile; nothing has changed.
         """
         cdef uint64_t pinned = self.pin_open()  # whole, before it is made longer again by a reservation
         try:
-            return self._add_entry(name, kind, nbytes, geometry, schema, reserved_nbytes, initialize, parts, or_less)
+            return self._add_entry(name, kind, nbytes, geometry, schema, reserved_nbytes, initialize, parts, or_less, doorbells)
         finally:
             self.unpin_loan(pinned)
 
     cdef uint64_t _add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
-                             uint64_t reserved_nbytes, object initialize, str parts, str or_less) except 0:
+                             uint64_t reserved_nbytes, object initialize, str parts, str or_less,
+                             tuple doorbells) except 0:
         """Pinned: reserving looks for signals, and *initialize* is Python, so anybody may close the region meanwhile."""
         cdef memlane_entry entry
         cdef uint64_t index, offset
-        offset = self._find_room(name, nbytes, &index, parts, or_less)
         memset(&entry, 0, sizeof(entry))
+        tell_doorbells(&entry, doorbells, name, nbytes)
+        offset = self._find_room(name, nbytes, &index, parts, or_less)
         memcpy(entry.name, PyBytes_AS_STRING(name), len(name))
         memcpy(entry.schema, PyBytes_AS_STRING(schema), len(schema))
         entry.kind, entry.offset, entry.nbytes, entry.schema_nbytes = kind, offset, nbytes, len(schema)
@@ -850,8 +865,13 @@ cdef class Membership:
         cdef size_t taken = 0
         cdef uint64_t i, sequence, offset, waiting = self.free_removed()
         cdef uint64_t count = memlane_directory_count(self.shared, self.geometry.entries)
+        cdef bint sound
         for i in range(count):
-            sequence = self.entry_at(i, &entry)
+            sequence = self.entry_at(i, &entry, &sound)
+            if not sound:
+                raise CorruptedError(
+                    f"{name.decode()!r} cannot be made in {self.name}, since entry {i} of its directory is out of bounds, and "
+                    "so nobody knows which room is free; unlink the region and create it again", name=self.name)
             if memlane_entry_state_of(sequence) >= MEMLANE_ENTRY_VALID:
                 memlane_room_note(rooms, &taken, &entry)
         index[0] = memlane_directory_pick(self.shared, self.geometry, count)
@@ -887,14 +907,16 @@ cdef class Membership:
     cdef uint64_t free_removed(self) except? 0:
         """
         Free the room of removed objects that nobody has open. The caller holds the creation byte. Costs a system call for
-        each removed one. Returns how many bytes of removed objects are in use still.
+        each removed one. Returns how many bytes of removed objects are in use still. The room of one whose entry is out of
+        bounds is not known, and stays as it is.
         """
         cdef memlane_entry entry
         cdef uint64_t index, sequence, waiting = 0
         cdef int locked
+        cdef bint sound
         for index in range(memlane_directory_count(self.shared, self.geometry.entries)):
-            sequence = self.entry_at(index, &entry)
-            if memlane_entry_state_of(sequence) != MEMLANE_ENTRY_REMOVED:
+            sequence = self.entry_at(index, &entry, &sound)
+            if memlane_entry_state_of(sequence) != MEMLANE_ENTRY_REMOVED or not sound:
                 continue
             # Through the base, which holds none of these locks: so it sees those of this process, too.
             locked = memlane_lockbyte_probe(self.base, MEMLANE_ENTRY_BYTE(index), True)
@@ -907,16 +929,17 @@ cdef class Membership:
                 continue
             if self.doorbells is not None:
                 # what was made after the removal, and all of them if the remover has died
-                self.doorbells.remove(doorbell_offsets(entry.kind, entry.offset, entry.nbytes,
-                                                       tuple([entry.geometry[i] for i in range(8)])))
+                self.doorbells.remove(places_of(&entry.doorbells_at_once, entry.offset))
+                self.doorbells.remove(places_of(&entry.doorbells_later, entry.offset))
             self.give_back(entry.offset, entry.nbytes)
             memlane_entry_free(memlane_entry_at(self.shared, self.geometry, index))
         return waiting
 
     def free_removed_objects(self):
-        """As `free_removed`, for the one who has just removed one."""
+        """As `free_removed`, for the one who has just removed one; what this process has open of it does not count."""
         cdef uint64_t pinned = self.pin_open()
         try:
+            self.drop_removed()
             return self.free_removed()
         finally:
             self.unpin_loan(pinned)

@@ -50,6 +50,7 @@ cdef extern from "core/ring_layout.h" nogil:
     struct memlane_ring_shape:
         uint64_t lanes, capacity, records, descriptors, consumers_offset, data_offset, bytes_offset, data_nbytes, nbytes
     bint memlane_ring_lay_out(memlane_ring_shape *shape, uint64_t lanes, uint64_t capacity, uint64_t records)
+    void memlane_ring_tell_doorbells(uint64_t lanes, memlane_doorbells *at_once, memlane_doorbells *later)
 
 cdef extern from "core/ownership.h" nogil:
     uint32_t memlane_role_owner(const void *role)
@@ -246,46 +247,19 @@ cdef bint SEVERAL_CPUS = len(_os.sched_getaffinity(0)) > 1
 
 
 def ring_shape(uint64_t lanes, uint64_t capacity, uint64_t records):
-    """Return (bytes of the object, of them control words, of descriptors and bytes a lane) of a ring."""
+    """Return (bytes of the object, of them control words, where its doorbells are, as an entry tells it) of a ring."""
     cdef memlane_ring_shape shape
+    cdef memlane_doorbells at_once, later
     if not memlane_ring_lay_out(&shape, lanes, capacity, records):
         raise ValueError(f"a ring of {lanes} lanes with {capacity} bytes and {records} records is out of range")
-    return shape.nbytes, shape.data_offset, shape.data_nbytes
+    memlane_ring_tell_doorbells(lanes, &at_once, &later)
+    return shape.nbytes, shape.data_offset, told_of(&at_once, &later)
 
 
 CONSUMERS = {"one": MEMLANE_CONSUMERS_ONE, "many": MEMLANE_CONSUMERS_MANY}
 LANES_MAX, DESCRIPTORS_MAX, CAPACITY_MAX = MEMLANE_LANES_MAX, MEMLANE_DESCRIPTORS_MAX, MEMLANE_CAPACITY_MAX
 KIND_RING, KIND_SLOT, KIND_COUNTER, KIND_TABLE = (
     MEMLANE_KIND_RING, MEMLANE_KIND_SLOT, MEMLANE_KIND_COUNTER, MEMLANE_KIND_TABLE)
-
-cdef extern from *:
-    """
-    #include <stddef.h>
-    #define RING_DOORBELL_AT offsetof(struct memlane_ring_control, doorbell)
-    #define LANE_DOORBELL_AT offsetof(struct memlane_lane_control, doorbell)
-    #define WATCHER_DOORBELL_AT offsetof(struct memlane_watcher, doorbell)
-    """
-    const uint64_t RING_DOORBELL_AT
-    const uint64_t LANE_DOORBELL_AT
-    const uint64_t WATCHER_DOORBELL_AT
-
-
-def doorbell_offsets(uint32_t kind, uint64_t offset, uint64_t nbytes, tuple geometry):
-    """
-    Where in the region an object's doorbells are: those made with it, and those made by their first users.
-    An object whose geometry contradicts itself has none; who opens it is told.
-    """
-    cdef memlane_ring_shape of_ring
-    cdef memlane_slots_shape of_slots
-    if (kind == MEMLANE_KIND_RING and memlane_ring_lay_out(&of_ring, geometry[0], geometry[1], geometry[2])
-            and of_ring.nbytes == nbytes):
-        first = offset + sizeof(memlane_ring_control) + LANE_DOORBELL_AT
-        return [offset + RING_DOORBELL_AT], [first + i * sizeof(memlane_lane_control) for i in range(geometry[0])]
-    if (kind in (MEMLANE_KIND_SLOT, MEMLANE_KIND_TABLE)
-            and memlane_slots_lay_out(&of_slots, geometry[0], geometry[1], geometry[2], geometry[3], geometry[4])
-            and of_slots.nbytes == nbytes):
-        return [], [offset + WATCHER_DOORBELL_AT + i * sizeof(memlane_watcher) for i in range(geometry[3])]
-    return [], []
 
 
 cdef tuple description_of(entry):
@@ -409,11 +383,13 @@ cdef class RingState(Opened):
     @staticmethod
     cdef RingState _make(Membership membership, entry):
         cdef RingState state = RingState.__new__(RingState)
+        cdef memlane_doorbells at_once, later
         name, _, state.offset, nbytes, geometry = entry[:5]
         state.begin(membership, entry, membership.called("ring", name))
         state.described = description_of(entry)
+        memlane_ring_tell_doorbells(geometry[0], &at_once, &later)
         if (not memlane_ring_lay_out(&state.shape, geometry[0], geometry[1], geometry[2]) or state.shape.nbytes != nbytes
-                or geometry[3] not in (MEMLANE_CONSUMERS_ONE, MEMLANE_CONSUMERS_MANY)):
+                or not tells_of(entry, &at_once, &later) or geometry[3] not in (MEMLANE_CONSUMERS_ONE, MEMLANE_CONSUMERS_MANY)):
             raise CorruptedError(f"the geometry of {state.name} contradicts itself; unlink the region and create "
                                  "it again", name=membership.name)
         state.forget_doorbells(entry)

@@ -28,6 +28,7 @@ cdef extern from "core/slot_layout.h" nogil:
         uint64_t slots, value_nbytes, copies, watchers, writers, slots_offset, copies_offset, copy_stride, slot_stride, nbytes
     bint memlane_slots_lay_out(memlane_slots_shape *shape, uint64_t slots, uint64_t value_nbytes, uint64_t copies,
                                uint64_t watchers, uint64_t writers)
+    void memlane_slots_tell_doorbells(uint64_t watchers, memlane_doorbells *at_once, memlane_doorbells *later)
 
 cdef extern from "core/slot.h" nogil:
     struct memlane_slot:
@@ -63,11 +64,13 @@ cdef object moment_of(const memlane_stamp *stamp):
 
 
 def slots_shape(uint64_t slots, uint64_t value_nbytes, uint64_t copies, uint64_t watchers, uint64_t writers):
-    """Return the bytes of the object for *slots* slots."""
+    """Return the bytes of the object for *slots* slots, and where its doorbells are, as an entry tells it."""
     cdef memlane_slots_shape shape
+    cdef memlane_doorbells at_once, later
     if not memlane_slots_lay_out(&shape, slots, value_nbytes, copies, watchers, writers):
         raise ValueError(f"{slots} slots of {value_nbytes} bytes with {copies} copies are out of range")
-    return shape.nbytes
+    memlane_slots_tell_doorbells(watchers, &at_once, &later)
+    return shape.nbytes, told_of(&at_once, &later)
 
 
 @cython.final
@@ -102,14 +105,17 @@ cdef class SlotsState(Opened):
     @staticmethod
     cdef SlotsState _make(Membership membership, entry):
         cdef SlotsState state = SlotsState.__new__(SlotsState)
+        cdef memlane_doorbells at_once, later
         cdef uint64_t i
         name, kind, offset, nbytes, geometry = entry[:5]
         state.kind = "slot" if kind == MEMLANE_KIND_SLOT else "table"
         state.object_name = name
         state.begin(membership, entry, membership.called(state.kind, name))
         state.described = description_of(entry)
+        memlane_slots_tell_doorbells(geometry[3], &at_once, &later)
         if (not memlane_slots_lay_out(&state.shape, geometry[0], geometry[1], geometry[2], geometry[3], geometry[4])
-                or state.shape.nbytes != nbytes or (kind == MEMLANE_KIND_SLOT and geometry[0] != 1)):
+                or state.shape.nbytes != nbytes or (kind == MEMLANE_KIND_SLOT and geometry[0] != 1)
+                or not tells_of(entry, &at_once, &later)):
             raise CorruptedError(f"the geometry of {state.name} contradicts itself; unlink the region and create "
                                  "it again", name=membership.name)
         state.forget_doorbells(entry)
@@ -198,14 +204,6 @@ cdef class SlotsState(Opened):
         cdef uint64_t index
         for index in range(self.shape.slots):
             self.epochs[index] = EPOCH_CLOSED
-
-    cdef int wake_all(self) except -1:
-        """Whoever sleeps at a watcher, whichever slot it waits for."""
-        cdef uint32_t index
-        for index in range(self.shape.watchers):
-            if memlane_role_owner(&self.watcher(index).owner):
-                doorbell_at(self.membership, &self.watcher(index).doorbell, False).ring(1)
-        return 0
 
     cdef int lease_watcher(self) except -2:
         """

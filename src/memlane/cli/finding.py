@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memlane import MemlaneError, Region, RegionNotFoundError, _core
+from memlane import CorruptedError, MemlaneError, Region, RegionNotFoundError, _core
 from memlane._region import files, semaphores
 from memlane._region.directory import used_nbytes
 from memlane._region.location import PREFIX, SHARED_MEMORY, Location
@@ -196,14 +196,16 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
     facts["objects"] = [entry.name for entry in entries]
     facts["kinds"], facts["stats"] = {}, {}
     for entry in entries:
+        sizes = {"nbytes": entry.nbytes} if entry.is_sound else {}
         try:
             with region._open_entry(entry) as made:
                 facts["kinds"][entry.name] = type(made).__name__.lower()
-                facts["stats"][entry.name] = {"nbytes": entry.nbytes, **made.stats()}
+                facts["stats"][entry.name] = {**sizes, **made.stats()}
         except Exception as error:  # one object must not hide the others, whatever is in it
             errors.append(said(error))
-            facts["kinds"].setdefault(entry.name, "unknown")
-            facts["stats"][entry.name] = {"nbytes": entry.nbytes, "error": said(error)}
+            is_corrupted = isinstance(error, CorruptedError)
+            facts["kinds"].setdefault(entry.name, "corrupted" if is_corrupted else "unknown")
+            facts["stats"][entry.name] = {**sizes, "error": said(error)}
     try:
         rows = region.participants()
     except (MemlaneError, OSError) as error:

@@ -70,12 +70,14 @@ def _dead(facts: dict[str, Any]) -> str:
 
 def _objects(facts: dict[str, Any]) -> str:
     """Each object with its kind, and what waits in it; or what is wrong with the region."""
-    if "error" in facts:
-        return str(facts["error"])
-    parts = []
-    for name, kind in facts["kinds"].items():
+    wrong = facts.get("errors", [])
+    of_objects = [stats["error"] for stats in facts.get("stats", {}).values() if "error" in stats]
+    parts = [str(error) for error in wrong if error not in of_objects][:1]
+    for name, kind in facts.get("kinds", {}).items():
         part = kind if facts["objects"] == [kind] == [name] else f"{name} ({kind})"
         stats = facts["stats"][name]
+        if "error" in stats:
+            part += f": {stats['error']}"
         if stats.get("records"):
             part += f" {stats['records']:,} waiting"
             age = oldest_age(stats)
