@@ -18,12 +18,8 @@
 #include <unistd.h>
 
 /* How much is reserved at once. Some kernels undo an interrupted fallocate whole, so a long one would
- * start again and again; 16 MiB take a few milliseconds. */
+ * start again and again; 16 MiB take a few milliseconds where memory is fast. */
 #define STEP_NBYTES ((uint64_t)16 << 20)
-
-/* Interrupted steps are halved down to this (chosen somewhat arbitrarily), so that a timer that fires
- * faster than a step is done cannot keep it from ever being done. */
-#define STEP_NBYTES_LEAST ((uint64_t)64 << 10)
 
 /* The kernel's numbers, for C libraries that are older than what they name. */
 #define KERNEL_MAP_FIXED_NOREPLACE 0x100000
@@ -249,8 +245,10 @@ int memlane_residency(unsigned char *address, uint64_t nbytes, uint64_t *pages, 
     return 0;
 }
 
+/* Interrupted steps are halved down to a page, which the kernel gives or does not: so a timer that fires faster than a
+ * step is done cannot keep it from ever being done, however slowly this machine's memory comes. */
 static void shorten_step(uint64_t *step) {
-    if (*step > STEP_NBYTES_LEAST)
+    if (*step > memlane_page_nbytes())
         *step /= 2;
 }
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import io
-import itertools
 import os
 import platform
 import resource
@@ -17,7 +16,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,8 @@ from typing import Any
 import pytest
 
 from memlane import PAGE_SIZE, ClosedError, Mapping, TruncatedError
-from tests.support.processes import PATIENCE_S, Child
+from tests.support.processes import Child
+from tests.support.stepping import Stepped
 
 CLONE_NEWNS = 0x00020000
 MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 8, 32, 4096, 16384, 1 << 18
@@ -37,10 +36,26 @@ def in_child(function: Callable[[], None]) -> int:
         return child.wait()
 
 
-#: Numbers of system calls that tests have the kernel refuse.
+#: Numbers of system calls that tests have the kernel refuse, or step to.
 CALLS = {
-    "x86_64": {"openat": 257, "memfd_create": 319, "mmap": 9, "mlock2": 325, "madvise": 28},
-    "aarch64": {"openat": 56, "memfd_create": 279, "mmap": 222, "mlock2": 284, "madvise": 233},
+    "x86_64": {
+        "openat": 257,
+        "memfd_create": 319,
+        "mmap": 9,
+        "mlock2": 325,
+        "madvise": 28,
+        "fallocate": 285,
+        "pread64": 17,
+    },
+    "aarch64": {
+        "openat": 56,
+        "memfd_create": 279,
+        "mmap": 222,
+        "mlock2": 284,
+        "madvise": 233,
+        "fallocate": 47,
+        "pread64": 67,
+    },
 }.get(platform.machine(), {})
 
 needs_numbers = pytest.mark.skipif(not CALLS, reason="system calls have other numbers here")
@@ -49,14 +64,19 @@ needs_numbers = pytest.mark.skipif(not CALLS, reason="system calls have other nu
 def have_refused(call: str, error: int) -> None:
     """
     From now on the kernel answers *error* to one system call of this process (seccomp): what a test
-    cannot bring about, such as a machine out of descriptors. Of mmap, only to that of a descriptor.
+    cannot bring about, such as a machine out of descriptors. Of mmap, only to that of a descriptor;
+    of fallocate, only to that of more than a page.
     """
     load, equal, give = 0x20, 0x15, 0x06  # BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_RET
+    greater = 0x25  # BPF_JMP | BPF_JGT
     allow, refuse = 0x7FFF0000, 0x00050000 | error  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
-    descriptor_at = 48  # of struct seccomp_data, the low half of args[4] on little-endian machines
-    steps = [(load, 0, 0, 0), (equal, 0, 3 if call == "mmap" else 1, CALLS[call])]
-    if call == "mmap":
-        steps += [(load, 0, 0, descriptor_at), (equal, 1, 0, 0xFFFFFFFF)]
+    # of struct seccomp_data, the low halves of args[4] and args[3] on little-endian machines
+    descriptor_at, length_at = 48, 40
+    condition = {
+        "mmap": [(load, 0, 0, descriptor_at), (equal, 1, 0, 0xFFFFFFFF)],
+        "fallocate": [(load, 0, 0, length_at), (greater, 0, 1, PAGE_SIZE)],
+    }.get(call, [])
+    steps = [(load, 0, 0, 0), (equal, 0, 1 + len(condition), CALLS[call]), *condition]
     steps += [(give, 0, 0, refuse), (give, 0, 0, allow)]
     program = b"".join(struct.pack("HBBI", *step) for step in steps)
     code = ctypes.create_string_buffer(program)
@@ -212,6 +232,18 @@ def test_a_kernel_too_old_to_wipe_memory_on_fork_is_named_by_the_import() -> Non
     assert_in_child(ask)
 
 
+@needs_numbers
+def test_reserving_comes_to_its_end_however_soon_each_step_is_interrupted() -> None:
+    """Signals may come faster than this machine gives memory; a page is given between two."""
+
+    def ask() -> None:
+        have_refused("fallocate", errno.EINTR)
+        with Mapping.memfd("1 MiB") as m:
+            assert 1 << 20 == len(m)
+
+    assert_in_child(ask)
+
+
 def test_files_of_proc_and_sys_are_refused_with_the_advice_to_read_them() -> None:
     """They look like files, and have no pages."""
     with pytest.raises(io.UnsupportedOperation, match="what /proc shows is read, not mapped"):
@@ -332,7 +364,8 @@ def test_every_kind_of_descriptor_that_has_no_pages_is_told_apart(tmp_path: Path
 # ---- descriptors whose number belongs to somebody else by now ------------------------------------
 
 
-MISSED = 78  #: what a child ends with whose signal did not come amid the call
+#: More than a call does between two looks for signals, which is 16 MiB.
+LONG_NBYTES = 40 << 20
 
 
 def close_all_and_take_their_numbers(victim: Path) -> list[int]:
@@ -397,6 +430,7 @@ def test_a_truncated_memfd_is_never_said_to_have_the_length_of_another_file(
     assert 0 == in_child(ask)
 
 
+@needs_numbers
 @pytest.mark.parametrize("kind", ["memfd", "create", "resize", "write_back"])
 def test_a_handler_that_closes_descriptors_amid_a_long_call_harms_no_other_file(
     kind: str, tmp_path: Path
@@ -404,51 +438,38 @@ def test_a_handler_that_closes_descriptors_amid_a_long_call_harms_no_other_file(
     """Long calls look for signals on the way; what runs then may have closed what they use."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
-    # In memory, where room takes long enough for a signal: a disk may only note the length.
-    slow = Path(tempfile.mkdtemp(dir="/dev/shm")) if kind in ("create", "resize") else tmp_path
+    path = tmp_path / "data"
+    path.write_bytes(b"x" * PAGE_SIZE)
+    if kind == "write_back":
+        os.truncate(path, LONG_NBYTES)
+    accesses: dict[str, Any] = {"resize": "r+", "write_back": "c"}
+    mapping = Mapping.open(path, accesses[kind]) if kind in accesses else None
 
-    def on_signal(number: int, frame: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        close_all_and_take_their_numbers(victim)
+    def ask() -> None:
+        def on_signal(number: int, frame: object) -> None:
+            close_all_and_take_their_numbers(victim)
 
-    def ask(delay: float) -> None:
-        path = slow / f"data {delay}"
-        mappings = [Mapping.create(path, PAGE_SIZE)] if kind == "resize" else []
-        if kind == "write_back":
-            path.write_bytes(b"x" * PAGE_SIZE)
-            os.truncate(path, 300 << 20)
-            mappings = [Mapping.open(path, "c")]
         makes: dict[str, Callable[[], object]] = {
-            "memfd": lambda: Mapping.memfd("512 MiB"),
-            "create": lambda: Mapping.create(path, "512 MiB"),
-            "resize": lambda: [m.resize("512 MiB") for m in mappings],  # type: ignore[func-returns-value]
-            "write_back": lambda: [m.write_back() for m in mappings],
+            "memfd": lambda: Mapping.memfd(LONG_NBYTES),
+            "create": lambda: Mapping.create(path.with_name("new"), LONG_NBYTES),
+            "resize": lambda: mapping and mapping.resize(LONG_NBYTES),  # type: ignore[func-returns-value]
+            "write_back": lambda: mapping and mapping.write_back(),
         }
-        signal.signal(signal.SIGALRM, on_signal)
-        signal.setitimer(signal.ITIMER_REAL, delay)
-        try:
-            made = makes[kind]()
-        except ClosedError:
-            outcome = 0
-        else:
-            del made
-            outcome = MISSED  # the signal came too early or too late
+        signal.signal(signal.SIGUSR1, on_signal)
+        with pytest.raises(ClosedError):
+            makes[kind]()
         assert b"precious" == victim.read_bytes()
-        assert outcome or kind != "create" or not path.exists()
-        os._exit(outcome)
 
-    # How long the call takes depends on the machine and its load: until the signal comes amid it.
-    end = time.monotonic() + PATIENCE_S
-    for delay in itertools.cycle((0.02, 0.01, 0.04, 0.005, 0.08, 0.002, 0.16, 0.001, 0.32, 0.64)):
-        with Child(ask, delay) as child:
-            outcome = child.wait()
-        (slow / f"data {delay}").unlink(missing_ok=True)
-        if outcome != MISSED or time.monotonic() > end:
-            break
-
-    if slow != tmp_path:
-        slow.rmdir()
-    assert outcome == 0
+    step = CALLS["pread64" if kind == "write_back" else "fallocate"]
+    with Stepped(ask) as child:
+        child.run_to(lambda call: call.number == step and call.result is not None)
+        child.signal(signal.SIGUSR1)
+        child.go_on()
+        assert 0 == child.wait()
+    if mapping is not None:
+        mapping.close()
+    assert b"precious" == victim.read_bytes()
+    assert not path.with_name("new").exists()
 
 
 def test_running_code_from_a_noexec_file_system_is_refused_with_a_way_out() -> None:

@@ -76,7 +76,7 @@ PAGE_SIZE = PAGE_NBYTES
 cdef enum:
     HUGE_PAGE_SHIFT = 26           # the kernel's MAP_HUGE_SHIFT: where the log2 of a page's size stands
     GUARD_PAGES_MAX = 1 << 20      # 4 GiB on each side; more is a mistake (chosen somewhat arbitrarily)
-    WRITE_NBYTES_A_TURN = 64 << 20 # signals are looked for in between
+    WRITE_NBYTES_A_TURN = 16 << 20 # signals are looked for in between
     NAME_NBYTES_KERNEL = 79        # the kernel's ANON_VMA_NAME_MAX_LEN, less its NUL
 
 cdef dict ADVICE = {

@@ -17,8 +17,9 @@ cdef struct file_identity:
     uint64_t device
     uint64_t inode
 
-# Reserving looks for signals after this many bytes, so that Ctrl-C does not wait for a whole disk.
-cdef uint64_t RESERVE_NBYTES_A_TURN = 256 << 20
+# Reserving looks for signals after this many bytes, so that Ctrl-C does not wait for a whole disk, or for a machine whose
+# memory comes slowly: a fresh virtual one may take half a millisecond for a page.
+cdef uint64_t RESERVE_NBYTES_A_TURN = 16 << 20
 
 # Less is not held against the memory limit of a container: what else it uses changes by more from one moment to the
 # next. Arbitrary.
