@@ -11,15 +11,25 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from memlane import _core
+from tests.support.region_files import SHARED_MEMORY, ours, own_shared_memory
 
-SHARED_MEMORY = Path("/dev/shm")
-#: Tests that sweep take it for writing, all others for reading: a sweep removes whatever nobody has
-#: open, also what a test in another process has just left behind on purpose.
+#: A process that runs tests has a /dev/shm of its own where it may mount one: what others make,
+#: leave or sweep at the same time, in this run of the tests or in another one, is nothing to it.
+try:
+    own_shared_memory()
+    IS_ALONE = True
+except OSError:
+    IS_ALONE = False
+
+#: Where /dev/shm is shared, tests that sweep take it for writing, all others for reading: a sweep
+#: removes whatever nobody has open, also what a test in another process has just left behind on
+#: purpose.
 SWEEP_LOCK = Path(tempfile.gettempdir()) / f"memlane-tests-{os.getuid()}.lock"
 #: Held while one waits for the other: the kernel lets readers pass a waiting writer for ever.
 SWEEP_TURN = SWEEP_LOCK.with_suffix(".turn")
@@ -27,16 +37,6 @@ SWEEP_TURN = SWEEP_LOCK.with_suffix(".turn")
 
 # A shell starts what runs in the background with SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def ours() -> set[str]:
-    """What lies in /dev/shm that memlane could have made."""
-    return {
-        name
-        for name in os.listdir(SHARED_MEMORY)
-        if name.startswith(("memlane.", ".memlane", "sem.memlane.", "sem."))
-        and not name.startswith("sem.mp-")
-    }
 
 
 def in_use(name: str) -> bool:
@@ -56,22 +56,35 @@ def in_use(name: str) -> bool:
         os.close(descriptor)
 
 
+@contextmanager
+def turn(sweeps: bool) -> Iterator[None]:
+    """When a test may run that sweeps, or does not, where others share its /dev/shm."""
+    with open(SWEEP_LOCK, "a") as lock:
+        with open(SWEEP_TURN, "a") as waiting:
+            fcntl.flock(waiting, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX if sweeps else fcntl.LOCK_SH)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _leaves_shared_memory_as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
-    with open(SWEEP_LOCK, "a") as lock:
-        sweeps = request.node.get_closest_marker("sweeps") is not None
-        with open(SWEEP_TURN, "a") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            fcntl.flock(lock, fcntl.LOCK_EX if sweeps else fcntl.LOCK_SH)
+    if IS_ALONE:
         before = ours()
         yield
         gc.collect()
-        end = time.monotonic() + 10
+        assert before == ours(), "left behind in /dev/shm"
+        return
+    with turn(request.node.get_closest_marker("sweeps") is not None):
+        before = ours()
+        yield
+        gc.collect()
         left = ours() - before
         # What other tests make in the meantime is in use, or gone in a moment.
-        while left and time.monotonic() < end:
-            time.sleep(0.02)
+        for _ in range(3000):
             left = {name for name in left & ours() if not in_use(name)}
+            if not left:
+                break
+            time.sleep(0.02)
         assert left == set(), "left behind in /dev/shm"
 
 

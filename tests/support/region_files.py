@@ -78,6 +78,15 @@ def set_field(path: Path, name: str, value: int | bytes) -> None:
         os.pwrite(file.fileno(), struct.pack(form, value), at)
 
 
+def ours() -> set[str]:
+    """What lies in /dev/shm that memlane could have made."""
+    return {
+        name
+        for name in os.listdir(SHARED_MEMORY)
+        if name.startswith(("memlane.", ".memlane", "sem.")) and not name.startswith("sem.mp-")
+    }
+
+
 class Bytes:
     """The bytes of a region in use, mapped a second time; offsets count from *begin*."""
 
@@ -164,12 +173,14 @@ def without_proc() -> None:
         raise OSError(ctypes.get_errno(), "cannot unmount", "/proc")
 
 
-def own_shared_memory(nbytes: int, inodes: int = 0) -> None:
+def own_shared_memory(nbytes: int | None = None, inodes: int = 0) -> None:
     """
-    Give this process, a child made for it, an empty /dev/shm of *nbytes*, and of that many inodes.
+    Give this process, a child made for it, an empty /dev/shm of *nbytes*, by default half of the
+    memory, and of that many inodes, 0 for any number.
     """
     own_mounts()
-    mount("tmpfs", SHARED_MEMORY, f"size={nbytes},nr_inodes={inodes}")
+    size = "50%" if nbytes is None else nbytes
+    mount("tmpfs", SHARED_MEMORY, f"size={size},nr_inodes={inodes}")
 
 
 @functools.cache

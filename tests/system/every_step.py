@@ -23,6 +23,7 @@ Needs x86_64, a C compiler, and the permission to ptrace one's own children.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -41,16 +42,15 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from memlane import _core
+from tests.support.processes import PATIENCE_S
+from tests.support.region_files import own_shared_memory
 
 How = Literal["kill", "stop"]
-#: Far more than anything here takes; who needs longer hangs.
-PATIENCE_S: Final = 60.0
 _AT_POINT, _ENDED, _ASLEEP, _FAILED = range(4)
 _TRACEME = 0
 _FUNCTIONS_MAX = 3000  # tests/system/every_step.c has room for 4096 breakpoints
@@ -383,7 +383,7 @@ class Summary:
         return (self.operation, self.how, *counted, round(self.seconds), came)
 
 
-@contextmanager
+@contextlib.contextmanager
 def watchdog(what: Callable[[], str]) -> Iterator[None]:
     """A hang is an AssertionError that says where. Restarted by `signal.alarm`."""
 
@@ -468,6 +468,8 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown operations: {', '.join(sorted(unknown))}")
     faulthandler.enable()
+    with contextlib.suppress(OSError):  # else nothing of memlane may run beside it
+        own_shared_memory()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the children end, too
     try:
         stepping = Stepping()

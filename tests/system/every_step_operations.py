@@ -12,7 +12,6 @@ import os
 import struct
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from memlane import (
@@ -30,11 +29,11 @@ from memlane import (
     Slot,
     sweep,
 )
-from tests.support.processes import Child, wait_until
-from tests.support.region_files import semaphores
+from tests.support.processes import PATIENCE_S, Child, wait_until
+from tests.support.region_files import SHARED_MEMORY, ours, semaphores
 from tests.support.shared_bytes import FREE, READY, RingBytes
 from tests.support.stepping import Line
-from tests.system.every_step import PATIENCE_S, Operation
+from tests.system.every_step import Operation
 
 Consumers = Literal["one", "many"]
 _HEADER = struct.Struct("<QI")
@@ -1220,17 +1219,6 @@ class WaitNewer(_OfSlot):
 
 # ---- names ---------------------------------------------------------------------------------------
 
-SHARED_MEMORY = Path("/dev/shm")
-
-
-def _ours() -> set[str]:
-    """What lies in /dev/shm that memlane could have made."""
-    return {
-        name
-        for name in os.listdir(SHARED_MEMORY)
-        if name.startswith(("memlane.", ".memlane", "sem.")) and not name.startswith("sem.mp-")
-    }
-
 
 class _OfName(Operation):
     """A ring with a name; whatever a killed process leaves is opened, used, unlinked or swept."""
@@ -1241,12 +1229,12 @@ class _OfName(Operation):
     def begin(self) -> None:
         self.region_name = f"steps-{os.getpid()}-{self.name}"
         self.watched = SHARED_MEMORY / f"memlane.{self.region_name}"
-        self.before = _ours()
+        self.before = ours()
         #: In use all the time: nobody is to be held up, and no sweep is to take it away.
         self.other = self.create(f"{self.region_name}-other")
         self.next = 0
         self.use(self.other)  # which makes a doorbell
-        self.kept = _ours()
+        self.kept = ours()
 
     def create(self, name: str | None = None) -> Ring:
         return Ring.create(
@@ -1266,14 +1254,14 @@ class _OfName(Operation):
     def take_away(self) -> str:
         """Nothing stays that a sweep does not find; what glibc itself leaves half made aside."""
         sweep()
-        left = _ours() - self.kept
+        left = ours() - self.kept
         foreign = {name for name in left if name.startswith("sem.") and "memlane" not in name}
         assert foreign == left, "left behind"
         for name in foreign:
             assert (SHARED_MEMORY / name).stat().st_size in (0, 32)
             (SHARED_MEMORY / name).unlink()
         self.use(self.other)
-        assert self.kept <= _ours(), "swept though in use"
+        assert self.kept <= ours(), "swept though in use"
         with Ring.open(f"{self.region_name}-other") as again:
             self.use(again)
         return ", glibc's file left" if foreign else ""
@@ -1285,12 +1273,12 @@ class _OfName(Operation):
             self.use(third)
             third.unlink()
         sweep()
-        assert self.kept <= _ours(), "swept though in use"
+        assert self.kept <= ours(), "swept though in use"
 
     def end(self) -> None:
         self.other.close()
         self.other.unlink()
-        assert _ours() <= self.before
+        assert ours() <= self.before
 
 
 class Create(_OfName):
@@ -1346,7 +1334,7 @@ class Open(_OfName):
         super().begin()
         self.ring = self.create()
         self.use(self.ring)
-        self.kept = _ours()
+        self.kept = ours()
 
     def prepare(self) -> None:
         self.next += 1
@@ -1501,7 +1489,7 @@ class AddObject(_OfName):
 
     def begin(self) -> None:
         super().begin()
-        self.kept = _ours()
+        self.kept = ours()
 
     def prepare(self) -> None:
         self.region = Region.create(self.region_name, "64 KiB")
@@ -1607,7 +1595,7 @@ class _OfRoom(_OfName):
         self.counted = 0
         self.use_neighbors()
         self.region.remove("it")
-        self.kept = _ours()
+        self.kept = ours()
 
     def make(self, timeout: float | None = 10) -> Ring | Slot | Counter:
         if self.kind == "ring":
