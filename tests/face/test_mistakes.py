@@ -1006,7 +1006,7 @@ def test_an_error_of_a_signal_handler_passes_with_its_frames(ring: memlane.Ring)
     before = signal.signal(signal.SIGALRM, handle)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        found = failure(lambda: ring.get(timeout=30))
+        found = failure(lambda: ring.get(timeout=PATIENCE_S))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -15,6 +15,7 @@ import pytest
 
 import memlane
 from memlane import _arguments
+from tests.support.processes import PATIENCE_S
 
 FACES: list[Any] = [
     memlane.Ring,
@@ -201,7 +202,7 @@ def test_what_appears_within_a_very_long_timeout_is_opened(timeout: Any, tmp_pat
     thread = threading.Thread(target=wait)
     thread.start()
     with memlane.Region.create(path, "64 KiB") as region:
-        thread.join(60)
+        thread.join(PATIENCE_S)
         assert [region.nbytes] == opened
         region.unlink()
 

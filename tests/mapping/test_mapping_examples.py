@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.support.processes import PATIENCE_S
 
 EXAMPLES = ROOT / "examples"
 
@@ -22,7 +23,7 @@ def lines_of(example: str, *arguments: str) -> list[str]:
         [sys.executable, "-W", "error", EXAMPLES / example, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (0, "") == (done.returncode, done.stderr)

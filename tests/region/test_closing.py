@@ -32,7 +32,7 @@ from memlane import (
 from memlane._region.attachment import Attachment, _rebuild
 from memlane._region.directory import Creating
 from memlane._region.open_regions import open_regions
-from tests.support.processes import Child, wait_until
+from tests.support.processes import PATIENCE_S, Child, wait_until
 from tests.support.region_files import SHARED_MEMORY, mount, needs_mounts, own_mounts
 
 
@@ -316,7 +316,7 @@ def test_who_unpickles_a_handle_waits_for_presence_without_the_registry_lock(nam
     waiting.start()
     wait_until(lambda: len(os.listdir("/proc/self/fd")) > descriptors, "its descriptor")
     for _ in range(100):
-        assert open_regions.lock().acquire(timeout=10)
+        assert open_regions.lock().acquire(timeout=PATIENCE_S)
         open_regions.lock().release()
     assert waiting.is_alive()
     os.close(alone)

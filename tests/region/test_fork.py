@@ -25,7 +25,7 @@ import pytest
 import memlane
 from memlane import Empty, Region, Ring, RoleTakenError, _core
 from memlane._region.directory import Creating
-from tests.support.processes import Child, output_of, unrelated, wait_until
+from tests.support.processes import PATIENCE_S, Child, output_of, unrelated, wait_until
 from tests.support.stepping import CREATION_BYTE, Line, Table, line
 
 __all__ = ["line"]
@@ -103,11 +103,16 @@ class AnyFork(Child):
         if fork != "os.fork":
             # Python's own hooks are skipped, too: a child that inherits another thread's request
             # for the GIL waits for ever for that thread to take it. So let old requests be met
-            # here, and no new one be made for a while.
-            sys.setswitchinterval(0.05)
+            # here, and no new one be made before the fork, however long this machine stands still.
+            sys.setswitchinterval(1000)
             time.sleep(0.01)
+
+        def in_the_child() -> None:
+            sys.setswitchinterval(interval)
+            function(*args)
+
         try:
-            super().__init__(function, *args)
+            super().__init__(in_the_child)
         finally:
             os.fork = usual
             sys.setswitchinterval(interval)
@@ -992,7 +997,7 @@ def put_pid(ring: Ring) -> tuple[int, int]:
 
 def put_pid_and_wait(ring: Ring, barrier: Any) -> None:
     put_pid(ring)
-    barrier.wait(60)
+    barrier.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -1013,7 +1018,7 @@ def test_processes_of_multiprocessing_take_roles_of_their_own(method: str) -> No
         assert pids == found
         assert pids == alive(ring.region)
         assert pids == {lane["pid"] for lane in ring.stats()["lanes"]}
-        barrier.wait(60)
+        barrier.wait(PATIENCE_S)
         for child in children:
             child.join()
             assert 0 == child.exitcode

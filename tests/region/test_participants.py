@@ -21,7 +21,7 @@ import pytest
 import memlane
 from memlane import ClosedError, Region, RoleTakenError
 from memlane._region.directory import Creating
-from tests.support.processes import Child, unrelated
+from tests.support.processes import PATIENCE_S, Child, unrelated
 from tests.support.stepping import (
     CREATION_BYTE,
     RETIRED,
@@ -277,11 +277,11 @@ def test_two_threads_do_not_both_hold_the_creation_byte(
     def hold() -> None:
         with Creating(region._member, None):
             inside.set()
-            leave.wait(60)
+            leave.wait(PATIENCE_S)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    inside.wait(60)
+    inside.wait(PATIENCE_S)
 
     with pytest.raises(TimeoutError, match="another thread"):
         region.counter("late", timeout=0)
@@ -305,7 +305,7 @@ def test_threads_that_join_at_once_share_one_row(region: Region, table: Table) -
     ready = threading.Barrier(8)
 
     def join() -> None:
-        ready.wait(60)
+        ready.wait(PATIENCE_S)
         region.join()
 
     threads = [threading.Thread(target=join) for _ in range(8)]
@@ -323,7 +323,7 @@ def test_objects_made_by_threads_at_once_do_not_overlap(region: Region) -> None:
     ready = threading.Barrier(8)
 
     def make(number: int) -> None:
-        ready.wait(60)
+        ready.wait(PATIENCE_S)
         region.counter("shared").add(1)
         region.counter(f"own {number}").add(number)
 
@@ -1066,7 +1066,7 @@ def test_roles_are_free_at_once_when_a_process_becomes_another_program(
     def become() -> None:
         for role in ROLES:
             objects.take(role)
-        program = f"import os, time; os.write({says.writer}, b'here\\n'); time.sleep(60)"
+        program = f"import os, time; os.write({says.writer}, b'here\\n'); time.sleep({PATIENCE_S})"
         os.set_inheritable(says.writer, True)
         os.execv(sys.executable, [sys.executable, "-c", program])
 

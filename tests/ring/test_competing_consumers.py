@@ -32,6 +32,7 @@ from memlane import (
 )
 from tests.support.processes import PATIENCE_S, Child, drained, output_of, unrelated, wait_until
 from tests.support.shared_bytes import DEAD_TAG, FREE, TAKEN, RingBytes
+from tests.support.slices import rounds_without_a_slice
 
 PAGE = 4096
 
@@ -450,17 +451,17 @@ def test_an_empty_look_does_not_walk_over_what_was_freed_behind_a_held_record() 
         ring.put_many([b"held", *[b"x"] * 100])
         with ring.borrow():
             assert 100 == len(ring.get_many(100))
+            # the pass may be due just then, so not each try tells
             for number in range(1, 100):
                 assert [] == drained(ring)
-                began = time.monotonic()
                 shared.set_word(shared.state_at(0, number), DEAD_TAG << 32 | number << 3 | TAKEN)
                 looks = 0
                 while not drained(ring):
                     looks += 1
-                if looks or time.monotonic() - began > 1:
+                if looks:
                     break
             assert looks > 0
-            assert 1 == ring.stats()["redelivered"]
+            assert number == ring.stats()["redelivered"]
 
 
 @pytest.mark.parametrize("timeout", [0, PATIENCE_S])
@@ -863,16 +864,10 @@ def test_a_ring_of_many_consumers_can_be_opened_by_its_path(tmp_path: Path) -> N
 # ---- who is woken without a slice in between -----------------------------------------------------
 
 
-def few(slices: list[int]) -> bool:
-    """One may end by chance as somebody is woken; a wake-up that is lost shows in each round."""
-    return sum(map(bool, slices)) <= len(slices) // 3
-
-
 @pytest.mark.parametrize("consumers", ["one", "many"])
 def test_who_was_woken_and_sees_more_wakes_the_next_sleeper(consumers: Any) -> None:
     """Two records and one post: their producer was killed before the second one."""
-    slices = []
-    for _ in range(7):
+    for slices in rounds_without_a_slice():
         with (
             Ring(capacity=PAGE, producers=1, consumers=consumers, wait="sleep") as ring,
             RingBytes(ring) as shared,
@@ -883,48 +878,41 @@ def test_who_was_woken_and_sees_more_wakes_the_next_sleeper(consumers: Any) -> N
             sleepers = [pool.submit(ring.get) for _ in range(2)]
             wait_until(lambda: shared.half(shared.WAITERS) == 2, "two sleepers")
             shared.stage(0, 2, 64, b"second")
-            slept = _core.slices_slept()
-            ring.put(b"first")
-            found = {sleeper.result(PATIENCE_S) for sleeper in sleepers}
-            slices.append(_core.slices_slept() - slept)
+            with slices:
+                ring.put(b"first")
+                found = {sleeper.result(PATIENCE_S) for sleeper in sleepers}
             assert {b"first", b"second"} == found
-
-    assert few(slices), slices
 
 
 @pytest.mark.parametrize("consumers", ["one", "many"])
 def test_a_get_that_finds_nothing_wakes_a_put_that_has_room_however_little(consumers: Any) -> None:
     """One record of 64 was got, which rings for nobody; all others are on loan."""
-    slices = []
     with (
         Ring(capacity="64 KiB", records=64, producers=1, consumers=consumers, wait="sleep") as ring,
         RingBytes(ring) as shared,
         ThreadPoolExecutor(1) as pool,
     ):
-        for number in range(7):
+        for slices in rounds_without_a_slice():
             while ring.put_many([b"x"], timeout=0) and len(ring) % 64 != 1:
                 ring.get()  # the record that is got below is not the first one of a quarter
             assert 63 == ring.put_many([b"x"] * 63)
             waiting = pool.submit(ring.put, b"waits")
             wait_until(lambda: shared.half(shared.waiters_at(0)) >= 1, "a waiting put")
-            slept = _core.slices_slept()
-            assert b"x" == ring.get(), number
-            with ring.borrow_many(63) as loans:
+            with slices:
+                assert b"x" == ring.get()
+                loans = ring.borrow_many(63)
                 assert 63 == len(loans)
                 with pytest.raises(Empty):
                     ring.get(timeout=0)
                 waiting.result(PATIENCE_S)
-                slices.append(_core.slices_slept() - slept)
+            loans.release()
             assert b"waits" == ring.get()
-
-    assert few(slices), slices
 
 
 @pytest.mark.parametrize("consumers", ["one", "many"])
 def test_a_put_whose_doorbell_was_not_known_is_woken_by_the_next_get(consumers: Any) -> None:
     """It is looked for before a record is taken, not once there are no more."""
-    slices = []
-    for _ in range(7):
+    for slices in rounds_without_a_slice():
         with (
             Ring(capacity=PAGE, records=8, producers=1, consumers=consumers, wait="sleep") as ring,
             RingBytes(ring) as shared,
@@ -933,10 +921,7 @@ def test_a_put_whose_doorbell_was_not_known_is_woken_by_the_next_get(consumers: 
             assert 8 == ring.put_many([b"x"] * 8)
             waiting = pool.submit(ring.put, b"waits")
             wait_until(lambda: shared.half(shared.waiters_at(0)) >= 1, "a waiting put")
-            slept = _core.slices_slept()
-            for _ in range(3):  # a quarter is two
-                assert b"x" == ring.get()
-            waiting.result(PATIENCE_S)
-            slices.append(_core.slices_slept() - slept)
-
-    assert few(slices), slices
+            with slices:
+                for _ in range(3):  # a quarter is two
+                    assert b"x" == ring.get()
+                waiting.result(PATIENCE_S)

@@ -806,7 +806,7 @@ def test_an_interpreter_may_end_with_loans_out(name: str, how: str) -> None:
 import sys, memlane
 import numpy as np
 ring = memlane.Ring.open(sys.argv[1])
-a, b = ring.borrow(timeout=60), ring.reserve(8)
+a, b = ring.borrow(timeout=600), ring.reserve(8)
 {EXITS[how]}
 print("end")
 """

@@ -92,7 +92,7 @@ def test_a_record_put_before_any_consumer_exists_waits_for_the_first_one(name: s
         code = """
 import sys, memlane
 with memlane.Ring.open(sys.argv[1]) as ring:
-    print(ring.get(timeout=60))
+    print(ring.get(timeout=600))
 """
 
         assert output_of(unrelated(code, name)) == "b'early'\n"

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memlane import ClosedError, Empty, Ring, ShutDown, Slot, _core
-from tests.support.processes import PATIENCE_S, Child, output_of, unrelated, wait_until
+from memlane import ClosedError, Empty, Ring, ShutDown, Slot
+from tests.support.processes import PATIENCE_S, Child, drained, output_of, unrelated, wait_until
 from tests.support.shared_bytes import RingBytes, SlotBytes
+from tests.support.slices import rounds_without_a_slice
 
 PAGE = 4096
 LARGE = 8 << 20  # copied without the GIL, for some milliseconds
@@ -212,44 +213,23 @@ def wait_announced(shared: RingBytes, count: int = 1) -> None:
     wait_until(lambda: shared.half(shared.waiters_at(0)) >= count, "a waiting put")
 
 
-class Slices:
-    """
-    How many slices were slept to their end in each of some rounds. One may end by chance just as a
-    round begins, so a wake-up that is lost shows as one in most of them.
-    """
-
-    def __init__(self) -> None:
-        self.rounds: list[int] = []
-
-    def __enter__(self) -> None:
-        self._before = _core.slices_slept()
-
-    def __exit__(self, *_error: object) -> None:
-        self.rounds.append(_core.slices_slept() - self._before)
-
-    def are_few(self) -> bool:
-        return sum(map(bool, self.rounds)) <= len(self.rounds) // 3
-
-
 @pytest.mark.parametrize("end", ["commit", "abort"])
 def test_the_end_of_a_claim_wakes_a_put_that_waits_for_it(end: str) -> None:
     """In front of a lane with room nobody sleeps on: the put goes on as soon as it can."""
-    slices = Slices()
     with (
         Ring(capacity=PAGE, producers=1, wait="sleep") as ring,
         RingBytes(ring) as shared,
         ThreadPoolExecutor(1) as pool,
     ):
         ring.put(b"first")
-        for _ in range(9):
+        for slices in rounds_without_a_slice():
             room = ring.reserve(1)
             waiting = pool.submit(ring.put, b"waited")
             wait_announced(shared)
             with slices:
                 getattr(room, end)()
                 waiting.result(PATIENCE_S)
-
-    assert slices.are_few(), slices.rounds
+            drained(ring)
 
 
 @pytest.mark.skipif(
@@ -260,9 +240,8 @@ def test_a_put_that_met_a_claim_looks_for_its_end_and_not_for_a_consumer() -> No
     The claim ends after the put has met it and before it announces itself, so nobody rings. Its
     second look sees that the claim is gone; that nobody got a record does not matter.
     """
-    slices = Slices()
     thresholds = gc.get_threshold()
-    for _ in range(6):
+    for slices in rounds_without_a_slice():
         met, ended = threading.Event(), threading.Event()
         kept: list[Any] = []
 
@@ -296,19 +275,17 @@ def test_a_put_that_met_a_claim_looks_for_its_end_and_not_for_a_consumer() -> No
                 gc.set_threshold(*thresholds)
                 gc.callbacks.remove(collected)
 
-    assert slices.are_few(), slices.rounds
-
 
 def test_a_put_second_in_the_queue_goes_on_as_soon_as_the_first_has_gone() -> None:
     """One after the other, each by the one before: no slice is slept between them."""
-    slices = Slices()
     with (
         Ring(capacity=PAGE, producers=1, records=3, wait="sleep") as ring,
         RingBytes(ring) as shared,
         ThreadPoolExecutor(3) as pool,
     ):
         ring.put_many([b"x"] * 3)
-        for _ in range(7):  # in the first one the consumer does not know the doorbell yet
+        # in the first one the consumer does not know the doorbell yet
+        for slices in rounds_without_a_slice():
             waiting = []
             for number in range(3):
                 thread = Sleeper()
@@ -321,14 +298,11 @@ def test_a_put_second_in_the_queue_goes_on_as_soon_as_the_first_has_gone() -> No
                     put.result(PATIENCE_S)
         assert ring.get_many(3) == [b"0", b"1", b"2"]
 
-    assert slices.are_few(), slices.rounds
-
 
 @pytest.mark.parametrize("which", ["one of two handles", "the last handle"])
 def test_a_put_whose_handle_is_closed_does_not_sleep_on(which: str) -> None:
     """ClosedError at once, also where other handles still use the lane."""
-    slices = Slices()
-    for _ in range(6):
+    for slices in rounds_without_a_slice():
         with (
             Ring(capacity=PAGE, producers=1, records=1, wait="sleep") as ring,
             RingBytes(ring) as shared,
@@ -342,8 +316,6 @@ def test_a_put_whose_handle_is_closed_does_not_sleep_on(which: str) -> None:
                 other.close()
                 with pytest.raises(ClosedError):
                     waiting.result(PATIENCE_S)
-
-    assert slices.are_few(), slices.rounds
 
 
 # ---- closing under others ------------------------------------------------------------------------
@@ -492,19 +464,19 @@ def test_large_copies_of_the_fast_path_survive_a_close_at_any_moment(verb: str, 
 
 def test_a_get_that_waited_for_the_copy_of_another_thread_survives_a_close() -> None:
     """It finds the ring closed when its turn comes, and looks no more. (hazard 53)"""
-    record = bytes(16 << 20)
+    record = bytes(4 << 20)
 
     def drain(ring: Ring) -> None:
         while True:
             ring.get()
 
     def close_while_two_get() -> None:
-        for moment in range(40):
+        for moment in range(20):
             ring = Ring(capacity=3 * len(record), producers=1, records=16)
             ring.put_many([record] * 2)
             with ThreadPoolExecutor(2) as pool:
                 draining = [pool.submit(drain, ring) for _ in range(2)]
-                time.sleep(0.001 + moment % 20 * 0.0005)
+                time.sleep(moment * 0.0005)
                 ring.close()
                 for one in draining:
                     with pytest.raises(ClosedError):
@@ -518,7 +490,7 @@ def test_a_handler_may_close_the_ring_that_a_get_waits_at() -> None:
     """
     A get behind another thread's copy ends with ClosedError, not with the process. (hazard 53)
     """
-    record = bytes(32 << 20)
+    record = bytes(8 << 20)
 
     def close_in_a_handler() -> None:
         for moment in range(20):
@@ -539,7 +511,7 @@ def test_a_handler_may_close_the_ring_that_a_get_waits_at() -> None:
 
                 signal.signal(signal.SIGALRM, close)
                 begun.wait()
-                signal.setitimer(signal.ITIMER_REAL, 0.0003 + moment * 0.0002)
+                signal.setitimer(signal.ITIMER_REAL, 0.0003 + moment * 0.0001)
                 with pytest.raises(ClosedError):
                     while True:
                         ring.get()
@@ -550,10 +522,10 @@ def test_a_handler_may_close_the_ring_that_a_get_waits_at() -> None:
 
 def test_a_room_aborted_under_a_write_keeps_its_memory_until_the_write_is_through() -> None:
     """Another thread aborts the room and closes the ring while bytes are copied in. (hazard 53)"""
-    record = bytes(64 << 20)
+    record = bytes(16 << 20)
 
     def abort_while_writing() -> None:
-        for _ in range(8):
+        for _ in range(4):
             ring = Ring(capacity=len(record), producers=1, records=16)
             room = ring.reserve(len(record))
             with RingBytes(ring) as shared, ThreadPoolExecutor(1) as pool:
@@ -570,7 +542,7 @@ def test_a_room_aborted_under_a_write_keeps_its_memory_until_the_write_is_throug
 
 def test_a_reserve_that_waited_for_a_copy_gives_a_whole_room_or_closed_error() -> None:
     """Never a room of a ring that was closed meanwhile. (hazard 53)"""
-    record = bytes(16 << 20)
+    record = bytes(4 << 20)
 
     def reserve(ring: Ring) -> None:
         with ring.reserve(64) as room:
@@ -580,12 +552,12 @@ def test_a_reserve_that_waited_for_a_copy_gives_a_whole_room_or_closed_error() -
         unraisable: list[Any] = []
         sys.unraisablehook = unraisable.append
         sys.setswitchinterval(1e-6)
-        for moment in range(120):
+        for moment in range(60):
             ring = Ring(capacity=3 * len(record), producers=1, records=16)
             ring.put(b"")
             with ThreadPoolExecutor(2) as pool:
                 calls = [pool.submit(ring.put, record), pool.submit(reserve, ring)]
-                time.sleep(moment % 12 * 0.0005)
+                time.sleep(moment % 12 * 0.0003)
                 ring.close()
                 for call in calls:
                     assert isinstance(call.exception(PATIENCE_S), ClosedError | None)
@@ -643,15 +615,23 @@ def test_handles_closed_by_one_thread_and_used_by_others_end_well() -> None:
 @pytest.mark.parametrize("wait", ["adaptive", "sleep", "spin"])
 def test_a_wait_runs_signal_handlers_and_ends_with_their_exception(verb: str, wait: Any) -> None:
     """As Ctrl-C does; a handler that returns does not end it."""
-    seen = []
+    seen: list[int] = []
+    begun = threading.Event()
 
     def handler(_number: int, _frame: object) -> None:
         seen.append(1)
         if len(seen) == 3:
             raise KeyboardInterrupt
 
+    def interrupt() -> None:
+        begun.wait()
+        for count in range(3):
+            os.kill(os.getpid(), signal.SIGALRM)
+            wait_until(lambda: len(seen) > count, "the handler")  # noqa: B023
+
     old = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     try:
         with Ring(capacity=PAGE, records=1, wait=wait) as ring, Slot.create(None, "d") as slot:
             calls: dict[str, Callable[[], object]] = {
@@ -662,13 +642,14 @@ def test_a_wait_runs_signal_handlers_and_ends_with_their_exception(verb: str, wa
             if verb == "put":
                 ring.put(b"")
             with pytest.raises(KeyboardInterrupt):
+                begun.set()
                 calls[verb]()
-            signal.setitimer(signal.ITIMER_REAL, 0)
             if verb != "put":
                 ring.put(b"")
             assert ring.get() == b""
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        begun.set()
+        thread.join()
         signal.signal(signal.SIGALRM, old)
     assert len(seen) == 3
 
@@ -679,14 +660,11 @@ def test_a_waiting_thread_lets_others_run() -> None:
     for wait in ways:
         with Ring(capacity=PAGE, wait=wait) as ring, ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(ring.get)
-            count = 0
-            end = time.monotonic() + 0.05
-            while time.monotonic() < end:
-                count += 1
+            for _ in range(100):
+                time.sleep(0)  # gives the GIL away, and needs it again
             ring.put(b"x")
 
             assert waiting.result(PATIENCE_S) == b"x"
-            assert count > 100
 
 
 # ---- the fast path -------------------------------------------------------------------------------
@@ -808,7 +786,7 @@ CLOSED_DURING_A_COPY = """
 import sys, threading
 from memlane import ClosedError, Ring
 
-NBYTES = 64 << 20
+NBYTES = 8 << 20
 ring = Ring(capacity=NBYTES + 64, producers=1, consumers=sys.argv[1])
 ring.put(b"the role is taken")
 assert ring.get()

@@ -13,6 +13,7 @@ import pytest
 
 import memlane
 from tests import ROOT
+from tests.support.processes import PATIENCE_S
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
@@ -53,7 +54,7 @@ def test_code_on_a_page_runs_as_it_stands_and_prints_what_the_page_shows(
         [sys.executable, "-W", "error", program],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 

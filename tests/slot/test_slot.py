@@ -350,7 +350,7 @@ import sys, memlane
 with memlane.Slot.open(sys.argv[1], readonly=True) as slot:
     print(slot.read(), slot.version, slot.age >= 0)
     sys.stdout.flush()
-    print(slot.wait_newer(1, timeout=60))
+    print(slot.wait_newer(1, timeout=600))
     for change in (lambda: slot.publish((3,)),):
         try:
             change()

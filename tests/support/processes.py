@@ -19,8 +19,9 @@ from memlane import Empty
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
-#: Far more than anything here takes; reaching it means a hang.
-PATIENCE_S = 60.0
+#: Far more than anything here takes, also on a machine that is slow, busy, and stopped for seconds
+#: now and then; reaching it means a hang. pytest's own timeout (pyproject.toml) is longer.
+PATIENCE_S = 300.0
 
 
 def wait_until(condition: Callable[[], object], what: str = "the condition") -> None:
@@ -91,17 +92,21 @@ class Child:
             self.signal(signal.SIGKILL)
             self.wait()
 
+    def has_ended(self) -> bool:
+        """Whether it has ended by now; then it is reaped."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+        return self.status is not None
+
     def wait(self) -> int:
         """The exit code; minus the signal that ended it."""
-        if self.status is None:
-            end = time.monotonic() + PATIENCE_S
-            while True:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-                if pid:
-                    break
-                assert time.monotonic() < end, f"child {self.pid} hangs"
-                time.sleep(0.001)
-            self.status = os.waitstatus_to_exitcode(status)
+        end = time.monotonic() + PATIENCE_S
+        while not self.has_ended():
+            assert time.monotonic() < end, f"child {self.pid} hangs"
+            time.sleep(0.001)
+        assert self.status is not None
         return self.status
 
     def state(self) -> str:

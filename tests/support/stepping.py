@@ -235,8 +235,7 @@ class Line:
 
     def hear(self) -> str:
         """
-        The next text. Nobody waits for more than a minute, so that no orphan of a failed test
-        stays.
+        The next text. Nobody waits for ever, so that no orphan of a failed test stays.
         """
         heard = b""
         while not heard.endswith(b"\n"):

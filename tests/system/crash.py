@@ -49,6 +49,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Literal
 
+from tests.support.processes import PATIENCE_S
 from tests.system.crash_processes import Shown, Summary, complain
 from tests.system.crash_ring import crash_ring
 from tests.system.crash_slot import crash_slot
@@ -177,7 +178,10 @@ def main() -> int:
         "--seconds-per-round", type=float, default=0.005, help="load before each kill, on average"
     )
     parser.add_argument(
-        "--patience", type=float, default=30.0, help="seconds without progress that are a hang"
+        "--patience",
+        type=float,
+        default=PATIENCE_S,
+        help="seconds without progress that are a hang",
     )
     parser.add_argument(
         "--seed",

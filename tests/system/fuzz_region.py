@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import memlane
-from tests.support.processes import die_with_parent, forked
+from tests.support.processes import PATIENCE_S, die_with_parent, forked
 from tests.support.region_files import field, semaphores, set_field
 
 #: The share of each in all inputs: opening a file takes longest.
@@ -394,7 +394,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=3000, help="in all (default 3000)")
     parser.add_argument("--first", type=int, default=1, help="the number of the first one")
     parser.add_argument(
-        "--patience", type=float, default=30.0, help="seconds on one input that are a hang"
+        "--patience", type=float, default=PATIENCE_S, help="seconds on one input that are a hang"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     arguments = parser.parse_args()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests import ROOT
+from tests.support.processes import PATIENCE_S
 from tests.system.crash import MIXES, SLOT
 
 HARNESS = "tests.system.crash"
@@ -35,7 +36,7 @@ def _run(mix: str, kind: str) -> tuple[dict[str, Any], str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=3 * PATIENCE_S,
     )
     assert run.returncode in (0, 1), run.stderr
     (summary,) = json.loads(run.stdout)

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests import ROOT
+from tests.support.processes import PATIENCE_S
 from tests.system.fuzz_region import WAYS
 
 HARNESS = "tests.system.fuzz_region"
@@ -26,7 +27,7 @@ def test_any_byte_spoilt_gives_data_or_a_typed_error_and_never_a_crash_or_a_hang
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=3 * PATIENCE_S,
     )
     assert run.returncode in (0, 1), run.stderr
     (result,) = json.loads(run.stdout)

@@ -14,7 +14,7 @@ import pytest
 
 import memlane
 from memlane._region.semaphores import set_of
-from tests.support.processes import Child
+from tests.support.processes import PATIENCE_S, Child
 
 #: What an allocator may keep; ten thousand times the smallest thing that could leak is more.
 GROWTH_NBYTES = 1 << 20
@@ -91,7 +91,6 @@ def mapping() -> None:
         made[0:5] = b"bytes"
 
 
-@pytest.mark.timeout(400)  # tens of seconds; minutes on a machine that is busy otherwise
 @pytest.mark.parametrize(
     ("cycle", "cycles"),
     [
@@ -151,7 +150,7 @@ def test_a_parent_keeps_nothing_of_the_children_it_forks() -> None:
 
         def cycle() -> None:
             with Child(ring.put, b"of a child") as child:
-                assert ring.get(timeout=60) == b"of a child"
+                assert ring.get(timeout=PATIENCE_S) == b"of a child"
                 assert child.wait() == 0
 
         assert_nothing_stays(cycle, 50)
@@ -190,5 +189,7 @@ with memlane.Ring(capacity=4096) as ring:
     except ChildProcessError:
         print("no child")
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert run.stdout.split("\n") == ["1", "no child", ""], run.stderr
