@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A set of named semaphores: src/memlane/_region/semaphores.py, Anchor, Anchor.make, be_present, mend, _make, still_leads_to,
+ * A set of named semaphores: src/memlane/_region/semaphores.py, Anchor, Anchor.make, acquire_presence, mend, _make, still_names,
  * sweep_sets, remove_set, and their callers in src/memlane/region.py, open and unlink.
  *
  * Number 0 is the anchor, number 1 the only doorbell. A name leads to a file, locks belong to files and go with their
@@ -51,7 +51,7 @@ byte present[2], kept[2], ended;
 proctype Kill(byte victim) { killed[victim] = true }
 
 /* Anchor.__init__ */
-inline be_present_at_anchor() {
+inline acquire_presence_of_anchor() {
     removing = false;
     STEP(anchor = names[0]);
     if
@@ -105,15 +105,15 @@ proctype Opener(byte me) {
     byte anchor, file, found;
     bool alone, removing;
     STEP(if :: !region_named -> goto dead :: else fi);
-    atomic { /* names.be_present */
+    atomic { /* files.acquire_presence */
         if
         :: killed[me] -> goto dead
         :: !killed[me] && region_writer == NOBODY && region_readers == 0 -> region_writer = me; alone = true
         :: !killed[me] && region_writer == NOBODY && region_readers -> region_readers = region_readers | (1 << me)
         fi
     };
-    STEP(if :: !region_named -> goto dead :: else fi); /* still_leads_to */
-    be_present_at_anchor();
+    STEP(if :: !region_named -> goto dead :: else fi); /* still_names */
+    acquire_presence_of_anchor();
     if
     :: alone -> /* Anchor.make */
         do
@@ -123,7 +123,7 @@ proctype Opener(byte me) {
             STEP(assert(!KEPT(1 - me)); names[0] = 0);
 #endif
             STEP(if :: names[0] == 0 -> files++; assert(files < FILES); names[0] = files :: else fi);
-            be_present_at_anchor()
+            acquire_presence_of_anchor()
         :: else -> break
         od
     :: else

@@ -585,7 +585,7 @@ def test_region_in_use_is_not_removed_by_name_and_a_spoilt_one_is(
 
 def _stop_behind_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a child: stand still between the look at a name and its removal."""
-    look = semaphores_module.still_leads_to
+    look = semaphores_module.still_names
 
     def looked(path: Path, found: os.stat_result) -> bool:
         seen = look(path, found)
@@ -593,7 +593,7 @@ def _stop_behind_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         return seen
 
-    monkeypatch.setattr(semaphores_module, "still_leads_to", looked)
+    monkeypatch.setattr(semaphores_module, "still_names", looked)
 
 
 @pytest.mark.sweeps

@@ -95,7 +95,7 @@ def temporary_name(path: Path, region_id: int) -> Path:
     return path.parent / f"{NEW_PREFIX}{semaphores.set_of(region_id)}"
 
 
-def new_memfd(label: str | None, called: str) -> _core.Descriptor:
+def new_memfd(label: str | None, title: str) -> _core.Descriptor:
     """A new file in memory, without a name."""
     try:
         return _core.Descriptor(
@@ -104,15 +104,15 @@ def new_memfd(label: str | None, called: str) -> _core.Descriptor:
             os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING,
         )
     except OSError as error:
-        raise _core.explained(error, f"create {called}") from None
+        raise _core.explained(error, f"create {title}") from None
 
 
-def lengthen(descriptor: int, nbytes: int, path: Path | None, called: str) -> None:
+def lengthen(descriptor: int, nbytes: int, path: Path | None, title: str) -> None:
     """Give a new file its length."""
     try:
         os.ftruncate(descriptor, nbytes)
     except OSError as error:
-        doing = f"create {called} of {nbytes} bytes"
+        doing = f"create {title} of {nbytes} bytes"
         where = None if path is None else str(path)
         if error.errno == errno.EINVAL:
             raise OSError(
@@ -124,7 +124,7 @@ def lengthen(descriptor: int, nbytes: int, path: Path | None, called: str) -> No
         raise _core.explained(error, doing, where) from None
 
 
-def new_file(temporary: Path, permissions: int, called: str) -> _core.Descriptor:
+def new_file(temporary: Path, permissions: int, title: str) -> _core.Descriptor:
     """
     A new file without a name in the directory of *temporary*; where there are none, or only /proc
     could give it one and is missing, it bears that name.
@@ -139,7 +139,7 @@ def new_file(temporary: Path, permissions: int, called: str) -> _core.Descriptor
             raise _core.no_room(str(directory), _core.PAGE_SIZE) from None
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             remedies = _IN_SHARED_MEMORY if directory == SHARED_MEMORY else _IN_DIRECTORY
-            raise _core.explained(error, f"create {called}", str(directory), remedies) from None
+            raise _core.explained(error, f"create {title}", str(directory), remedies) from None
     flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
         return _core.Descriptor(os.open, temporary, flags, permissions)
@@ -147,13 +147,13 @@ def new_file(temporary: Path, permissions: int, called: str) -> _core.Descriptor
         # the directory is there: it was asked for a file without a name just now
         anew = {errno.ENOENT: "choose a directory in which files can be made"}
         raise _core.explained(
-            error, f"create {called}", str(directory), _IN_DIRECTORY | anew
+            error, f"create {title}", str(directory), _IN_DIRECTORY | anew
         ) from None
 
 
-def link(descriptor: int, temporary: Path, path: Path, called: str) -> None:
+def link(descriptor: int, temporary: Path, path: Path, title: str) -> None:
     """Give a complete region its name, which must be free, and take the temporary one away."""
-    doing = f"give {called} its name"
+    doing = f"give {title} its name"
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
         opened = _core.Descriptor(os.open, path.parent, flags)
@@ -173,7 +173,7 @@ def link(descriptor: int, temporary: Path, path: Path, called: str) -> None:
         why = "" if in_use is None else ", in use" if in_use else ", and nobody has it open"
         what = " or run memlane sweep" if in_use is False else ""
         raise RegionExistsError(
-            f"{called} exists already{why}; open it, or unlink it first{what}",
+            f"{title} exists already{why}; open it, or unlink it first{what}",
             name=str(path),
             in_use=in_use,
             errno=errno.EEXIST,
@@ -193,7 +193,7 @@ def _is_in_use(path: Path) -> bool | None:
         return None
 
 
-def check_file(descriptor: int, path: Path, called: str, owner: int | None) -> os.stat_result:
+def check_file(descriptor: int, path: Path, title: str, owner: int | None) -> os.stat_result:
     """
     Refuse whatever must not be joined: other kinds of files, other people's, network file systems,
     stumps.
@@ -201,7 +201,7 @@ def check_file(descriptor: int, path: Path, called: str, owner: int | None) -> o
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise LayoutError(
-            f"{called} is no regular file; check the name",
+            f"{title} is no regular file; check the name",
             name=str(path),
             expected="a region",
             found="no regular file",
@@ -210,7 +210,7 @@ def check_file(descriptor: int, path: Path, called: str, owner: int | None) -> o
     if found.st_uid not in allowed:
         raise PermissionError(
             errno.EPERM,
-            f"{called} belongs to user {found.st_uid}, expected "
+            f"{title} belongs to user {found.st_uid}, expected "
             f"{' or '.join(map(str, sorted(allowed)))}; pass owner={found.st_uid} if you trust "
             "that user",
             str(path),
@@ -218,13 +218,13 @@ def check_file(descriptor: int, path: Path, called: str, owner: int | None) -> o
     if _core.is_network_file(descriptor):
         raise OSError(
             errno.EOPNOTSUPP,
-            f"{called} is on a network file system, where locks prove nothing; use a local one",
+            f"{title} is on a network file system, where locks prove nothing; use a local one",
             str(path),
         )
     begin = os.pread(descriptor, 8, 0)
     if begin != _core.MAGIC and (begin or found.st_size):
         raise LayoutError(
-            f"{called} is no region of memlane: it does not begin with the magic number; check the "
+            f"{title} is no region of memlane: it does not begin with the magic number; check the "
             "name",
             name=str(path),
             expected="a region",
@@ -232,7 +232,7 @@ def check_file(descriptor: int, path: Path, called: str, owner: int | None) -> o
         )
     if found.st_size < _core.HEADER_NBYTES:
         raise TruncatedError(
-            f"{called} has {found.st_size} bytes, a region has at least {_core.HEADER_NBYTES}; "
+            f"{title} has {found.st_size} bytes, a region has at least {_core.HEADER_NBYTES}; "
             "remove it",
             name=str(path),
             path=str(path),
@@ -242,28 +242,27 @@ def check_file(descriptor: int, path: Path, called: str, owner: int | None) -> o
     return found
 
 
-def be_present(descriptor: int, *, may_be_alone: bool, called: str) -> bool:
+def acquire_presence(descriptor: int, *, allow_exclusive: bool, title: str) -> bool:
     """
     Take presence; True if nobody else has the region, who then is kept out until presence is shared
     again.
     """
     end = time.monotonic() + _PRESENCE_PATIENCE_S
     while True:
-        if may_be_alone and _core.presence_lock(descriptor, True):
+        if allow_exclusive and _core.presence_lock(descriptor, True):
             return True
         if _core.presence_lock(descriptor):
             return False
         if time.monotonic() > end:
             raise OSError(
                 errno.EBUSY,
-                f"{called} is being opened alone or swept by a process that does not go on; find "
-                "it",
+                f"{title} is being opened alone or swept by a process that does not go on; find it",
             )
         time.sleep(0.0005)
 
 
 def remove_name(
-    descriptor: int, path: Path, found: os.stat_result, *, called: str, waits: bool
+    descriptor: int, path: Path, found: os.stat_result, *, title: str, waits: bool
 ) -> bool:
     """
     Remove a name if it still leads to the file of *descriptor*, whose presence the caller holds;
@@ -277,11 +276,11 @@ def remove_name(
         if time.monotonic() > end:
             raise OSError(
                 errno.EBUSY,
-                f"the name of {called} is being removed by a process that does not go on; find it",
+                f"the name of {title} is being removed by a process that does not go on; find it",
                 str(path),
             )
         time.sleep(0.0005)
-    if not semaphores.still_leads_to(path, found):
+    if not semaphores.still_names(path, found):
         return False
     os.unlink(path)
     return True

@@ -210,15 +210,10 @@ def _open_once(location: Location, path: Path, readonly: bool, owner: int | None
             ) from None
         with opened as descriptor:
             found = files.check_file(descriptor, path, location.title, owner)
-            alone = files.be_present(descriptor, may_be_alone=not readonly, called=location.title)
-            # Between open and presence the name may have been swept or unlinked.
-            if not semaphores.still_leads_to(path, found):
-                continue
-            with open_regions.lock():
-                known = open_regions.find(found.st_dev, found.st_ino, readonly, descriptor)
-                if known is not None:
-                    return known
-                return _attach(opened, location, readonly, alone)
+            handle = _join(opened, found, location, path, readonly)
+            # Between open and presence the name may have been swept or unlinked: once more.
+            if handle is not None:
+                return handle
 
 
 def open_again(
@@ -248,22 +243,39 @@ def open_again(
         if is_name:
             assert path is not None
             files.check_file(descriptor, path, title, owner)
-        alone = files.be_present(
-            descriptor, may_be_alone=path is not None and not readonly, called=title
-        )
-        if is_name and not semaphores.still_leads_to(Path(source), found):
-            return None
-        with open_regions.lock():
-            known = open_regions.find(found.st_dev, found.st_ino, readonly, descriptor)
-            if known is not None:
-                return known
-            return _attach(opened, location, readonly, alone)
+        return _join(opened, found, location, Path(source) if is_name else None, readonly)
+
+
+def _join(
+    opened: Descriptor,
+    found: os.stat_result,
+    location: Location,
+    named: Path | None,
+    readonly: bool,
+) -> Handle | None:
+    """
+    Take presence in an opened file, and attach to its region unless this process has it open. None:
+    the path that *named* it leads to it no longer. None as *named*: it has no name to lose.
+    """
+    descriptor = opened.number
+    exclusive = files.acquire_presence(
+        descriptor,
+        allow_exclusive=location.path is not None and not readonly,
+        title=location.title,
+    )
+    if named is not None and not semaphores.still_names(named, found):
+        return None
+    with open_regions.lock():
+        known = open_regions.find(found.st_dev, found.st_ino, readonly, descriptor)
+        if known is not None:
+            return known
+        return _attach(opened, location, readonly, exclusive)
 
 
 def look_at(location: Location, path: Path) -> Handle:
     """
     Open what *path* leads to, read-only and without being present: a tool that looks must not be
-    taken for a user, nor keep one who opens the region from being alone there.
+    taken for a user, nor keep a process that opens the region from being there exclusively.
     """
     opened = files.open_to(f"look at {location.title}", path, os.O_RDONLY | os.O_NONBLOCK)
     with opened as descriptor:
@@ -285,7 +297,7 @@ def _map(opened: Descriptor, title: str, path: str | None, readonly: bool) -> Me
         raise
 
 
-def _attach(opened: Descriptor, location: Location, readonly: bool, alone: bool) -> Handle:
+def _attach(opened: Descriptor, location: Location, readonly: bool, exclusive: bool) -> Handle:
     """
     Map a region whose presence is ours, under the lock of all open regions. The membership takes
     the descriptor over.
@@ -295,8 +307,8 @@ def _attach(opened: Descriptor, location: Location, readonly: bool, alone: bool)
     try:
         bells = semaphores.DoorbellSet(member)
         member.doorbells = bells
-        bells.be_present(alone=alone)
-        if alone:
+        bells.acquire_presence(exclusive=exclusive)
+        if exclusive:
             for entry in directory.entries_of(member):
                 bells.mend(entry.at_once, entry.later)
             _core.presence_lock(member.base)  # let the others in
@@ -328,11 +340,11 @@ def remove_name(member: Membership, path: Path) -> None:
             return
         raise _core.explained(error, f"unlink {member.name}", str(path)) from None
     with opened as descriptor:
-        files.be_present(descriptor, may_be_alone=False, called=member.name)
+        files.acquire_presence(descriptor, allow_exclusive=False, title=member.name)
         found = os.fstat(descriptor)
         is_ours = member.region_id == files.region_id_of(descriptor)
         # one that was cut off has no id any more
         is_ours |= member.file == (found.st_dev, found.st_ino)
         if is_ours:
-            files.remove_name(descriptor, path, found, called=member.name, waits=True)
+            files.remove_name(descriptor, path, found, title=member.name, waits=True)
         semaphores.remove_set(member.region_id)

@@ -134,7 +134,7 @@ def _outrunning_sweeps(begin: Callable[[], _T]) -> _T:
     )
 
 
-def still_leads_to(path: Path, found: os.stat_result) -> bool:
+def still_names(path: Path, found: os.stat_result) -> bool:
     """Whether a name is still that of the file that was found under it."""
     try:
         return os.path.samestat(os.lstat(path), found)
@@ -200,7 +200,7 @@ class Anchor:
         Whether the set still has its name: semaphores made after its removal would never be
         removed.
         """
-        return still_leads_to(self._path, self._found)
+        return still_names(self._path, self._found)
 
 
 def _is_semaphore(found: os.stat_result) -> bool:
@@ -228,7 +228,7 @@ class DoorbellSet(_core.HeldDoorbells):
     def is_named(self) -> bool:
         return self._backing in (_core.BACKING_NAMED, _core.BACKING_PATH)
 
-    def be_present(self, *, alone: bool) -> None:
+    def acquire_presence(self, *, exclusive: bool) -> None:
         """
         Take part in the set of a region with a name. One who is *alone* in the region makes a set
         that is missing anew, and waits up to a slice for a sweep that is about to remove the old
@@ -237,7 +237,7 @@ class DoorbellSet(_core.HeldDoorbells):
         if not self.is_named:
             return
         try:
-            if alone:
+            if exclusive:
                 self.make_anchor()
             else:
                 self.adopt(Anchor(self._set))
@@ -400,7 +400,7 @@ def _lock_to_remove(anchor: Path) -> _core.Descriptor:
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     opened = _core.Descriptor(os.open, anchor, flags)
     number = opened.number
-    if _core.presence_lock(number, True) and still_leads_to(anchor, os.fstat(number)):
+    if _core.presence_lock(number, True) and still_names(anchor, os.fstat(number)):
         return opened
     raise BlockingIOError(f"{anchor} is in use, or was removed by somebody else")
 

@@ -62,7 +62,7 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
                 if _core.is_present(descriptor):
                     continue
             elif not _core.presence_lock(descriptor, True) or not files.remove_name(
-                descriptor, path, found, called=path.name, waits=False
+                descriptor, path, found, title=path.name, waits=False
             ):
                 continue
             removed.append(path.name if is_new else path.name.removeprefix(PREFIX))
@@ -83,22 +83,22 @@ def remove(name: str | os.PathLike[str]) -> None:
         OSError: it is somebody else's.
     """
     location = Location.parse(name)
-    path, called = location.path, location.title
+    path, title = location.path, location.title
     assert path is not None
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
-    with files.open_to(f"remove {called}", path, flags) as descriptor:
+    with files.open_to(f"remove {title}", path, flags) as descriptor:
         found = os.fstat(descriptor)
         begin = os.pread(descriptor, 8, 0) if stat.S_ISREG(found.st_mode) else None
         if begin is None or not _core.MAGIC.startswith(begin):
             raise LayoutError(
-                f"{called} is no region of memlane; check the name, or remove the file as a file",
+                f"{title} is no region of memlane; check the name, or remove the file as a file",
                 name=str(path),
                 expected="a region",
                 found="something else",
             )
         region_id = files.region_id_of(descriptor)
         if not _core.presence_lock(descriptor, True):
-            raise BlockingIOError(errno.EBUSY, f"{called} is in use")
-        files.remove_name(descriptor, path, found, called=called, waits=True)
+            raise BlockingIOError(errno.EBUSY, f"{title} is in use")
+        files.remove_name(descriptor, path, found, title=title, waits=True)
         if region_id:
             semaphores.remove_set(region_id)
