@@ -619,7 +619,7 @@ def test_two_who_remove_a_name_never_remove_that_of_a_region_made_in_between(
         if second == "sweep":
             assert name not in memlane.sweep()
         else:
-            with pytest.raises(OSError, match="by a process that does not go on; find it") as met:
+            with pytest.raises(OSError, match="by a process that does not go on; find that") as met:
                 region.unlink()
             assert errno.EBUSY == met.value.errno
         assert path_of(name).exists()

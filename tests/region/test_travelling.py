@@ -207,7 +207,7 @@ def test_a_region_whose_sender_has_closed_it_is_a_clear_error(name: str) -> None
     finally:
         os.close(base)
 
-    assert f"is not to be had from process {os.getpid()}" in closed
+    assert f"cannot be opened from process {os.getpid()}" in closed
     assert closed == elsewhere == another
 
 
@@ -227,7 +227,7 @@ def test_a_named_region_arrives_though_its_sender_is_gone(name: str) -> None:
         counter.unlink()
     with (
         Counter.create(name) as newer,
-        pytest.raises(RegionNotFoundError, match="is not to be had"),
+        pytest.raises(RegionNotFoundError, match="cannot be opened from process"),
     ):
         pickle.loads(bytes.fromhex(pickled))
     newer.unlink()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Attachment: this process's handle on a region. It knows entries, and no kind of object."""
+"""Attachment: a handle of this process on a region. It knows entries, and no kind of object."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Participant:
     A row of a region's participants table.
 
     Attributes:
-        row: Its number.
-        pid: As the process calls itself, in its own pid namespace.
-        name: Of the program it runs.
-        start_time: Of the process, in clock ticks since boot.
-        alive: Whether the kernel holds its lock; this alone decides, not the pid.
+        row: The number of the row.
+        pid: The pid of the process in its own pid namespace.
+        name: The name of its program.
+        start_time: The start of the process, in clock ticks since boot.
+        alive: Whether the kernel holds its lock; only this decides, not the pid.
     """
 
     row: int
@@ -47,7 +47,7 @@ class Participant:
 
 
 class Carried(Protocol):
-    """What an attachment asks of the objects that were opened through it."""
+    """What an attachment needs of the objects that were opened through it."""
 
     _object_name: str
     _owns: bool
@@ -58,10 +58,11 @@ class Carried(Protocol):
 @_core.clear_errors
 class Attachment:
     """
-    This process's handle on a region: its life, its participants, the names in its directory.
+    A handle of this process on a region: its lifetime, its participants, the names in its
+        directory.
 
-    However often a process opens a region, it has it once. A context manager; leaving it closes,
-    and never unlinks. Pickles to child processes.
+    A process maps a region once, however often it opens it. A context manager; leaving it closes
+    the handle, and never unlinks. Can be pickled to child processes.
     """
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class Attachment:
     _objects: weakref.WeakSet[Any]
     _warns: bool
     _closed: bool
-    #: The word and the name of the object that has it to itself, by which messages call it then.
+    #: The kind and name of its only object, if the region was created for it; messages use them.
     _made_for: tuple[str, str] | None
 
     @classmethod
@@ -97,7 +98,7 @@ class Attachment:
         made._objects = weakref.WeakSet()
         made._warns = warns
         made._made_for = None
-        made._closed = False  # last: from now on being forgotten closes it
+        made._closed = False  # last: from now on __del__ closes it
         return made
 
     # ---- creating and opening --------------------------------------------------------------------
@@ -113,26 +114,26 @@ class Attachment:
         label: str | None = None,
     ) -> Self:
         """
-        Make a new region, empty but for its header. Its name stays until `unlink`, or a `sweep`
-        when nobody has it open; close does not remove it, nor does the end of a `with`.
+        Create a new region without objects. Its name stays until `unlink`, or until a `sweep` when
+        no process has it open; neither close nor the end of a `with` removes it.
 
         Args:
-            name: A str names POSIX shared memory, an os.PathLike a file; None makes a memfd, which
-                has no name and leaves nothing behind.
-            nbytes: Room for objects, in bytes or as text like "64 MiB". Memory is reserved as
-                objects are made.
+            name: A str names POSIX shared memory, an os.PathLike a file; None creates a memfd,
+                which has no name and leaves nothing behind.
+            nbytes: Space for objects, in bytes or as text like "64 MiB". Memory is reserved as
+                objects are created.
             permissions: File permission bits, whatever the umask.
-            anonymous: With name None: MAP_ANONYMOUS memory, which travels by fork only.
-            label: With name None: what messages, repr and /proc call it, 1 to 100 bytes of
-                printable text.
+            anonymous: With name None: MAP_ANONYMOUS memory, which is shared by fork only.
+            label: With name None: its name in messages, repr and /proc, 1 to 100 bytes of printable
+                text.
 
         Raises:
             RegionExistsError: the name is taken.
-            OSError: no room, no permission, a network file system.
+            OSError: no space, no permission, a network file system.
             TypeError, ValueError: an argument is out of range.
         """
         if _arguments.size(nbytes, "nbytes") == 0:
-            raise ValueError("nbytes must be at least 1, got 0; a region without room has no use")
+            raise ValueError("nbytes must be at least 1, got 0; a region without space has no use")
         location = Location.parse(name, label)
         handle = opening.create(location, nbytes, permissions=permissions, anonymous=anonymous)
         return cls._from_handle(handle, location)
@@ -152,14 +153,14 @@ class Attachment:
         Args:
             name: A str names POSIX shared memory, an os.PathLike a file.
             timeout: How long to wait for the name to appear, in seconds; None waits for ever.
-            readonly: Map it without write access: for readers of slots, who then wait by polling.
-            owner: User id that must own it; by default one's own or root.
+            readonly: Map it without write access: for readers of slots, which then wait by polling.
+            owner: User id that must own it; by default the own user or root.
 
         Raises:
             RegionNotFoundError: there was none within *timeout*.
-            LayoutError: something else bears the name, or another version of this library made it.
+            LayoutError: the file is not a region, or another version of this library created it.
             TruncatedError, CorruptedError: its bytes are not those of a sound region.
-            PermissionError: not readable or writable, or owned by somebody else.
+            PermissionError: not readable or writable, or owned by another user.
         """
         location = Location.parse(name)
         handle = opening.open_existing(location, timeout=timeout, readonly=readonly, owner=owner)
@@ -175,7 +176,8 @@ class Attachment:
         owner: int | None = None,
     ) -> Self:
         """
-        Open the region of this name, or make it if there is none; of several at once, one makes it.
+        Open the region of this name, or create it if there is none. Of concurrent callers only one
+        creates it.
 
         Raises:
             As `open` and `create`, without RegionNotFoundError and RegionExistsError.
@@ -183,22 +185,22 @@ class Attachment:
         location = Location.parse(name)
         handle, _ = opening.open_or_create(location, nbytes, permissions=permissions, owner=owner)
         made = cls._from_handle(handle, location, owner=owner)
-        made._expect_room(nbytes)
+        made._expect_space(nbytes)
         return made
 
     @classmethod
     def _look_at(cls, location: Location, path: Path) -> Self:
-        """Open what *path* leads to without being taken for a user of it."""
+        """Open the file at *path* without counting as a user of the region."""
         return cls._from_handle(opening.look_at(location, path), location)
 
-    def _expect_room(self, nbytes: int | str) -> None:
-        """Close, with an error, where a region is smaller than a new one would have been."""
+    def _expect_space(self, nbytes: int | str) -> None:
+        """Close the region and raise an error if it is smaller than a new one would have been."""
         found = self._member.nbytes - self._member.objects_offset
         asked = _arguments.size(nbytes, "nbytes")
         if found < asked:
             self.close()
             raise LayoutError(
-                f"{self._member.name} exists with room for {found} bytes of objects, expected "
+                f"{self._member.name} exists with space for {found} bytes of objects, expected "
                 f"{asked}; open it as it is with Region.open, or unlink it and create it again",
                 name=str(self._location.path),
                 expected=asked,
@@ -214,17 +216,17 @@ class Attachment:
 
     @property
     def label(self) -> str | None:
-        """What an unnamed region was called by its maker; None: nothing."""
+        """The label of an unnamed region; None: it has none."""
         return self._location.label
 
     @property
     def backing(self) -> str:
-        """Where its memory is: "named", "path", "memfd" or "anonymous"."""
+        """The kind of its memory: "named", "path", "memfd" or "anonymous"."""
         return BACKINGS[self._member.backing]
 
     @property
     def nbytes(self) -> int:
-        """Length in bytes, header and tables included; memory is reserved as objects are made."""
+        """Length in bytes with header and tables; memory is reserved as objects are created."""
         return self._member.nbytes
 
     @property
@@ -243,20 +245,20 @@ class Attachment:
         return self._member
 
     def _called(self) -> str:
-        """What messages call it: as the object that has it to itself, if there is one."""
+        """The name in messages: that of its only object, if the region was created for it."""
         return self._member.called(*self._made_for) if self._made_for else self._member.name
 
     def participants(self) -> list[Participant]:
         """
-        Tell who is in the region with a row of the table: every process that takes roles or
-        announces itself.
+        List the processes with a row of the table: every process that takes roles or announces
+        itself.
 
-        The dead are not listed, but to one who has the region open read-only and so cannot free
-        their rows.
+        Dead processes are listed only if the region is open read-only, so that their rows cannot be
+        freed.
 
         Raises:
-            ClosedError: this process closed the region, or a descriptor of it, without which
-                nobody's life is proven.
+            ClosedError: this process closed the region, or a descriptor of it that is needed to
+                prove who is alive.
         """
         return [
             Participant(row=row, pid=pid, name=name, start_time=start_time, alive=alive)
@@ -265,11 +267,11 @@ class Attachment:
 
     def join(self) -> None:
         """
-        Take a row of the table now, not at first use: before dropping privileges or closing
-        descriptors.
+        Take a row of the table now instead of at first use, for instance before privileges are
+        dropped or descriptors are closed.
 
         Raises:
-            PermissionError: opened read-only, or the file may not be opened any more.
+            PermissionError: the region is open read-only, or the file may not be opened any more.
             RoleTakenError: every row is taken.
             ClosedError: this process closed the region.
         """
@@ -284,7 +286,7 @@ class Attachment:
         return directory.find(self._check(), name)
 
     def __iter__(self) -> Iterator[str]:
-        """The names of all objects, in the order they were made."""
+        """The names of all objects, in the order of their creation."""
         return iter([entry.name for entry in self._entries()])
 
     def __contains__(self, name: object) -> bool:
@@ -295,23 +297,24 @@ class Attachment:
 
     def remove(self, name: str, *, timeout: float | None = 10) -> None:
         """
-        Remove one object from the region, for all processes and for good; its name and its room can
-        be used again.
+        Remove one object from the region, for all processes and for good; its name and its space
+        can be used again.
 
-        Every call on a handle of it raises ClosedError from now on, waiting ones too, in this
-        process and in others. What it held is lost. Loans and views of it keep their bytes, and
-        while one is alive, or another process has used the object and neither closed it nor called
-        it since, its room is kept, too. Whoever may write to the region may remove what is in it.
+        From now on every call on a handle of it raises ClosedError, in this process and in others,
+        and so do calls that wait. The contents are lost. Loans and views keep their bytes. The
+        space is not reused while one of them is alive, or while another process has used the object
+        and has neither closed it nor called it since. Write access to the region is enough to
+        remove its objects.
 
         Args:
             name: As in `region.ring(name, ...)`.
-            timeout: Longest wait for another process that is making or removing an object, in
-                seconds; None waits for ever, 0 never waits.
+            timeout: Longest wait for another process that adds or removes an object, in seconds;
+                None waits for ever, 0 never waits.
 
         Raises:
-            ObjectNotFoundError: a KeyError: there is none of that name.
-            ValueError: the object has the region to itself: unlink it.
-            TimeoutError: another process has not finished making an object; it is named.
+            ObjectNotFoundError: a KeyError: there is no object of that name.
+            ValueError: the object has a region of its own: unlink it.
+            TimeoutError: another process has not finished adding an object; it is named.
             PermissionError: the region is open read-only.
             RoleTakenError: every row of the participants table is taken.
             ClosedError: this process closed the region.
@@ -333,20 +336,20 @@ class Attachment:
 
     def _carry(self, opened: Carried) -> None:
         """
-        Close an object with this region. The last step of opening it: from then on a close of the
-        region closes it, whole.
+        Close an object with this region. This is the last step of opening it: from then on a close
+        of the region closes the object completely.
         """
         self._objects.add(opened)
-        if self._closed:  # meanwhile, so it did not see this one
+        if self._closed:  # closed meanwhile, without this object
             opened._leave()
             self._check()
 
     def close(self) -> None:
         """
-        Be done with the region in this process: with all objects that this handle gave out.
+        Close the region in this process, with all objects that were opened through this handle.
 
-        Calls under way and loans keep row, roles and memory until they are through. The name stays.
-        Never fails; where the handler of a signal raises in its midst, closing again does the rest.
+        Running calls and loans keep row, roles and memory until they end. The name stays. Never
+        fails; if a signal handler raises during it, closing again completes it.
         """
         self._closed = True
         for found in list(self._objects):
@@ -355,11 +358,11 @@ class Attachment:
 
     def unlink(self) -> None:
         """
-        Take the name away, for everybody; who has the region open goes on using it. Works after
-        `close`, too.
+        Remove the name for every process; processes that have the region open go on using it. Works
+        after `close`, too.
 
-        A region without a name has nothing to unlink. A name that is gone already, or leads to
-        another region by now, is left alone.
+        An unnamed region has nothing to unlink. A name that is gone already, or leads to another
+        region by now, is not touched.
 
         Raises:
             PermissionError: the name may not be removed, or the file not be written.
@@ -403,8 +406,8 @@ class Attachment:
         if member.backing == _core.BACKING_ANONYMOUS:
             if spawning:
                 raise MemlaneError(
-                    f"{self._called()} is MAP_ANONYMOUS memory, which travels by fork only; make "
-                    "it with name None and without anonymous=True, then it is a memfd and travels "
+                    f"{self._called()} is MAP_ANONYMOUS memory, which is shared by fork only; make "
+                    "it with name None and without anonymous=True: as a memfd it can be passed "
                     "under every start method"
                 )
         elif spawning:
@@ -443,8 +446,8 @@ def _rebuild(
     label: str | None = None,
 ) -> Attachment:
     """
-    Unpickle: the region this process has, the descriptor handed over while spawning, or the
-    sender's, or what its name leads to, under the rules of `open`.
+    Unpickle a region: the one that this process has open, else by the descriptor that was passed
+    while spawning or that of the sender, else by its name, under the rules of `open`.
     """
     location = Location.parse(name, label)
     passed = None if handed_over is None else _core.Descriptor(handed_over.detach)
@@ -464,9 +467,9 @@ def _rebuild(
         if handle is not None:
             return cls._from_handle(handle, location, owner=owner, warns=False)
     raise RegionNotFoundError(
-        f"{location.title} with id {region_id:016x} is not to be had from process {pid}: it has "
-        "gone, closed it, or is out of reach; pass it while the child is started, keep it open in "
-        "the sender, or use a name",
+        f"{location.title} with id {region_id:016x} cannot be opened from process {pid}: that "
+        "process has ended, closed it, or is out of reach; pass it while the child is started, "
+        "keep it open in the sender, or use a name",
         name=name,
         errno=errno.ENOENT,
     )

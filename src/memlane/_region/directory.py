@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The directory of a region: its entries, found and added and removed, whatever their kind is."""
+"""The directory of a region: finding, adding and removing entries of any kind."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _ALIGNMENT = 4096  # of objects, whatever the machine's pages (docs/layout.md)
 
 class Entry(NamedTuple):
     """
-    What the directory says of an object.
+    The description of an object in the directory.
 
     Attributes:
         name: 1 to 63 bytes of UTF-8.
-        kind: Its number.
-        offset, nbytes: Where it lies in the region, in bytes.
-        geometry: Eight numbers, of which its kind knows the meaning.
-        schema: What values look like, for kinds that have values.
-        number: Of the entry in the directory.
+        kind: The number of its kind.
+        offset, nbytes: Its bytes in the region.
+        geometry: Eight numbers with a meaning for its kind.
+        schema: The layout of its values, for kinds that have values.
+        number: The number of the entry in the directory.
         sequence: A number that no other object has in this entry.
-        at_once, later: Where in the region its doorbells are: those made with it, and those made
-            by their first users.
-        is_sound: False: it is out of bounds. Of such a one only the name and the number count; it
-            is called by its number where it has no name of its own.
+        at_once, later: The places of its doorbells in the region: those created with it, and those
+            created by their first users.
+        is_sound: False: the entry is out of bounds. Then only the name and the number are valid,
+            and an entry without a name of its own is named by its number.
     """
 
     name: str
@@ -56,25 +56,25 @@ NO_DOORBELLS: Doorbells = (0, 0, 0)
 
 
 class Wanted(NamedTuple):
-    """What a new object is to be: how much room it takes, and what its entry says of it."""
+    """The description of an object to be added: its space, and the contents of its entry."""
 
     kind: int
     geometry: tuple[int, ...]
     nbytes: int
-    #: How much of it gets memory at once; the rest when it is first used.
+    #: How much of it gets memory at once; the rest gets it at first use.
     reserved_nbytes: int
     schema: str = ""
-    #: For the error that there is no room: what makes it so large, ": 4 lanes of 1 MiB", and what
-    #: to ask for, "fewer producers= or ".
+    #: For the error that there is no space: the reason for its size, ": 4 lanes of 1 MiB", and how
+    #: to reduce it, "fewer producers= or ".
     parts: str = ""
     or_less: str = ""
-    #: Those made with it and those made by their first users. They are woken when it is removed,
-    #: and their semaphores are removed with it.
+    #: Doorbells created with it, and those created by their first users. A removal wakes their
+    #: waiters and removes their semaphores.
     doorbells: tuple[Doorbells, Doorbells] = (NO_DOORBELLS, NO_DOORBELLS)
 
 
 def entries_of(member: Membership) -> list[Entry]:
-    """All entries, in the order they were made; one that is out of bounds hides no other."""
+    """All entries, in the order of their creation; one out of bounds hides no other."""
     found = [Entry(*entry) for entry in member.entries()]
     names = {"", *(entry.name for entry in found if entry.is_sound)}
     for index, entry in enumerate(found):
@@ -97,7 +97,7 @@ def require_sound(member: Membership, entry: Entry) -> Entry:
 
 
 def used_nbytes(member: Membership, entries: list[Entry]) -> int:
-    """How much of a region its header, its tables and the objects in it take up."""
+    """How many bytes of a region its header, its tables and its objects use."""
     return member.objects_offset + sum(
         -(-entry.nbytes // _ALIGNMENT) * _ALIGNMENT for entry in entries if entry.is_sound
     )
@@ -112,7 +112,7 @@ def find(member: Membership, name: str) -> Entry | None:
 
 
 def not_there(member: Membership, name: str, what_to_do: str = "") -> ObjectNotFoundError:
-    """The error that there is none of that name; it says which one could have been meant."""
+    """The error that no object has that name; it suggests a similar name."""
     there = [entry.name for entry in entries_of(member)]
     return ObjectNotFoundError(
         f"{member.name} has no object {_arguments.shown(name)}"
@@ -125,8 +125,8 @@ def not_there(member: Membership, name: str, what_to_do: str = "") -> ObjectNotF
 def find_or_add(
     member: Membership, name: str, wanted: Wanted, timeout: float | None
 ) -> tuple[Entry, bool]:
-    """The entry of that name, added if there was none; and whether it was."""
-    timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
+    """The entry of that name, added if there was none; and whether it was added."""
+    timeout = _arguments.optional_timeout(timeout)  # checked even if nothing is waited for
     with member.pinned():
         found = find(member, name)
         if found is not None:
@@ -151,7 +151,7 @@ def find_or_add(
                 "a memfd"
             )
         with Creating(member, timeout):
-            found = find(member, name)  # somebody may have been faster
+            found = find(member, name)  # another process may have been faster
             if found is not None:
                 return found, False
             member.add_entry(
@@ -178,8 +178,8 @@ def find_or_add(
 
 def _doorbells_of(member: Membership, wanted: Wanted) -> Callable[[int], None]:
     """
-    What makes, for an object at an offset, the doorbells that are made with it; for MAP_ANONYMOUS
-    all, since they cannot be made later.
+    A function that creates the doorbells of an object at an offset: those that are created with the
+    object, and for MAP_ANONYMOUS all, since they cannot be created later.
     """
 
     def initialize(offset: int) -> None:
@@ -193,7 +193,7 @@ def _doorbells_of(member: Membership, wanted: Wanted) -> Callable[[int], None]:
 
 
 def remove(member: Membership, name: str, timeout: float | None) -> None:
-    """Remove an object: the first step under the creation byte is the removal."""
+    """Remove an object: the first step under the creation byte is the removal itself."""
     with Creating(member, timeout):
         entry = find(member, name)
         if entry is None:
@@ -208,15 +208,15 @@ def remove(member: Membership, name: str, timeout: float | None) -> None:
 
 class Creating:
     """
-    To be the one who adds or removes an object: the kernel's lock on the creation byte, polled with
-    a deadline.
+    The right to add or remove an object: the kernel's lock on the creation byte, polled with a
+    deadline.
 
-    It goes with a process that dies, and its holder is named to those who wait. Threads of one
-    process share the lock description, so a lock of the process stands before it. The region is
-    pinned meanwhile.
+    The lock is released when its holder dies, and the error of a waiter names its holder. Threads
+    of one process share the lock description, so a lock of the process is taken before it. The
+    region is pinned meanwhile.
     """
 
-    #: Which thread has which lock: one that would wait for itself is told so.
+    #: Which thread has which lock: a thread that would wait for itself gets an error.
     _holders: ClassVar[dict[Any, int]] = {}
 
     def __init__(self, member: Membership, timeout: float | None) -> None:
@@ -228,16 +228,16 @@ class Creating:
     def __enter__(self) -> None:
         self._pinned.__enter__()
         try:
-            self._become_the_one()
+            self._acquire()
         except BaseException:
             self._pinned.__exit__()
             raise
 
-    def _become_the_one(self) -> None:
+    def _acquire(self) -> None:
         if self._holders.get(self._lock) == threading.get_ident():
             raise RuntimeError(
-                f"this thread is making an object in {self._member.name} already; a handler of a "
-                "signal, or a finalizer, must not make one in its midst"
+                f"this thread is making an object in {self._member.name} already; a signal handler "
+                "or a finalizer must not make another one meanwhile"
             )
         left = -1 if self._end is None else max(0.0, self._end - time.monotonic())
         left = min(left, threading.TIMEOUT_MAX)
@@ -254,16 +254,16 @@ class Creating:
                     holder = self._member.creation_holder
                     raise TimeoutError(
                         f"process {holder} has not finished making an object in "
-                        f"{self._member.name}; wait longer, or see what holds it up: everything "
-                        "else goes on"
+                        f"{self._member.name}; wait longer, or find what stops that process: all "
+                        "other calls go on"
                     )
                 time.sleep(pause)
                 pause = min(2 * pause, 0.02)
         except BaseException:
-            self._let_go()
+            self._release()
             raise
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._holders.pop(self._lock, None)
         self._lock.release()
 
@@ -271,5 +271,5 @@ class Creating:
         try:
             self._member.unlock_creation()
         finally:
-            self._let_go()
+            self._release()
             self._pinned.__exit__()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-Files of regions: how they are made and get their names, which of them may be joined, and presence.
+Files of regions: creating and naming them, the checks before joining one, and presence.
 
-A name changes only under presence, the read lock that the kernel keeps for as long as a process has
-the region mapped.
+A name changes only under presence: the read lock that the kernel keeps as long as a process has the
+region mapped.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from memlane._region import semaphores
 from memlane._region.location import PREFIX, SHARED_MEMORY, Name
 from memlane.errors import LayoutError, RegionExistsError, TruncatedError
 
-#: Where O_TMPFILE is missing a new region bears such a name until it is complete; no user name
-#: starts with a dot.
+#: Without O_TMPFILE a new region has such a name until it is complete; no user name begins with a
+#: dot.
 NEW_PREFIX = ".memlane-new."
 
-#: How long open waits for one who holds presence for a moment, by opening or sweeping at the same
-#: time. Arbitrary, far above what either takes.
+#: How long open waits for a process that holds presence exclusively for a moment, to open or sweep.
+#: Arbitrary, far above the time that either takes.
 _PRESENCE_PATIENCE_S = 5.0
 
-#: How many files are looked at for a name that could have been meant. Arbitrary: some milliseconds.
+#: How many files are searched for a similar name. Arbitrary: some milliseconds.
 _LOOKED_THROUGH = 1000
 
-#: How a name is opened for a look at what it leads to.
+#: Flags for opening a file only to look at it.
 _LOOKING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
-#: What to do where a region could not be made in the directory of all names, or in one of a user's.
+#: Remedies if a region cannot be created in the directory of all names, or in one of a user's.
 _ELSEWHERE = "or give a pathlib.Path, for a file elsewhere"
 _IN_SHARED_MEMORY = {
     errno.ENOENT: f"mount a tmpfs there, {_ELSEWHERE}",
@@ -49,7 +49,7 @@ _IN_DIRECTORY = {
     errno.EROFS: "choose a directory on another one",
 }
 _READ_ONLY = "if reading is enough, open it with readonly=True"
-#: ... where one could not be opened for writing.
+#: Remedies if a region cannot be opened for writing.
 OPENING = {
     errno.EACCES: f"check its owner and permissions; {_READ_ONLY}",
     errno.EROFS: _READ_ONLY,
@@ -57,7 +57,7 @@ OPENING = {
 
 
 def meant(name: Name) -> str:
-    """For the error that there is no region of this name: which one could have been meant."""
+    """For the error that no region has this name: a similar name that exists."""
     if not isinstance(name, str):
         return ""
     try:
@@ -70,7 +70,7 @@ def meant(name: Name) -> str:
 
 
 def open_to(doing: str, path: Path, flags: int) -> _core.Descriptor:
-    """Open a file there is; the OSError says what for, why not, and what to do."""
+    """Open an existing file; the OSError says for what, why not, and what to do."""
     try:
         return _core.Descriptor(os.open, path, flags | os.O_CLOEXEC)
     except OSError as error:
@@ -80,18 +80,18 @@ def open_to(doing: str, path: Path, flags: int) -> _core.Descriptor:
             str(path),
             {
                 errno.EACCES: "ask its owner, or do it as that user or as root",
-                errno.ELOOP: "it is a symbolic link; name what it leads to",
+                errno.ELOOP: "it is a symbolic link; name its target",
             },
         ) from None
 
 
 def _path_under_proc(descriptor: int) -> str:
-    """By what path a process reaches a file that it has open, whatever its name; needs /proc."""
+    """The path of an open file of this process, whatever its name; needs /proc."""
     return f"/proc/self/fd/{descriptor}"
 
 
 def temporary_name(path: Path, region_id: int) -> Path:
-    """What the file of a region may be called until it is complete; sweep knows such names."""
+    """The name of a region's file until the region is complete; sweep knows such names."""
     return path.parent / f"{NEW_PREFIX}{semaphores.set_of(region_id)}"
 
 
@@ -126,8 +126,8 @@ def lengthen(descriptor: int, nbytes: int, path: Path | None, title: str) -> Non
 
 def new_file(temporary: Path, permissions: int, title: str) -> _core.Descriptor:
     """
-    A new file without a name in the directory of *temporary*; where there are none, or only /proc
-    could give it one and is missing, it bears that name.
+    A new unnamed file in the directory of *temporary*. If the file system has none, or /proc is
+    missing and so the file could not be named later, the file is called *temporary*.
     """
     directory, flags = temporary.parent, os.O_RDWR | os.O_CLOEXEC
     try:
@@ -144,7 +144,7 @@ def new_file(temporary: Path, permissions: int, title: str) -> _core.Descriptor:
     try:
         return _core.Descriptor(os.open, temporary, flags, permissions)
     except OSError as error:
-        # the directory is there: it was asked for a file without a name just now
+        # the directory exists: an unnamed file was requested in it just now
         anew = {errno.ENOENT: "choose a directory in which files can be made"}
         raise _core.explained(
             error, f"create {title}", str(directory), _IN_DIRECTORY | anew
@@ -152,7 +152,7 @@ def new_file(temporary: Path, permissions: int, title: str) -> _core.Descriptor:
 
 
 def link(descriptor: int, temporary: Path, path: Path, title: str) -> None:
-    """Give a complete region its name, which must be free, and take the temporary one away."""
+    """Give a complete region its name, which must be free, and remove the temporary name."""
     doing = f"give {title} its name"
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
@@ -185,7 +185,7 @@ def link(descriptor: int, temporary: Path, path: Path, title: str) -> None:
 
 
 def _is_in_use(path: Path) -> bool | None:
-    """Whether anybody has the region of this name open; None where that cannot be known."""
+    """Whether a process has the region of this name open; None if that cannot be known."""
     try:
         with _core.Descriptor(os.open, path, _LOOKING) as descriptor:
             return _core.is_present(descriptor)
@@ -195,8 +195,8 @@ def _is_in_use(path: Path) -> bool | None:
 
 def check_file(descriptor: int, path: Path, title: str, owner: int | None) -> os.stat_result:
     """
-    Refuse whatever must not be joined: other kinds of files, other people's, network file systems,
-    stumps.
+    Refuse files that must not be joined: other kinds of files, files of other users, network file
+    systems, truncated files.
     """
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
@@ -244,8 +244,8 @@ def check_file(descriptor: int, path: Path, title: str, owner: int | None) -> os
 
 def acquire_presence(descriptor: int, *, allow_exclusive: bool, title: str) -> bool:
     """
-    Take presence; True if nobody else has the region, who then is kept out until presence is shared
-    again.
+    Take presence. True if it is exclusive: no other process has the region, and none can open it
+    until presence is shared again.
     """
     end = time.monotonic() + _PRESENCE_PATIENCE_S
     while True:
@@ -256,7 +256,8 @@ def acquire_presence(descriptor: int, *, allow_exclusive: bool, title: str) -> b
         if time.monotonic() > end:
             raise OSError(
                 errno.EBUSY,
-                f"{title} is being opened alone or swept by a process that does not go on; find it",
+                f"{title} is being opened or swept by a process that does not go on; find that "
+                "process",
             )
         time.sleep(0.0005)
 
@@ -265,9 +266,9 @@ def remove_name(
     descriptor: int, path: Path, found: os.stat_result, *, title: str, waits: bool
 ) -> bool:
     """
-    Remove a name if it still leads to the file of *descriptor*, whose presence the caller holds;
-    whether it did. Of several who do this, one is between its look and its removal at a time: else
-    the second of them would remove the name of a region that was made in between.
+    Remove a name if it still leads to the file of *descriptor*, whose presence the caller holds,
+    and tell whether it did. A lock lets only one process at a time be between its look and its
+    removal. Otherwise a second one could remove the name of a region that was created in between.
     """
     end = time.monotonic() + _PRESENCE_PATIENCE_S
     while not _core.name_lock(descriptor):
@@ -276,7 +277,8 @@ def remove_name(
         if time.monotonic() > end:
             raise OSError(
                 errno.EBUSY,
-                f"the name of {title} is being removed by a process that does not go on; find it",
+                f"the name of {title} is being removed by a process that does not go on; find "
+                "that process",
                 str(path),
             )
         time.sleep(0.0005)
@@ -287,7 +289,7 @@ def remove_name(
 
 
 def region_id_of(descriptor: int) -> int:
-    """The id in the header of the region behind a descriptor; 0 if it is none."""
+    """The id in the header of the region behind a descriptor; 0 if it is no region."""
     begin = os.pread(descriptor, 32, 0)
     if len(begin) < 32 or begin[:8] != _core.MAGIC:
         return 0

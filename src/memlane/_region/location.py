@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where a region is: a name as users give it, parsed once, at the door."""
+"""Location: where a region is. A name given by a user is parsed once, on entry."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Location:
     A name, parsed.
 
     Attributes:
-        name: As it was given.
-        path: Of the file; None: there is none.
-        backing: A number of BACKINGS; an unnamed region is a memfd unless somebody says otherwise.
-        title: What messages call the region.
-        label: What its maker called one without a name; None: nothing.
+        name: The name as it was given.
+        path: The path of the file; None: the region has no file.
+        backing: A number of BACKINGS; an unnamed region is a memfd unless stated otherwise.
+        title: The name of the region in messages.
+        label: The label of an unnamed region; None: it has none.
     """
 
     name: Name
@@ -47,7 +47,7 @@ class Location:
     def parse(cls, name: Name, label: str | None = None) -> Self:
         """
         Raises:
-            TypeError, ValueError: no such name or label can be; a region has one of the two.
+            TypeError, ValueError: the name or label is invalid, or both are given.
         """
         if label is not None:
             label = _arguments.label(label, name)

@@ -13,9 +13,10 @@ from memlane._core import Handle, Membership
 
 class OpenRegions:
     """
-    One membership per region, process and access, however often the region is opened; another one
-    only where the first has lost its descriptors. What it gives out is counted as one more handle,
-    in the same step: another thread's last close must not fall between.
+    One membership per region, process and access, however often the region is opened. A second one
+    exists only if the first has lost its descriptors. Each membership that is returned is counted
+    as one more handle in the same step, so that the last close of another thread cannot fall
+    between.
     """
 
     def __init__(self) -> None:
@@ -27,15 +28,15 @@ class OpenRegions:
 
     def lock(self) -> threading.RLock:
         """
-        The lock of this epoch; one that a fork left locked belongs to the parent. One thread may
-        take it twice: the collector closes forgotten regions at any moment, also under it.
+        The lock of this epoch; a lock that a fork left locked belongs to the parent. One thread may
+        take it twice: the garbage collector may close forgotten regions under it.
         """
         return self._locks.setdefault(_core.fork_epoch(), threading.RLock())
 
     def find(self, device: int, inode: int, readonly: bool, descriptor: int) -> Handle | None:
         """
-        A handle of the region in this file if there is a sound membership; *descriptor* is one that
-        the caller has just opened, so nobody else's.
+        A handle of the region in this file, if there is a usable membership. *descriptor* was just
+        opened by the caller, so it belongs to no membership.
         """
         self._lose(descriptor)
         member = self._members.get((device, inode, readonly))
@@ -55,7 +56,7 @@ class OpenRegions:
         return self.count(member)
 
     def count(self, member: Membership) -> Handle:
-        """The first handle of a membership, which nobody else is to find."""
+        """The first handle of a membership that `find` must not return."""
         self._lose(member.base)
         self._all.add(member)
         handle = member.handle()
@@ -64,8 +65,8 @@ class OpenRegions:
 
     def _lose(self, descriptor: int) -> None:
         """
-        A process that closes descriptors it does not own gets their numbers again, for the same
-        file too: who had this one has it no more, and must not close it.
+        If a program closes descriptors it does not own, their numbers are used again, even for the
+        same file. A membership that had this number has lost it, and must not close it.
         """
         for member in list(self._all):
             member.lose_base(descriptor)

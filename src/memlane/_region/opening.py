@@ -26,7 +26,7 @@ from memlane.errors import LayoutError, RegionExistsError, RegionNotFoundError
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
-#: Puts objects into a new region before anybody else can see it.
+#: Adds objects to a new region before it becomes visible.
 Fill = Callable[[Membership], object]
 
 
@@ -40,8 +40,8 @@ def create(
     word: str = "region",
 ) -> Handle:
     """
-    A new region with room for *nbytes* of objects; it gets its name when it is complete. *word*
-    says what it is for.
+    A new region with space for *nbytes* of objects; it gets its name when it is complete. *word* is
+    the kind of object it is created for.
     """
     wanted = _arguments.size(nbytes, "nbytes")
     permissions = _arguments.permissions(permissions)
@@ -88,7 +88,7 @@ def create(
                     errno.EAGAIN, f"the new file of {title} was locked by somebody else; try again"
                 )
             if backing == _core.BACKING_ANONYMOUS:
-                os.ftruncate(descriptor, _core.PAGE_SIZE)  # a companion that only bears the locks
+                os.ftruncate(descriptor, _core.PAGE_SIZE)  # a companion file, for the locks only
                 mapping = Mapping.anonymous(total, no_reserve=True)
             else:
                 files.lengthen(descriptor, total, path, title)
@@ -120,7 +120,7 @@ def create(
                 bells.make_anchor()
             except (OSError, bells.Error):
                 if backing == _core.BACKING_NAMED:
-                    raise  # its memory would have to be there, too
+                    raise  # the directory of its name must have space for the anchor, too
         if fill is not None:
             fill(member)
         if path is not None and temporary is not None:
@@ -129,7 +129,7 @@ def create(
     except BaseException:
         if handle is not None:
             handle.let_go()
-        if temporary is not None:  # what fails here must not hide why
+        if temporary is not None:  # an error here must not hide the first one
             with contextlib.suppress(OSError):
                 temporary.unlink()
             with contextlib.suppress(OSError, semaphores.DoorbellSet.Error):
@@ -141,7 +141,7 @@ def create(
 def open_existing(
     location: Location, *, timeout: float | None, readonly: bool, owner: int | None
 ) -> Handle:
-    """A region that is there, waited for up to *timeout* seconds; None: for ever."""
+    """Open an existing region, or wait for one up to *timeout* seconds; None: for ever."""
     if location.path is None:
         raise TypeError(
             "open needs a name, got None; a region without a name travels by pickle or fork"
@@ -172,7 +172,7 @@ def open_or_create(
     owner: int | None,
     fill: Fill | None = None,
 ) -> tuple[Handle, bool]:
-    """The region, and whether it was made here; of several processes at once, one makes it."""
+    """The region, and whether it was created here; of concurrent processes only one creates it."""
     _arguments.size(nbytes, "nbytes")
     _arguments.permissions(permissions)
     if location.path is None:
@@ -188,7 +188,7 @@ def open_or_create(
 
 
 def _open_once(location: Location, path: Path, readonly: bool, owner: int | None) -> Handle | None:
-    """One try; None: there is nothing under the name."""
+    """One attempt; None: the name does not exist."""
     while True:
         try:
             access = os.O_RDONLY if readonly else os.O_RDWR
@@ -226,8 +226,8 @@ def open_again(
     owner: int | None,
 ) -> Handle | None:
     """
-    The region with this id by a path of the kernel or its name; None: that leads to nothing, or to
-    something else. A name leads to what `open` would take, and to nothing else.
+    Open the region with this id by a path under /proc or by its name. None: the path leads to
+    nothing, or to another file. A name is followed under the rules of `open`.
     """
     path, title = location.path, location.title
     flags = (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK
@@ -274,8 +274,8 @@ def _join(
 
 def look_at(location: Location, path: Path) -> Handle:
     """
-    Open what *path* leads to, read-only and without being present: a tool that looks must not be
-    taken for a user, nor keep a process that opens the region from being there exclusively.
+    Open the file at *path*, read-only and without presence: a tool that only looks must not count
+    as a user, nor keep a process that opens the region from exclusive presence.
     """
     opened = files.open_to(f"look at {location.title}", path, os.O_RDONLY | os.O_NONBLOCK)
     with opened as descriptor:
@@ -299,8 +299,8 @@ def _map(opened: Descriptor, title: str, path: str | None, readonly: bool) -> Me
 
 def _attach(opened: Descriptor, location: Location, readonly: bool, exclusive: bool) -> Handle:
     """
-    Map a region whose presence is ours, under the lock of all open regions. The membership takes
-    the descriptor over.
+    Map a region whose presence this process holds, under the lock of all open regions. The
+    membership takes the descriptor over.
     """
     path = None if location.path is None else str(location.path)
     member = _map(opened, location.title, path, readonly)
@@ -319,13 +319,13 @@ def _attach(opened: Descriptor, location: Location, readonly: bool, exclusive: b
 
 
 def _is_importing_main() -> bool:
-    """Whether multiprocessing has spawned this process, and it has not got to its work yet."""
+    """Whether this is a spawned child of multiprocessing that still imports the main module."""
     return getattr(multiprocessing.process.current_process(), "_inheriting", False)
 
 
 def remove_name(member: Membership, path: Path) -> None:
     """
-    Take the name of a region away, if it still leads to this one, with its semaphores.
+    Remove the name of a region, if it still leads to this region, with its semaphores.
 
     Raises:
         PermissionError: the name may not be removed, or the file not be written.
@@ -343,7 +343,7 @@ def remove_name(member: Membership, path: Path) -> None:
         files.acquire_presence(descriptor, allow_exclusive=False, title=member.name)
         found = os.fstat(descriptor)
         is_ours = member.region_id == files.region_id_of(descriptor)
-        # one that was cut off has no id any more
+        # a truncated region has no id any more
         is_ours |= member.file == (found.st_dev, found.st_ino)
         if is_ours:
             files.remove_name(descriptor, path, found, title=member.name, waits=True)

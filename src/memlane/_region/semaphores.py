@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
 """
-Doorbells: the POSIX semaphores that wake sleepers. The only file that knows posix_ipc.
+Doorbells: the POSIX semaphores that wake waiters. The only file that knows posix_ipc.
 
-Where a region's semaphores are depends on how the region can be reached:
+The kind of a region's semaphores depends on how the region is shared:
 
-    memfd           unnamed ones inside the region: its handle may travel anywhere, nothing can leak
-    name, path      named ones, `/memlane.<set>.<number>`, made, opened and unlinked by posix_ipc;
-                    the name of the set follows from the region's id, and does not tell it
-    MAP_ANONYMOUS   named ones, unlinked as soon as they are made: children inherit them
+    memfd           unnamed ones inside the region: its handle may go anywhere, nothing can leak
+    name, path      named ones, `/memlane.<set>.<number>`, handled by posix_ipc; the name of the
+                    set is a hash of the region's id, and does not reveal it
+    MAP_ANONYMOUS   named ones, unlinked as soon as they are created: children inherit them
 
-The number of a doorbell is its place in the region in units of 64 bytes. Number 0 is the anchor of
-a set: made first, removed last, and read-locked by everyone present, so that `sweep` can tell a set
-in use from one left behind. A semaphore is never a lock. Who cannot open one polls: always right,
-only slower.
+The number of a doorbell is its offset in the region in units of 64 bytes. Number 0 is the anchor of
+a set: it is created first, removed last, and read-locked by every process that is present, so that
+`sweep` can distinguish a set in use from one left behind. A semaphore is never a lock. A process
+that cannot open one polls, which is slower and still correct.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ if TYPE_CHECKING:
 
 _DIRECTORY = Path("/dev/shm")
 _PREFIX = "sem.memlane."
-#: What glibc makes of a semaphore; other sizes are not ours.
+#: The size of a semaphore of glibc; other files are not ours.
 _FILE_NBYTES = 32
-#: How many sweeps are outrun; a file that goes away that often is not swept by accident.
-_SWEEPS_OUTRUN = 100
-#: How long to wait for a sweep that has locked the anchor; a slice, which is more than one takes
-#: that is not stopped. Between two looks: arbitrary.
+#: How often a set is begun again after a sweep; more losses than that are no accident.
+_ATTEMPTS = 100
+#: How long to wait for a sweep that has locked the anchor: one recheck interval, which is more than
+#: a sweep takes unless it is stopped. Between two looks: arbitrary.
 _SWEEP_PATIENCE_S, _SWEEP_PAUSE_S = 0.1, 0.0005
-#: Of how many sets a sweep locks the anchors before it lists what they have: a list takes long
-#: where many lie about, and descriptors are few. Arbitrary.
+#: How many anchors a sweep locks before it lists the semaphores: a list takes long if there are
+#: many files, and descriptors are limited. Arbitrary.
 _LOCKED_AT_ONCE = 32
 
 _T = TypeVar("_T")
 
 
 def libc() -> bytes:
-    """Whose semaphores this process makes: another libc may lay them out differently, and polls."""
+    """The C library of this process: another one may lay out semaphores differently, and polls."""
     try:
         name = (os.confstr("CS_GNU_LIBC_VERSION") or "").split(" ")[0]
     except (ValueError, OSError):
@@ -63,8 +63,8 @@ def libc() -> bytes:
 
 def set_of(region_id: int) -> str:
     """
-    The name of a region's set of semaphores. Everybody can list it, and must not learn the id from
-    it, by which a pickled handle knows its region.
+    The name of a region's set of semaphores. Every user can list it. It must not reveal the id, by
+    which a pickled handle identifies its region.
     """
     told = b"memlane doorbells" + region_id.to_bytes(8, "little")
     return hashlib.sha256(told).hexdigest()[:16]
@@ -82,7 +82,8 @@ def _file(of_set: str, number: int) -> Path:
 
 def _make(of_set: str, number: int, permissions: int) -> tuple[int, int]:
     """
-    Make one afresh; its (device, inode). What an earlier maker left under the name is replaced.
+    Create a semaphore and return its (device, inode). One that an earlier process left under the
+    name is replaced.
     """
     name = _name(of_set, number)
     make = functools.partial(
@@ -91,8 +92,8 @@ def _make(of_set: str, number: int, permissions: int) -> tuple[int, int]:
     _unlink(of_set, number)
     file = _file(of_set, number)
     try:
-        # In one call of C: being forgotten does not close it, where the handler of a signal raises
-        # in between.
+        # In one call of C: posix_ipc does not close a forgotten semaphore, as one would be if a
+        # signal handler raised in between.
         next(map(posix_ipc.Semaphore.close, map(make, [name])))
     except posix_ipc.PermissionsError as error:
         raise PermissionError(
@@ -103,7 +104,7 @@ def _make(of_set: str, number: int, permissions: int) -> tuple[int, int]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise _core.no_room(str(file), _core.PAGE_SIZE) from None
-        if error.errno is None:  # posix_ipc puts what it means by EMFILE or ENFILE into words
+        if error.errno is None:  # posix_ipc reports EMFILE and ENFILE by a text only
             error = OSError(errno.EMFILE if "process" in str(error) else errno.ENFILE, "")
         raise _core.explained(error, "make a semaphore", str(file)) from None
     os.chmod(file, permissions)  # the umask does not decide
@@ -118,24 +119,25 @@ def _unlink(of_set: str, number: int) -> None:
         pass
 
 
-def _outrunning_sweeps(begin: Callable[[], _T]) -> _T:
+def _despite_sweeps(begin: Callable[[], _T]) -> _T:
     """
-    Do what begins a set again for as long as a sweep removes the file before anybody can be present
-    at it.
+    Call *begin*, which begins a set, again as long as a sweep removes the file before this process
+    is present at it.
     """
-    for _ in range(_SWEEPS_OUTRUN):
+    for _ in range(_ATTEMPTS):
         try:
             return begin()
         except FileNotFoundError:
             pass
     raise OSError(
         errno.EAGAIN,
-        f"new semaphores in {_DIRECTORY} were removed {_SWEEPS_OUTRUN} times; find who does that",
+        f"new semaphores in {_DIRECTORY} were removed {_ATTEMPTS} times; find the process that "
+        "does it",
     )
 
 
 def still_names(path: Path, found: os.stat_result) -> bool:
-    """Whether a name is still that of the file that was found under it."""
+    """Whether a name still leads to the file that was found under it."""
     try:
         return os.path.samestat(os.lstat(path), found)
     except FileNotFoundError:
@@ -173,15 +175,15 @@ class Anchor:
     @classmethod
     def make(cls, of_set: str, permissions: int) -> Anchor:
         """
-        Be present at the set, and make the anchor if there is none. For one who is alone in the
-        region. _BeingRemovedError if a sweep has locked the set and does not go on.
+        Be present at the set, and create the anchor if there is none. For a process with exclusive
+        presence in the region. _BeingRemovedError if a sweep has locked the set and does not go on.
         """
 
         def begin() -> Anchor:
             try:
                 return cls(of_set)
             except _BeingRemovedError:
-                raise  # a new one in its place the same sweep would remove, with us present
+                raise  # the same sweep would remove a new anchor, with us present
             except OSError:
                 _make(of_set, 0, permissions)
                 return cls(of_set)
@@ -189,7 +191,7 @@ class Anchor:
         end = time.monotonic() + _SWEEP_PATIENCE_S
         while True:
             try:
-                return _outrunning_sweeps(begin)
+                return _despite_sweeps(begin)
             except _BeingRemovedError:
                 if time.monotonic() > end:
                     raise
@@ -197,7 +199,7 @@ class Anchor:
 
     def still_stands(self) -> bool:
         """
-        Whether the set still has its name: semaphores made after its removal would never be
+        Whether the set still has its name: semaphores created after its removal would never be
         removed.
         """
         return still_names(self._path, self._found)
@@ -209,8 +211,8 @@ def _is_semaphore(found: os.stat_result) -> bool:
 
 class DoorbellSet(_core.HeldDoorbells):
     """
-    The doorbells of one region in this process: found when first needed, kept while the region is
-    open.
+    The doorbells of one region in this process: attached when first needed, kept while the region
+    is open.
     """
 
     Error = posix_ipc.Error
@@ -230,9 +232,9 @@ class DoorbellSet(_core.HeldDoorbells):
 
     def acquire_presence(self, *, exclusive: bool) -> None:
         """
-        Take part in the set of a region with a name. One who is *alone* in the region makes a set
-        that is missing anew, and waits up to a slice for a sweep that is about to remove the old
-        one; for anyone else a missing set means that it polls.
+        Be present at the set of a named region. With *exclusive* presence in the region, create a
+        missing set anew, and wait up to a recheck interval for a sweep that is about to remove the
+        old one. Otherwise a missing set means that this process polls.
         """
         if not self.is_named:
             return
@@ -242,12 +244,12 @@ class DoorbellSet(_core.HeldDoorbells):
             else:
                 self.adopt(Anchor(self._set))
         except (OSError, posix_ipc.Error):
-            pass  # there is none, or it is somebody else's, or no room: polls
+            pass  # there is none, or it is another user's, or there is no space: polls
 
     def make_anchor(self) -> None:
         """
-        Begin the set of a region with a name, which nobody else has open or can see. Where a sweep
-        stands still that is about to remove it, everybody polls.
+        Begin the set of a named region that no other process has open or can see. If a sweep is
+        stopped that is about to remove the set, all processes poll.
         """
         try:
             self.adopt(Anchor.make(self._set, self._permissions))
@@ -256,9 +258,9 @@ class DoorbellSet(_core.HeldDoorbells):
 
     def mend(self, at_once: Iterable[int], later: Iterable[int]) -> None:
         """
-        Put the doorbells of an object in order, for one who is alone in the region: after a reboot,
-        a sweep, or a removal that was killed half way. What is missing is forgotten; what is made
-        with an object is made anew.
+        Repair the doorbells of an object after a reboot, a sweep, or a removal that was killed half
+        way. For a process with exclusive presence in the region. Missing semaphores are forgotten;
+        those at *at_once* are created anew.
         """
         if not self.is_named or not self._is_ours:
             return
@@ -271,15 +273,15 @@ class DoorbellSet(_core.HeldDoorbells):
                     self.at(place, True)
 
     def wake(self, places: Iterable[int]) -> None:
-        """Wake whoever sleeps at the doorbells of an object that was just removed."""
+        """Wake all waiters at the doorbells of an object that was just removed."""
         for place in places:
             self.at(place, False).wake_all()
 
     def remove(self, places: Iterable[int]) -> None:
         """
-        Let go of the doorbells of an object that was removed, and remove the names of their
-        semaphores; those who have them open go on using them. What this user may not remove is
-        left: the next set in its place does without.
+        Drop the doorbells of a removed object, and remove the names of their semaphores; processes
+        that have them open go on using them. Semaphores that this user may not remove are left: the
+        next set in their place does without them.
         """
         for place in places:
             self.known.pop(place, None)
@@ -288,20 +290,20 @@ class DoorbellSet(_core.HeldDoorbells):
                     _unlink(self._set, place // 64)
 
     def adopt(self, anchor: Anchor) -> None:
-        """Be present through this anchor, for as long as this process has the region open."""
+        """Be present through this anchor as long as this process has the region open."""
         self._anchor = anchor
         self.anchor = anchor.mapping
 
     def at(self, offset: int, make: bool) -> _core.Doorbell:
         """
-        The doorbell whose 64 bytes lie at *offset*, attached to its semaphore if that can be.
+        The doorbell whose 64 bytes lie at *offset*, attached to its semaphore if possible.
 
-        With *make*, the caller is its first user: where there is no semaphore yet, one is made.
+        With *make*, the caller is its first user: if there is no semaphore yet, one is created.
         """
         bell = self.bell(offset)
         if not bell.attached:
             # One for each epoch, since a fork may leave one locked. A thread may take it twice: the
-            # collector ends forgotten loans, which ring, at any moment.
+            # garbage collector may release forgotten loans under it, and a release wakes waiters.
             with self._locks.setdefault(_core.fork_epoch(), threading.RLock()):
                 if not bell.attached and self._is_ours:
                     if make and bell.kind == _core.DOORBELL_NONE:
@@ -321,7 +323,7 @@ class DoorbellSet(_core.HeldDoorbells):
                 bell.attach_named(_name(self._set, number))
                 return file
 
-            file = _outrunning_sweeps(begin)
+            file = _despite_sweeps(begin)
             _unlink(self._set, number)
             bell.note_named(*file)
         elif self._anchor is not None and self._anchor.still_stands():
@@ -329,11 +331,11 @@ class DoorbellSet(_core.HeldDoorbells):
                 file = _make(self._set, number, self._permissions)
                 bell.attach_named(_name(self._set, number))
             except (OSError, posix_ipc.Error):
-                return  # this one polls, and those who would have woken it find no doorbell
+                return  # this process polls, and others find no doorbell to wake it by
             if self._anchor.still_stands():
                 bell.note_named(*file)
             else:
-                # the region was unlinked meanwhile; ours alone, it wakes nobody
+                # the region was unlinked meanwhile; no other process knows this semaphore
                 _unlink(self._set, number)
 
     def _attach(self, bell: _core.Doorbell, offset: int) -> None:
@@ -343,8 +345,8 @@ class DoorbellSet(_core.HeldDoorbells):
             number = offset // 64
             try:
                 found = os.lstat(_file(self._set, number))
-                # Never open what merely bears the name: opening an empty file kills the process at
-                # the first post.
+                # Check the file before opening it by its name: an empty file would kill the process
+                # at the first post.
                 if (
                     _is_semaphore(found)
                     and (found.st_dev, found.st_ino) == bell.file
@@ -360,15 +362,15 @@ class DoorbellSet(_core.HeldDoorbells):
 
 def _sets() -> dict[str, list[int]]:
     """
-    All sets of named semaphores of ours: name to numbers, the anchor last. OSError if that cannot
-    be told, as without a descriptor to list them by.
+    All sets of named semaphores of memlane: name to numbers, the anchor last. OSError if they
+    cannot be listed, for instance for lack of a descriptor.
     """
     found: dict[str, list[int]] = {}
     try:
         names = os.listdir(_DIRECTORY)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
-            return found  # nothing to be seen there, so nothing of ours
+            return found  # the directory shows nothing, so nothing of ours
         raise _core.explained(error, "list the semaphores", str(_DIRECTORY)) from None
     for name in names:
         parts = name.removeprefix(_PREFIX).split(".")
@@ -384,8 +386,8 @@ def _sets() -> dict[str, list[int]]:
 
 def remove_set(region_id: int) -> None:
     """
-    Remove the names of a region's semaphores, the anchor last. Those who have them open go on using
-    them.
+    Remove the names of a region's semaphores, the anchor last. Processes that have them open go on
+    using them.
     """
     of_set = set_of(region_id)
     for number in _sets().get(of_set, ()):
@@ -394,15 +396,16 @@ def remove_set(region_id: int) -> None:
 
 def _lock_to_remove(anchor: Path) -> _core.Descriptor:
     """
-    A descriptor of the anchor, locked so that nobody can be present at the set. FileNotFoundError
-    if there is none; another OSError if somebody is present, or it is not ours to touch.
+    A descriptor of the anchor, locked so that no process can be present at the set.
+    FileNotFoundError if there is none; another OSError if a process is present, or this user may
+    not touch it.
     """
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     opened = _core.Descriptor(os.open, anchor, flags)
     number = opened.number
     if _core.presence_lock(number, True) and still_names(anchor, os.fstat(number)):
         return opened
-    raise BlockingIOError(f"{anchor} is in use, or was removed by somebody else")
+    raise BlockingIOError(f"{anchor} is in use, or was removed by another process")
 
 
 def _set_name(of_set: str) -> str:
@@ -410,7 +413,7 @@ def _set_name(of_set: str) -> str:
 
 
 def _is_present_at_set(of_set: str) -> bool:
-    """Whether somebody is; also where that cannot be known."""
+    """Whether a process is present at a set; True if that cannot be known."""
     try:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         opened = _core.Descriptor(os.open, _file(of_set, 0), flags)
@@ -428,13 +431,13 @@ def set_files(of_set: str) -> list[Path]:
 
 
 def sets_in_use() -> dict[str, bool]:
-    """The names of all sets that there are, and whether somebody is present at each."""
+    """The names of all existing sets, and whether a process is present at each."""
     return {of_set: _is_present_at_set(of_set) for of_set in _sets()}
 
 
 def sweep_sets(only: set[int] | None = None, *, dry_run: bool = False) -> Iterator[str]:
     """
-    Remove every set that nobody is present at, of all regions or *only* of some; yields the names
+    Remove every set without a present process, of all regions or *only* of some; yields the names
     of the sets. With *dry_run* removes nothing.
     """
     wanted = None if only is None else {set_of(region_id) for region_id in only}
@@ -453,8 +456,9 @@ def sweep_sets(only: set[int] | None = None, *, dry_run: bool = False) -> Iterat
                     has_anchor[of_set] = False
                 except OSError:
                     pass
-            # Listed anew: before the lock somebody may have come, made one more, and gone. It must
-            # not outlive the anchor: what has none to lock is garbage to the next sweep.
+            # Listed anew: before the lock a process may have come, created another semaphore, and
+            # left. None may outlive the anchor: the next sweep takes a set without an anchor for
+            # garbage.
             now = _sets()
             for of_set, is_locked in has_anchor.items():
                 numbers = now.get(of_set, [])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Removing regions that nobody has open."""
+"""Sweeping: removing regions that no process has open."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from memlane.errors import LayoutError
 @_core.clear_errors
 def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[str]:
     """
-    Remove every named region, and every set of semaphores, that nobody has open. Returns what was
-    removed.
+    Remove every named region, and every set of semaphores, that no process has open. Returns the
+    names of what was removed.
 
     Args:
-        names: Of all these regions only, with their semaphores; None: of all.
+        names: Sweep only these regions, with their semaphores; None: all regions.
         dry_run: Remove nothing; return what would be removed now.
 
-    What is in use is never touched, also across pid namespaces: the kernel's locks decide. Files of
-    other users are left alone, unless root sweeps. Never waits.
+    A region in use is never removed, also across pid namespaces: the kernel's locks decide. Files
+    of other users are not touched, unless root sweeps. Never waits.
 
     Raises:
-        TypeError, ValueError: one of *names* can be no name of a region.
+        TypeError, ValueError: one of *names* is not a valid name of a region.
     """
     if names is not None and (isinstance(names, (str, bytes)) or not hasattr(names, "__iter__")):
         raise TypeError(
@@ -45,8 +45,8 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
         if only is not None and path.name not in only:
             continue
         try:
-            # Always a description of our own: through one that we have the region open with we
-            # would be alone.
+            # Always a description of our own: through one by which this process has the region
+            # open, the lock would always succeed.
             opened = _core.Descriptor(os.open, path, flags)
         except OSError:
             continue
@@ -72,15 +72,15 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
 
 def remove(name: str | os.PathLike[str]) -> None:
     """
-    Remove one region that nobody has open, a named one or one in a file, with its semaphores. Also
-    one that is cut off or otherwise spoilt, as long as it begins as a region does.
+    Remove one region that no process has open, a named one or one in a file, with its semaphores.
+    A truncated or corrupted region is removed too, if its file begins with the magic number.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         PermissionError: this user may not write it.
-        BlockingIOError: somebody has it open.
-        LayoutError: it is something else.
-        OSError: it is somebody else's.
+        BlockingIOError: a process has it open.
+        LayoutError: it is not a region.
+        OSError: it belongs to another user.
     """
     location = Location.parse(name)
     path, title = location.path, location.title
