@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Checks of what users pass: sizes, names, permissions, timeouts. Knows nothing of the rest."""
+"""Checks of arguments: sizes, names, permissions, timeouts. Imports nothing of the package."""
 
 from __future__ import annotations
 
@@ -15,38 +15,39 @@ from typing import SupportsFloat
 
 _UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SIZE = re.compile(r"\s*([0-9]{1,30})\s*([A-Za-z]*)\s*")
-#: What others write for a size: with a point, with units of their own.
+#: Sizes as other programs write them: with a point, with other units.
 _SIZE_OF_OTHERS = re.compile(
     r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([kmgt]?)(?:i?b|bytes?)?\s*", re.I
 )
 
-#: Longest name of a named region, in bytes: what a file name may have, less our prefix and a spare.
+#: Longest name of a named region, in bytes: the limit of a file name, less our prefix and a spare.
 NAME_NBYTES_MAX = 200
 
-#: How much of a value an error text shows, and how many pairs of signs are compared for a name that
-#: is not there. Arbitrary: what can be read, and what takes some 10 ms: 500 names of 40 signs.
+#: How much of a value an error text shows, and how many pairs of characters are compared to suggest
+#: a name. Arbitrary: a readable text, and some 10 ms for 500 names of 40 characters.
 _SHOWN_LENGTH = 200
 _SIGNS_COMPARED = 1_000_000
 
 
 class _Bits(int):
-    """Permission bits that help() shows as people write them, 0o600 and not 384."""
+    """Permission bits that help() shows as 0o600 and not as 384."""
 
     def __repr__(self) -> str:
         return f"{int(self):#o}"
 
 
-#: What a new file may be used for unless asked: by its owner alone.
+#: The default permissions of a new file: for its owner only.
 PERMISSIONS: int = _Bits(0o600)
 
 
 def size(value: int | str, what: str) -> int:
     """
-    Turn a size, a number of bytes or text such as "64 MiB", into a number of bytes.
+    Turn a size, a number of bytes or a text such as "64 MiB", into a number of bytes.
 
     Raises:
         TypeError: *value* is neither an int nor a str.
-        ValueError: it is negative, or text that is no size; decimal units are refused with a hint.
+        ValueError: it is negative, or not the text of a size; decimal units are refused with a
+            hint.
     """
     if isinstance(value, str):
         matched = _SIZE.fullmatch(value)
@@ -64,7 +65,7 @@ def size(value: int | str, what: str) -> int:
 
 
 def _size_meant(text: str) -> str:
-    """How to write a size that others would write like this, as the end of an error text."""
+    """How to write a size here that has the form of another program; the end of an error text."""
     matched = _SIZE_OF_OTHERS.fullmatch(text)
     if matched is None:
         return ""
@@ -76,13 +77,13 @@ def _size_meant(text: str) -> str:
 
 
 def size_text(nbytes: int) -> str:
-    """A number of bytes in the largest unit in which it is whole, as `size` takes it."""
+    """A number of bytes in the largest unit in which it is whole, as `size` accepts it."""
     unit = next(it for it in reversed(_UNITS) if nbytes % _UNITS[it] == 0)
     return f"{nbytes // _UNITS[unit]} {unit or 'B'}"
 
 
 def shown(value: object) -> str:
-    """A value of a user's for an error text: not too long, and of one line."""
+    """The value of an argument for an error text: not too long, and on one line."""
     try:
         text = repr(value)
     except ValueError:  # an int of thousands of digits
@@ -92,12 +93,12 @@ def shown(value: object) -> str:
 
 
 def near(asked: object, there: Iterable[str]) -> str:
-    """Which of the names that there are could have been meant, as text; "" if none."""
+    """The existing name that was probably meant, as text; "" if there is none."""
     if not isinstance(asked, str):
         return ""
     compared, left = [], _SIGNS_COMPARED
     for name in there:
-        left -= (len(asked) + 1) * (len(name) + 1)  # what comparing two names takes, at most
+        left -= (len(asked) + 1) * (len(name) + 1)  # the most that comparing two names takes
         if left < 0:
             break
         compared.append(name)
@@ -106,7 +107,7 @@ def near(asked: object, there: Iterable[str]) -> str:
 
 
 def meant(asked: object, there: Iterable[str]) -> str:
-    """The same as a remark behind what is said of *asked*."""
+    """The same as a remark behind a text about *asked*."""
     found = near(asked, there)
     return f" (did you mean {found}?)" if found else ""
 
@@ -120,14 +121,14 @@ def positive(value: int, what: str, most: int) -> int:
 
 
 def choice(value: object, what: str, choices: Iterable[str]) -> None:
-    """Check that *value* is one of some words; ValueError names *what* and all of them."""
+    """Check that *value* is one of some words; ValueError names *what* and all words."""
     if not isinstance(value, str) or value not in choices:
         *others, last = map(repr, choices)
         raise ValueError(f"{what} must be {', '.join(others)} or {last}, got {shown(value)}")
 
 
 def integer(value: object, what: str, must_be: str) -> int:
-    """Turn what counts as an int into one, asking it once. A class has `__index__`, but is none."""
+    """Turn an int-like object into an int, asking it once. A class has `__index__`, but is none."""
     if isinstance(value, (bool, type)) or not hasattr(value, "__index__"):
         raise TypeError(f"{what} must be {must_be}, got {shown(value)}")
     try:
@@ -170,7 +171,7 @@ def name(value: str, what: str = "name", or_path: bool = True) -> str:
 
 
 def encoded_nbytes(value: str, what: str) -> int:
-    """How long a name is for the file system; ValueError if it cannot be a name there."""
+    """The length of a name in bytes; ValueError if the file system cannot have such a name."""
     try:
         return len(os.fsencode(value))
     except UnicodeEncodeError:
@@ -190,7 +191,7 @@ def object_name(value: str) -> bytes:
 
 
 def path(value: object, what: str = "path") -> str:
-    """Check a path, a str, bytes or an os.PathLike, and give it as text."""
+    """Check a path, a str, bytes or an os.PathLike, and return it as text."""
     if not isinstance(value, (str, bytes)) and not hasattr(type(value), "__fspath__"):
         raise TypeError(f"{what} must be a str, bytes or os.PathLike, got {shown(value)}")
     text = os.fsdecode(value)  # type: ignore[arg-type]
@@ -201,12 +202,12 @@ def path(value: object, what: str = "path") -> str:
 
 
 def index(value: object) -> int:
-    """An index that is no plain int; TypeError if it is none at all."""
+    """The value of an index that is not a plain int; TypeError if it is no index."""
     return value if isinstance(value, int) else integer(value, "an index", "an int or a slice")
 
 
 def label(value: str, name: object) -> str:
-    """Check the label of something without a name: 1 to 100 bytes of printable text."""
+    """Check the label of an unnamed object: 1 to 100 bytes of printable text."""
     if name is not None:
         raise ValueError(
             f"a label is for what has no name, got label {shown(value)} and name {shown(name)}"
@@ -220,12 +221,12 @@ def label(value: str, name: object) -> str:
 
 def timeout(value: SupportsFloat) -> float:
     """
-    Check a timeout that is not None, for every call that takes one: seconds, at least 0. What no
-    clock can count up to is cut to the longest wait that a lock takes.
+    Check a timeout that is not None, for every call that takes one: seconds, at least 0. Very large
+    timeouts are cut to the longest wait of a lock.
 
     Raises:
-        TypeError: it is no number; True and False are none.
-        ValueError: it is negative, or not a number.
+        TypeError: it is not a number; True and False are not accepted.
+        ValueError: it is negative or NaN.
     """
     if isinstance(value, (bool, type)) or not hasattr(value, "__float__"):
         raise TypeError(f"timeout must be seconds or None, got {shown(value)}")
@@ -235,7 +236,7 @@ def timeout(value: SupportsFloat) -> float:
         if is_of_others(error):
             raise
         raise TypeError(f"timeout must be seconds or None, got {shown(value)}") from None
-    except OverflowError:  # an int or a fraction beyond what a float holds
+    except OverflowError:  # an int or a fraction beyond the range of a float
         seconds = threading.TIMEOUT_MAX if value > 0 else -1.0  # type: ignore[operator]
         given = "less than -1e308"
     if not seconds >= 0:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-How much memory the limits of a container or a service leave: control groups, version 2 and 1.
+Memory limits of containers and services: control groups, versions 2 and 1.
 
-Beyond such a limit the kernel does not refuse to reserve shared memory, it kills a process.
+Beyond such a limit the kernel does not refuse to reserve shared memory; it kills a process.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _V1_WITH_SWAP = ("memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes", "
 
 @dataclass(frozen=True)
 class Limit:
-    """The limit that leaves least."""
+    """The limit with the least free memory."""
 
-    room: int  # bytes, never too few: what could be swapped or dropped counts as free
+    room: int  # bytes, never too few: swappable and cached pages count as free
     nbytes: int
-    path: str  # of the file that says so
+    path: str  # of the file with the limit
 
 
 def tightest() -> Limit | None:
-    """The limit that leaves this process least; None: there is none, or none to be seen."""
+    """The limit with the least free memory; None: there is none, or none that is visible."""
     found = None
     try:
         for directory, is_v2 in _groups():
@@ -41,12 +41,12 @@ def tightest() -> Limit | None:
                 if found is None or limit.room < found.room:
                     found = limit
     except (OSError, ValueError, IndexError):
-        pass  # what is half to be seen is not judged by
+        pass  # incomplete facts are not used
     return found
 
 
 def _groups() -> Iterator[tuple[Path, bool]]:
-    """Each group that this process is in, up to where they are mounted; whether it is version 2."""
+    """Each group of this process, up to the mount point; and whether it is version 2."""
     inside = {}
     for line in (PROC / "self" / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -60,7 +60,7 @@ def _groups() -> Iterator[tuple[Path, bool]]:
         if kind not in inside or (kind == "cgroup" and "memory" not in options.split(",")):
             continue
         root, mounted = before.split(" ")[3:5]
-        # A container without a namespace for them sees its group mounted where the root would be.
+        # A container without a namespace for them sees its group mounted in place of the root.
         below = Path(inside[kind])
         names = below.relative_to(root).parts if below.is_relative_to(root) else ()
         top = Path(mounted)
@@ -91,7 +91,7 @@ def _limits_of(directory: Path, is_v2: bool) -> Iterator[Limit]:
 
 
 def _number(path: Path) -> int | None:
-    """What a file of one number says; None: "max", or there is no such file."""
+    """The number in a file; None: "max", or there is no such file."""
     try:
         text = path.read_text().strip()
     except OSError:

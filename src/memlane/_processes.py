@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Processes whose end somebody waits for: given as Process, Popen, sentinel or pidfd."""
+"""The ends of processes to wait for, given as Process, Popen, sentinel or pidfd."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _KINDS = (
 
 
 class Ends:
-    """Whether all of some processes have ended; each is asked until it has."""
+    """Whether all of some processes have ended. Each is asked until it has ended."""
 
     def __init__(self, until: Any, own: Callable[..., Any]) -> None:
-        """*own* makes what owns the descriptor that a function returns, and has its number."""
+        """*own* makes an owner of the descriptor that a function returns, with its number."""
         self._asked = [_question(one, own) for one in _each(until)]
 
     def have_come(self) -> bool:
@@ -31,7 +31,7 @@ class Ends:
 
 
 class _Descriptor:
-    """A descriptor of our own: the number that was given may be closed and used again meanwhile."""
+    """A descriptor of our own: the given number may be closed and used again meanwhile."""
 
     def __init__(self, number: int, own: Callable[..., Any]) -> None:
         try:
@@ -57,7 +57,7 @@ def _each(until: Any) -> list[Any]:
 
 
 def _question(one: Any, own: Callable[..., Any]) -> Callable[[], bool]:
-    """What to ask for the end of one process."""
+    """The function that tells whether one process has ended."""
     if isinstance(one, subprocess.Popen):
         return lambda: one.poll() is not None
     if _is_process(one):
@@ -68,7 +68,7 @@ def _question(one: Any, own: Callable[..., Any]) -> Callable[[], bool]:
 
 
 def _is_process(thing: Any) -> bool:
-    """Whether nobody needs multiprocessing for it: who has such a process has imported it."""
+    """Whether it is a Process; a program that has one has imported multiprocessing."""
     module = sys.modules.get("multiprocessing.process")
     return module is not None and isinstance(thing, module.BaseProcess)
 

@@ -23,7 +23,7 @@ class Counter(CounterBase, SharedObject, kind=_core.KIND_COUNTER):
     `max`, `min` and `value` are single steps, by any process.
 
     Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.counter(...)`.
-    `create(None)` makes one without a name, to be passed to child processes.
+    `create(None)` makes an unnamed counter, to be passed to child processes.
     """
 
     _needs = "its name to region.counter()"
@@ -37,9 +37,9 @@ class Counter(CounterBase, SharedObject, kind=_core.KIND_COUNTER):
         label: str | None = None,
     ) -> Self:
         """
-        Make a counter of value 0 in a new region of its own. With name None, *label* is what
-        messages, repr and /proc call it. A name stays until `unlink`, or a `sweep` when nobody has
-        it open; close does not remove it, nor does the end of a `with`.
+        Create a counter of value 0 in a new region of its own. With name None, *label* is its name
+        in messages, repr and /proc. A name stays until `unlink`, or until a `sweep` when no process
+        has it open; neither close nor the end of a `with` removes it.
 
         Raises:
             RegionExistsError, OSError, TypeError, ValueError: as `Region.create`.
@@ -68,7 +68,7 @@ class Counter(CounterBase, SharedObject, kind=_core.KIND_COUNTER):
     def open_or_create(
         cls, name: str | os.PathLike[str], *, permissions: int = 0o600, owner: int | None = None
     ) -> Self:
-        """Open the counter of this name, or make it. Raises as `create` and `open`."""
+        """Open the counter of this name, or create it. Raises as `create` and `open`."""
         return cls._open_or_create(name, _WANTED, {}, permissions=permissions, owner=owner)
 
     @classmethod
@@ -80,7 +80,7 @@ class Counter(CounterBase, SharedObject, kind=_core.KIND_COUNTER):
 
     def stats(self) -> dict[str, Any]:
         """
-        Tell its value, as a plain dict.
+        Its value, as a plain dict.
 
         Raises:
             ClosedError: this process closed the handle.

@@ -2,10 +2,10 @@
 """
 Every error of memlane, on one screen.
 
-One base, `MemlaneError`; a parent from the standard library where a caller would catch that one
-anyway. Facts travel as attributes and survive pickling. `Full`, `Empty`, `Lapped` and `ShutDown`
-are normal outcomes, not failures. Failures of the operating system stay `OSError` with errno and
-path.
+All have the base `MemlaneError`. They also derive from the error of the standard library that a
+caller would catch anyway. Facts are attributes and survive pickling. `Full`, `Empty`, `Lapped` and
+`ShutDown` are normal outcomes, not failures. Failures of the operating system stay `OSError` with
+errno and path.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class MemlaneError(Exception):
     _facts: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, text: str = "", **facts: Any) -> None:
-        # Full and Empty are raised in every round of a polling loop: no work that need not be.
-        if not self.args:  # those of an OSError; others have been set by __new__
+        # Full and Empty are raised in every round of a polling loop: no avoidable work here.
+        if not self.args:  # of an OSError; other errors got theirs from __new__
             super().__init__(text)
         if facts:
             self._facts = facts
@@ -49,8 +49,8 @@ def _rebuild(error: type[MemlaneError], text: str, facts: dict[str, Any]) -> Mem
 
 class RegionExistsError(MemlaneError, FileExistsError):
     """
-    `create` found the name taken; open it, or unlink it first. Facts: `name`, `in_use` (whether
-    anybody has it open; None: unknown).
+    The name passed to `create` is taken; open the region, or unlink it first. Facts: `name`,
+    `in_use` (whether a process has it open; None: unknown).
     """
 
     name: str
@@ -58,13 +58,13 @@ class RegionExistsError(MemlaneError, FileExistsError):
 
 
 class RegionNotFoundError(MemlaneError, FileNotFoundError):
-    """`open` found nothing under the name, within its timeout if it had one. Facts: `name`."""
+    """No region of that name exists, or appeared within the timeout. Facts: `name`."""
 
     name: str
 
 
 class ObjectNotFoundError(MemlaneError, KeyError):
-    """A region has no object of that name. Facts: `name`, `region` (as messages call it)."""
+    """A region has no object of that name. Facts: `name`, `region` (its title in messages)."""
 
     name: str
     region: str
@@ -72,8 +72,8 @@ class ObjectNotFoundError(MemlaneError, KeyError):
 
 class LayoutError(MemlaneError, ValueError):
     """
-    Sound bytes that do not fit: no region of ours, another layout version, another geometry,
-    another kind of object. Facts: `name`, `found`, `expected`.
+    Sound bytes that do not fit: not a region, another layout version, another geometry, another
+    kind of object. Facts: `name`, `found`, `expected`.
     """
 
     name: str
@@ -83,8 +83,8 @@ class LayoutError(MemlaneError, ValueError):
 
 class CorruptedError(MemlaneError, ValueError):
     """
-    Shared bytes that no sound program writes, seen twice. Whoever may write a region may spoil it;
-    nothing was read or written out of bounds. Facts: `name`.
+    Shared bytes that no correct program writes, seen twice. Any process with write access to a
+    region can corrupt it; nothing was read or written out of bounds. Facts: `name`.
     """
 
     name: str
@@ -92,8 +92,8 @@ class CorruptedError(MemlaneError, ValueError):
 
 class TruncatedError(MemlaneError, OSError):
     """
-    The file below a mapping is shorter than it must be, or lost pages. Facts: `name`, `path`,
-    `expected` and `found` (bytes; None: the length that it has now cannot be known).
+    The file of a mapping is too short, or lost pages. Facts: `name`, `path`, `expected` and `found`
+    (bytes; None: its present length cannot be known).
     """
 
     name: str
@@ -110,8 +110,8 @@ class ClosedError(MemlaneError, ValueError):
 
 class RoleTakenError(MemlaneError):
     """
-    The role (producer, consumer, writer) is held by a live process. Facts: `role`, `pids` of the
-    holders as they call themselves.
+    The role (producer, consumer, writer) is held by a live process. Facts: `role`, and `pids` of
+    the holders, each in its own pid namespace.
     """
 
     role: str
@@ -120,9 +120,9 @@ class RoleTakenError(MemlaneError):
 
 class PeerGoneError(MemlaneError, ConnectionError):
     """
-    Asked for by `require_peer=True`: the producers there were have died or left, and nothing is
-    left to get; or the consumers there were have, and nobody would get what is put. Facts: `died`
-    and `left`, how many of them did.
+    Raised only with `require_peer=True`: all producers have died or left and the ring is drained,
+    or all consumers have died or left and nobody would get the record. Facts: `died` and `left`,
+    the numbers of these processes.
     """
 
     died: int
@@ -130,7 +130,7 @@ class PeerGoneError(MemlaneError, ConnectionError):
 
 
 class RecordTooLargeError(MemlaneError, ValueError):
-    """The record can never fit, however long one waits. Facts: `nbytes`, `max_record`."""
+    """The record can never fit, even in an empty lane. Facts: `nbytes`, `max_record`."""
 
     nbytes: int
     max_record: int
@@ -138,8 +138,8 @@ class RecordTooLargeError(MemlaneError, ValueError):
 
 class ShutDown(MemlaneError, _QueueShutDown):
     """
-    The ring was shut down: for `put` at once, for `get` when everything has been drained. It is a
-    `queue.ShutDown` where there is one, from Python 3.13 on.
+    The ring was shut down. `put` raises it at once, `get` when the ring is drained. From Python
+    3.13 on it is a `queue.ShutDown`.
     """
 
 
@@ -148,15 +148,16 @@ class Full(MemlaneError, queue.Full):
     There was no room within the timeout; nothing was put.
 
     Attributes:
-        cause: What the lane of this producer is full of: "records" or "bytes"; "on loan": the
-            oldest record is in the hand of a consumer; "views": views of rooms that this process
-            has committed; "nobody left": every consumer that there was is gone. Or "claim": another
-            thread has a room open in the lane.
-        records: How many records use up room, of `max_records`.
-        nbytes: How many bytes are used up, of `capacity`.
-        on_loan: How many records are in hand, as far as a few looks show, if they are the cause.
-        holders: Pids of the processes that have them.
-        views: How many committed rooms of this producer have views that are alive.
+        cause: Why the lane of this producer is full: "records" or "bytes" are used up; "on loan": a
+            consumer holds the oldest record; "views": views of committed reservations of this
+            process are alive; "nobody left": every consumer is gone; "claim": another thread has an
+            open reservation in the lane.
+        records: The number of records in the lane, of `max_records`.
+        nbytes: The number of bytes used up, of `capacity`.
+        on_loan: The number of records held by consumers, as far as a few looks show, if they are
+            the cause.
+        holders: Pids of the processes that hold them.
+        views: The number of committed reservations of this producer with living views.
     """
 
     cause: str = "records"
@@ -174,11 +175,11 @@ class Empty(MemlaneError, queue.Empty):
     There was nothing within the timeout; nothing was taken. A slot: never published.
 
     Attributes:
-        cause: "empty"; "on loan": consumers have all that there is in hand; or "nobody left": no
-            producer is there any more. That and the rest is told of rings.
-        on_loan: How many records are in hand; those of other processes as far as a few looks show.
-        holders: Pids of the processes that have them, as far as they were seen.
-        producers: 0 for "nobody left"; else None: they were not counted.
+        cause: "empty"; "on loan": consumers hold all records; or "nobody left": every producer is
+            gone. The last two and the other attributes are set for rings only.
+        on_loan: The number of records held; those of other processes as far as a few looks show.
+        holders: Pids of the processes that hold them, as far as they were seen.
+        producers: 0 for "nobody left"; otherwise None: they were not counted.
     """
 
     cause: str = "empty"
@@ -189,7 +190,8 @@ class Empty(MemlaneError, queue.Empty):
 
 class Lapped(MemlaneError):
     """
-    A subscriber was too slow; reading goes on behind the gap. Facts: `lost`, the exact number.
+    A subscriber was too slow; reading continues after the gap. Facts: `lost`, the exact number of
+    lost records.
     """
 
     lost: int

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-Region: one shared object that carries many; its creation, its names, its end.
+Region: an attachment that offers every kind of object by name.
 
-A region is a mapping with a header of ours in front (src/core/layout.h). Nobody ever sees a
-half-made one: it gets its name when it is complete and its creator is present. A name changes only
-under presence, the read lock that the kernel keeps for as long as a process has the region mapped.
+A region is a mapping that begins with a header (src/core/layout.h). It gets its name when it is
+complete and its creator is present, so no process sees a half-made one.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ class Region(Attachment):
     A piece of shared memory with a directory of objects: rings, slots, counters.
 
     Made by `create`, `open` or `open_or_create`. A context manager; leaving it closes, and never
-    unlinks. However often a process opens a region, it has it once. Pickles to child processes: a
-    memfd, a named or a file-backed region under every start method, one made with `anonymous=True`
-    by fork only.
+    unlinks. A process maps a region once, however often it opens it. Can be pickled to child
+    processes: a memfd, a named or a file-backed region under every start method. A region created
+    with `anonymous=True` is shared by fork only.
     """
 
     def ring(
@@ -47,23 +46,23 @@ class Region(Attachment):
         timeout: float | None = 10,
     ) -> Ring:
         """
-        Open the ring *name*, or make it if a capacity is given and there is none.
+        Open the ring *name*, or create it if a capacity is given and there is none.
 
         Args:
             name: 1 to 63 bytes of UTF-8.
             capacity: Bytes of records for each producer, rounded up to pages; reserved when a
                 producer comes.
-            producers: How many there can be at a time, 1 to 1,000; 16 unless asked.
+            producers: The maximum number of concurrent producers, 1 to 1,000; 16 by default.
             consumers: "one" process at a time gets, or "many" do, as in `Ring`.
-            records: How many records a producer's lane holds at most; capacity / 64 unless asked.
+            records: The maximum number of records in a producer's lane; capacity / 64 by default.
             wait, require_peer: As in `Ring`.
-            timeout: Longest wait for another process that is making an object, in seconds.
+            timeout: Longest wait for another process that adds an object, in seconds.
 
         Raises:
             ObjectNotFoundError: a KeyError: there is none, and no capacity was given.
-            LayoutError: there is something else of that name, or a ring of another geometry.
-            TimeoutError: another process has not finished making an object; it is named.
-            OSError, ValueError: no room for it.
+            LayoutError: the name belongs to another kind, or to a ring of another geometry.
+            TimeoutError: another process has not finished adding an object; it is named.
+            OSError, ValueError: there is no room for it.
         """
         return Ring._in_region(
             self,
@@ -143,7 +142,8 @@ class Region(Attachment):
         timeout: float | None = 10,
     ) -> Slot[Any]:
         """
-        Open the slot *name*, or make it if a layout is given and there is none. See `Slot.create`.
+        Open the slot *name*, or create it if a layout is given and there is none. See
+        `Slot.create`.
 
         Raises:
             ObjectNotFoundError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
@@ -231,7 +231,7 @@ class Region(Attachment):
         timeout: float | None = 10,
     ) -> SlotTable[Any]:
         """
-        Open the table of slots *name*, or make it if a layout is given and there is none. See
+        Open the table of slots *name*, or create it if a layout is given and there is none. See
         `SlotTable.create`.
 
         Raises:
@@ -250,7 +250,7 @@ class Region(Attachment):
 
     def counter(self, name: str, *, timeout: float | None = 10) -> Counter:
         """
-        Open the counter *name*, or make it, with value 0, if there is none.
+        Open the counter *name*, or create it with value 0 if there is none.
 
         Raises:
             LayoutError, TimeoutError, OSError, ValueError: as `ring`.
@@ -262,10 +262,10 @@ class Region(Attachment):
     @_core.clear_errors
     def __getitem__(self, name: str) -> SharedObject:
         """
-        Open whatever object bears this name.
+        Open the object of this name, whatever its kind.
 
         Raises:
-            ObjectNotFoundError: a KeyError: there is none of that name.
+            ObjectNotFoundError: a KeyError: there is no object of that name.
         """
         entry = self._find(name)
         if entry is None:
@@ -273,11 +273,11 @@ class Region(Attachment):
         return self._open_entry(entry)
 
     def __setitem__(self, name: str, made: SharedObject) -> None:
-        """What `region["hits"] += 1` does at its end; nothing else can be put in like that."""
+        """The last step of `region["hits"] += 1`; no other object can be assigned."""
         if getattr(made, "_region", None) is not self or made._object_name != name:
-            called = _arguments.shown(name)
+            title = _arguments.shown(name)
             raise TypeError(
-                f"object {called} is not set by assigning; make it with region.ring({called}, "
+                f"object {title} is not set by assigning; make it with region.ring({title}, "
                 "...), slot, table or counter"
             )
 
@@ -286,12 +286,12 @@ class Region(Attachment):
 
     def stats(self) -> dict[str, Any]:
         """
-        Tell what is going on, as plain dicts and lists: sizes, participants, and what each object
-        says of itself.
+        The state of the region as plain dicts and lists: sizes, participants, and the `stats` of
+        each object.
 
         Raises:
             ClosedError: this process closed the region.
-            CorruptedError, LayoutError: an object in it cannot be made out.
+            CorruptedError, LayoutError: an object in it cannot be read.
         """
         entries = self._entries()
         objects: dict[str, Any] = {}
@@ -312,5 +312,5 @@ class Region(Attachment):
         }
 
 
-#: An object that is made or opened by itself has a region of this class.
+#: The class of the region of an object that has a region of its own.
 SharedObject._region_class = Region

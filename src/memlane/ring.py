@@ -32,30 +32,30 @@ class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
     A ring of records between processes: bytes in, the same bytes out, in the order of each
     producer.
 
-    `Ring(...)` makes one without a name, to be passed to child processes; `create`, `open` and
+    `Ring(...)` makes an unnamed ring, to be passed to child processes; `create`, `open` and
     `open_or_create` use a name; `region.ring(...)` puts it beside other objects. Each producer has
-    a lane of its own, so that a slow, stopped or dead one delays nobody else. `put` and `get` here
-    use this process's default handle of each role; `producer()` and `consumer()` make handles that
-    can be closed one by one.
+    a lane of its own, so a slow, stopped or dead producer does not delay the others. `put` and
+    `get` use the default handle of this process for each role; `producer()` and `consumer()` make
+    handles that can be closed one by one.
 
     Args:
         capacity: Bytes of records for each producer, in bytes or as text like "8 MiB"; rounded up
             to pages.
-        producers: How many there can be at a time, 1 to 1,000.
+        producers: The maximum number of concurrent producers, 1 to 1,000.
         consumers: "one": one process at a time gets; another one takes over when it has left or
-            died. "many": any number of processes compete; each record goes to one of them, and
-            what one had in hand when it died to another.
-        records: How many records a producer's lane holds at most, 1 to 2**24; capacity / 64 unless
-            asked. Never more than capacity / 8: so much room takes each, an empty one, too.
+            died. "many": any number of processes compete for records. Each record goes to one of
+            them; a record held by a consumer that dies is redelivered.
+        records: The maximum number of records in a producer's lane, 1 to 2**24; capacity / 64 by
+            default. Never more than capacity / 8, because even an empty record takes 8 bytes.
         wait: "adaptive" spins as long as that pays, then sleeps; "spin" never sleeps; "sleep" never
             spins.
-        require_peer: As with each call of this handle, of those made from it and of its copies: no
+        require_peer: For all calls of this handle, of handles made from it and of its copies: no
             put or get waits for consumers or producers that are gone (PeerGoneError).
-        anonymous: Use MAP_ANONYMOUS memory, which travels by fork only, in place of a memfd.
-        label: What messages, repr and /proc call it, 1 to 100 bytes of printable text.
+        anonymous: Use MAP_ANONYMOUS memory, which is shared by fork only, instead of a memfd.
+        label: Its name in messages, repr and /proc, 1 to 100 bytes of printable text.
 
     Raises:
-        OSError: no room (ENOSPC).
+        OSError: there is no room (ENOSPC).
         TypeError, ValueError: an argument is out of range.
     """
 
@@ -109,13 +109,13 @@ class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
         require_peer: bool = False,
     ) -> Self:
         """
-        Make a ring in a new region of its own. A str names POSIX shared memory, an os.PathLike a
-        file. The name stays until `unlink`, or a `sweep` when nobody has it open; close does not
-        remove it, nor does the end of a `with`.
+        Create a ring in a new region of its own. A str names POSIX shared memory, an os.PathLike a
+        file. The name stays until `unlink`, or until a `sweep` when no process has it open; neither
+        close nor the end of a `with` removes it.
 
         Raises:
             RegionExistsError: the name is taken.
-            As the class otherwise.
+            Otherwise as the class.
         """
         geometry = RingGeometry.checked(capacity, producers, consumers, records)
         _check_wait(wait)
@@ -171,11 +171,11 @@ class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
         require_peer: bool = False,
     ) -> Self:
         """
-        Open the ring of this name if there is one, and check its geometry; else make it.
+        Open the ring of this name and check its geometry, or create it if there is none.
 
         Raises:
-            LayoutError: the ring there is has another geometry.
-            As `create` and `open` otherwise.
+            LayoutError: the existing ring has another geometry.
+            Otherwise as `create` and `open`.
         """
         geometry = RingGeometry.checked(capacity, producers, consumers, records)
         _check_wait(wait)
@@ -204,9 +204,9 @@ class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
         require_peer: bool,
         timeout: float | None,
     ) -> Self:
-        """Open one among the objects of a region; with a capacity make it if there is none."""
+        """Open a ring among the objects of a region; with a capacity create it if there is none."""
         _check_wait(wait)
-        timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
+        timeout = _arguments.optional_timeout(timeout)  # checked even if nothing is waited for
         geometry = RingGeometry.checked(
             1 if capacity is None else capacity,
             _PRODUCERS if producers is None else producers,
@@ -257,7 +257,7 @@ class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
 
     def producer(self) -> Producer:
         """
-        Make a handle of one producer, with a lane of its own that it takes at first use.
+        Make a handle of one producer. It takes a lane of its own at first use.
 
         Raises:
             ClosedError: this process closed the ring.
@@ -281,7 +281,7 @@ class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
         return made
 
     def _leave(self) -> None:
-        """Close this handle and those made from it: none may outlive the memory."""
+        """Close this handle and the handles made from it: none may outlive the memory."""
         for handle in list(self._handles):
             handle.close()
         RingBase._leave(self)
@@ -293,12 +293,12 @@ class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
 @dataclass(frozen=True, slots=True)
 class RingGeometry:
     """
-    What a ring is asked to be.
+    The requested geometry of a ring.
 
     Attributes:
-        lanes: One for each producer that there can be at a time.
+        lanes: The number of lanes, one for each concurrent producer.
         capacity: Bytes of records of each lane, whole pages of 4,096.
-        records: Of each lane, at most.
+        records: The maximum number of records of each lane.
         consumers: A number of `_core.CONSUMERS`.
     """
 
@@ -313,7 +313,7 @@ class RingGeometry:
     ) -> Self:
         """
         Raises:
-            TypeError, ValueError: no ring can be like that.
+            TypeError, ValueError: no ring can have this geometry.
         """
         nbytes = _arguments.size(capacity, "capacity")
         if not 1 <= nbytes <= _core.CAPACITY_MAX:
@@ -349,7 +349,7 @@ class RingGeometry:
 
     @contextlib.contextmanager
     def said_if_too_large(self) -> Iterator[None]:
-        """Have an error for too much at once name what makes it so much: the lanes."""
+        """Add the lanes, the reason for the size, to an error for too much memory."""
         try:
             yield
         except OSError as error:
@@ -380,5 +380,5 @@ def _check_wait(wait: str) -> None:
 
 
 def _records_in(nbytes: int, count: int) -> int:
-    """How many of so many records there can be room for: an empty one takes 8 bytes, too."""
+    """The number of records, limited to those that fit: even an empty record takes 8 bytes."""
     return min(count, nbytes // 8)

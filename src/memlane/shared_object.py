@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-What every kind of object has in common: how it is made, found, checked, closed and pickled.
+SharedObject: the base of all kinds. It creates, finds, checks, closes and pickles objects.
 
-A kind is a class with a number, `class Flag(SharedObject, kind=40000)`, and registers by being
+A kind is a class with a number, `class Flag(SharedObject, kind=40000)`, and registers when it is
 defined. Regions, pickle and the command line find it by that number.
 """
 
@@ -24,9 +24,9 @@ from memlane._region.location import Location, Name
 from memlane.errors import LayoutError
 
 if TYPE_CHECKING:
-    from memlane.region import Region  # what users get; set by it at run time, see _region_class
+    from memlane.region import Region  # the class that users get; it sets _region_class at run time
 
-#: Kinds from outside of this package have numbers from here on.
+#: The first number for kinds from outside of this package.
 FOREIGN_KINDS = 32768
 
 #: How many objects a message names. Arbitrary.
@@ -37,7 +37,7 @@ _kinds: dict[int, type[SharedObject]] = {}
 
 def kind_of(member: _core.Membership, entry: Entry) -> type[SharedObject]:
     """
-    The class of an entry; LayoutError where nobody has defined one, CorruptedError where the entry
+    The class of an entry; LayoutError if no class of its kind is defined, CorruptedError if the entry
     is out of bounds.
     """
     kind = _kinds.get(directory.require_sound(member, entry).kind)
@@ -59,8 +59,8 @@ ObjectT = TypeVar("ObjectT", bound="SharedObject")
 @_core.clear_errors
 class SharedObject:
     """
-    An object in a region: a ring, a slot, a table of slots, a counter. It may have the region to
-    itself.
+    An object in a region: a ring, a slot, a table of slots, a counter. It may have a region of its
+    own.
     """
 
     def __init__(self, *_arguments: object, **_keywords: object) -> None:
@@ -78,8 +78,8 @@ class SharedObject:
 
         Args:
             kind: Its number in directories; None: a base of kinds.
-            word: What messages call one, and the name of one that has a region to itself; the
-                name of the class in lower case unless given.
+            word: The kind in messages, and the name of an object with a region of its own; by
+                default the name of the class in lower case.
 
         Raises:
             TypeError: another class has the number.
@@ -97,16 +97,16 @@ class SharedObject:
             cls._kind = kind
             cls._word = cls.__name__.lower() if word is None else word
         if "create" in vars(cls) and cls.__init__ is SharedObject.__init__:
-            # what help and editors show for a class that is made by `create`: how
+            # help and editors show how `create` makes one
             _calls.show_bits(vars(cls)["create"].__func__)
             cls.__signature__ = inspect.signature(cls.create)  # type: ignore[attr-defined]
 
     _kind: ClassVar[int]
-    #: What messages call one, and the method of Region that opens one.
+    #: The kind in messages, and the method of Region that opens one.
     _word: ClassVar[str]
-    #: What must be given for one to be made.
+    #: The argument without which one cannot be created.
     _needs: ClassVar[str] = "what it is to be"
-    #: What an object has a region of its own through: Region, which sets it.
+    #: The class of the region of an object that has its own: Region, which sets it.
     _region_class: ClassVar[type[Attachment]] = Attachment
     _region: Region
     _object_name: str
@@ -115,24 +115,24 @@ class SharedObject:
     # ---- what each kind defines ------------------------------------------------------------------
 
     def _attach(self, member: _core.Membership, entry: Entry, **options: Any) -> None:
-        """Lead to the bytes of an entry; *options* are those of this handle."""
+        """Attach to the bytes of an entry; *options* are those of this handle."""
         raise NotImplementedError
 
     def _leave(self) -> None:
-        """Let go of them. Never fails, and can be done twice."""
+        """Detach from them. Never fails, and may be repeated."""
         raise NotImplementedError
 
     def _options(self) -> dict[str, Any]:
-        """The options of this handle, which travel with it."""
+        """The options of this handle, which are pickled with it."""
         return {}
 
     @classmethod
     def _facts(cls, entry: Entry) -> Mapping[str, object]:
-        """What users may ask of one when they open it, by the names of the parameters."""
+        """The geometry that users may ask for when they open one, by parameter."""
         return {}
 
     def stats(self) -> dict[str, Any]:
-        """Tell what is going on, as plain dicts and lists."""
+        """The state of the object, as plain dicts and lists."""
         raise NotImplementedError
 
     # ---- a region of its own ---------------------------------------------------------------------
@@ -148,7 +148,7 @@ class SharedObject:
         label: str | None = None,
         **options: Any,
     ) -> Self:
-        """Make one in a new region of its own."""
+        """Create one in a new region of its own."""
         return cls.__new__(cls)._create_here(
             name,
             wanted,
@@ -207,7 +207,7 @@ class SharedObject:
         owner: int | None,
         **options: Any,
     ) -> Self:
-        """Open one that has a region of its own, or make both."""
+        """Open one that has a region of its own, or create both."""
         location = Location.parse(name)
         handle, _ = opening.open_or_create(
             location,
@@ -222,7 +222,7 @@ class SharedObject:
     def _take_region(
         self, region: Attachment, asked: Mapping[str, object] = {}, **options: Any
     ) -> Self:
-        """Have this region to oneself: closing one closes the other."""
+        """Make this the region of this object only: closing one closes the other."""
         try:
             entries = region._entries()
             if len(entries) != 1:
@@ -236,7 +236,7 @@ class SharedObject:
                     expected=1,
                     found=len(entries),
                 )
-            entry = self._expect(region, entries[0].name, entries[0], alone=True)
+            entry = self._expect(region, entries[0].name, entries[0], sole=True)
             self._call_by_region(region, entry.name)
             self._verify(region, entry, asked)
             self._belong(region, entry, **options)
@@ -252,7 +252,7 @@ class SharedObject:
 
     @classmethod
     def _call_by_region(cls, region: Attachment, name: str) -> None:
-        """From now on messages call the object *name* by the region's name, if that was made so."""
+        """Let messages call the object *name* by the name of its region, if it was created so."""
         if name == cls._word:
             region._check().sole = True
 
@@ -269,7 +269,7 @@ class SharedObject:
         timeout: float | None,
         **options: Any,
     ) -> Self:
-        """Open one among the objects of a region, or make it if it says what it is to be."""
+        """Open one among the objects of a region, or create it if *wanted* describes it."""
         if wanted is None:
             entry = cls._expect(region, name, region._find(name))
         else:
@@ -294,17 +294,17 @@ class SharedObject:
 
     @classmethod
     def _expect(
-        cls, region: Attachment, name: str, entry: Entry | None, *, alone: bool = False
+        cls, region: Attachment, name: str, entry: Entry | None, *, sole: bool = False
     ) -> Entry:
         """
-        What was found under a name, or the error that says that it is none of this kind. *alone*:
-        the object was looked for by the region's name.
+        The entry that was found under a name, or the error that it is not of this kind. *sole*: the
+        object was opened by the name of its region.
         """
         if entry is None:
             raise directory.not_there(region._check(), name, f"; give {cls._needs} to make it")
         kind = kind_of(region._member, entry)
         if kind is not cls and not issubclass(cls, kind):
-            if alone:
+            if sole:
                 said = f"what {region._member.name} carries is a {kind.__name__}"
                 where = region.name
                 given = (
@@ -328,7 +328,7 @@ class SharedObject:
 
     @classmethod
     def _verify(cls, region: Attachment, entry: Entry, asked: Mapping[str, object]) -> None:
-        """Refuse an object that is other than was asked for; None asks for nothing."""
+        """Refuse an object that differs from the request; None means any value."""
         facts = cls._facts(entry)
         for what, value in asked.items():
             found = facts[what]
@@ -345,23 +345,23 @@ class SharedObject:
 
     @property
     def name(self) -> Name:
-        """The name of the object; of one that has a region to itself, that of the region."""
+        """The name of the object; with a region of its own, the name of the region."""
         return self._region.name if self._owns else self._object_name
 
     @property
     def label(self) -> str | None:
-        """What its maker called one without a name; None: nothing."""
+        """The label of an unnamed object; None: it has none."""
         return self._region.label
 
     @property
     def region(self) -> Region:
-        """The region it lives in."""
+        """The region of the object."""
         return self._region
 
     def close(self) -> None:
         """
-        Be done with it in this process. Calls under way and loans are not disturbed. The name
-        stays. Never fails.
+        Close the object in this process. Running calls and loans are not disturbed. The name stays.
+        Never fails.
         """
         self._leave()
         if self._owns:
@@ -369,8 +369,8 @@ class SharedObject:
 
     def unlink(self) -> None:
         """
-        Take the name away, for everybody; who has it open goes on using it. Works after `close`,
-        too.
+        Remove the name for every process; processes that have the object open go on using it. Works
+        after `close`, too.
 
         Raises:
             ValueError: it shares its region with other objects; unlink the region.
@@ -392,7 +392,7 @@ class SharedObject:
         return True
 
     def __del__(self) -> None:
-        # One that owns its region is warned of by the region.
+        # If it has a region of its own, the region warns.
         if hasattr(self, "_region") and not sys.is_finalizing():
             self._leave()
 
@@ -412,7 +412,7 @@ class SharedObject:
         )
 
     def __copy__(self) -> Self:
-        """A handle of its own, as from pickle: closing one leaves the other open."""
+        """A separate handle, as from pickle: closing one leaves the other open."""
         kind, region, name, owns, options = self.__reduce__()[1]
         copied: Self = _rebuild_object(
             kind, copy.copy(region) if owns else region, name, owns, options

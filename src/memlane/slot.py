@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Slot and SlotTable: the latest value. The verbs are in the extension, what values look like is in
+Slot and SlotTable: the latest value. The verbs are in the extension, the layouts of values in
 values.py.
 """
 
@@ -23,7 +23,8 @@ from memlane.values import Codec, CtypesT, DataclassT, Layout, codec_of, codec_o
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
-    #: What is read: a tuple for a struct format, bytes, an instance of a class; else Any.
+    #: The type of a value: a tuple for a struct format, bytes, an instance of a class; otherwise
+    #: Any.
     ValueT = TypeVarWithDefault("ValueT", default=Any)
 else:
     ValueT = TypeVar("ValueT")  # 3.11 has no defaults
@@ -35,7 +36,7 @@ _NO_VALUE = Codec("", 0)
 
 
 class _Slots(SharedObject):
-    """What a slot and a table of slots have in common: they are made and found in the same way."""
+    """The common base of a slot and a table of slots: how they are created and opened."""
 
     _layout: Codec
 
@@ -99,8 +100,8 @@ class _Slots(SharedObject):
         watchers: int | None,
         timeout: float | None,
     ) -> Self:
-        """Open one among the objects of a region; with all of its geometry make it if need be."""
-        timeout = _arguments.optional_timeout(timeout)  # also where nobody is waited for
+        """Open one among the objects of a region; with its whole geometry create it if needed."""
+        timeout = _arguments.optional_timeout(timeout)  # checked even if nothing is waited for
         codec = None if layout is None else codec_of(layout)
         geometry = SlotGeometry.checked(
             codec or _NO_VALUE,
@@ -114,7 +115,7 @@ class _Slots(SharedObject):
             wanted = geometry.wanted(cls._kind)
         asked = {
             "layout": codec,
-            "slots": None if cls._kind == _core.KIND_SLOT else slots,  # of a slot no question
+            "slots": None if cls._kind == _core.KIND_SLOT else slots,  # a slot is not asked for it
             "copies": copies,
             "watchers": watchers,
             "writers": writers,
@@ -129,7 +130,7 @@ class _Slots(SharedObject):
 
     @classmethod
     def _verify(cls, region: Attachment, entry: Entry, asked: Mapping[str, object]) -> None:
-        """The layout that the directory describes must be the one asked for, before all else."""
+        """Compare the layout in the directory with the requested one, before anything else."""
         codec = asked.get("layout")
         if isinstance(codec, Codec) and codec.schema != entry.schema:
             raise LayoutError(
@@ -144,18 +145,18 @@ class _Slots(SharedObject):
 
     @classmethod
     def _codec(cls, member: _core.Membership, entry: Entry, codec: Codec | None) -> Codec:
-        """The codec that was asked for, or the one that the directory describes."""
+        """The codec of the requested layout, or of the one that the directory describes."""
         if codec is not None:
             return codec
-        called = member.called(cls._word, entry.name)
-        return codec_of_schema(entry.schema, entry.geometry[1], entry.name, called)
+        title = member.called(cls._word, entry.name)
+        return codec_of_schema(entry.schema, entry.geometry[1], entry.name, title)
 
 
 @_core.clear_errors
 class Slot(SlotBase[ValueT], _Slots, kind=_core.KIND_SLOT):
     """
-    The latest value of something: published by one writer, read whole by anyone, whatever happens
-    to the writer.
+    The latest value of something: published by one writer and read whole by any process, whatever
+    happens to the writer.
 
     Made by `create`, `open`, `open_or_create` in a region of its own, or by `region.slot(...)`.
     """
@@ -240,31 +241,31 @@ class Slot(SlotBase[ValueT], _Slots, kind=_core.KIND_SLOT):
         label: str | None = None,
     ) -> Slot[Any]:
         """
-        Make a slot in a new region of its own.
+        Create a slot in a new region of its own.
 
         Args:
             name: A str names POSIX shared memory, an os.PathLike a file; None: unnamed, to be
                 passed to children.
             layout: A struct format (always, for a str; values are tuples), a number of bytes, a
                 numpy dtype, a ctypes.Structure, or a dataclass of int, float, bool and numbers of
-                ctypes and numpy; values are instances of a class.
-            writers: "one" holds the role until it closes or dies; "many" take turns, publish by
-                publish.
-            copies: How many versions lie in memory, a power of two from 2 to 256: more of them let
-                slow readers of large values keep up with a fast writer.
-            watchers: How many threads can sleep in `wait_newer` at once, 0 to 64; more of them
+                ctypes and numpy; then values are instances of the class.
+            writers: "one" writer holds the role until it closes or dies; "many" take turns, publish
+                by publish.
+            copies: The number of versions in memory, a power of two from 2 to 256: with more of
+                them slow readers of large values keep up with a fast writer.
+            watchers: How many threads can sleep in `wait_newer` at once, 0 to 64; further threads
                 poll.
             permissions: File permission bits, whatever the umask.
-            label: With name None: what messages, repr and /proc call it, 1 to 100 bytes of
+            label: With name None: its name in messages, repr and /proc, 1 to 100 bytes of
                 printable text.
 
-        The name stays until `unlink`, or a `sweep` when nobody has it open; close does not remove
-        it, nor does the end of a `with`.
+        The name stays until `unlink`, or until a `sweep` when no process has it open; neither close
+        nor the end of a `with` removes it.
 
         Raises:
             RegionExistsError: the name is taken.
-            OSError: no room.
-            TypeError, ValueError: an argument is out of range, or *layout* is none.
+            OSError: there is no room.
+            TypeError, ValueError: an argument is out of range, or *layout* is not a layout.
         """
         geometry = SlotGeometry.of(layout, 1, writers, copies, watchers)
         return cls._created(name, geometry, permissions, label)
@@ -338,12 +339,13 @@ class Slot(SlotBase[ValueT], _Slots, kind=_core.KIND_SLOT):
         Open a slot that has a region of its own.
 
         Args:
-            layout: If given, what it must have. A class has to be given, else values are bytes (a
-                ctypes.Structure) or tuples (a dataclass); so are values of a layout with more
-                fields than the directory can describe, some 35 with names, bytes without it.
+            layout: If given, the layout that the slot must have. Without its class, values are
+                bytes (of a ctypes.Structure) or tuples (of a dataclass). A layout with more fields
+                than the directory can describe, some 35 with names, must be given too; otherwise
+                values are bytes.
             timeout: How long to wait for the name to appear, in seconds; None waits for ever.
-            readonly: Without write access: one can read, and `wait_newer` polls.
-            owner: User id that must own it; by default one's own or root.
+            readonly: Open it without write access: `read` works, and `wait_newer` polls.
+            owner: User id that must own it; by default the own user or root.
 
         Raises:
             RegionNotFoundError, LayoutError, TruncatedError, CorruptedError, PermissionError: as
@@ -429,7 +431,7 @@ class Slot(SlotBase[ValueT], _Slots, kind=_core.KIND_SLOT):
         owner: int | None = None,
     ) -> Slot[Any]:
         """
-        Open the slot of this name if there is one, and check what it is; else make it.
+        Open the slot of this name and check its geometry, or create it if there is none.
 
         Raises:
             As `create` and `open`.
@@ -451,7 +453,7 @@ class Slot(SlotBase[ValueT], _Slots, kind=_core.KIND_SLOT):
 
     def stats(self) -> dict[str, Any]:
         """
-        Tell what it holds and how old that is, as a plain dict.
+        Its geometry, the version and the age of its value, as a plain dict.
 
         Raises:
             ClosedError: this process closed the handle.
@@ -460,7 +462,7 @@ class Slot(SlotBase[ValueT], _Slots, kind=_core.KIND_SLOT):
 
 
 class _SlotOfTable(SlotBase[ValueT]):
-    """A slot that keeps its table: one that is forgotten closes, and would close the slot."""
+    """A slot that keeps its table alive: a forgotten table closes, and would close the slot."""
 
     __slots__ = ("_table",)
     _table: SlotTable[ValueT]
@@ -563,9 +565,9 @@ class SlotTable(_Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
         label: str | None = None,
     ) -> SlotTable[Any]:
         """
-        Make a table of *slots* slots, 1 to 2**20, in a new region of its own. *watchers* is for all
-        of them together; the other arguments are those of `Slot.create`. So is how long its name
-        stays.
+        Create a table of *slots* slots, 1 to 2**20, in a new region of its own. *watchers* is for
+        all of them together. The other arguments are as for `Slot.create`, and the name stays as
+        long.
 
         Raises:
             As `Slot.create`.
@@ -725,7 +727,7 @@ class SlotTable(_Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
         owner: int | None = None,
     ) -> SlotTable[Any]:
         """
-        Open the table of this name if there is one, and check what it is; else make it. Errors as
+        Open the table of this name and check its geometry, or create it if there is none. Errors as
         `Slot.create`.
         """
         geometry = SlotGeometry.of(layout, slots, writers, copies, watchers)
@@ -755,7 +757,7 @@ class SlotTable(_Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
         return self._closed
 
     def __len__(self) -> int:
-        """How many slots there are."""
+        """The number of slots."""
         return len(self._slots)
 
     def __getitem__(self, index: int) -> SlotBase[ValueT]:
@@ -765,9 +767,9 @@ class SlotTable(_Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
         try:
             return self._slots[index]
         except IndexError:
-            called = self._region._member.called(self._word, self._object_name)
+            title = self._region._member.called(self._word, self._object_name)
             raise IndexError(
-                f"{called} has slots 0 to {len(self) - 1}, got {_arguments.shown(index)}"
+                f"{title} has slots 0 to {len(self) - 1}, got {_arguments.shown(index)}"
             ) from None
         except TypeError:
             raise TypeError(
@@ -794,7 +796,7 @@ class SlotTable(_Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
 
     def stats(self) -> dict[str, Any]:
         """
-        Tell what it holds, as a plain dict.
+        Its geometry and the number of published slots, as a plain dict.
 
         Raises:
             ClosedError: this process closed the handle.
@@ -809,13 +811,13 @@ class SlotTable(_Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
 @dataclass(frozen=True, slots=True)
 class SlotGeometry:
     """
-    What slots are asked to be.
+    The requested geometry of slots.
 
     Attributes:
-        codec: Of their values.
-        slots: How many.
-        copies: Of each value.
-        watchers: Processes that can sleep until something is published, of all slots together.
+        codec: The codec of their values.
+        slots: The number of slots.
+        copies: The number of copies of each value.
+        watchers: How many threads can sleep until a publish, of all slots together.
         writers: "one" or "many".
     """
 
@@ -834,7 +836,7 @@ class SlotGeometry:
     def checked(cls, codec: Codec, slots: int, writers: str, copies: int, watchers: int) -> Self:
         """
         Raises:
-            TypeError, ValueError: no slots can be like that.
+            TypeError, ValueError: no slots can have this geometry.
         """
         count = _arguments.positive(slots, "slots", 1 << 20)
         _arguments.choice(writers, "writers", _WRITERS)

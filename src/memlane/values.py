@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-What the values of slots look like: how a layout becomes bytes and back, and the text that tells it.
+Layouts of values: how a value becomes bytes and back, and the text that describes the layout.
 
-The directory keeps that text, so that other programs can open a slot without naming its layout:
+The directory keeps that text, so that other programs can open a slot without giving its layout:
 
     bytes:N                        N bytes
     struct:FORMAT                  a format of the struct module; values are tuples
@@ -11,7 +11,7 @@ The directory keeps that text, so that other programs can open a slot without na
     dataclass:NAME:FORMAT:FIELDS   a dataclass of numbers; without the class, values are tuples
     KIND:sha256:DIGEST             any of these that is too long; without the layout, bytes
 
-No value is changed on its way in without an error, but for floats that narrower ones round.
+A value is never changed without an error, except that narrower floats round.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ import memlane._core as _core
 from memlane.errors import LayoutError
 
 #: A struct format, a number of bytes, a ctypes.Structure class, a dataclass, or anything that numpy
-#: takes for a dtype.
+#: accepts as a dtype.
 Layout: TypeAlias = Any
 
-#: What comes out of a slot of a ctypes class.
+#: The type of the values of a ctypes class.
 CtypesT = TypeVar("CtypesT", bound=ctypes.Structure | ctypes.Union | ctypes.Array[Any])
 
 
 class IsDataclass(Protocol):
-    """What every dataclass has."""
+    """The attribute of every dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-#: What comes out of a slot of a dataclass.
+#: The type of the values of a dataclass.
 DataclassT = TypeVar("DataclassT", bound=IsDataclass)
 
 _LAYOUTS = (
@@ -59,14 +59,14 @@ _STRUCT_ITEM = re.compile(r"\s*([0-9]*)([a-zA-Z?])")
 @dataclass(frozen=True, slots=True)
 class Codec:
     """
-    How values become bytes and back. None: they are bytes.
+    How values become bytes and back. None instead of a function: values are bytes.
 
     Attributes:
         schema: The text for the directory.
-        nbytes: Of a value.
-        encode: A value to a buffer.
-        items: If not None, `encode` is called with the items of the value, so many.
-        decode: Bytes to a value.
+        nbytes: The length of a value.
+        encode: Turns a value into a buffer.
+        items: If not None, `encode` is called with the items of the value, this many.
+        decode: Turns bytes into a value.
     """
 
     schema: str
@@ -78,11 +78,11 @@ class Codec:
 
 def codec_of(layout: Layout) -> Codec:
     """
-    What a layout given by the user means.
+    The codec of a layout given by the user.
 
     Raises:
-        TypeError: it is none, or has pointers or Python objects in it.
-        ValueError: a text, size or dtype that cannot be one.
+        TypeError: it is not a layout, or has pointers or Python objects in it.
+        ValueError: an invalid text, size or dtype.
     """
     if isinstance(layout, str):
         return _struct_codec(layout)
@@ -99,12 +99,12 @@ def codec_of(layout: Layout) -> Codec:
     return _numpy_codec(layout)
 
 
-def codec_of_schema(schema: str, nbytes: int, name: str, called: str) -> Codec:
+def codec_of_schema(schema: str, nbytes: int, name: str, title: str) -> Codec:
     """
-    What the text of a directory means; it is not trusted. *called* is for messages.
+    The codec of a text in the directory, which is not trusted. *title* is for messages.
 
     Raises:
-        LayoutError: it is none that this program can use, or contradicts the length of the values.
+        LayoutError: this program cannot use it, or it contradicts the length of the values.
     """
     kind, _, described = schema.partition(":")
     try:
@@ -119,9 +119,9 @@ def codec_of_schema(schema: str, nbytes: int, name: str, called: str) -> Codec:
             codec = _numpy_codec(_dtype_of(*ast.literal_eval(described)))
         else:
             raise ValueError("unknown kind")
-    except Exception as wrong:  # whatever numpy thinks of such a text
+    except Exception as wrong:  # numpy raises all kinds of errors for such a text
         raise LayoutError(
-            f"{called} has the layout {schema[:80]!r}, which this program cannot use: "
+            f"{title} has the layout {schema[:80]!r}, which this program cannot use: "
             f"{str(wrong)[:200]}",
             name=name,
             expected="a layout",
@@ -129,8 +129,7 @@ def codec_of_schema(schema: str, nbytes: int, name: str, called: str) -> Codec:
         ) from None
     if codec.nbytes != nbytes:
         raise LayoutError(
-            f"{called} has values of {nbytes} bytes, its layout {schema[:80]!r} says "
-            f"{codec.nbytes}",
+            f"{title} has values of {nbytes} bytes, its layout {schema[:80]!r} says {codec.nbytes}",
             name=name,
             expected=codec.nbytes,
             found=nbytes,
@@ -139,7 +138,7 @@ def codec_of_schema(schema: str, nbytes: int, name: str, called: str) -> Codec:
 
 
 def _text(kind: str, described: str) -> str:
-    """The text for the directory, or its digest where it is too long for that."""
+    """The text for the directory, or its digest if it is too long."""
     schema = f"{kind}:{described}"
     if len(schema.encode()) <= _core.SCHEMA_NBYTES:
         return schema
@@ -165,7 +164,7 @@ def _struct_codec(layout: str) -> Codec:
 
 
 def _items_of(text: str) -> int:
-    """How many values a struct format has."""
+    """The number of values of a struct format."""
     count = 0
     for times, code in _STRUCT_ITEM.findall(text):
         if code in "sp":
@@ -176,7 +175,7 @@ def _items_of(text: str) -> int:
 
 
 def _meant(layout: str) -> str:
-    """What a str that is no struct format was meant to be."""
+    """A hint at the layout that an invalid struct format may stand for."""
     try:
         nbytes = _arguments.size(layout, "layout")
     except ValueError:
@@ -228,7 +227,7 @@ def _ctypes_codec(layout: Any) -> Codec:
 
 
 def _ctypes_text(layout: Any, kind: Any) -> str:
-    """All that decides what the bytes mean: of each field name, type, offset, and bits."""
+    """The meaning of the bytes: name, type, offset and bits of each field."""
     if issubclass(kind, _POINTERS) or getattr(kind, "_type_", None) in _POINTER_CODES:
         raise TypeError(_no_pointers(layout, kind))
     if issubclass(kind, ctypes.Array):
@@ -251,14 +250,14 @@ def _ctypes_text(layout: Any, kind: Any) -> str:
 
 # ---- dataclasses ---------------------------------------------------------------------------------
 
-#: Arbitrary; one that has itself in it ends here.
+#: Arbitrary; ends the walk through a dataclass that contains itself.
 _NESTED_MAX = 16
 _PYTHON_NUMBERS = {int: "q", float: "d", bool: "?"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A number in a dataclass: its path, its code of struct, what makes a value of it."""
+    """A number in a dataclass: its path, its code of struct, and its constructor."""
 
     name: str
     code: str
@@ -311,7 +310,7 @@ def _dataclass_codec(layout: Any) -> Codec:
 def _parts_of(
     layout: Any, kind: Any, path: tuple[str, ...]
 ) -> tuple[list[_Part], Callable[[Any, list[Any]], None], Callable[[Any], Any]]:
-    """The numbers in a dataclass, and how to take them out of an instance and make one of them."""
+    """The numbers in a dataclass, and the functions that take an instance apart and make one."""
     if len(path) > _NESTED_MAX:
         raise TypeError(f"the dataclass {layout.__name__} is nested more than {_NESTED_MAX} deep")
     try:
@@ -333,7 +332,7 @@ def _parts_of(
     if not fields:
         raise ValueError(f"the dataclass {kind.__name__} has no fields")
     for field in fields:
-        called = ".".join((*path, field.name))
+        title = ".".join((*path, field.name))
         if not field.init or pseudo:
             raise TypeError(
                 f"the dataclass {kind.__name__} cannot be made of its fields alone "
@@ -349,10 +348,10 @@ def _parts_of(
         code, made = _number(found)
         if code is None:
             raise TypeError(
-                f"field {called!r} of {layout.__name__} is annotated {found!r}; a dataclass layout "
+                f"field {title!r} of {layout.__name__} is annotated {found!r}; a dataclass layout "
                 "has int, float, bool, numbers of ctypes or numpy, or dataclasses of these"
             )
-        parts.append(_Part(called, code, made))
+        parts.append(_Part(title, code, made))
         takes.append((field.name, None))
         makes.append((field.name, field.kw_only, None))
 
@@ -379,7 +378,7 @@ def _parts_of(
 
 
 def _number(of: Any) -> tuple[str | None, Callable[[Any], Any] | None]:
-    """The code of struct for a number's type, and what makes one of what struct gives."""
+    """The code of struct for a type of number, and the constructor for the unpacked value."""
     found: Any = of
     if not isinstance(of, type):
         return None, None
@@ -417,7 +416,7 @@ def _numpy_codec(layout: Any) -> Codec:
         ) from None
     try:
         if layout is None:
-            raise TypeError  # which numpy takes for a double
+            raise TypeError  # numpy would accept it as a double
         dtype = np.dtype(layout)
     except (TypeError, ValueError) as wrong:
         kind = TypeError if isinstance(wrong, TypeError) else ValueError
@@ -456,7 +455,7 @@ def _numpy_codec(layout: Any) -> Codec:
 
 
 def _described(dtype: Any) -> Any:
-    """A dtype as literals, which `_dtype_of` makes one of again."""
+    """A dtype as literals, from which `_dtype_of` makes a dtype again."""
     if dtype.subdtype:
         base, shape = dtype.subdtype
         return _described(base), shape
@@ -479,7 +478,8 @@ def _described(dtype: Any) -> Any:
 
 def _dtype_of(described: Any, shape: tuple[int, ...]) -> Any:
     """
-    The dtype that a directory describes; np.dtype would make fields of the gaps of an aligned one.
+    The dtype that a directory describes. np.dtype would turn the gaps of an aligned one into
+    fields.
     """
     import numpy as np
 
@@ -499,11 +499,11 @@ def _dtype_of(described: Any, shape: tuple[int, ...]) -> Any:
 
 def fitted(value: Any, dtype: Any, shape: tuple[int, ...]) -> Any:
     """
-    An array of that dtype and shape with this value in it.
+    An array of that dtype and shape with this value.
 
     Raises:
-        TypeError: a value of another kind.
-        ValueError: another shape, or a number or text that does not fit.
+        TypeError: the value is of another kind.
+        ValueError: the value has another shape, or a number or text does not fit.
     """
     import numpy as np
 
@@ -529,7 +529,7 @@ def fitted(value: Any, dtype: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _fitted_fields(value: Any, dtype: Any, shape: tuple[int, ...]) -> Any:
-    """An array of fields, of tuples or of dicts."""
+    """An array of fields, made from tuples or dicts."""
     import numpy as np
 
     filled = np.zeros(shape, dtype)
@@ -565,7 +565,7 @@ def _fitted_fields(value: Any, dtype: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _same_names(names: tuple[str, ...], dtype: Any) -> None:
-    """Fields can be filled one by one from these."""
+    """Whether fields can be filled one by one from this value."""
     _apart(dtype)
     if set(names) != set(dtype.names):
         raise TypeError(
@@ -575,7 +575,7 @@ def _same_names(names: tuple[str, ...], dtype: Any) -> None:
 
 
 def _apart(dtype: Any) -> None:
-    """Filling one field after the other must not change one before."""
+    """Whether fields overlap: filling one of them must not change another."""
     end = 0
     for at, nbytes in sorted((at, inner.itemsize) for inner, at, *_ in dtype.fields.values()):
         if at < end:
@@ -602,7 +602,7 @@ def _cast(array: Any, dtype: Any) -> Any:
         or found.names
     ):
         raise TypeError(f"this slot holds {dtype!r}, got {found!r}")
-    if dtype.kind in "mM" and found.kind in "SUO":  # first in a unit that says all
+    if dtype.kind in "mM" and found.kind in "SUO":  # first in a unit that loses nothing
         array = np.asarray(array, dtype=f"{dtype.kind}8").reshape(array.shape)
         found = array.dtype
     given = array
@@ -618,7 +618,7 @@ def _cast(array: Any, dtype: Any) -> Any:
         if found.kind in "fc" and np.can_cast(found, dtype, "same_kind"):
             lost = np.isfinite(array) & ~np.isfinite(cast)
         elif found.kind in "iu" and dtype.kind in "fc":
-            # those beyond what a float counts one by one, by Python's integers
+            # numbers beyond the exact range of a float, by Python's integers
             few = np.finfo(dtype).nmant + 1
             lost = np.zeros(array.shape, bool)
             if any(

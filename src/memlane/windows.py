@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Walking a file that is larger than memory or address space, one mapping after the other."""
+"""Windows: reading a file larger than memory or address space, one mapping after the other."""
 
 from __future__ import annotations
 
@@ -32,30 +32,31 @@ def windows(
 
     Args:
         path: The file.
-        size: Length of a window, in bytes or as text; at least 1. The last window is what is left.
+        size: Length of a window, in bytes or as text; at least 1. The last window is the rest.
         access: As for `Mapping.open`.
-        offset: Where the first window begins.
-        nbytes: How much of the file to walk; None is up to where it ends when the walk begins.
-        overlap: How many bytes each window repeats of the one before, fewer than *size*: whoever
-            searches for something of n bytes finds it in one piece with an overlap of n - 1.
-        records: Cut only between records, so that none straddles two windows. An int: records of
-            so many bytes; windows are *size* rounded down to whole ones, at least one. Bytes:
-            what ends a record (b"\\n"); each window ends behind the last one that lies in *size*,
-            and is longer than that only if a single record is. A last record without its end
-            comes too.
-        advice: What the kernel is told about each window.
+        offset: The begin of the first window.
+        nbytes: How many bytes of the file to read; None: up to its end at the time of the call.
+        overlap: How many bytes each window repeats of the window before, fewer than *size*. With an
+            overlap of n - 1 a search for n bytes finds them in one piece.
+        records: Cut only between records, so that no record is in two windows. An int: the length
+            of a record; windows are *size* rounded down to whole records, at least one. Bytes: the
+            end of a record (b"\\n"); each window ends behind the last end mark within *size*, and
+            is longer only for a single longer record. A last record without an end mark is
+            included.
+        advice: The advice to the kernel for each window.
 
     Raises:
-        FileNotFoundError, PermissionError, IsADirectoryError, OSError: As from `Mapping.open`.
+        FileNotFoundError, PermissionError, IsADirectoryError, OSError: As `Mapping.open`.
         io.UnsupportedOperation: The file ends before *offset* + *nbytes*, or at *offset*.
-        ValueError: An argument is out of range, or *overlap* and *records* are given both.
+        ValueError: An argument is out of range, or both *overlap* and *records* are given.
 
-    An empty file has no windows, unless *offset* or *nbytes* asks for bytes of it.
+    An empty file has no windows, unless *offset* or *nbytes* asks for bytes of it, which is an
+    error.
 
-    Memory in use is that of one window, whatever the file's length. Views that outlive their
-    window keep it mapped. Arguments are checked at once, before the first window.
+    One window is mapped at a time, whatever the length of the file. Views that live longer than
+    their window keep it mapped. Arguments are checked at once, before the first window.
     """
-    path = _arguments.path(path)  # a number would be taken for a descriptor, and that one closed
+    path = _arguments.path(path)  # a number would be taken as a descriptor and closed
     window_nbytes = _arguments.size(size, "size")
     start = _arguments.size(offset, "offset")
     repeated = _arguments.size(overlap, "overlap")
@@ -77,7 +78,7 @@ def windows(
         window_nbytes = max(window_nbytes // record_nbytes, 1) * record_nbytes
     if nbytes is None and start == 0 and _is_empty(path, access):
         return iter(())
-    # also opens it once: what is wrong with the file is said now
+    # opens the file once, so that its errors are raised now
     with Mapping.open(path, access, offset=start, nbytes=nbytes) as whole:
         stop = start + whole.nbytes
     if isinstance(records, bytes):
@@ -89,8 +90,8 @@ def _is_empty(
     path: str | bytes | os.PathLike[str] | os.PathLike[bytes], access: Literal["r", "r+", "c"]
 ) -> bool:
     """
-    Whether it is a regular file without a byte. One of /proc says that it has none, and can be read
-    all the same: not that. What cannot be opened is left to be refused by the mapping.
+    Whether it is an empty regular file. A file of /proc claims to be empty and can be read: it does
+    not count. A file that cannot be opened is refused later by the mapping.
     """
     try:
         found = os.stat(path)
@@ -145,14 +146,14 @@ def _whole_records(
     stop: int,
     end_mark: bytes,
 ) -> int:
-    """How many bytes from *start* end behind the window's last end mark, or the next one."""
+    """The number of bytes from *start* to behind the window's last end mark, or the next one."""
     if stop - start <= window_nbytes:
         return stop - start
     with Mapping.open(path, offset=start, nbytes=window_nbytes) as looked_at:
         found = looked_at.rfind(end_mark)
     if found >= 0:
         return found + len(end_mark)
-    # one long record: look on, from where a mark that straddles the window's end could begin
+    # one long record: search on, from the first place of a mark that crosses the window's end
     begin = max(start + window_nbytes - len(end_mark) + 1, start)
     step = max(window_nbytes, PAGE_SIZE)
     for looked_at in _windows(

@@ -683,7 +683,7 @@ def test_mistake_20_a_forgotten_unlink_is_foretold_where_the_name_is_made(make: 
     said = " ".join(make.__doc__.split())
 
     assert "stays" in said
-    assert "SlotTable" in make.__qualname__ or "until `unlink`, or a `sweep`" in said
+    assert "SlotTable" in make.__qualname__ or "until `unlink`, or until a `sweep`" in said
 
 
 def test_mistake_21_a_main_module_without_a_guard_is_told_in_the_child_and_in_the_parent(
@@ -805,7 +805,8 @@ def test_mistake_38_a_cancelled_task_loses_no_record_when_its_thread_goes_on() -
             return [await getter.get(), await getter.get()]
 
     assert (
-        "when the task is cancelled its thread goes on, takes the next record, and drops it" in told
+        "when the task is cancelled, its thread goes on, takes the next record, and drops it"
+        in told
     )
     assert [b"first", b"second"] == asyncio.run(cancel_and_get())
 
@@ -1181,7 +1182,7 @@ def test_a_verb_keeps_its_signature_and_its_docstring() -> None:
 
     assert ["name", "capacity", "producers"] == list(inspect.signature(create).parameters)[:3]
     assert "capacity" in inspect.signature(memlane.Ring).parameters
-    assert "Make a ring" in (create.__doc__ or "")
+    assert "Create a ring" in (create.__doc__ or "")
     assert "create" == create.__name__
     assert "memlane.ring" == create.__module__
     assert "The name of the object" in (memlane.Ring.name.__doc__ or "")

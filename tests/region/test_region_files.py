@@ -546,7 +546,7 @@ def test_what_cannot_be_opened_to_be_removed_or_looked_at_says_what_to_do(
     """Not the bare words of the system: what it was for, and what helps."""
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "region")
-    with pytest.raises(OSError, match=r"cannot remove region '.*link'.*name what it leads to"):
+    with pytest.raises(OSError, match=r"cannot remove region '.*link'.*name its target"):
         remove(link)
     with pytest.raises(FileNotFoundError, match=r"cannot remove region '.*none'"):
         remove(tmp_path / "none")
