@@ -37,8 +37,8 @@ _kinds: dict[int, type[SharedObject]] = {}
 
 def kind_of(member: _core.Membership, entry: Entry) -> type[SharedObject]:
     """
-    The class of an entry; LayoutError if no class of its kind is defined, CorruptedError if the entry
-    is out of bounds.
+    The class of an entry; LayoutError if no class of its kind is defined, CorruptedError if the
+    entry is out of bounds.
     """
     kind = _kinds.get(directory.require_sound(member, entry).kind)
     if kind is None:
