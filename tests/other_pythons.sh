@@ -79,19 +79,13 @@ prepare() {
     fi
 }
 
-# The tests that an interpreter is to pass; quick ones, for it is the one or other thing that depends on it.
-# Left out is what takes long and does not depend on the interpreter, or checks sources and texts.
+# The tests that an interpreter is to pass. Left out is what does not depend on it: see the marker in CONTRIBUTING.md.
 most_tests() {
-    "$1" -m pytest -q -n auto -p no:cacheprovider tests -m "not slow" \
-        --ignore=tests/system --ignore=tests/rules --ignore=tests/models --ignore=tests/cli \
-        --ignore=tests/mapping/test_mapping_examples.py --ignore=tests/face/test_stub.py \
-        --ignore-glob='tests/region/test_doorbells_*' --ignore=tests/region/test_fork.py \
-        --ignore=tests/region/test_participants.py --ignore=tests/region/test_region_files.py \
-        --ignore=tests/region/test_reasons.py --ignore=tests/region/test_limits.py
+    "$1" -m pytest -q -n auto -p no:cacheprovider -m "not machine" tests
 }
 
 few_tests() {
-    "$1" -m pytest -q -n auto -p no:cacheprovider -m "not slow" tests/ring tests/slot \
+    "$1" -m pytest -q -n auto -p no:cacheprovider -m "not machine" tests/ring tests/slot \
         tests/mapping/test_mapping.py tests/region/test_pickling.py
 }
 

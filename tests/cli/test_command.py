@@ -18,6 +18,8 @@ from memlane.cli.text import duration, safe, size, table, width
 from tests.support.command import listed, run
 from tests.support.processes import PATIENCE_S
 
+pytestmark = pytest.mark.machine
+
 # ---- the command itself --------------------------------------------------------------------------
 
 

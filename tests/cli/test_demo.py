@@ -40,6 +40,8 @@ from memlane.cli.demo.watching import shown
 from memlane.cli.demo.worker import index_piece, work
 from tests.support.processes import PATIENCE_S, Child, forked, wait_until
 
+pytestmark = pytest.mark.machine
+
 BLOCK = BLOCK_NBYTES
 #: What makes indexing in ranges go wrong, if anything does.
 AWKWARD = {

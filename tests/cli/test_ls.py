@@ -29,6 +29,8 @@ from tests.support.region_files import (
     set_field,
 )
 
+pytestmark = pytest.mark.machine
+
 
 def test_ls_tells_sizes_objects_users_and_what_waits(name: str) -> None:
     """Size really in memory and in all, each object with its kind, who has it open, what lags."""

@@ -16,6 +16,8 @@ from tests.support.command import killed_user, run
 from tests.support.processes import forked, wait_until
 from tests.support.region_files import SHARED_MEMORY
 
+pytestmark = pytest.mark.machine
+
 
 def test_rm_refuses_what_is_in_use_and_says_by_whom(name: str) -> None:
     """Nothing is removed under somebody; afterwards it goes, with its semaphores."""

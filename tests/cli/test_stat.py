@@ -18,6 +18,8 @@ import memlane
 from tests.support.command import run
 from tests.support.processes import PATIENCE_S, wait_until
 
+pytestmark = pytest.mark.machine
+
 
 def test_stat_tells_what_every_object_says_of_itself(name: str) -> None:
     """All that stats() has is there, for every kind, in text and in JSON."""

@@ -11,6 +11,8 @@ import pytest
 import memlane
 from tests.face import stub_docs
 
+pytestmark = pytest.mark.machine
+
 
 def test_the_stub_has_the_docstrings_of_the_extension() -> None:
     """An editor shows on hover what `help` shows; after a change run `make stub`."""

@@ -16,7 +16,7 @@ import memlane
 from tests import ROOT
 
 # once, on one interpreter: both are told for which Python they shall check
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.machine
 
 PROGRAMS = ROOT / "tests" / "typing"
 VERSIONS = ["3.11", "3.12", "3.13"]

@@ -26,6 +26,8 @@ from memlane import PAGE_SIZE, ClosedError, Mapping, TruncatedError
 from tests.support.processes import Child
 from tests.support.stepping import Stepped
 
+pytestmark = pytest.mark.machine
+
 CLONE_NEWNS = 0x00020000
 MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 8, 32, 4096, 16384, 1 << 18
 

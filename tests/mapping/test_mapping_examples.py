@@ -14,6 +14,8 @@ import pytest
 from tests import ROOT
 from tests.support.processes import PATIENCE_S
 
+pytestmark = pytest.mark.machine
+
 EXAMPLES = ROOT / "examples"
 
 

@@ -19,6 +19,8 @@ import memlane
 from memlane import PAGE_SIZE, Mapping
 from tests.support.processes import Child
 
+pytestmark = pytest.mark.machine
+
 TRANSPARENT = Path("/sys/kernel/mm/transparent_hugepage")
 
 Make = Callable[..., Mapping]

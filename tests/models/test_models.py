@@ -10,6 +10,8 @@ import pytest
 
 from tests.models import verify
 
+pytestmark = pytest.mark.machine
+
 MODELS = Path(__file__).resolve().parent
 
 #: Those that need a second or a few, the compiler included.
@@ -20,7 +22,6 @@ needs_spin = pytest.mark.skipif(verify.missing() is not None, reason=str(verify.
 
 
 @needs_spin
-@pytest.mark.slow
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: f"{case.model}-{case.mistake or 'sound'}")
 def test_a_quick_model_holds_and_finds_the_mistakes_that_are_put_into_it(
     case: verify.Case,

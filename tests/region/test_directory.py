@@ -19,6 +19,8 @@ from tests.support.processes import Child, output_of, unrelated
 from tests.support.region_files import Bytes, bytes_of, file_of
 from tests.support.regions import furnish
 
+pytestmark = pytest.mark.machine
+
 
 def test_an_object_that_is_not_there_is_a_key_error(region: Region) -> None:
     """Without a geometry nothing is made: there is nothing of that name."""

@@ -19,6 +19,8 @@ from tests.support.region_files import (
     semaphores,
 )
 
+pytestmark = pytest.mark.machine
+
 #: Semaphores of the C library count to this.
 VALUE_MAX = 2**31 - 1
 

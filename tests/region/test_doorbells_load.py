@@ -21,6 +21,8 @@ from tests.support.doorbells import SLEEPERS, ring_of, waiting
 from tests.support.processes import Child, output_of, unrelated, wait_until
 from tests.support.region_files import LANE_WAITERS, bytes_of
 
+pytestmark = pytest.mark.machine
+
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs cc, for a shim")
 
 

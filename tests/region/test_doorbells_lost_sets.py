@@ -20,6 +20,8 @@ from tests.support.doorbells import bell_at, id_of, stop_asleep, tokens, waiting
 from tests.support.processes import PATIENCE_S, Child, output_of, unrelated
 from tests.support.region_files import semaphores
 
+pytestmark = pytest.mark.machine
+
 
 def test_a_set_lost_in_a_reboot_is_made_anew(tmp_path: Path) -> None:
     """

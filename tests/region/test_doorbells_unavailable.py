@@ -29,6 +29,8 @@ from tests.support.region_files import (
     set_field,
 )
 
+pytestmark = pytest.mark.machine
+
 
 def wake_sleepers(mapping: mmap.mmap, begin: int) -> None:
     """Have whoever sleeps at a semaphore look at its bytes again, without a token for it."""

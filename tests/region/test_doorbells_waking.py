@@ -34,6 +34,8 @@ from tests.support.region_files import (
     semaphores,
 )
 
+pytestmark = pytest.mark.machine
+
 # ---- waking --------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,8 @@ from tests.support.region_files import (
 )
 from tests.support.regions import furnish, made
 
+pytestmark = pytest.mark.machine
+
 # ---- headers that are wrong ----------------------------------------------------------------------
 
 

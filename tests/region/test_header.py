@@ -30,6 +30,8 @@ from tests.support.processes import Child
 from tests.support.region_files import HEADER, field, semaphores, set_field
 from tests.support.regions import furnish
 
+pytestmark = pytest.mark.machine
+
 
 def whole_nbytes(path: Path) -> int:
     return path.stat().st_size

@@ -23,6 +23,8 @@ from memlane import Region
 from memlane._region import attachment, opening, semaphores, sweep
 from memlane._region.location import Location
 
+pytestmark = pytest.mark.machine
+
 _OURS = os.path.dirname(opening.__file__)
 
 
@@ -172,7 +174,6 @@ _CASES = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.sweeps
 @pytest.mark.parametrize(
     ("how", "where"), _CASES, ids=lambda it: it if isinstance(it, str) else it.__name__[1:]

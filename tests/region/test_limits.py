@@ -14,6 +14,8 @@ import pytest
 from memlane import Mapping, Region, Ring, _limits
 from tests.support.processes import Child
 
+pytestmark = pytest.mark.machine
+
 MIB = 1 << 20
 
 

@@ -37,6 +37,8 @@ from tests.support.stepping import (
     row_byte,
 )
 
+pytestmark = pytest.mark.machine
+
 __all__ = ["line"]
 
 Lines = Callable[[], Line]

@@ -19,6 +19,8 @@ from memlane import Mapping, Region, Ring
 from tests.support.processes import Child
 from tests.support.region_files import MS_RDONLY, MS_REMOUNT, mount, needs_mounts, own_mounts
 
+pytestmark = pytest.mark.machine
+
 
 @contextmanager
 def limit(what: int, value: int) -> Iterator[None]:

@@ -22,6 +22,8 @@ from memlane._region.sweep import remove
 from tests.support.processes import Child, output_of, unrelated
 from tests.support.region_files import SHARED_MEMORY, field, file_of, semaphores
 
+pytestmark = pytest.mark.machine
+
 OTHER_USER = 54321
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="needs root, to make files of other users"

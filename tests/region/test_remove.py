@@ -40,6 +40,8 @@ from tests.support.shared_bytes import RingBytes, SlotBytes
 from tests.support.slices import rounds_without_a_slice
 from tests.support.stepping import Line, Stepped, line
 
+pytestmark = pytest.mark.machine
+
 __all__ = ["line"]
 
 DIRECTORY, ENTRY_NBYTES, ENTRY_OFFSET, ENTRY_SEQUENCE = 69632, 1024, 72, 152
@@ -991,7 +993,6 @@ def test_objects_come_and_go_while_another_process_uses_whatever_is_there(name: 
         made.unlink()
 
 
-@pytest.mark.slow
 def test_a_hundred_thousand_objects_come_and_go(memfd: Region) -> None:
     for i in range(100_000):
         memfd.counter("it").add(i)

@@ -14,6 +14,8 @@ from memlane._region import files as files_module
 from tests.support.processes import Child
 from tests.support.region_files import needs_mounts, without_proc
 
+pytestmark = pytest.mark.machine
+
 
 @pytest.mark.parametrize("where", ["named", "path"])
 def test_a_region_gets_its_name_where_no_path_leads_to_a_file_without_one(

@@ -34,6 +34,8 @@ from tests.support.processes import PATIENCE_S, Child, drained, output_of, unrel
 from tests.support.shared_bytes import DEAD_TAG, FREE, TAKEN, RingBytes
 from tests.support.slices import rounds_without_a_slice
 
+pytestmark = pytest.mark.machine
+
 PAGE = 4096
 
 

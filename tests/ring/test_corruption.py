@@ -17,6 +17,8 @@ from tests.support.children import PAGE, killed_after
 from tests.support.processes import PATIENCE_S, drained
 from tests.support.shared_bytes import DEAD_TAG, DEPARTED, READY, TAKEN, RingBytes
 
+pytestmark = pytest.mark.machine
+
 
 def test_an_extent_out_of_bounds_is_called_corrupt(ring: Ring) -> None:
     """Neither read nor followed; each verb says so. (hazard 47)"""

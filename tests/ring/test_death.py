@@ -14,6 +14,8 @@ from tests.support.children import PAGE, Gate, forever, killed_after, of_one_con
 from tests.support.processes import PATIENCE_S, Child, drained, wait_until
 from tests.support.shared_bytes import DEAD_TAG, DEPARTED, FREE, NEVER, RingBytes
 
+pytestmark = pytest.mark.machine
+
 # ---- death ---------------------------------------------------------------------------------------
 
 

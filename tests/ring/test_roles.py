@@ -20,6 +20,8 @@ from memlane import ClosedError, Full, Ring, RoleTakenError, ShutDown
 from tests.support.children import PAGE, Gate, forever, of_one_consumer
 from tests.support.processes import PATIENCE_S, Child, drained
 
+pytestmark = pytest.mark.machine
+
 # ---- timeouts ------------------------------------------------------------------------------------
 
 

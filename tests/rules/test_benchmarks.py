@@ -9,7 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import ROOT
+
+pytestmark = pytest.mark.machine
 
 COMMAND = [sys.executable, str(ROOT / "benchmarks" / "bench.py")]
 

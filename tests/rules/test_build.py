@@ -16,6 +16,8 @@ import pytest
 import memlane
 from tests import ROOT
 
+pytestmark = pytest.mark.machine
+
 BIN = Path(sys.executable).parent
 
 #: What makes an interpreter look like one that lacks something: put into a sitecustomize.
@@ -105,7 +107,6 @@ def test_a_compiler_without_the_headers_of_c_is_told_their_package() -> None:
     assert re.search(r"cannot build a C program \(.*semaphore\.h.*: install libc6-dev", lines[0])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("customized", "compiler", "said"),
     [

@@ -15,6 +15,8 @@ import memlane
 from tests import ROOT
 from tests.support.processes import PATIENCE_S
 
+pytestmark = pytest.mark.machine
+
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 

@@ -14,6 +14,8 @@ import memlane
 from tests import ROOT
 from tests.support.processes import PATIENCE_S
 
+pytestmark = pytest.mark.machine
+
 EXAMPLES = ROOT / "examples"
 #: What each prints when it is run alone. The two programs have a test of their own.
 OUTPUTS = {

@@ -13,6 +13,8 @@ import pytest
 
 from tests import ROOT
 
+pytestmark = pytest.mark.machine
+
 SOURCES = ROOT / "src"
 
 #: What a full fence is in the assembly of a machine.

@@ -13,6 +13,8 @@ import pytest
 from tests import ROOT
 from tools import draw_imports
 
+pytestmark = pytest.mark.machine
+
 #: Who may import whom: a module, or a folder with a dot behind it, and what it may know of the
 #: package. What is not listed may know all that does not make a circle.
 MAY_KNOW = {

@@ -15,6 +15,8 @@ import pytest
 
 from tests import ROOT
 
+pytestmark = pytest.mark.machine
+
 SRC = ROOT / "src"
 
 C_SOURCES = sorted(

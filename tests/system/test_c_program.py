@@ -25,7 +25,7 @@ from memlane import Ring, ShutDown
 from tests import ROOT
 from tests.support.processes import Child, die_with_parent, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.machine
 
 LIVES, NUMBERS, MOST_NBYTES, HEADER = 64, 1 << 17, 600, struct.Struct("<3Q")
 ROUNDS = 12

@@ -14,6 +14,8 @@ from tests import ROOT
 from tests.support.processes import PATIENCE_S
 from tests.system.crash import MIXES, SLOT
 
+pytestmark = pytest.mark.machine
+
 HARNESS = "tests.system.crash"
 ROUNDS = 12
 HARMLESS = {"mix", "kind", "rounds", "kills", "stops", "records", "again", "unnoted"}

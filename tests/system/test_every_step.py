@@ -11,6 +11,8 @@ import pytest
 from tests.system.every_step import NotHereError, Stepping, every_step
 from tests.system.every_step_operations import OPERATIONS
 
+pytestmark = pytest.mark.machine
+
 #: A sample, for seconds, and the same one each time: to look for more is what the long form is for.
 POINTS = 4
 
@@ -23,7 +25,6 @@ def stepping() -> Stepping:
         pytest.skip(f"cannot single-step here: {error}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "operation",
     [

@@ -14,7 +14,7 @@ from tests.support.processes import PATIENCE_S
 from tests.system.fuzz_region import WAYS
 
 HARNESS = "tests.system.fuzz_region"
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.machine
 INPUTS = {"rest": 300, "between": 1500, "fire": 700}
 
 

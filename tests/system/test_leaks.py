@@ -16,6 +16,8 @@ import memlane
 from memlane._region.semaphores import set_of
 from tests.support.processes import PATIENCE_S, Child
 
+pytestmark = pytest.mark.machine
+
 #: What an allocator may keep; ten thousand times the smallest thing that could leak is more.
 GROWTH_NBYTES = 1 << 20
 
