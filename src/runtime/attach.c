@@ -232,16 +232,18 @@ int memlane_region_find(const struct memlane_region *region, const char *name, s
                         uint64_t *sequence) {
     struct memlane_header *shared = (struct memlane_header *)(void *)region->membership.address;
     uint64_t count = memlane_directory_count(shared, region->header.entries);
+    int missing = -ENOENT;
     if (strlen(name) >= sizeof entry->name)
-        return -ENOENT;
+        return missing;
     for (uint64_t index = 0; index < count; index++) {
         *sequence = memlane_entry_read(memlane_entry_at(shared, &region->header, index), entry);
         if (memlane_entry_state_of(*sequence) != MEMLANE_ENTRY_VALID)
             continue;
-        if (memlane_entry_check(&region->header, entry) != MEMLANE_OK)
-            return -EBADMSG;
-        if (strncmp(entry->name, name, sizeof entry->name) == 0)
+        if (strncmp(entry->name, name, sizeof entry->name) != 0)
+            continue;
+        if (memlane_entry_check(&region->header, entry) == MEMLANE_OK)
             return (int)index;
+        missing = -EBADMSG; /* unless a sound one bears the name, too */
     }
-    return -ENOENT;
+    return missing;
 }

@@ -53,7 +53,7 @@ int memlane_region_join(struct memlane_region *region);
 void memlane_region_close(struct memlane_region *region);
 
 /* Find an object by its name. *entry is a private copy, checked against the region; *sequence the number under which it
- * stands. Returns: its index; -ENOENT: there is none; -EBADMSG: the directory is corrupt. */
+ * stands. Returns: its index; -ENOENT: there is none; -EBADMSG: its entry is out of bounds, which hides no other. */
 int memlane_region_find(const struct memlane_region *region, const char *name, struct memlane_entry *entry,
                         uint64_t *sequence);
 

@@ -167,7 +167,12 @@ TEST(an_object_is_found_by_its_name_if_its_entry_is_sound) {
     CHECK_EQUAL(-ENOENT, memlane_region_find(&region, "ring2", &entry, &sequence));
     shared->nbytes = made.nbytes;
     CHECK_EQUAL(-EBADMSG, memlane_region_find(&region, "ring", &entry, &sequence));
-    CHECK(memlane_entry_remove(shared, sequence));
+    CHECK_EQUAL(-ENOENT, memlane_region_find(&region, "ring2", &entry, &sequence)); /* it hides no other */
+    fixture_add_ring(&made, 1, 4096, 8, MEMLANE_CONSUMERS_ONE);
+    CHECK_EQUAL(1, memlane_region_find(&region, "ring", &entry, &sequence));
+    CHECK(memlane_entry_remove(shared + 1, sequence));
+    CHECK_EQUAL(-EBADMSG, memlane_region_find(&region, "ring", &entry, &sequence));
+    CHECK(memlane_entry_remove(shared, atomic_load(&shared->sequence)));
     CHECK_EQUAL(-ENOENT, memlane_region_find(&region, "ring", &entry, &sequence));
     memlane_region_close(&region);
     CHECK_EQUAL(0, unlink(path));

@@ -79,6 +79,7 @@ static inline struct memlane_entry *fixture_add_ring(struct fixture *made, uint6
     entry.geometry[1] = capacity;
     entry.geometry[2] = records;
     entry.geometry[3] = consumers;
+    memlane_ring_tell_doorbells(lanes, &entry.doorbells_at_once, &entry.doorbells_later);
     CHECK(made->used + shape.nbytes <= FIXTURE_OBJECTS_NBYTES);
     made->used += memlane_align(shape.nbytes);
     /* a memfd has its consumers' semaphore inside; that of a lane is there as if its first user had made it */
