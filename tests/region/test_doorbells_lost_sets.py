@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -392,7 +393,7 @@ def test_sets_beyond_those_that_a_sweep_locks_at_once_are_swept_too(
 
 
 @pytest.mark.sweeps
-def test_semaphores_that_cannot_be_listed_are_an_error_and_hide_none(
+def test_what_cannot_be_listed_is_an_error_and_hides_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
@@ -409,9 +410,15 @@ def test_semaphores_that_cannot_be_listed_are_an_error_and_hide_none(
     lost = secrets.randbits(64)
     Region.create(tmp_path / "there", 4096).close()
     refuse(errno.EMFILE)
-    with pytest.raises(OSError, match=r"cannot list the semaphores: .* ulimit -n") as caught:
-        memlane.sweep([name])
-    assert (errno.EMFILE, "/dev/shm") == (caught.value.errno, caught.value.filename)
+    lists: list[tuple[str, Callable[[], object]]] = [
+        ("regions", lambda: memlane.sweep([name])),
+        ("regions", Region.names),
+        ("semaphores", lambda: semaphores_module.remove_set(lost)),
+    ]
+    for what, call in lists:
+        with pytest.raises(OSError, match=rf"cannot list the {what}: .* ulimit -n") as caught:
+            call()
+        assert (errno.EMFILE, "/dev/shm") == (caught.value.errno, caught.value.filename)
     monkeypatch.setattr(secrets, "randbits", lambda _: lost)
     with pytest.raises(RegionExistsError):
         Region.create(tmp_path / "there", 4096)
@@ -420,9 +427,41 @@ def test_semaphores_that_cannot_be_listed_are_an_error_and_hide_none(
     assert ["there"] == os.listdir(tmp_path)
     for number in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
         refuse(number)
-        assert [] == memlane.sweep([name])
+        assert [] == memlane.sweep([name]) == Region.names()
         monkeypatch.undo()
     with Region.open(tmp_path / "there") as region:
         region.unlink()
         region_id = region._member.region_id
     assert {} == semaphores(region_id)
+
+
+@pytest.mark.sweeps
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+@pytest.mark.parametrize("begin", ["memlane.", "sem.memlane."])
+def test_what_cannot_be_opened_for_want_of_descriptors_is_an_error_and_not_passed_over(
+    name: str, number: int, begin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of others, and those that go away meanwhile, are passed over; these are neither."""
+    Ring.create(name).close()
+    file = f"/dev/shm/{begin}"
+    opens = os.open
+
+    def refuse(path: Any, flags: int, *rest: Any, **keywords: Any) -> int:
+        if str(path).startswith(file):
+            raise OSError(number, os.strerror(number), str(path))
+        return opens(path, flags, *rest, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        calls: list[Callable[[], object]] = [
+            lambda: memlane.sweep([name], dry_run=True),
+            lambda: memlane.sweep([name]),
+        ]
+        if begin == "memlane.":
+            calls.append(Region.names)
+        for call in calls:
+            with pytest.raises(OSError, match=r"cannot (look at|sweep) ") as caught:
+                call()
+            assert number == caught.value.errno
+    memlane.sweep()
+    assert name not in Region.names()

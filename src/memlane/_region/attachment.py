@@ -429,7 +429,12 @@ class Attachment:
 
     @staticmethod
     def names() -> list[str]:
-        """The names of all regions in POSIX shared memory that this user may look at, sorted."""
+        """
+        The names of all regions in POSIX shared memory that this user may look at, sorted.
+
+        Raises:
+            OSError: they cannot be listed, for instance for lack of a descriptor.
+        """
         return files.all_names()
 
 

@@ -296,13 +296,23 @@ def region_id_of(descriptor: int) -> int:
     return int.from_bytes(begin[24:32], sys.byteorder)
 
 
+def paths_in_shared_memory(*prefixes: str) -> list[Path]:
+    """The files there whose names begin so. OSError if they cannot be listed."""
+    names = semaphores.names_in(SHARED_MEMORY, "list the regions")
+    return [SHARED_MEMORY / name for name in names if name.startswith(prefixes)]
+
+
 def all_names() -> list[str]:
-    """The names of all regions in shared memory that this user may look at, sorted."""
+    """
+    The names of all regions in shared memory that this user may look at, sorted. OSError if they
+    cannot be listed.
+    """
     found = []
-    for path in SHARED_MEMORY.glob(PREFIX + "*"):
+    for path in paths_in_shared_memory(PREFIX):
         try:
             opened = _core.Descriptor(os.open, path, _LOOKING)
-        except OSError:
+        except OSError as error:
+            semaphores.pass_over(error, "look at a region", path)
             continue
         with opened as descriptor:
             if stat.S_ISREG(os.fstat(descriptor).st_mode) and region_id_of(descriptor):

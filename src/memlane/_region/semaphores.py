@@ -360,19 +360,35 @@ class DoorbellSet(_core.HeldDoorbells):
 # ---- removing -----------------------------------------------------------------------------------
 
 
+def names_in(directory: Path, doing: str) -> list[str]:
+    """
+    The names of all files in a directory; none where it is missing, or this user may not read it.
+    OSError if it cannot be listed, for instance for lack of a descriptor.
+    """
+    try:
+        return os.listdir(directory)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            return []  # the directory shows nothing, so nothing of ours
+        raise _core.explained(error, doing, str(directory)) from None
+
+
+def pass_over(error: OSError, doing: str, path: Path) -> None:
+    """
+    Skip a file that cannot be opened because it is gone, or belongs to another user. Raises the
+    error where this process can open no file at all.
+    """
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise _core.explained(error, doing, str(path)) from None
+
+
 def _sets() -> dict[str, list[int]]:
     """
     All sets of named semaphores of memlane: name to numbers, the anchor last. OSError if they
     cannot be listed, for instance for lack of a descriptor.
     """
     found: dict[str, list[int]] = {}
-    try:
-        names = os.listdir(_DIRECTORY)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
-            return found  # the directory shows nothing, so nothing of ours
-        raise _core.explained(error, "list the semaphores", str(_DIRECTORY)) from None
-    for name in names:
+    for name in names_in(_DIRECTORY, "list the semaphores"):
         parts = name.removeprefix(_PREFIX).split(".")
         if (
             name.startswith(_PREFIX)
@@ -419,7 +435,8 @@ def _is_present_at_set(of_set: str) -> bool:
         opened = _core.Descriptor(os.open, _file(of_set, 0), flags)
     except FileNotFoundError:
         return False
-    except OSError:
+    except OSError as error:
+        pass_over(error, "look at semaphores", _file(of_set, 0))
         return True
     with opened as anchor:
         return os.geteuid() not in (0, os.fstat(anchor).st_uid) or _core.is_present(anchor)
@@ -454,8 +471,8 @@ def sweep_sets(only: set[int] | None = None, *, dry_run: bool = False) -> Iterat
                     has_anchor[of_set] = True
                 except FileNotFoundError:
                     has_anchor[of_set] = False
-                except OSError:
-                    pass
+                except OSError as error:
+                    pass_over(error, "sweep semaphores", _file(of_set, 0))
             # Listed anew: before the lock a process may have come, created another semaphore, and
             # left. None may outlive the anchor: the next sweep takes a set without an anchor for
             # garbage.

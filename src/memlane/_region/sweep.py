@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import memlane._arguments as _arguments
 import memlane._core as _core
 from memlane._region import files, semaphores
-from memlane._region.location import PREFIX, SHARED_MEMORY, Location
+from memlane._region.location import PREFIX, Location
 from memlane.errors import LayoutError
 
 
@@ -31,6 +31,7 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
 
     Raises:
         TypeError, ValueError: one of *names* is not a valid name of a region.
+        OSError: the regions cannot be listed or opened, for instance for lack of a descriptor.
     """
     if names is not None and (isinstance(names, (str, bytes)) or not hasattr(names, "__iter__")):
         raise TypeError(
@@ -41,14 +42,15 @@ def sweep(names: Iterable[str] | None = None, *, dry_run: bool = False) -> list[
     removed: list[str] = []
     ids: set[int] = set()
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    for path in [*SHARED_MEMORY.glob(PREFIX + "*"), *SHARED_MEMORY.glob(files.NEW_PREFIX + "*")]:
+    for path in files.paths_in_shared_memory(PREFIX, files.NEW_PREFIX):
         if only is not None and path.name not in only:
             continue
         try:
             # Always a description of our own: through one by which this process has the region
             # open, the lock would always succeed.
             opened = _core.Descriptor(os.open, path, flags)
-        except OSError:
+        except OSError as error:
+            semaphores.pass_over(error, "sweep regions", path)
             continue
         with contextlib.suppress(OSError), opened as descriptor:
             found = os.fstat(descriptor)
