@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import memlane
-from memlane import Mapping, _arguments
+from memlane import Mapping
 
 TURNS = 2000
 SMALL_NBYTES = 4096
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--directory", default=None, help="where the file is made")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    nbytes = _arguments.size(asked.nbytes, "nbytes")
+    nbytes = len(Mapping.anonymous(asked.nbytes))  # text such as "1 GiB" as a number
     with tempfile.TemporaryDirectory(dir=asked.directory) as directory:
         path = Path(directory, "data")
         with Mapping.create(path, nbytes) as m:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import memlane
+from memlane import _proc, inspection
 from memlane._region import semaphores as semaphores_module
-from memlane.cli import finding, processes
 from memlane.cli.listing import _objects
 from memlane.cli.text import size
 from tests.support.command import killed_user, listed, run
@@ -123,7 +123,7 @@ def test_looking_leaves_no_trace_in_a_region(name: str) -> None:
 def test_who_looks_is_not_taken_for_a_user(name: str) -> None:
     """While a tool looks at it, a region that nobody has open can be removed, and is nobody's."""
     killed_user(name)
-    with finding.target(name).open() as region:
+    with inspection.find(name).open() as region:
         assert ["ring"] == list(region)
         facts = listed()[name]
         assert (False, []) == (facts["in_use"], facts["processes"])
@@ -292,9 +292,9 @@ def test_where_proc_is_hidden_users_are_known_to_be_there_but_not_who(name: str)
         assert [] == facts["processes"]
         assert [] == facts["participants"]
         line = next(line for line in run("ls")[0].splitlines() if line.startswith(name))
-        assert "processes that are not to be seen from here" in line
+        assert "processes that are not visible from here" in line
         _, err = run("rm", name, code=1)
-        assert "is in use by processes that are not to be seen from here" in err
+        assert "is in use by processes that are not visible from here" in err
 
     memlane.Slot.create(name, "d").close()
     with memlane.Slot.open(name, readonly=True) as slot:  # has no row
@@ -316,12 +316,12 @@ def test_maps_that_cannot_be_made_out_are_passed_over(
     )
     (tmp_path / "13").mkdir()
     (tmp_path / "self").mkdir()
-    monkeypatch.setattr(processes, "PROC", tmp_path)
-    assert {(os.makedev(0, 0x1A), 77): [12]} == processes.who_maps()
-    assert [] == list(processes.unnamed())
-    assert "" == processes.name_of(12)
-    monkeypatch.setattr(processes, "PROC", tmp_path / "nowhere")
-    assert {} == processes.who_maps()
+    monkeypatch.setattr(_proc, "PROC", tmp_path)
+    assert {(os.makedev(0, 0x1A), 77): [12]} == _proc.mapped_files()
+    assert [] == list(_proc.unnamed())
+    assert "" == _proc.name_of(12)
+    monkeypatch.setattr(_proc, "PROC", tmp_path / "nowhere")
+    assert {} == _proc.mapped_files()
 
 
 def test_line_of_a_ring_tells_how_long_records_wait_and_what_is_on_loan() -> None:

@@ -10,7 +10,8 @@ import signal
 import pytest
 
 import memlane
-from memlane.cli import finding, main
+from memlane import inspection
+from memlane.cli import main
 from memlane.cli.text import size
 from tests.support.command import killed_user, run
 from tests.support.processes import forked, wait_until
@@ -87,8 +88,8 @@ def test_region_that_goes_away_while_one_looks_is_not_listed(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Between a list and a look anything may happen."""
-    gone = finding.target(name)
-    monkeypatch.setattr(finding, "everything", lambda _also_unnamed: [gone])
+    gone = inspection.find(name)
+    monkeypatch.setattr(inspection, "regions", lambda **_unnamed: [gone])
     assert 0 == main(["ls", "--json"])
     assert name not in capsys.readouterr().out
 

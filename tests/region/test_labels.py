@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import memlane
-from memlane.cli import processes
+from memlane import _proc
 
 #: A maker of each kind in a region of its own, one beside others, and a refused call of it.
 Make = Callable[[Any], Any]
@@ -110,7 +110,7 @@ def test_what_has_no_name_is_called_by_its_label(word: str) -> None:
             assert f"<memlane.{type(made).__name__} None labeled 'my thing', " in repr(each)
             in_proc = os.readlink(f"/proc/self/fd/{each.region._member.base}")
             assert "/memfd:memlane:my thing (deleted)" == in_proc
-            assert "my thing" in [found.label for _, found in processes.unnamed()]
+            assert "my thing" in [found.label for _, found in _proc.unnamed()]
             told = message(lambda each=each: refused(each))  # type: ignore[misc]
             assert f"{word} labeled 'my thing' " in told
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Imports point down: within Python by floors, and each room knows only what it may know."""
+"""Imports point down: within Python by floors, and each module knows only what it may know."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ MAY_KNOW = {
     "values": {"errors", "_arguments", "_core"},
     "windows": {"errors", "_arguments", "_core"},
     "shared_object": {"errors", "_arguments", "_calls", "_core", "_region."},
+    "_proc": set(),
+    "inspection": {"errors", "_arguments", "_core", "_proc", "_region.", "region"},
+    "cli.": {"memlane", "inspection", "cli."},
+    "__main__": {"cli"},
     **{
         kind: {"errors", "_arguments", "_calls", "_core", "_region.", "shared_object", "values"}
         for kind in ("ring", "slot", "counter")
@@ -71,6 +75,59 @@ def test_a_circle_and_a_forbidden_import_are_found() -> None:
     assert allowed("ring", "_region.directory")
     inside = "def f():\n    from memlane.ring import Ring\n"
     assert ["memlane.ring.Ring"] == list(draw_imports.imported_names(ast.parse(inside)))
+
+
+#: Public names of the standard library that begin with an underscore.
+STANDARD = {"_asdict", "_exit", "_fields", "_replace"}
+
+
+def is_private(name: str) -> bool:
+    return name not in STANDARD and any(
+        part.startswith("_") and not part.endswith("__") for part in name.split(".")
+    )
+
+
+def private_names(tree: ast.AST) -> list[str]:
+    """The private names of memlane that a program imports, and those it takes from an object."""
+    found = [
+        name
+        for name in draw_imports.imported_names(tree)
+        if name.split(".")[0] == "memlane" and is_private(name)
+    ]
+    return found + [
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and is_private(node.attr)
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    ]
+
+
+@pytest.mark.parametrize("folder", ["src/memlane/cli", "benchmarks", "examples"])
+def test_programs_on_top_of_the_package_use_its_public_names_only(folder: str) -> None:
+    """The command line, benchmarks and examples need nothing that users do not have."""
+    found = {
+        path.name: private_names(ast.parse(path.read_text()))
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+
+    assert found
+    assert {} == {name: names for name, names in found.items() if names}
+
+
+def test_a_private_name_is_found() -> None:
+    """The judge itself: imports and attributes count, those of one's own object do not."""
+    program = """
+from memlane import _core, Ring
+from memlane._region import files
+ring._member
+self._own
+ring.__class__
+"""
+
+    assert ["memlane._core", "memlane._region.files", "_member"] == private_names(
+        ast.parse(program)
+    )
 
 
 def test_nothing_inside_the_package_imports_from_its_front_door() -> None:

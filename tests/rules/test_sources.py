@@ -35,8 +35,6 @@ SOURCES = sorted(
 ORDERING = re.compile(r"\bmemory_order_\w+|\batomic_(?:thread|signal)_fence\b")
 TAG = re.compile(r"\bsync:\s+([a-z_]+\.[a-z_]+)")
 LINES_ABOVE = 4  # a comment further away than this is about something else
-LINES_MAX = 1200
-LONGER = {"src/memlane/binding/membership.pxi": 1300}
 
 
 def name_of(path: Path) -> str:
@@ -205,8 +203,8 @@ def test_only_the_doorbell_knows_posix_ipc() -> None:
 
 
 @each(SOURCES)
-def test_every_source_names_its_license_once_and_can_be_read_in_a_sitting(path: Path) -> None:
-    """One SPDX line near the top; no file of src is longer than a person can hold."""
+def test_every_source_names_its_license_once(path: Path) -> None:
+    """One SPDX line near the top."""
     lines = path.read_text().splitlines()
     # put together here, or this very line would be a second one
     spdx = [
@@ -215,9 +213,126 @@ def test_every_source_names_its_license_once_and_can_be_read_in_a_sitting(path: 
 
     assert 1 == len(spdx)
     assert spdx[0] < 3
-    written_by_hand = path.suffix != ".pyi"  # a stub has a copy of the docstrings
-    most = LONGER.get(name_of(path), LINES_MAX)
-    assert path.is_relative_to(ROOT / "tests") or not written_by_hand or len(lines) <= most
+
+
+# ---- one subject for each file, one file of tests for each source --------------------------------
+
+PYTHON_SOURCES = sorted((SRC / "memlane").rglob("*.py"))
+
+
+def first_words(path: Path) -> str:
+    """The line of a source that says what it is about: of its docstring or its first comment."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        return ((ast.get_docstring(ast.parse(text)) or "").splitlines() or [""])[0]
+    lines = text.splitlines()[:8]
+    words = [
+        line.strip('/*"# \t')
+        for line in lines
+        if "SPDX" not in line and not line.startswith(("# cython:", "# distutils:"))
+    ]
+    return next((line for line in words if line), "")
+
+
+@each(
+    [path for path in SOURCES if path.is_relative_to(SRC) and path.suffix in (".py", ".h", ".pyx")]
+)
+def test_every_source_begins_with_the_subject_that_it_is_about(path: Path) -> None:
+    """Its first line of text names one subject in at most one line; a length is no subject."""
+    first = first_words(path)
+
+    assert len(first.split()) > 1, first
+    assert first[0].isupper() or first[0] == "`", first
+
+
+#: A function of Python does one thing. Lines of code, without signature and docstring; arbitrary.
+FUNCTION_LINES_MAX = 65
+#: Longer ones, and why each is one thing all the same.
+LONG_FUNCTIONS = {
+    "opening.create": "the steps of one life; whatever fails, one handler undoes those before",
+    "__init__._parser": "a table of options",
+}
+
+
+def long_functions(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            if body and (node.end_lineno or 0) - body[0].lineno >= FUNCTION_LINES_MAX:
+                found.append(f"{path.stem}.{node.name}")
+    return found
+
+
+def test_no_function_is_longer_than_one_thought() -> None:
+    """Exceptions are named with their reason, and are still too long."""
+    found = [name for path in PYTHON_SOURCES for name in long_functions(path)]
+
+    assert sorted(LONG_FUNCTIONS) == sorted(found)
+
+
+#: Where the tests of a source are that has no test file of its name, and why.
+TESTED_BY = {
+    "core/status.h": ("tests/core/lane.c", "names of results, used by every test"),
+    "core/layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
+    "core/ring_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
+    "core/slot_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
+    "core/counter_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
+    "core/ownership.h": ("tests/core/participants.c", "owners are participants"),
+    "core/lane_producer.h": ("tests/core/lane.c", "needs the other end of the lane"),
+    "core/lane_consumer.h": ("tests/core/lane.c", "needs the other end of the lane"),
+    "os/map.c": ("tests/mapping/test_mapping.py", "system calls whose errors Python tells"),
+    "os/guard.c": ("tests/mapping/test_guard.py", "needs children that may die of a signal"),
+    "os/lockbytes.c": ("tests/region/test_participants.py", "needs processes that are killed"),
+    "memlane/__init__.py": ("tests/face/test_face.py", "the public face"),
+    "memlane/__main__.py": ("tests/cli/test_command.py", "two lines: the command line"),
+    "memlane/_calls.py": ("tests/face/test_mistakes.py", "texts for calls that do not fit"),
+    "memlane/_arguments.py": ("tests/face/test_refused.py", "values that no call takes"),
+    "memlane/_proc.py": ("tests/cli/test_ls.py", "its users are ls and stat"),
+    "memlane/_processes.py": ("tests/ring/test_until.py", "processes for until="),
+    "memlane/ring.py": ("tests/ring/test_put_get.py", "the folder is its test"),
+    "memlane/shared_object.py": ("tests/region/test_foreign_kind.py", "by a kind of its own"),
+    "memlane/_region/attachment.py": ("tests/region/test_closing.py", "its life"),
+    "memlane/_region/location.py": ("tests/region/test_create_open.py", "names as users give them"),
+    "memlane/_region/opening.py": ("tests/region/test_create_open.py", "named after its verbs"),
+    "memlane/_region/semaphores.py": (
+        "tests/region/test_doorbells_unavailable.py",
+        "four files of doorbells",
+    ),
+    "memlane/_region/sweep.py": ("tests/region/test_region_files.py", "sweeps of real files"),
+    "memlane/cli/__init__.py": ("tests/cli/test_command.py", "what all commands share"),
+    "memlane/cli/listing.py": ("tests/cli/test_ls.py", "named after the command"),
+    "memlane/cli/text.py": ("tests/cli/test_command.py", "what all commands share"),
+    **{
+        f"memlane/cli/demo/{name}.py": ("tests/cli/test_demo.py", "parts of one program")
+        for name in ("__init__", "indexing", "pieces", "pipeline", "watching", "worker")
+    },
+}
+
+
+def has_test_of_its_name(path: Path) -> bool:
+    tests, stem = ROOT / "tests", path.stem.lstrip("_")
+    if path.suffix == ".py":
+        return bool([*tests.rglob(f"test_{stem}.py"), *tests.rglob(f"test_{stem}_*.py")])
+    # in the folder of the same name
+    folder = tests / path.parent.name
+    return bool([*folder.glob(f"{stem}.c"), *folder.glob(f"{stem}_*.c")])
+
+
+def test_every_source_has_its_tests_where_its_name_or_this_list_says() -> None:
+    """A list, since a file that nobody has a test for is found by nobody else."""
+    sources = [
+        *(path for path in C_SOURCES if path.suffix == ".c" or path.parent.name == "core"),
+        *(
+            path
+            for path in PYTHON_SOURCES
+            if path.name != "__init__.py" or len(path.read_text().splitlines()) > 3
+        ),
+    ]
+    nameless = [str(path.relative_to(SRC)) for path in sources if not has_test_of_its_name(path)]
+
+    assert sorted(TESTED_BY) == sorted(nameless)
+    assert [] == [where for where, _ in TESTED_BY.values() if not (ROOT / where).exists()]
 
 
 #: In tests/runtime, built and run by a test in Python.

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from memlane import MemlaneError, __version__, _core
-from memlane.cli.text import Refusal, near, safe, said
+from memlane import MemlaneError, __version__, inspection
+from memlane.cli.text import Refusal, safe
 
 #: What a shell reports of a command that Ctrl-C ended: 128 + SIGINT.
 INTERRUPTED = 130
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given[0] == "help":
             given = [*given[1:2], "--help"]
         if not given[0].startswith("-") and given[0] not in commands:
-            hint = near(given[0], commands) or f"; there are {', '.join(commands)}"
+            hint = inspection.near(given[0], commands) or f"; there are {', '.join(commands)}"
             parser.error(f"there is no command {given[0]!r}{hint}")
         arguments = parser.parse_args(given)
         return int(arguments.command(arguments))
@@ -61,11 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("memlane: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # who reads has seen enough
-        with _core.Descriptor(os.open, os.devnull, os.O_WRONLY) as nothing:
-            os.dup2(nothing, sys.stdout.fileno())
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
         return 1
     except (Refusal, MemlaneError, OSError) as error:
-        print(f"memlane: {safe(said(error))}", file=sys.stderr)
+        print(f"memlane: {safe(inspection.error_text(error))}", file=sys.stderr)
         return 1
     except ValueError as error:  # a NAME that can be none
         print(f"memlane: {safe(str(error))}", file=sys.stderr)

@@ -7,8 +7,8 @@ import json
 import sys
 from typing import Any
 
-from memlane.cli import finding, processes
-from memlane.cli.text import duration, size, table
+from memlane import inspection
+from memlane.cli.text import duration, size, table, who
 
 #: What there is to tell of one region in a list of many, if it can be known.
 _SHOWN = (
@@ -19,13 +19,13 @@ _SHOWN = (
 
 def ls(also_unnamed: bool, as_json: bool) -> int:
     """Print a line, or with *as_json* an entry of a list, for each region."""
-    maps = processes.who_maps()
+    maps = inspection.mapped_files()
     found = [
         facts
-        for target in finding.everything(also_unnamed)
-        if (facts := finding.facts_of(target, maps)) is not None
+        for target in inspection.regions(unnamed=also_unnamed)
+        if (facts := inspection.facts(target, maps)) is not None
     ]
-    sets = finding.sets_without_region(facts["id"] for facts in found if "id" in facts)
+    sets = inspection.semaphore_sets(facts["id"] for facts in found if "id" in facts)
     if as_json:
         entries = [{key: facts[key] for key in _SHOWN if key in facts} for facts in found]
         entries += [{"name": _set_name(one), **one} for one in sets]
@@ -39,7 +39,7 @@ def ls(also_unnamed: bool, as_json: bool) -> int:
             facts["name"] + (f" ({facts['label']})" if "label" in facts else ""),
             size(facts["memory_nbytes"]) if "memory_nbytes" in facts else "?",
             size(facts["nbytes"]) if "nbytes" in facts else "?",
-            finding.who(facts) + _dead(facts),
+            who(facts) + _dead(facts),
             _objects(facts),
         )
         for facts in found

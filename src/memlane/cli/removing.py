@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`memlane rm` and `memlane sweep`: take away what nobody uses, else say who does."""
+"""`memlane rm` and `memlane sweep`: remove what is not in use, else name the users."""
 
 from __future__ import annotations
 
@@ -8,56 +8,50 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from memlane import Region, sweep
-from memlane._region import files, semaphores
-from memlane._region.location import PREFIX, SHARED_MEMORY
-from memlane._region.sweep import remove
-from memlane.cli import finding, processes
-from memlane.cli.text import Refusal, near, safe, size
+from memlane import Region, inspection, sweep
+from memlane.cli.text import Refusal, safe, size, who
 
 
 def rm(name: str, as_json: bool) -> int:
     """
-    Remove one region that nobody has open, or one object that nobody has a role in.
+    Remove a region that no process has open, or an object in which no process has a role.
 
     Raises:
         Refusal: it is in use.
-        MemlaneError, OSError: it is not there, or may not be removed.
-        ValueError: *name* can be no name.
+        MemlaneError, OSError: it does not exist, or may not be removed.
+        ValueError: *name* is not a valid name.
     """
-    target = finding.target(name)
+    target = inspection.find(name)
     if target.kind == "unnamed":
         raise Refusal(
             f"region {target.name!r} has no name that could be removed; it goes with the last "
             "process that has it open"
         )
-    facts = finding.facts_of(target, processes.who_maps())
+    facts = inspection.facts(target)
     if facts is None:
         raise target.not_found()
     if target.object is not None:
         return _rm_object(target, target.object, facts, as_json)
     freed = facts.get("memory_nbytes", 0)
     if "id" in facts:
-        freed += _nbytes_of_set(facts["id"])
+        freed += inspection.memory_nbytes(f"semaphores {facts['id']}")
     try:
-        remove(target.region_name)
-    except FileNotFoundError:
-        raise target.not_found() from None
+        target.remove()
     except BlockingIOError:
         raise Refusal(
-            f"region {target.name!r} is in use by {finding.who(facts)}; end them first, or unlink "
+            f"region {target.name!r} is in use by {who(facts)}; end them first, or unlink "
             "it in a program",
         ) from None
     _tell({target.name: freed}, "removed", as_json)
     return 0
 
 
-def _rm_object(target: finding.Target, name: str, facts: dict[str, Any], as_json: bool) -> int:
+def _rm_object(target: inspection.Target, name: str, facts: dict[str, Any], as_json: bool) -> int:
     stats = facts.get("stats", {}).get(name)
     if stats is None:
         if "error" in facts:
             raise Refusal(facts["error"])
-        hint = near(name, facts["objects"])
+        hint = inspection.near(name, facts["objects"])
         raise Refusal(f"region {target.name!r} has no object {name!r}{hint}")
     holders = sorted(_holders(stats))
     if holders:
@@ -68,7 +62,7 @@ def _rm_object(target: finding.Target, name: str, facts: dict[str, Any], as_json
     try:
         with Region.open(target.region_name) as region:
             region.remove(name)
-    except KeyError as error:  # somebody was faster
+    except KeyError as error:  # another process was faster
         raise Refusal(str(error.args[0])) from None
     _tell({f"{target.name}/{name}": stats["nbytes"]}, "removed", as_json)
     return 0
@@ -88,14 +82,14 @@ def _holders(stats: dict[str, Any]) -> set[int]:
 
 def sweep_up(only: Sequence[str], dry_run: bool, as_json: bool) -> int:
     """
-    Remove what nobody has open, of all or *only* of some regions, and tell how much room that gave
-    back. With *dry_run* only tell.
+    Remove what no process has open, of all regions or *only* of some, and tell how many bytes that
+    freed. With *dry_run* only tell.
 
     Returns:
-        1 if one of *only* is in use or not there, else 0.
+        1 if one of *only* is in use or does not exist, else 0.
     """
     wanted = list(only) or None
-    room = {name: _nbytes(name) for name in sweep(wanted, dry_run=True)}
+    room = {name: inspection.memory_nbytes(name) for name in sweep(wanted, dry_run=True)}
     gone = list(room) if dry_run else sweep(wanted)
     _tell(
         {name: room.get(name, 0) for name in gone},
@@ -104,42 +98,20 @@ def sweep_up(only: Sequence[str], dry_run: bool, as_json: bool) -> int:
     )
     failed = [name for name in only if name not in gone]
     if failed:
-        maps = processes.who_maps()
+        maps = inspection.mapped_files()
         for name in failed:
             print(f"memlane: {safe(_why_not(name, maps))}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _why_not(name: str, maps: dict[processes.File, list[int]]) -> str:
-    target = finding.target(name)
-    facts = finding.facts_of(target, maps)
+def _why_not(name: str, maps: dict[inspection.File, list[int]]) -> str:
+    target = inspection.find(name)
+    facts = inspection.facts(target, maps)
     if facts is None:
         return str(target.not_found())
     if facts.get("in_use"):
-        return f"region {name!r} is in use by {finding.who(facts)}"
-    return f"region {name!r} was not removed: {facts.get('error', 'it belongs to somebody else')}"
-
-
-def _nbytes(name: str) -> int:
-    """How much room the file of a region has, or a set of semaphores that sweep has named."""
-    of_set = name.removeprefix("semaphores ")
-    if of_set != name:
-        return _nbytes_of_set(of_set)
-    prefix = "" if name.startswith(files.NEW_PREFIX) else PREFIX
-    try:
-        return (SHARED_MEMORY / (prefix + name)).stat().st_blocks * 512
-    except OSError:
-        return 0
-
-
-def _nbytes_of_set(of_set: str) -> int:
-    found = 0
-    for file in semaphores.set_files(of_set):
-        try:
-            found += file.stat().st_blocks * 512
-        except OSError:
-            continue
-    return found
+        return f"region {name!r} is in use by {who(facts)}"
+    return f"region {name!r} was not removed: {facts.get('error', 'it belongs to another user')}"
 
 
 def _tell(gone: dict[str, int], what: str, as_json: bool) -> None:

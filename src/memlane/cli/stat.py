@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from memlane.cli import finding, processes
-from memlane.cli.text import Refusal, duration, near, safe, size
+from memlane import inspection
+from memlane.cli.text import Refusal, duration, safe, size, who
 
 #: How often to look through /proc for who has the region open: that takes a while where many
 #: processes are. Arbitrary.
@@ -29,8 +29,8 @@ def stat(name: str, every: float | None, as_json: bool) -> int:
         Refusal, MemlaneError, OSError: it is not there, or cannot be opened.
         ValueError: *name* can be no name.
     """
-    target = finding.target(name)
-    maps, maps_due = processes.who_maps(), time.monotonic() + MAPS_PAUSE_S
+    target = inspection.find(name)
+    maps, maps_due = inspection.mapped_files(), time.monotonic() + MAPS_PAUSE_S
     facts = _look(target, maps)
     before, at = facts["stats"], time.monotonic()
     print(json.dumps(facts, indent=None if every else 2) if as_json else _text(facts), flush=True)
@@ -38,7 +38,7 @@ def stat(name: str, every: float | None, as_json: bool) -> int:
         while every is not None:
             time.sleep(every)
             if time.monotonic() >= maps_due:
-                maps, maps_due = processes.who_maps(), time.monotonic() + MAPS_PAUSE_S
+                maps, maps_due = inspection.mapped_files(), time.monotonic() + MAPS_PAUSE_S
             facts, now = _look(target, maps), time.monotonic()
             rates = {
                 object_name: _rates(before.get(object_name, {}), stats, now - at)
@@ -54,9 +54,9 @@ def stat(name: str, every: float | None, as_json: bool) -> int:
     return 0
 
 
-def _look(target: finding.Target, maps: dict[processes.File, list[int]]) -> dict[str, Any]:
+def _look(target: inspection.Target, maps: dict[inspection.File, list[int]]) -> dict[str, Any]:
     """The facts now. Of a region that cannot be opened at all there is only an error."""
-    facts = finding.facts_of(target, maps)
+    facts = inspection.facts(target, maps)
     if facts is None:
         raise target.not_found()
     if "stats" not in facts:
@@ -64,7 +64,10 @@ def _look(target: finding.Target, maps: dict[processes.File, list[int]]) -> dict
     if target.object is None:
         return facts
     if target.object not in facts["stats"]:
-        hint = near(target.object, facts["stats"]) or f"; it has {', '.join(facts['stats'])}"
+        hint = (
+            inspection.near(target.object, facts["stats"])
+            or f"; it has {', '.join(facts['stats'])}"
+        )
         raise Refusal(f"region {target.name!r} has no object {target.object!r}{hint}")
     facts["objects"] = [target.object]
     for what in ("kinds", "stats"):
@@ -123,7 +126,7 @@ def _text(facts: dict[str, Any]) -> str:
         ("path", facts["path"]),
         ("label", facts.get("label", "")),
         ("memory", f"{size(facts['memory_nbytes'])} of {size(facts['nbytes'])}"),
-        ("open by", finding.who(facts)),
+        ("open by", who(facts)),
         ("dead", ", ".join(f"{one['pid']} {one['name']}" for one in facts["dead"])),
         *(("wrong", error) for error in facts.get("errors", ())),
     ]

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-
-from memlane import _arguments
+from typing import Any
 
 
 class Refusal(Exception):
-    """What a command does not do, and why, in one sentence."""
+    """A command refuses to act; the text says why, in one sentence."""
 
 
 def safe(text: str) -> str:
     """
-    Text of somebody else's, fit for a terminal: what is not printable is escaped, as in a literal.
+    Foreign text, made safe for a terminal: unprintable characters are escaped, as in a literal.
     """
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode()
@@ -44,7 +43,7 @@ def duration(seconds: float) -> str:
 
 
 def width(text: str) -> int:
-    """How many columns of a terminal it takes."""
+    """The number of columns of a terminal that a text takes."""
     return sum(
         0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
         for sign in text
@@ -53,8 +52,8 @@ def width(text: str) -> int:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -> list[str]:
     """
-    Lines of columns that are as wide as their widest cell; *right* has the names of those that are
-    aligned there. The last one is not padded.
+    Lines of columns, each as wide as its widest cell. *right* names the columns that are aligned
+    right. The last column is not padded.
     """
     cells = [[*head], *([safe(cell) for cell in row] for row in rows)]
     widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
@@ -70,14 +69,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -
     return lines
 
 
-def near(asked: str, there: Iterable[str]) -> str:
-    """Which of the names that there are could have been meant, as the end of an error text."""
-    found = _arguments.near(asked, there)
-    return f"; did you mean {found}" if found else ""
+def users(facts: dict[str, Any]) -> list[str]:
+    """The processes that have a region open, by pid and name, with a row or without."""
+    by_pid = {one["pid"]: one["name"] for one in facts.get("processes", ())}
+    by_pid |= {one["pid"]: one["name"] for one in facts.get("participants", ())}
+    return [f"{pid} {name}".rstrip() for pid, name in sorted(by_pid.items())]
 
 
-def said(error: Exception) -> str:
-    """The text of an error, without the number that Python puts in front of one of ours."""
-    if isinstance(error, OSError) and error.strerror and error.filename is None:
-        return error.strerror
-    return str(error)
+def who(facts: dict[str, Any]) -> str:
+    """The same as text, also if there are none or if they are not visible."""
+    found = users(facts)
+    if found:
+        return ", ".join(found)
+    return "processes that are not visible from here" if facts.get("in_use") else "nobody"

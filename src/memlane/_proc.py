@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-Which processes have which files mapped or open, as far as /proc shows them.
+Processes and the files that they have mapped or open, as far as /proc shows them.
 
-Only one's own processes, or all for root; where /proc is hidden or not there, none. The kernel's
-locks say whether anybody is there at all; this only says who.
+A user sees the own processes, root sees all; without /proc there are none. The kernel's locks tell
+whether a region is in use; this module only tells by which processes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
-#: What the kernel shows for a memory file of ours, in /proc/PID/fd.
+#: How /proc/PID/fd shows a memory file of memlane.
 _MEMFD = "/memfd:memlane"
 
 #: Device and inode.
@@ -22,7 +22,7 @@ File = tuple[int, int]
 
 
 class Unnamed(NamedTuple):
-    """A memory file that looks like ours, and where it can be opened."""
+    """A memory file that looks like one of memlane, and where it can be opened."""
 
     pid: int
     descriptor: int
@@ -37,15 +37,15 @@ def _pids() -> list[int]:
 
 
 def name_of(pid: int) -> str:
-    """What the kernel calls the program of a process; empty where it does not say."""
+    """The name of the program of a process; empty if it is not visible."""
     try:
         return (PROC / str(pid) / "comm").read_text(errors="replace").rstrip("\n")
     except OSError:
         return ""
 
 
-def who_maps() -> dict[File, list[int]]:
-    """The processes that have each file of shared memory, or any other file, mapped."""
+def mapped_files() -> dict[File, list[int]]:
+    """Every mapped file, and the pids of the processes that have it mapped."""
     found: dict[File, list[int]] = {}
     for pid in _pids():
         for file in _maps(pid):
@@ -72,7 +72,7 @@ def _maps(pid: int) -> set[File]:
 
 
 def unnamed() -> Iterator[tuple[File, Unnamed]]:
-    """Every memory file that processes have open under our name, each once."""
+    """Every memory file of memlane that a process has open, each once."""
     seen: set[File] = set()
     for pid in _pids():
         directory = PROC / str(pid) / "fd"

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: MIT
 """
-What a NAME on the command line leads to, and all facts of it. Nothing here joins a region, or
-takes a lock that others could meet.
+Inspection: which regions exist, and the facts of each, as `memlane ls` and `stat` show them.
+
+    import memlane.inspection
+
+    for target in memlane.inspection.regions():
+        print(memlane.inspection.facts(target))
+
+Nothing here joins a region, or takes a lock that other processes could meet. A target is named by
 
     REGION            a named region, in /dev/shm
     REGION/OBJECT     one of its objects
     ./FILE, /FILE     a region in a file; with /OBJECT behind it, one of its objects
-    PID:N             descriptor N of process PID, as `ls --all` shows regions without a name
+    PID:N             descriptor N of process PID, an unnamed region
 """
 
 from __future__ import annotations
@@ -20,44 +26,70 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memlane import CorruptedError, MemlaneError, Region, RegionNotFoundError, _core
+import memlane._arguments as _arguments
+import memlane._core as _core
+import memlane._proc as _proc
+from memlane._proc import File, mapped_files
 from memlane._region import files, semaphores
 from memlane._region.directory import used_nbytes
 from memlane._region.location import PREFIX, SHARED_MEMORY, Location
-from memlane.cli import processes
-from memlane.cli.text import near, said
+from memlane._region.sweep import remove
+from memlane.errors import CorruptedError, MemlaneError, RegionNotFoundError
+from memlane.region import Region
+
+__all__ = [
+    "File",
+    "Target",
+    "error_text",
+    "facts",
+    "find",
+    "mapped_files",
+    "memory_nbytes",
+    "near",
+    "regions",
+    "semaphore_sets",
+]
 
 _OF_PROCESS = re.compile(r"([0-9]+):([0-9]+)(?:/(.+))?", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a region is, and which of its objects is meant; None: all."""
+    """
+    A region, or one of its objects.
 
-    name: str  # of the region, as it was given
-    path: Path  # by which it can be opened
+    Attributes:
+        name: The name of the region, as it was given.
+        path: The path by which it can be opened.
+        object: The name of the object; None: the whole region.
+        kind: "named", "path" or "unnamed".
+        label: The label of an unnamed region, "" if it has none.
+    """
+
+    name: str
+    path: Path
     object: str | None
-    kind: str  # "named", "path" or "unnamed"
+    kind: str
     label: str = ""
 
     @property
     def region_name(self) -> str | Path:
-        """By what memlane opens it; not for one without a name."""
+        """The name for `Region.open`; an unnamed region has none."""
         return self.name if self.kind == "named" else self.path
 
     def open(self) -> Region:
         """
-        Open it to look at it.
+        Open the region only to look at it, without counting as a user of it.
 
         Raises:
-            RegionNotFoundError: there is none; the text has names that are near.
-            MemlaneError, OSError: it is no sound region, or may not be opened.
+            RegionNotFoundError: there is none; the text suggests similar names.
+            MemlaneError, OSError: it is not a sound region, or may not be opened.
         """
         try:
             if self.kind == "unnamed":
                 title = f"region {self.name}"
                 location = Location(None, None, _core.BACKING_MEMFD, title)
-            elif self.kind == "named":  # as it was found, also one that `create` would refuse
+            elif self.kind == "named":  # as it was found, even a name that `create` would refuse
                 title = f"region {self.name!r}"
                 location = Location(self.name, self.path, _core.BACKING_NAMED, title)
             else:
@@ -66,10 +98,31 @@ class Target:
         except FileNotFoundError:
             raise self.not_found() from None
 
+    def remove(self) -> None:
+        """
+        Remove a region that no process has open, with its semaphores.
+
+        Raises:
+            RegionNotFoundError: there is none.
+            BlockingIOError: a process has it open.
+            ValueError: it has no name that could be removed.
+            MemlaneError, OSError: it is not a region, or may not be removed.
+        """
+        if self.kind == "unnamed":
+            raise ValueError(
+                f"region {self.name!r} has no name that could be removed; end the processes that "
+                "have it open"
+            )
+        try:
+            remove(self.region_name)
+        except FileNotFoundError:
+            raise self.not_found() from None
+
     def not_found(self) -> RegionNotFoundError:
+        """The error that it does not exist, with similar names."""
         if self.kind == "unnamed":
             pid, _, number = self.name.partition(":")
-            text = f"process {pid} has no descriptor {number}, or it is not to be seen"
+            text = f"process {pid} has no descriptor {number}, or it is not visible"
             hint = "; memlane ls --all shows what there is"
         elif self.kind == "path":
             text, hint = f"there is no file {self.name!r}", ""
@@ -79,12 +132,12 @@ class Target:
         return RegionNotFoundError(text + hint, name=self.name, errno=errno.ENOENT)
 
 
-def target(text: str) -> Target:
+def find(text: str) -> Target:
     """
-    What a NAME means.
+    The target of a name: REGION, REGION/OBJECT, a path, or PID:N. It need not exist.
 
     Raises:
-        ValueError: it can be no name.
+        ValueError: *text* is not a valid name.
     """
     if text.startswith((".", "/")):
         path, inside = Path(text), None
@@ -94,7 +147,7 @@ def target(text: str) -> Target:
     matched = _OF_PROCESS.fullmatch(text)
     if matched and not _path_of(text.partition("/")[0]).exists():
         pid, number, inside = matched.groups()
-        path = processes.PROC / pid / "fd" / number
+        path = _proc.PROC / pid / "fd" / number
         return Target(f"{int(pid)}:{int(number)}", path, inside, "unnamed")
     name, slash, inside = text.partition("/")
     path = _path_of(name)
@@ -109,15 +162,15 @@ def _path_of(name: str) -> Path:
     return path
 
 
-def everything(also_unnamed: bool) -> list[Target]:
-    """All regions that this user can see: those with a name, and on demand those without."""
-    # whatever bears such a name, also one that no region would be given
+def regions(*, unnamed: bool = False) -> list[Target]:
+    """All named regions that this user can see; with *unnamed*, the unnamed ones too."""
+    # every file with such a name, even one that `create` would refuse
     found = [
         Target(name, SHARED_MEMORY / (PREFIX + name), None, "named") for name in files.all_names()
     ]
-    if also_unnamed:
-        for _, (pid, number, label) in processes.unnamed():
-            path = processes.PROC / str(pid) / "fd" / str(number)
+    if unnamed:
+        for _, (pid, number, label) in _proc.unnamed():
+            path = _proc.PROC / str(pid) / "fd" / str(number)
             if _begins_as_region(path):
                 found.append(Target(f"{pid}:{number}", path, None, "unnamed", label))
     return found
@@ -135,37 +188,42 @@ def _begins_as_region(path: Path) -> bool:
 # ---- facts ---------------------------------------------------------------------------------------
 
 
-def facts_of(found: Target, maps: dict[processes.File, list[int]]) -> dict[str, Any] | None:
+def facts(target: Target, maps: dict[File, list[int]] | None = None) -> dict[str, Any] | None:
     """
-    All that can be known of a region, one fact at a time: what is spoilt hides nothing else. None:
-    it went away meanwhile.
+    The facts of a region as plain dicts and lists, as `memlane stat --json` prints them. Corrupted
+    parts hide nothing else; their errors are facts, too. None: there is no such region.
+
+    Args:
+        target: From `find` or `regions`.
+        maps: From `mapped_files`, for several calls; None: looked up now.
     """
-    facts: dict[str, Any] = {"name": found.name, "path": str(found.path)}
-    if found.label:
-        facts["label"] = found.label
+    known = mapped_files() if maps is None else maps
+    told: dict[str, Any] = {"name": target.name, "path": str(target.path)}
+    if target.label:
+        told["label"] = target.label
     errors: list[str] = []
     try:
-        facts |= _facts_of_file(found.path, maps)
+        told |= _facts_of_file(target.path, known)
     except FileNotFoundError:
         return None
     except OSError as error:
-        errors.append(said(error))
+        errors.append(error_text(error))
     try:
-        region = found.open()
+        region = target.open()
     except RegionNotFoundError:
         return None
     except (MemlaneError, OSError) as error:
-        errors.append(said(error))
+        errors.append(error_text(error))
     else:
         with region:
-            _add_facts_inside(facts, region, errors)
+            _add_facts_inside(told, region, errors)
     if errors:
-        facts["error"] = errors[0]
-        facts["errors"] = errors
-    return facts
+        told["error"] = errors[0]
+        told["errors"] = errors
+    return told
 
 
-def _facts_of_file(path: Path, maps: dict[processes.File, list[int]]) -> dict[str, Any]:
+def _facts_of_file(path: Path, maps: dict[File, list[int]]) -> dict[str, Any]:
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     with _core.Descriptor(os.open, path, flags) as descriptor:
         found = os.fstat(descriptor)
@@ -176,9 +234,9 @@ def _facts_of_file(path: Path, maps: dict[processes.File, list[int]]) -> dict[st
             "nbytes": found.st_size,
             "memory_nbytes": found.st_blocks * 512,
             "in_use": in_use,
-            # Where nobody is present, who has it mapped only looks at it, as we do.
+            # If no process is present, those that have it mapped only look at it, as this one.
             "processes": [
-                {"pid": pid, "name": processes.name_of(pid)}
+                {"pid": pid, "name": _proc.name_of(pid)}
                 for pid in (maps.get((found.st_dev, found.st_ino), []) if in_use else [])
             ],
         }
@@ -191,7 +249,7 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
         entries = region._entries()
         facts["used"] = used_nbytes(region._member, entries)
     except (MemlaneError, OSError) as error:
-        errors.append(said(error))
+        errors.append(error_text(error))
         entries = []
     facts["objects"] = [entry.name for entry in entries]
     facts["kinds"], facts["stats"] = {}, {}
@@ -202,14 +260,14 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
                 facts["kinds"][entry.name] = type(made).__name__.lower()
                 facts["stats"][entry.name] = {**sizes, **made.stats()}
         except Exception as error:  # one object must not hide the others, whatever is in it
-            errors.append(said(error))
+            errors.append(error_text(error))
             is_corrupted = isinstance(error, CorruptedError)
             facts["kinds"].setdefault(entry.name, "corrupted" if is_corrupted else "unknown")
-            facts["stats"][entry.name] = {**sizes, "error": said(error)}
+            facts["stats"][entry.name] = {**sizes, "error": error_text(error)}
     try:
         rows = region.participants()
     except (MemlaneError, OSError) as error:
-        errors.append(said(error))
+        errors.append(error_text(error))
         rows = []
     facts["participants"] = [
         {"row": row.row, "pid": row.pid, "name": row.name} for row in rows if row.alive
@@ -222,23 +280,11 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
     )
 
 
-def users(facts: dict[str, Any]) -> list[str]:
-    """Who has a region open, by pid and name, with a row or without."""
-    by_pid = {one["pid"]: one["name"] for one in facts.get("processes", ())}
-    by_pid |= {one["pid"]: one["name"] for one in facts.get("participants", ())}
-    return [f"{pid} {name}".rstrip() for pid, name in sorted(by_pid.items())]
-
-
-def who(facts: dict[str, Any]) -> str:
-    """The same for people; also where nobody is, or where they are not to be seen."""
-    found = users(facts)
-    if found:
-        return ", ".join(found)
-    return "processes that are not to be seen from here" if facts.get("in_use") else "nobody"
-
-
-def sets_without_region(known_ids: Iterable[str]) -> list[dict[str, Any]]:
-    """Sets of semaphores whose region has no name here: of a file, or left behind."""
+def semaphore_sets(known_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """
+    Sets of semaphores without a region among *known_ids*, the `id` facts of regions: those of a
+    region in a file, and those left behind.
+    """
     known = set(known_ids)
     found = []
     for of_set, in_use in sorted(semaphores.sets_in_use().items()):
@@ -246,3 +292,38 @@ def sets_without_region(known_ids: Iterable[str]) -> list[dict[str, Any]]:
         if of_set not in known and left:
             found.append({"id": of_set, "semaphores": len(left), "in_use": in_use})
     return found
+
+
+def memory_nbytes(name: str) -> int:
+    """
+    How many bytes a file takes that `sweep` names: that of a region, or the files of a set of
+    semaphores ("semaphores ID").
+    """
+    of_set = name.removeprefix("semaphores ")
+    if of_set != name:
+        return sum(map(_blocks_nbytes, semaphores.set_files(of_set)))
+    prefix = "" if name.startswith(files.NEW_PREFIX) else PREFIX
+    return _blocks_nbytes(SHARED_MEMORY / (prefix + name))
+
+
+def _blocks_nbytes(path: Path) -> int:
+    try:
+        return path.stat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+# ---- texts ---------------------------------------------------------------------------------------
+
+
+def near(asked: str, there: Iterable[str]) -> str:
+    """The existing name that was probably meant, as the end of an error text; else ""."""
+    found = _arguments.near(asked, there)
+    return f"; did you mean {found}" if found else ""
+
+
+def error_text(error: Exception) -> str:
+    """The text of an error, without the number that Python puts in front of an OSError of ours."""
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return error.strerror
+    return str(error)
