@@ -39,7 +39,7 @@ check: build
 
 core-tests: $(VENV)/ready
 	@if [ -f $(BUILD)/core/build.ninja ]; then :; else PATH="$(abspath $(BIN)):$$PATH" $(BIN)/meson setup $(BUILD)/core tests/core; fi
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/meson test -C $(BUILD)/core --print-errorlogs
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/meson test -C $(BUILD)/core --print-errorlogs --timeout-multiplier 10
 
 contract-tests: build
 	$(BIN)/python -m pytest -n auto tests

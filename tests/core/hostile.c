@@ -655,7 +655,7 @@ TEST(any_byte_spoilt_at_any_moment_gives_a_typed_answer_in_bounded_time_and_neve
 #endif
     for (input = seed; input != seed + inputs; input++) {
         if ((input - seed) % 1024 == 0)
-            alarm(60); /* arbitrary: a thousand inputs take some milliseconds */
+            alarm(300); /* arbitrary: a thousand inputs take some milliseconds */
         if (!quiet && (input - seed) % (inputs / 10) == 0) {
             printf("%" PRIu64 " of %" PRIu64 " inputs\n", input - seed, inputs);
             fflush(stdout);

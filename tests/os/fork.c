@@ -87,7 +87,7 @@ static void *open_lock_description(void *base) {
 static int fork_and_have(pid_t (*fork_this_way)(void), int (*child)(int), int base) {
     pid_t pid = fork_this_way();
     if (pid == 0) {
-        alarm(30);
+        alarm(300);
         _exit(child(base));
     }
     atomic_store(&may_go, 1);

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from memlane import Ring, ShutDown
-from tests.support.processes import PATIENCE_S, Child
+from tests.support.processes import PATIENCE_S, Child, wait_until
 from tests.support.region_files import file_of
 from tests.support.shared_bytes import FREE, RingBytes
 from tests.support.stepping import Stepped, Table, probes, row_byte
@@ -68,11 +68,11 @@ class Interrupted:
 
 
 def produce(ring: Ring) -> None:
-    """In turns of some, so that gets wait in between."""
+    """In turns of some, for each of which a get waits."""
     for number in range(RECORDS):
-        ring.put(b"%d" % number)
         if number % 7 == 0:
-            time.sleep(0.001)
+            wait_until(lambda: ring.stats()["waiting_consumers"], "a get")
+        ring.put(b"%d" % number)
     ring.shutdown()
 
 

@@ -19,7 +19,7 @@
 #include "core/ring_layout.h"
 #include "runtime/attach.h"
 
-enum { FIXTURE_OBJECTS_NBYTES = 1 << 21, FIXTURE_WATCHDOG_S = 100 };
+enum { FIXTURE_OBJECTS_NBYTES = 1 << 21, FIXTURE_WATCHDOG_S = 300 };
 
 /* What the header of a region says that this test has made. */
 struct fixture {

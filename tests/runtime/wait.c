@@ -31,7 +31,7 @@ static bool is_due(void *of) {
 }
 
 static void begin(bool with_semaphore) {
-    alarm(100);
+    alarm(300);
     memset(&shared, 0, sizeof shared);
     memlane_bell_begin(&bell, &shared.doorbell, (unsigned char *)&shared);
     memlane_spinning_begin(&spinning);

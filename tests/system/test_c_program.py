@@ -23,7 +23,7 @@ import pytest
 
 from memlane import Ring, ShutDown
 from tests import ROOT
-from tests.support.processes import Child, die_with_parent, wait_until
+from tests.support.processes import PATIENCE_S, Child, die_with_parent, wait_until
 
 pytestmark = pytest.mark.machine
 
@@ -125,7 +125,7 @@ class Lives:
 
     def end(self) -> None:
         for process, _ in self.now.values():
-            assert process.wait(timeout=60) == 0
+            assert process.wait(timeout=PATIENCE_S) == 0
 
 
 @contextmanager
