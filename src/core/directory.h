@@ -25,6 +25,17 @@
 
 #include "core/layout.h"
 
+static inline uint64_t memlane_selectors_offset(const struct memlane_header *geometry) {
+    return geometry->table_offset + (uint64_t)geometry->rows * geometry->row_nbytes;
+}
+
+/* The table of selectors, whose length is `selectors` of the private copy.
+ * Callers: anyone, once the header is checked. Progress: wait-free. Returns: the first one. */
+static inline struct memlane_selector *memlane_selectors_of(struct memlane_header *shared,
+                                                            const struct memlane_header *geometry) {
+    return (struct memlane_selector *)(void *)((unsigned char *)shared + memlane_selectors_offset(geometry));
+}
+
 /* Fill in the sections of a new header for `objects_nbytes` of objects.
  * Callers: a creator, on private memory. Progress: wait-free. Ordering: none. Returns: nothing. */
 static inline void memlane_header_lay_out(struct memlane_header *header, uint64_t objects_nbytes) {
@@ -35,7 +46,9 @@ static inline void memlane_header_lay_out(struct memlane_header *header, uint64_
     header->table_offset = sizeof(struct memlane_header);
     header->rows = MEMLANE_ROWS_MAX;
     header->row_nbytes = sizeof(struct memlane_row);
-    header->directory_offset = header->table_offset + (uint64_t)header->rows * header->row_nbytes;
+    header->selectors = MEMLANE_SELECTORS_MAX;
+    header->directory_offset =
+        memlane_selectors_offset(header) + (uint64_t)header->selectors * sizeof(struct memlane_selector);
     header->entries = MEMLANE_ENTRIES_MAX;
     header->entry_nbytes = sizeof(struct memlane_entry);
     header->objects_offset = header->directory_offset + (uint64_t)header->entries * header->entry_nbytes;
@@ -66,8 +79,11 @@ static inline enum memlane_status memlane_header_check(const struct memlane_head
         header->table_offset != sizeof(struct memlane_header))
         return MEMLANE_CORRUPTED;
     if (header->entries == 0 || header->entries > MEMLANE_ENTRIES_MAX ||
-        header->entry_nbytes != sizeof(struct memlane_entry) ||
-        header->directory_offset != header->table_offset + (uint64_t)header->rows * header->row_nbytes)
+        header->entry_nbytes != sizeof(struct memlane_entry))
+        return MEMLANE_CORRUPTED;
+    if (header->selectors > MEMLANE_SELECTORS_MAX ||
+        header->directory_offset !=
+            memlane_selectors_offset(header) + (uint64_t)header->selectors * sizeof(struct memlane_selector))
         return MEMLANE_CORRUPTED;
     if (header->objects_offset != header->directory_offset + (uint64_t)header->entries * header->entry_nbytes ||
         header->objects_offset % MEMLANE_ALIGNMENT || header->objects_offset > header->nbytes)

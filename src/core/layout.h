@@ -2,11 +2,11 @@
  *
  * The bytes of every region: its header, participants and directory. Each kind of object has a layout file of its own.
  *
- *   0          4096              +rows * 64           +entries * 1024          up to nbytes
- *   +----------+-----------------+--------------------+-------- - - -+-------------------- - - -
- *   | header   | participants    | directory          |              | objects, page aligned
- *   +----------+-----------------+--------------------+-------- - - -+-------------------- - - -
- *    reserved at creation         reserved as entries come            reserved as they are carved
+ *   0          4096           +rows * 64  +selectors * 64  +entries * 1024       up to nbytes
+ *   +----------+--------------+------------+-------------+-------- - - -+-------------------- - - -
+ *   | header   | participants | selectors  | directory   |              | objects, page aligned
+ *   +----------+--------------+------------+-------------+-------- - - -+-------------------- - - -
+ *    reserved at creation                   reserved as entries come     reserved as they are carved
  *
  * docs/layout.md draws each structure of all these files; a test compares the offsets. Numbers are in the byte
  * order of the machine: a region never leaves it. Only offsets are stored, never addresses.
@@ -43,6 +43,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define MEMLANE_ROWS_MAX 1024u /* a tag has 10 bits for the row */
 #define MEMLANE_ENTRIES_MAX 1024u /* arbitrary: a directory of 1 MiB, reserved as it fills */
 #define MEMLANE_DOORBELLS_MAX 1024u /* that an entry tells of, twice; arbitrary, more than a ring has lanes */
+#define MEMLANE_SELECTORS_MAX 256u /* arbitrary: 16 KiB, reserved with the header; whoever finds none free polls */
 
 /* Where locks of the kernel stand: far beyond the data, so that no read or write meets them. */
 #define MEMLANE_PRESENCE_BYTE (INT64_C(1) << 61)
@@ -98,7 +99,7 @@ struct memlane_header {
     uint32_t permissions;
     uint64_t created_ns; /* wall clock, for people */
     uint32_t creator_pid; /* for people */
-    uint32_t reserved;
+    uint32_t selectors;
     char libc[24]; /* whose semaphores these are */
 
     alignas(512) _Atomic uint64_t count; /* entries of the directory that were ever in use: the first ones */
@@ -125,6 +126,26 @@ struct memlane_row {
     _Atomic uint64_t name[5]; /* of the process, NUL padded */
 };
 static_assert(sizeof(struct memlane_row) == 64, "a row is one cache line");
+
+/* A word of waiters: how many sleep (waiters.h), then one bit for each class of selectors (selectors.h). */
+#define MEMLANE_WAITERS_BITS 16u
+#define MEMLANE_SELECTOR_CLASSES 16u
+
+/* A selector: how to wake a process that waits by select, poll or epoll. 64 bytes; see selectors.h.
+ * The owner stores them all; whoever changes something takes `armed` out of `state`, and may set `distant`. */
+struct memlane_selector {
+    _Atomic uint64_t state; /* low bit: armed; the others: the number by which its descriptor is found, 0: none */
+    _Atomic uint64_t interest; /* one bit for each sixty-fourth of all words where it may be announced */
+    _Atomic uint64_t network; /* the network namespace in which the number means something; 0: not known */
+    _Atomic uint32_t owner; /* tag */
+    _Atomic uint32_t distant; /* 1: a process of another network namespace has something to say here */
+    unsigned char unused[32];
+};
+static_assert(sizeof(struct memlane_selector) == 64, "a selector is one cache line");
+
+#define MEMLANE_RESERVED_AT_CREATION                                                                                   \
+    (sizeof(struct memlane_header) + MEMLANE_ROWS_MAX * sizeof(struct memlane_row) +                                   \
+     MEMLANE_SELECTORS_MAX * sizeof(struct memlane_selector))
 
 /* An entry of the directory: one object, or the room of one that was removed. 1024 bytes.
  * `sequence` only grows. Its low two bits say what the entry is; a valid one is another object with each number. */

@@ -27,7 +27,7 @@ struct memlane_ring_control {
     /* Producers look at this line after every commit; it changes seldom. */
     _Atomic uint32_t shutdown; /* 0 | 1 drain | 2 drop */
     _Atomic uint32_t leased; /* lanes that were ever leased: they are the first ones */
-    _Atomic uint32_t waiters; /* consumers that announced themselves */
+    _Atomic uint32_t waiters; /* consumers that announced themselves, see waiters.h */
     _Atomic uint32_t consumer; /* tag of the one consumer */
     alignas(MEMLANE_LINE_PAIR) struct memlane_doorbell doorbell; /* wakes consumers */
     alignas(64) _Atomic uint64_t redelivered; /* records taken out of dead hands, for people */
@@ -42,7 +42,7 @@ enum { MEMLANE_SHUTDOWN_DRAIN = 1, MEMLANE_SHUTDOWN_DROP = 2 };
 
 struct memlane_lane_control {
     _Atomic uint32_t owner; /* 0 never leased | tag | DEPARTED | CLOSED */
-    _Atomic uint32_t waiters; /* threads of the producer that wait for room */
+    _Atomic uint32_t waiters; /* threads of the producer that wait for room, see waiters.h */
     alignas(MEMLANE_LINE_PAIR) _Atomic uint64_t tail; /* the producer's: a hint, see lane.h */
     alignas(MEMLANE_LINE_PAIR) _Atomic uint64_t head; /* the consumer's: the oldest not released */
     _Atomic uint64_t taken; /* for many consumers: the next to take, a hint */

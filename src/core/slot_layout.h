@@ -26,7 +26,7 @@ struct memlane_slot_control {
     _Atomic uint64_t sequence; /* 2v: version v is the latest; 2v + 1: version v + 1 is being written */
     _Atomic uint64_t armed; /* one bit a watcher that waits for this slot */
     _Atomic uint32_t writer; /* tag */
-    uint32_t reserved;
+    _Atomic uint32_t selectors; /* the upper half of a word of waiters: those that wait by a descriptor */
     uint64_t unused[5];
 };
 static_assert(sizeof(struct memlane_slot_control) == 64, "readers fetch one line before the copy");

@@ -15,6 +15,17 @@
  *
  * A count is a hint, never a lock: whatever a killed process leaves in it costs the others one slice of
  * sleep, or one needless post.
+ *
+ * Only the lower half of the word is the count. The upper half says whether anybody waits by a descriptor
+ * (selectors.h), so that one load tells of both.
+ *
+ *   31                    16 15                     0
+ *   +-----------------------+-----------------------+
+ *   | classes of selectors  | sleepers              |
+ *   +-----------------------+-----------------------+
+ *
+ * More sleepers than the lower half can count carry into the upper one, as hostile bytes do: that is a needless look at
+ * the selectors.
  */
 #ifndef MEMLANE_WAITERS_H
 #define MEMLANE_WAITERS_H
@@ -22,6 +33,8 @@
 #include <stdbool.h>
 
 #include "core/layout.h"
+
+#define MEMLANE_WAITERS_MASK ((UINT32_C(1) << MEMLANE_WAITERS_BITS) - 1)
 
 /* Announce that one more is about to sleep; the caller looks again before it does.
  * Callers: any. Progress: wait-free. Ordering: seq_cst. Returns: nothing. */
@@ -37,7 +50,7 @@ static inline void memlane_waiters_announce(_Atomic uint32_t *count) {
 static inline bool memlane_waiters_withdraw(_Atomic uint32_t *count) {
     /* relaxed, all of it: the count is only a hint of how many posts are worth while */
     uint32_t found = atomic_load_explicit(count, memory_order_relaxed);
-    while (found != 0)
+    while ((found & MEMLANE_WAITERS_MASK) != 0)
         if (atomic_compare_exchange_weak_explicit(count, &found, found - 1, memory_order_relaxed, memory_order_relaxed))
             return true;
     return false;
@@ -46,14 +59,14 @@ static inline bool memlane_waiters_withdraw(_Atomic uint32_t *count) {
 /* How many have announced themselves, for statistics. Who was killed asleep counts until the next ring.
  * Callers: any. Progress: wait-free. Ordering: none. Returns: the number. */
 static inline uint32_t memlane_waiters_count(const _Atomic uint32_t *count) {
-    return atomic_load_explicit(count, memory_order_relaxed); /* relaxed: for people */
+    return atomic_load_explicit(count, memory_order_relaxed) & MEMLANE_WAITERS_MASK; /* relaxed: for people */
 }
 
-/* Look whether anybody sleeps, after something was changed by a seq_cst operation.
+/* Look whether anybody sleeps or waits by a descriptor, after something was changed by a seq_cst operation.
  * Callers: any. Progress: wait-free. Ordering: seq_cst. Returns: true if a ring is worth while. */
 static inline bool memlane_waiters_any(_Atomic uint32_t *count) {
     /* sync: waiters.count. seq_cst: comes after the caller's change in the total order; pairs with
-     * memlane_waiters_announce. */
+     * memlane_waiters_announce, and for the upper half (sync: waiters.selectors) with memlane_selector_announce. */
     return atomic_load_explicit(count, memory_order_seq_cst) != 0;
 }
 

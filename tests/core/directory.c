@@ -58,6 +58,9 @@ TEST(each_word_of_a_header_that_is_wrong_has_its_answer) {
     CHECK_SPOILED(MEMLANE_CORRUPTED, directory_offset, UINT64_MAX);
     CHECK_SPOILED(MEMLANE_CORRUPTED, objects_offset, 0);
     CHECK_SPOILED(MEMLANE_CORRUPTED, objects_offset, UINT64_MAX - 4095);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, selectors, 0); /* fewer are sound, but then the directory lies elsewhere */
+    CHECK_SPOILED(MEMLANE_CORRUPTED, selectors, MEMLANE_SELECTORS_MAX + 1);
+    CHECK_SPOILED(MEMLANE_CORRUPTED, selectors, UINT32_MAX);
     CHECK_SPOILED(MEMLANE_CORRUPTED, backing, 0);
     CHECK_SPOILED(MEMLANE_CORRUPTED, backing, MEMLANE_BACKING_ANONYMOUS + 1);
 }
@@ -69,11 +72,13 @@ TEST(a_header_of_random_words_is_never_accepted_with_a_section_outside_the_file)
         uint64_t file_nbytes = header.nbytes;
         unsigned char *bytes = (unsigned char *)&header;
         for (uint64_t flips = 1 + check_below(&random, 3); flips > 0; flips--)
-            bytes[8 + check_below(&random, 76)] ^= (unsigned char)(1 << check_below(&random, 8));
+            bytes[8 + check_below(&random, 96)] ^= (unsigned char)(1 << check_below(&random, 8));
         if (memlane_header_check(&header, file_nbytes) != MEMLANE_OK)
             continue;
         CHECK_EQUAL(file_nbytes, header.nbytes);
         CHECK(memlane_range_fits(header.table_offset, (uint64_t)header.rows * header.row_nbytes, file_nbytes));
+        CHECK(memlane_range_fits(memlane_selectors_offset(&header), header.selectors * sizeof(struct memlane_selector),
+                                 header.directory_offset));
         CHECK(memlane_range_fits(header.directory_offset, (uint64_t)header.entries * header.entry_nbytes,
                                  header.objects_offset));
         CHECK(header.objects_offset <= file_nbytes);

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "core/selectors.h"
 #include "core/counter.h"
 #include "core/directory.h"
 #include "core/slot.h"
@@ -493,6 +494,8 @@ static enum memlane_status judge(struct memlane_header *shared, uint64_t file_nb
     CHECK(header.nbytes == file_nbytes);
     CHECK(memlane_range_fits(header.directory_offset, header.entries * sizeof entry, header.nbytes));
     CHECK(memlane_range_fits(header.table_offset, header.rows * sizeof(struct memlane_row), header.nbytes));
+    CHECK(memlane_range_fits(memlane_selectors_offset(&header), header.selectors * sizeof(struct memlane_selector),
+                             header.nbytes));
     uint64_t count = memlane_directory_count(shared, header.entries);
     CHECK(count <= header.entries);
     for (uint64_t i = 0; i < count && i < 4; i++) {
@@ -558,6 +561,37 @@ static void make_room(struct memlane_header *shared, const struct memlane_header
         CHECK(offset < nbytes);
 }
 
+/* As an owner and a waker do it, with a word of waiters that is spoilt as well. */
+static void wake_selectors(struct memlane_header *shared, const struct memlane_header *geometry,
+                           _Atomic uint32_t *word) {
+    struct memlane_selector *table = memlane_selectors_of(shared, geometry);
+    struct memlane_selector *selector = &table[below(geometry->selectors)];
+    struct memlane_selector_found found;
+    uint32_t at = 0, woken = 0;
+    switch (below(3)) {
+    case 0:
+        memlane_selector_begin(selector, 1 + below(4), below(2));
+        memlane_selector_arm(selector, 1 + below(4), check_random(&random_state));
+        memlane_selector_widen(selector, UINT64_C(1) << below(64));
+        memlane_selector_announce(word, (uint32_t)below(geometry->selectors));
+        (void)memlane_selector_is_distant(selector);
+        break;
+    case 1:
+        memlane_selector_disarm(selector, 1);
+        (void)memlane_selector_end(selector, ALICE);
+        break;
+    default:
+        while (memlane_selectors_next(table, geometry->selectors,
+                                      memlane_selectors_take(word) | (uint32_t)below(1 << 16), UINT64_C(1) << below(64),
+                                      &at, &found)) {
+            CHECK(found.index < at && at <= geometry->selectors && found.number <= MEMLANE_SELECTOR_NUMBER_MAX);
+            memlane_selector_note_distant(&table[found.index]);
+            woken++;
+        }
+        CHECK(woken <= geometry->selectors);
+    }
+}
+
 static void region(void) {
     /* a header, a table and a directory of the least size, and one page for objects */
     struct memlane_header header;
@@ -565,13 +599,14 @@ static void region(void) {
     memlane_header_lay_out(&header, 4096);
     header.rows = 1 + (uint32_t)below(2) * 63;
     header.entries = header.rows == 1 ? 4 : 4 + 12;
-    header.directory_offset = header.table_offset + header.rows * (uint64_t)header.row_nbytes;
+    header.selectors = 4;
+    header.directory_offset = memlane_selectors_offset(&header) + header.selectors * sizeof(struct memlane_selector);
     header.objects_offset = memlane_align(header.directory_offset + header.entries * (uint64_t)header.entry_nbytes);
     /* no creator makes them that small: pad the table, so that the sections meet */
     header.rows +=
         (uint32_t)((header.objects_offset - header.directory_offset - header.entries * (uint64_t)header.entry_nbytes) /
                    header.row_nbytes);
-    header.directory_offset = header.table_offset + header.rows * (uint64_t)header.row_nbytes;
+    header.directory_offset = memlane_selectors_offset(&header) + header.selectors * sizeof(struct memlane_selector);
     header.nbytes = header.objects_offset + 4096;
     header.backing = MEMLANE_BACKING_MEMFD;
     header.permissions = 0600;
@@ -594,13 +629,18 @@ static void region(void) {
     share(shared, 4096, 128);
     share((unsigned char *)&shared->count, 8, 0);
     share((unsigned char *)shared + header.directory_offset, 4 * sizeof entry, 192);
+    _Atomic uint32_t *word = (_Atomic uint32_t *)(void *)((unsigned char *)shared + header.objects_offset);
+    share(word, 8, 0);
+    share(memlane_selectors_of(shared, &header), header.selectors * sizeof(struct memlane_selector), 24);
     near_number = header.entries;
     near_extent = nbytes;
     for (int call = 0; call < 24; call++) {
         begin();
         enum memlane_status status = MEMLANE_OK;
         uint64_t count = memlane_directory_count(shared, header.entries);
-        if (below(3) == 0 && count < header.entries) {
+        if (below(4) == 0)
+            wake_selectors(shared, &header, word);
+        else if (below(3) == 0 && count < header.entries) {
             memlane_directory_add(shared, &header, count, &entry);
             memlane_creation_note(shared, 1);
             (void)memlane_creation_holder(shared);

@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #include "consumers_fixture.h"
+#include "core/selectors.h"
 #include "core/slot.h"
 
 #define ROUNDS 6000
@@ -261,6 +262,69 @@ static void fill_and_nothing_ends(void) {
 TEST(a_put_about_to_sleep_and_a_shutdown_never_miss_each_other) {
     bench = bench_new(64, 4);
     duel(fill_and_nothing_ends, announce_at_the_lane_and_look, shut_and_look_at_the_lane, judge_looks);
+    bench_free(&bench);
+}
+
+/* ---- the same for a selector --------------------------------------------------------------------- */
+
+#define CLASSES_OF_ITS_WORD UINT32_C(0xffff0000)
+static struct memlane_selector selector;
+static bool bit_is_there; /* from an earlier round, so the owner has no bit to set */
+
+static void nobody_waits_at_the_selector(void) {
+    claim_one_nobody_waits();
+    bit_is_there = !bit_is_there;
+    atomic_store(&bench.ring->waiters, bit_is_there ? CLASSES_OF_ITS_WORD : 0);
+    atomic_store(&selector.state, 2);
+    atomic_store(&selector.interest, 0);
+}
+
+static uint64_t arm_announce_and_look(void) {
+    memlane_selector_arm(&selector, 1, 4);
+    memlane_selector_announce(&bench.ring->waiters, 0);
+    return memlane_consumer_any(&bench.consumer);
+}
+
+static uint64_t commit_and_wake(void) {
+    struct memlane_selector_found found;
+    uint32_t at = 0;
+    CHECK_EQUAL(MEMLANE_OK, memlane_producer_commit(&bench.producer, offset, 8));
+    return memlane_waiters_any(&bench.ring->waiters) &&
+           memlane_selectors_next(&selector, 1, memlane_selectors_take(&bench.ring->waiters), 4, &at, &found);
+}
+
+TEST(an_owner_that_arms_its_selector_and_a_commit_never_miss_each_other) {
+    bench = bench_new(64, 4);
+    duel(nobody_waits_at_the_selector, arm_announce_and_look, commit_and_wake, judge_looks);
+    bench_free(&bench);
+}
+
+static void nobody_waits_for_room_at_the_selector(void) {
+    fill_nobody_waits();
+    bit_is_there = !bit_is_there;
+    atomic_store(&bench.lane.control->waiters, bit_is_there ? CLASSES_OF_ITS_WORD : 0);
+    atomic_store(&selector.state, 2);
+    atomic_store(&selector.interest, 0);
+}
+
+static uint64_t arm_announce_and_look_for_room(void) {
+    memlane_selector_arm(&selector, 1, 4);
+    memlane_selector_announce(&bench.lane.control->waiters, 0);
+    return memlane_producer_any(&bench.producer);
+}
+
+static uint64_t free_and_wake(void) {
+    struct memlane_selector_found found;
+    uint32_t at = 0;
+    CHECK_EQUAL(MEMLANE_OK, bench_look(&bench));
+    memlane_consumer_finish(&bench.consumer, 1, 8);
+    return memlane_waiters_any_fenced(&bench.lane.control->waiters) &&
+           memlane_selectors_next(&selector, 1, memlane_selectors_take(&bench.lane.control->waiters), 4, &at, &found);
+}
+
+TEST(an_owner_that_arms_its_selector_for_room_and_a_record_freed_never_miss_each_other) {
+    bench = bench_new(64, 4);
+    duel(nobody_waits_for_room_at_the_selector, arm_announce_and_look_for_room, free_and_wake, judge_looks);
     bench_free(&bench);
 }
 

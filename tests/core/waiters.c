@@ -27,12 +27,26 @@ TEST(a_hostile_count_is_only_a_number_of_needless_rings) {
     CHECK(memlane_waiters_any(&count));
     CHECK(memlane_waiters_withdraw(&count));
     CHECK_EQUAL(UINT32_MAX - 1, count);
+    CHECK_EQUAL(MEMLANE_WAITERS_MASK - 1, memlane_waiters_count(&count));
 
     count = UINT32_MAX;
     memlane_waiters_announce(&count); /* wraps: this waiter sleeps its slice and looks again */
     CHECK_EQUAL(0, count);
     CHECK(!memlane_waiters_withdraw(&count));
     CHECK_EQUAL(0, count);
+}
+
+TEST(those_who_wait_by_a_descriptor_are_no_sleepers_and_one_load_tells_of_both) {
+    _Atomic uint32_t word = UINT32_C(1) << MEMLANE_WAITERS_BITS;
+    CHECK(memlane_waiters_any(&word));
+    CHECK(memlane_waiters_any_fenced(&word));
+    CHECK(!memlane_waiters_withdraw(&word));
+    CHECK_EQUAL(0, memlane_waiters_count(&word));
+    memlane_waiters_announce(&word);
+    CHECK_EQUAL(1, memlane_waiters_count(&word));
+    CHECK(memlane_waiters_withdraw(&word));
+    CHECK(!memlane_waiters_withdraw(&word));
+    CHECK_EQUAL(UINT32_C(1) << MEMLANE_WAITERS_BITS, word);
 }
 
 TEST(an_hour_of_slices_leaves_no_announcement_behind) {

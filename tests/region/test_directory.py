@@ -16,7 +16,7 @@ from memlane import CorruptedError, LayoutError, ObjectNotFoundError, Region, Sl
 from memlane._region import directory
 from memlane._region.directory import Creating
 from tests.support.processes import Child, output_of, unrelated
-from tests.support.region_files import Bytes, bytes_of, file_of
+from tests.support.region_files import DIRECTORY, Bytes, bytes_of, file_of
 from tests.support.regions import furnish
 
 pytestmark = pytest.mark.machine
@@ -54,8 +54,8 @@ def test_an_object_is_opened_as_what_it_is(region: Region) -> None:
         assert caught.value.expected != caught.value.found
 
 
-#: Where entries are, and what in them.
-_DIRECTORY, _ENTRY_NBYTES, _ENTRY_OFFSET, _ENTRY_GEOMETRY = 69632, 1024, 72, 88
+#: What is where in an entry.
+_ENTRY_NBYTES, _ENTRY_OFFSET, _ENTRY_GEOMETRY = 1024, 72, 88
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_entry_that_has_changed_since_it_was_opened_is_corrupted(
     ):
         entry = region._find("pose")
         assert entry is not None
-        found.set_word(_DIRECTORY + at, value)
+        found.set_word(DIRECTORY + at, value)
         with pytest.raises(CorruptedError, match=r"contradicts itself|another object lies"):
             use(region)
         assert not opened.closed
@@ -97,7 +97,7 @@ def test_an_object_whose_entry_is_spoilt_hides_no_other(spoilt: str, name: str) 
         entry = made._find(spoilt)
         assert entry is not None
         with bytes_of(made) as found:
-            at = _DIRECTORY + _ENTRY_NBYTES * entry.number + _ENTRY_GEOMETRY
+            at = DIRECTORY + _ENTRY_NBYTES * entry.number + _ENTRY_GEOMETRY
             found.set_word(at, 2**64 - 1)
             # One that knows nothing of it yet.
             with Region.open(name) as region:
@@ -127,9 +127,9 @@ OUT_OF_BOUNDS = {
 def spoil(found: Bytes, number: int, what: str) -> None:
     """Put entry *number* out of bounds."""
     at, value = OUT_OF_BOUNDS[what]
-    found.set_word(_DIRECTORY + _ENTRY_NBYTES * number + at, value)
+    found.set_word(DIRECTORY + _ENTRY_NBYTES * number + at, value)
     if at in (160, 176):  # one doorbell there
-        found.set_word(_DIRECTORY + _ENTRY_NBYTES * number + at + 8, 1 << 32 | 64)
+        found.set_word(DIRECTORY + _ENTRY_NBYTES * number + at + 8, 1 << 32 | 64)
 
 
 @pytest.mark.parametrize("what", OUT_OF_BOUNDS)
@@ -172,7 +172,7 @@ def test_an_entry_without_a_name_is_called_by_its_number(name: str) -> None:
     with Region.create(name, "1 MiB") as region, bytes_of(region) as found:
         furnish(region)
         for number, word in ((1, 0), (2, int.from_bytes(b"hits", "little"))):
-            found.set_word(_DIRECTORY + _ENTRY_NBYTES * number, word)
+            found.set_word(DIRECTORY + _ENTRY_NBYTES * number, word)
             spoil(found, number, "offset")
         assert ["frames", "(entry 1)", "(entry 2)", "hits"] == list(region)
         assert 3 == region.counter("hits").value
@@ -208,8 +208,8 @@ def test_two_entries_for_the_same_bytes_are_corrupted(taken: str) -> None:
         first = shapes[taken](taken)
         shapes[taken]("another").close()
         with bytes_of(region) as found:
-            place = found.word(_DIRECTORY + _ENTRY_OFFSET)
-            found.set_word(_DIRECTORY + _ENTRY_NBYTES + _ENTRY_OFFSET, place)
+            place = found.word(DIRECTORY + _ENTRY_OFFSET)
+            found.set_word(DIRECTORY + _ENTRY_NBYTES + _ENTRY_OFFSET, place)
             with pytest.raises(CorruptedError, match="another object lies"):
                 region["another"]
         first.close()

@@ -27,7 +27,16 @@ from memlane import (
 )
 from memlane._region import semaphores as semaphores_module
 from tests.support.processes import Child
-from tests.support.region_files import HEADER, field, semaphores, set_field
+from tests.support.region_files import (
+    DIRECTORY,
+    HEADER,
+    OBJECTS,
+    SELECTORS,
+    field,
+    file_of,
+    semaphores,
+    set_field,
+)
 from tests.support.regions import furnish
 
 pytestmark = pytest.mark.machine
@@ -70,7 +79,12 @@ HEADER_FAULTS: dict[str, tuple[str, int, type[MemlaneError], str]] = {
     "no entries": ("entries", 0, CorruptedError, "contradicts itself"),
     "too many entries": ("entries", 2**32 - 1, CorruptedError, "contradicts itself"),
     "entries of another size": ("entry_nbytes", 0, CorruptedError, "contradicts itself"),
-    "objects in the directory": ("objects_offset", 69632, CorruptedError, "contradicts itself"),
+    "objects in the directory": (
+        "objects_offset",
+        DIRECTORY,
+        CorruptedError,
+        "contradicts itself",
+    ),
     "objects behind the end": ("objects_offset", 2**64 - 1, CorruptedError, "contradicts itself"),
     "no backing": ("backing", 0, CorruptedError, "contradicts itself"),
     "another backing": ("backing", 5, CorruptedError, "contradicts itself"),
@@ -100,7 +114,8 @@ def test_each_fault_of_a_header_has_its_own_error(
         assert facts.expected != facts.found  # type: ignore[attr-defined]
 
 
-LENGTHS = [0, 1, 7, 8, 9, 127, 128, 512, 4095, 4096, 4097, 69631, 69632, 70000, 1118207, 1118208]
+LENGTHS = [0, 1, 7, 8, 9, 127, 128, 512, 4095, 4096, 4097, 70000]
+LENGTHS += [SELECTORS - 1, SELECTORS, DIRECTORY - 1, DIRECTORY, OBJECTS - 1, OBJECTS]
 
 
 @pytest.mark.parametrize("nbytes", [*LENGTHS, -1])
@@ -122,6 +137,14 @@ def test_a_file_that_has_grown_is_refused(at_rest: Path) -> None:
 
     with pytest.raises(CorruptedError, match="contradicts itself"):
         Region.open(at_rest)
+
+
+def test_all_in_front_of_the_directory_is_reserved_with_the_region() -> None:
+    """A table that is touched for the first time when memory is full must not end a process."""
+    with Region.create(None, "1 MiB") as region:
+        reserved = os.stat(file_of(region)).st_blocks * 512
+
+        assert reserved >= field(file_of(region), "directory_offset")
 
 
 def test_a_count_beyond_the_directory_is_not_followed(at_rest: Path) -> None:
@@ -174,17 +197,16 @@ def places() -> st.SearchStrategy[int]:
     Offsets where something is: header, first rows, entries, control words, descriptors; sometimes
     anywhere.
     """
-    objects = 4096 + 1024 * 64 + 1024 * 1024
     return st.one_of(
         st.sampled_from([at for at, _ in HEADER.values()]),
         st.integers(0, 127),
         st.integers(512, 719),
-        st.integers(69632, 69632 + 4 * 1024 - 1),
-        st.integers(0, 511).map(lambda word: 69632 + 8 * word),
-        st.integers(objects, objects + 2047),
-        st.integers(0, 1023).map(lambda word: objects + 8 * word),
-        st.integers(0, 8191).map(lambda word: objects + 8 * word),
-        st.integers(0, objects),
+        st.integers(DIRECTORY, DIRECTORY + 4 * 1024 - 1),
+        st.integers(0, 511).map(lambda word: DIRECTORY + 8 * word),
+        st.integers(OBJECTS, OBJECTS + 2047),
+        st.integers(0, 1023).map(lambda word: OBJECTS + 8 * word),
+        st.integers(0, 8191).map(lambda word: OBJECTS + 8 * word),
+        st.integers(0, OBJECTS),
     )
 
 

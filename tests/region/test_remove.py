@@ -35,7 +35,7 @@ from memlane import (
 from memlane._region.directory import Creating
 from memlane.shared_object import SharedObject
 from tests.support.processes import PATIENCE_S, Child, wait_until
-from tests.support.region_files import bytes_of, semaphores
+from tests.support.region_files import DIRECTORY, bytes_of, semaphores
 from tests.support.shared_bytes import RingBytes, SlotBytes
 from tests.support.slices import rounds_without_a_slice
 from tests.support.stepping import Line, Stepped, line
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.machine
 
 __all__ = ["line"]
 
-DIRECTORY, ENTRY_NBYTES, ENTRY_OFFSET, ENTRY_SEQUENCE = 69632, 1024, 72, 152
+ENTRY_NBYTES, ENTRY_OFFSET, ENTRY_SEQUENCE = 1024, 72, 152
 FREE, WRITING, VALID, REMOVED = range(4)
 PAGE = 4096
 

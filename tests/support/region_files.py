@@ -44,6 +44,10 @@ HEADER = {
     "count": (512, "Q"),
     "creation_pid": (576, "I"),
 }
+#: Where the sections of a region begin that has tables of the usual size.
+SELECTORS = 4096 + 1024 * 64
+DIRECTORY = SELECTORS + 256 * 64
+OBJECTS = DIRECTORY + 1024 * 1024
 #: In a ring: the word that counts waiting consumers, and the consumers' doorbell; in lane 0: owner,
 #: the word that counts waiting puts, and their doorbell.
 RING_WAITERS, RING_DOORBELL = 8, 128

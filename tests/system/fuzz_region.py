@@ -38,7 +38,14 @@ from typing import Any
 
 import memlane
 from tests.support.processes import PATIENCE_S, die_with_parent, forked
-from tests.support.region_files import field, semaphores, set_field
+from tests.support.region_files import (
+    DIRECTORY,
+    OBJECTS,
+    SELECTORS,
+    field,
+    semaphores,
+    set_field,
+)
 
 #: The share of each in all inputs: opening a file takes longest.
 WAYS = {"rest": 0.1, "between": 0.6, "fire": 0.3}
@@ -46,8 +53,7 @@ WAYS = {"rest": 0.1, "between": 0.6, "fire": 0.3}
 INPUTS_A_REGION = 25
 PAGE = 4096
 #: By docs/layout.md: where the parts of a region that has few objects lie.
-HEADER, TABLE, DIRECTORY = 0, PAGE, PAGE + 1024 * 64
-OBJECTS = DIRECTORY + 1024 * 1024
+HEADER, TABLE = 0, PAGE
 ENTRY_NBYTES = 1024
 
 Outcome = Counter[str]
@@ -190,7 +196,7 @@ def places(nbytes: int) -> list[tuple[int, int]]:
     return [
         (HEADER, 128),
         (512, 768),
-        (TABLE, DIRECTORY),
+        (TABLE, SELECTORS),
         (DIRECTORY, DIRECTORY + 8 * ENTRY_NBYTES),
         rings,
         rings,
