@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from memlane import _core
 from tests.support.region_files import SHARED_MEMORY, ours, own_shared_memory
@@ -34,6 +35,16 @@ SWEEP_LOCK = Path(tempfile.gettempdir()) / f"memlane-tests-{os.getuid()}.lock"
 #: Held while one waits for the other: the kernel lets readers pass a waiting writer for ever.
 SWEEP_TURN = SWEEP_LOCK.with_suffix(".turn")
 
+
+#: How long an example takes says nothing. They are the same ones each time: to look for more is what
+#: the long form is for (MEMLANE_MODEL_SEQUENCES).
+settings.register_profile(
+    "memlane",
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize="MEMLANE_MODEL_SEQUENCES" not in os.environ,
+)
+settings.load_profile("memlane")
 
 # A shell starts what runs in the background with SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -442,11 +442,6 @@ class MappingModel(RuleBasedStateMachine):
 
 
 TestMappingModel = MappingModel.TestCase
-TestMappingModel.settings = settings(
-    max_examples=SEQUENCES,
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestMappingModel.settings = settings(max_examples=SEQUENCES, stateful_step_count=20)
 if SEQUENCES > 1000:
     TestMappingModel = pytest.mark.timeout(0)(TestMappingModel)

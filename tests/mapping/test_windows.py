@@ -72,7 +72,7 @@ def test_windows_of_records_of_one_length_hold_whole_ones(tmp_path: Path) -> Non
     assert {24} == {len(window) for window in windows(path, 5, records=24)}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     lines=st.lists(st.binary(max_size=300), max_size=40),
     size=st.integers(1, 400),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memlane import (
@@ -210,11 +210,7 @@ def places() -> st.SearchStrategy[int]:
     )
 
 
-@settings(
-    max_examples=100,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=100)
 @given(
     flips=st.lists(st.tuples(places(), st.integers(1, 255)), max_size=3),
     words=st.lists(st.tuples(places(), WORDS), max_size=2),

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -205,6 +205,4 @@ class RingAgainstModel(RuleBasedStateMachine):
 
 
 TestRingAgainstModel = RingAgainstModel.TestCase
-TestRingAgainstModel.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestRingAgainstModel.settings = settings(max_examples=40, stateful_step_count=40)
