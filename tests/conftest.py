@@ -36,8 +36,8 @@ SWEEP_LOCK = Path(tempfile.gettempdir()) / f"memlane-tests-{os.getuid()}.lock"
 SWEEP_TURN = SWEEP_LOCK.with_suffix(".turn")
 
 
-#: How long an example takes says nothing. They are the same ones each time: to look for more is what
-#: the long form is for (MEMLANE_MODEL_SEQUENCES).
+#: How long an example takes says nothing. They are the same ones each time: to look for more is
+#: what the long form is for (MEMLANE_MODEL_SEQUENCES).
 settings.register_profile(
     "memlane",
     deadline=None,
