@@ -169,7 +169,13 @@ enum memlane_entry_state {
     MEMLANE_ENTRY_VALID = 2,
     MEMLANE_ENTRY_REMOVED = 3, /* the name is gone; the room is free when nobody locks the entry's byte */
 };
-enum memlane_kind { MEMLANE_KIND_RING = 1, MEMLANE_KIND_SLOT = 2, MEMLANE_KIND_COUNTER = 3, MEMLANE_KIND_TABLE = 4 };
+enum memlane_kind {
+    MEMLANE_KIND_RING = 1,
+    MEMLANE_KIND_SLOT = 2,
+    MEMLANE_KIND_COUNTER = 3,
+    MEMLANE_KIND_TABLE = 4,
+    MEMLANE_KIND_TOPIC = 5,
+};
 
 /* `unit` is a power of two. */
 static inline uint64_t memlane_round_up(uint64_t nbytes, uint64_t unit) { return (nbytes + unit - 1) & ~(unit - 1); }

@@ -278,6 +278,7 @@ TESTED_BY = {
     "core/ring_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/slot_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/counter_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
+    "core/topic_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/ownership.h": ("tests/core/participants.c", "owners are participants"),
     "core/lane_producer.h": ("tests/core/lane.c", "needs the other end of the lane"),
     "core/lane_consumer.h": ("tests/core/lane.c", "needs the other end of the lane"),
