@@ -247,6 +247,19 @@ static inline uint32_t memlane_lane_owner(const struct memlane_lane_control *con
     return atomic_load_explicit(&control->owner, memory_order_acquire);
 }
 
+/* Close a lane that nobody ever leased, without touching its unreserved memory, once the shutdown flag is up.
+ * Callers: a consumer; anyone who ends a topic. Progress: wait-free. Ordering: acq_rel.
+ * Returns: MEMLANE_CLOSED; MEMLANE_BUSY: it has been leased meanwhile. */
+static inline enum memlane_status memlane_lane_close_unleased(struct memlane_lane_control *control) {
+    uint32_t found = MEMLANE_OWNER_NEVER;
+    /* sync: lane.owner. acq_rel: against memlane_lane_lease, one of the two wins; failure acquire: then
+     * the lane is looked at as a leased one. */
+    if (atomic_compare_exchange_strong_explicit(&control->owner, &found, MEMLANE_OWNER_CLOSED, memory_order_acq_rel,
+                                                memory_order_acquire))
+        return MEMLANE_CLOSED;
+    return found == MEMLANE_OWNER_CLOSED ? MEMLANE_CLOSED : MEMLANE_BUSY;
+}
+
 /* Tell consumers that the first `lanes` lanes have been leased.
  * Callers: a new owner, before its first commit. Progress: lock-free. Ordering: seq_cst. Returns: nothing. */
 static inline void memlane_ring_raise_leased(struct memlane_ring_control *control, uint32_t lanes) {

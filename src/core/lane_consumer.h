@@ -307,19 +307,6 @@ static inline enum memlane_status memlane_consumer_close(struct memlane_consumer
                : MEMLANE_BUSY;
 }
 
-/* The same for a lane that nobody ever leased, without touching its unreserved memory.
- * Callers: the consumer. Progress: wait-free. Ordering: acq_rel.
- * Returns: MEMLANE_CLOSED; MEMLANE_BUSY: it has been leased meanwhile. */
-static inline enum memlane_status memlane_lane_close_unleased(struct memlane_lane_control *control) {
-    uint32_t found = MEMLANE_OWNER_NEVER;
-    /* sync: lane.owner. acq_rel: against memlane_lane_lease, one of the two wins; failure acquire: then
-     * the lane is looked at as a leased one. */
-    if (atomic_compare_exchange_strong_explicit(&control->owner, &found, MEMLANE_OWNER_CLOSED, memory_order_acq_rel,
-                                                memory_order_acquire))
-        return MEMLANE_CLOSED;
-    return found == MEMLANE_OWNER_CLOSED ? MEMLANE_CLOSED : MEMLANE_BUSY;
-}
-
 /* Free everything that is ready, unseen.
  * Callers: the consumer, after a shutdown that drops. Progress: bounded by the number of descriptors.
  * Ordering: as memlane_consumer_finish. Returns: nothing. */

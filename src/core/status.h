@@ -15,6 +15,8 @@ enum memlane_status {
     MEMLANE_CORRUPTED, /* shared bytes that no sound program writes, seen twice */
     MEMLANE_BUSY, /* another one was faster, or a claim is open: look again */
     MEMLANE_LOST, /* the role is no longer ours: we were taken for dead */
+    MEMLANE_LAPPED, /* what was to be read has been overwritten */
+    MEMLANE_EVICTED, /* publishers wait for us no longer */
     /* of a header, see directory.h */
     MEMLANE_TRUNCATED,
     MEMLANE_FOREIGN,

@@ -137,4 +137,30 @@ static inline void memlane_words_store(_Atomic uint64_t *to, const void *restric
     }
 }
 
+/* The same for records: the shared side is one that a reader may still be loading from, and a long record is copied with
+ * both sides fetched ahead. Of those long copies only the compiler's habit can be said, which makes each access once, as
+ * of the accesses of 16 bytes above; whoever fills reserved room by other means stands on the same.
+ * Callers: the producer of the record, whose claim stands. Progress: wait-free. Returns: nothing. */
+static inline void memlane_words_fill(unsigned char *to, const void *restrict from, size_t nbytes) {
+#ifndef MEMLANE_WORDS_ALONE
+    if (nbytes >= MEMLANE_COPY_AHEAD_MIN) {
+        memlane_copy_ahead(to, from, nbytes);
+        return;
+    }
+#endif
+    memlane_words_store((_Atomic uint64_t *)(void *)to, from, nbytes);
+}
+
+/* And out of one that a producer may overwrite meanwhile.
+ * Callers: a reader that checks afterwards. Progress: wait-free. Returns: nothing; the copy may mix records. */
+static inline void memlane_words_fetch(void *restrict to, const unsigned char *from, size_t nbytes) {
+#ifndef MEMLANE_WORDS_ALONE
+    if (nbytes >= MEMLANE_COPY_AHEAD_MIN) {
+        memlane_copy_ahead(to, from, nbytes);
+        return;
+    }
+#endif
+    memlane_words_load(to, (const _Atomic uint64_t *)(const void *)from, nbytes);
+}
+
 #endif
