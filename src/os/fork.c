@@ -93,11 +93,28 @@ uint64_t memlane_fork_epoch(void) {
     }
 }
 
-int memlane_fork_open(int base, const char *path, uint64_t *serial) {
-    memlane_fork_epoch();
-    char link[32];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", base);
+struct description {
+    int base;
+    const char *path;
+};
 
+static int open_description(void *of) {
+    const struct description *wanted = of;
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", wanted->base);
+    int low = wanted->path == NULL ? open(link, O_RDWR | O_CLOEXEC | O_NONBLOCK)
+                                   : open(wanted->path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (low < 0)
+        return -errno;
+    int result = fcntl(low, F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR);
+    if (result < 0)
+        return low; /* a small RLIMIT_NOFILE: any number will do */
+    close(low);
+    return result;
+}
+
+int memlane_fork_register(int (*make)(void *of), void *of, uint64_t *serial) {
+    memlane_fork_epoch();
     pthread_mutex_lock(&mutex);
     int result;
     if (registered_count == registered_room) {
@@ -110,17 +127,9 @@ int memlane_fork_open(int base, const char *path, uint64_t *serial) {
         registered = grown;
         registered_room = room;
     }
-    int low = path == NULL ? open(link, O_RDWR | O_CLOEXEC | O_NONBLOCK)
-                           : open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-    if (low < 0) {
-        result = -errno;
-        goto out;
-    }
-    result = fcntl(low, F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR);
+    result = make(of);
     if (result < 0)
-        result = low; /* a small RLIMIT_NOFILE: any number will do */
-    else
-        close(low);
+        goto out;
     struct stat found;
     if (fstat(result, &found) != 0) {
         int error = errno;
@@ -137,6 +146,24 @@ int memlane_fork_open(int base, const char *path, uint64_t *serial) {
 out:
     pthread_mutex_unlock(&mutex);
     return result;
+}
+
+int memlane_fork_open(int base, const char *path, uint64_t *serial) {
+    struct description wanted = {base, path};
+    return memlane_fork_register(open_description, &wanted, serial);
+}
+
+bool memlane_fork_holds(int descriptor, uint64_t serial) {
+    bool holds = false;
+    memlane_fork_epoch();
+    pthread_mutex_lock(&mutex);
+    for (size_t i = 0; i < registered_count; i++)
+        if (registered[i].descriptor == descriptor && registered[i].serial == serial) {
+            holds = is_still(&registered[i]);
+            break;
+        }
+    pthread_mutex_unlock(&mutex);
+    return holds;
 }
 
 void memlane_fork_close(int descriptor, uint64_t serial) {

@@ -36,6 +36,13 @@ uint64_t memlane_fork_epoch(void);
  * same number. */
 int memlane_fork_open(int base, const char *path, uint64_t *serial);
 
+/* Have `make` open a descriptor that children must not keep, and register it before anybody can fork. `make` returns it or
+ * a negative errno. Returns: as memlane_fork_open. */
+int memlane_fork_register(int (*make)(void *of), void *of, uint64_t *serial);
+
+/* Whether a registered descriptor is still ours: neither closed, nor another file by now, nor our parent's. */
+bool memlane_fork_holds(int descriptor, uint64_t serial);
+
 /* Close a registered description, unless its number has become somebody else's file, or a later description's. */
 void memlane_fork_close(int descriptor, uint64_t serial);
 
