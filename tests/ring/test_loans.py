@@ -873,11 +873,12 @@ def test_a_loan_costs_no_reference_to_the_ring_and_no_leak(ring: Ring) -> None:
                 room.write(b"abc")
             ring.get()
 
-    use()
-    gc.collect()
-    before = sys.getallocatedblocks()
-    use()
-    gc.collect()
+    def growth() -> int:
+        before = sys.getallocatedblocks()
+        use()
+        gc.collect()
+        return sys.getallocatedblocks() - before
 
-    assert abs(sys.getallocatedblocks() - before) < 100
+    # other threads, and caches of the interpreter, make single rounds grow; a leak shows in each
+    assert min(growth() for _ in range(9)) < 100
     assert os.getpid() == ring.stats()["consumer_pid"]

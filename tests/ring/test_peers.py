@@ -315,16 +315,16 @@ def test_every_way_to_a_ring_takes_the_flag_and_each_handle_has_its_own() -> Non
 
 
 GETS: dict[str, Callable[[Any, int], object]] = {
-    "get": lambda rx, _: rx.get(timeout=1),
+    "get": lambda rx, _: rx.get(timeout=PATIENCE_S),
     "get_nowait": lambda rx, _: rx.get_nowait(),
-    "get_many": lambda rx, _: rx.get_many(3, timeout=1),
-    "get_into": lambda rx, _: rx.get_into(bytearray(8), timeout=1),
-    "borrow": lambda rx, _: rx.borrow(timeout=1),
-    "borrow_many": lambda rx, _: rx.borrow_many(3, timeout=1),
-    "borrowed": lambda rx, _: next(iter(rx.borrowed(timeout=1))),
+    "get_many": lambda rx, _: rx.get_many(3, timeout=PATIENCE_S),
+    "get_into": lambda rx, _: rx.get_into(bytearray(8), timeout=PATIENCE_S),
+    "borrow": lambda rx, _: rx.borrow(timeout=PATIENCE_S),
+    "borrow_many": lambda rx, _: rx.borrow_many(3, timeout=PATIENCE_S),
+    "borrowed": lambda rx, _: next(iter(rx.borrowed(timeout=PATIENCE_S))),
     "iteration": lambda rx, _: next(iter(rx)),
-    "records": lambda rx, _: next(iter(rx.records(timeout=1))),
-    "records until": lambda rx, living: next(iter(rx.records(until=living, timeout=1))),
+    "records": lambda rx, _: next(iter(rx.records(timeout=PATIENCE_S))),
+    "records until": lambda rx, living: next(iter(rx.records(until=living, timeout=PATIENCE_S))),
 }
 
 

@@ -765,21 +765,27 @@ def test_a_put_that_finds_room_allocates_nothing(buffer: Any) -> None:
         for _ in range(100):
             put(buffer)
             get()
-        gc.disable()
-        try:
-            turns = list(range(1000))
+        turns = list(range(1000))
+
+        def growth() -> tuple[int, int]:
             before = sys.getallocatedblocks()
             for _ in turns:
                 put(buffer)
             after_puts = sys.getallocatedblocks()
             for _ in turns:
                 get()
-            after_gets = sys.getallocatedblocks()
+            return abs(after_puts - before), abs(sys.getallocatedblocks() - after_puts)
+
+        gc.disable()
+        try:
+            # another thread of the test runner may work amid a round, and a block for each put is
+            # a thousand in every round
+            rounds = [growth() for _ in range(9)]
         finally:
             gc.enable()
 
-        assert abs(after_puts - before) <= 2
-        assert abs(after_gets - after_puts) <= 10
+        assert min(puts for puts, _ in rounds) <= 2
+        assert min(gets for _, gets in rounds) <= 10
 
 
 CLOSED_DURING_A_COPY = """
