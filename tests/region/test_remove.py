@@ -821,9 +821,9 @@ def test_a_forked_child_has_its_own_say(memfd: Region) -> None:
 
 
 def test_a_put_that_is_stopped_in_its_copy_never_writes_into_another_object(name: str) -> None:
-    """Objects come and go a thousand times beside it, and each holds what was published in it."""
-    nbytes = 16 << 20
-    with Region.create(name, "64 MiB") as made:
+    """Objects come and go by hundreds beside it, and each holds what was published in it."""
+    nbytes, slot_nbytes = 4 << 20, 1 << 18
+    with Region.create(name, "16 MiB") as made:
         ring = made.ring("it", capacity=nbytes, producers=1, records=4)
 
         def child() -> None:
@@ -841,7 +841,7 @@ def test_a_put_that_is_stopped_in_its_copy_never_writes_into_another_object(name
             putter.stop()
             made.remove("it")
             values: dict[str, Slot] = {}
-            for i in range(1000):
+            for i in range(400):
                 if i % 4 == 3:
                     made.remove(f"slot {i - 3}")
                     del values[f"slot {i - 3}"]
@@ -849,15 +849,15 @@ def test_a_put_that_is_stopped_in_its_copy_never_writes_into_another_object(name
                     first = next(iter(values))
                     made.remove(first)
                     del values[first]
-                slot = made.slot(f"slot {i}", 1 << 20, copies=2, watchers=0)
-                slot.publish(bytes([i % 256]) * (1 << 20))
+                slot = made.slot(f"slot {i}", slot_nbytes, copies=2, watchers=0)
+                slot.publish(bytes([i % 256]) * slot_nbytes)
                 values[f"slot {i}"] = slot
-                if i == 500:
+                if i == 200:
                     putter.go_on()
                     assert 0 == putter.wait()
             for name_of, slot in values.items():
                 number = int(name_of.partition(" ")[2])
-                assert bytes([number % 256]) * (1 << 20) == slot.read()
+                assert bytes([number % 256]) * slot_nbytes == slot.read()
         made.unlink()
 
 
