@@ -461,7 +461,7 @@ class Looked:
 
 
 def values_of(nbytes: int) -> list[bytes]:
-    """Values all of whose bytes agree, so that a torn one is seen by whoever knows its first."""
+    """Values all of whose bytes agree, so that its first byte is enough to detect a torn one."""
     return [bytes([number]) * nbytes for number in range(256)]
 
 

@@ -6,8 +6,9 @@ How a ring does when several processes put, or several get, beside one and one, 
     build/alternatives/bin/python benchmarks/many_producers.py --rounds 15 --records 400000 --json
 
 Each round runs every case once. A case forks its producers and consumers, lets all of them go at
-once, and counts records until the last one was got; who got how many is added up, and must be what
-was put. Ratios are medians over the rounds, to one producer and one consumer of the same round.
+once, and counts records until the last one was got; the numbers of all consumers are added up, and
+must be what was put. Ratios are medians over the rounds, to one producer and one consumer of the
+same round.
 """
 
 from __future__ import annotations

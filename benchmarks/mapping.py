@@ -124,7 +124,7 @@ def main() -> None:
         samples: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
         for number in range(asked.rounds):
             for name, pair in cases.items():
-                # who comes second finds the caches warm, so they take turns
+                # the second one finds the caches warm, so they take turns
                 if number % 2:
                     theirs, ours = seconds(pair[1]), seconds(pair[0])
                 else:

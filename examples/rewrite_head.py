@@ -5,8 +5,8 @@ while it is mapped.
 
     python examples/rewrite_head.py
 
-Assigning to the mapping is writing the file: whoever reads it sees the bytes at once, and after
-`flush` they are on the disk. The rest of the file is not touched, let alone written again.
+Assigning to the mapping is writing the file: a program that reads it sees the bytes at once, and
+after `flush` they are on the disk. The rest of the file is not touched, let alone written again.
 """
 
 import tempfile

@@ -45,7 +45,7 @@ def imported_names(tree: ast.AST) -> Iterable[str]:
 
 
 def python_arrows() -> Arrows:
-    """Who imports whom in the package; the extension is the module _core."""
+    """The imports of each module of the package; the extension is the module _core."""
     sources = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
     known = {*sources, "_core"}
     arrows: Arrows = {"_core": set()}

@@ -61,7 +61,7 @@ def sender(plan: Plan) -> Sender:
     publisher = session.declare_publisher(
         plan.name,
         congestion_control=zenoh.CongestionControl.BLOCK,
-        express=plan.answers,  # who waits for each gains nothing by gathering
+        express=plan.answers,  # a receiver that waits for each gains nothing by gathering
     )
     while not publisher.matching_status.matching:
         time.sleep(0.01)

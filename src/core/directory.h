@@ -4,15 +4,16 @@
  *
  * A header or an entry is copied once into private memory, checked there, and the copy is used. Adding and
  * removing is done by one process at a time (the kernel's lock on the creation byte). Readers need no lock: an
- * entry is complete before its sequence says that it is valid, and who has copied one looks at the sequence again.
+ * entry is complete before its sequence says that it is valid, and a reader that has copied one looks at the sequence
+ * again.
  *
  *   sequence   FREE -> WRITING -> VALID -> REMOVED -> FREE -> ...      each step adds 1; nothing ever subtracts
  *
- * The step to REMOVED is one store, and the whole of a removal: from then on there is no object of that name, and who
- * has it open finds another number than the one it opened. The room is another matter. A process write-protects it
- * by a read lock of the kernel on the entry's byte for as long as it may write there; so whoever finds no lock on the
- * byte of a removed entry (REMOVED first, then the look at the lock; the other side locks, then looks at the sequence)
- * knows that nobody writes there any more, and nobody ever will.
+ * The step to REMOVED is one store, and the whole of a removal: from then on there is no object of that name, and a
+ * process that has it open finds another number than the one it opened. The room is another matter. A process
+ * write-protects it by a read lock of the kernel on the entry's byte for as long as it may write there; so whoever
+ * finds no lock on the byte of a removed entry (REMOVED first, then the look at the lock; the other side locks, then
+ * looks at the sequence) knows that nobody writes there any more, and nobody ever will.
  *
  * If a process dies at the worst moment: in WRITING, the next adder takes the entry for free; between REMOVED and FREE,
  * the next holder of the creation byte looks at the lock again.
@@ -202,8 +203,8 @@ static inline uint64_t memlane_entry_write(struct memlane_entry *shared, const s
     uint64_t writing = ((found + 3) & ~UINT64_C(3)) | MEMLANE_ENTRY_WRITING;
     /* relaxed: the fence below orders it before the words */
     atomic_store_explicit(&shared->sequence, writing, memory_order_relaxed);
-    /* sync: entry.sequence (writing). release fence: who reads even one of the new words sees this number too, or a
-     * later one; pairs with the acquire fence in memlane_entry_read */
+    /* sync: entry.sequence (writing). release fence: a process that reads even one of the new words sees this number
+     * too, or a later one; pairs with the acquire fence in memlane_entry_read */
     atomic_thread_fence(memory_order_release);
     for (size_t i = 0; i < MEMLANE_ENTRY_WORDS; i++) {
         uint64_t word;
@@ -238,9 +239,9 @@ static inline uint64_t memlane_directory_add(struct memlane_header *shared, cons
  * Ordering: seq_cst: before the caller's look at the lock on the entry's byte, and before it wakes who sleeps there.
  * Returns:  true; false: it is not that object any more. */
 static inline bool memlane_entry_remove(struct memlane_entry *shared, uint64_t sequence) {
-    /* sync: entry.sequence (removed). seq_cst: pairs with memlane_entry_stands and memlane_entry_stands_ordered. Without it
-     * one that has just locked the byte takes the object for there, and we take the byte for free. Failure relaxed: nothing
-     * was done. */
+    /* sync: entry.sequence (removed). seq_cst: pairs with memlane_entry_stands and memlane_entry_stands_ordered.
+     * Without it one that has just locked the byte takes the object for there, and we take the byte for free. Failure
+     * relaxed: nothing was done. */
     return atomic_compare_exchange_strong_explicit(&shared->sequence, &sequence, sequence + 1, memory_order_seq_cst,
                                                    memory_order_relaxed);
 }
@@ -265,11 +266,11 @@ static inline bool memlane_entry_stands(const struct memlane_entry *shared, uint
 }
 
 /* The same after a copy by one who holds no lock on the byte, and in the second look of a sleeper.
- * Callers: anyone. Progress: wait-free. Ordering: acquire of what was loaded before, seq_cst. Returns: false: removed, and
- * the copy may be of another object. */
+ * Callers: anyone. Progress: wait-free. Ordering: acquire of what was loaded before, seq_cst. Returns: false: removed,
+ * and the copy may be of another object. */
 static inline bool memlane_entry_stands_ordered(const struct memlane_entry *shared, uint64_t sequence) {
-    /* sync: entry.sequence (removed). acquire fence: the copy was made before this look; pairs with the release fence in
-     * memlane_room_begin. Without it a reader could take words of the next object for this one's. */
+    /* sync: entry.sequence (removed). acquire fence: the copy was made before this look; pairs with the release fence
+     * in memlane_room_begin. Without it a reader could take words of the next object for this one's. */
     atomic_thread_fence(memory_order_acquire);
     /* seq_cst: after the caller's lock of the byte, or its announcement; pairs with memlane_entry_remove */
     return atomic_load_explicit(&shared->sequence, memory_order_seq_cst) == sequence;
@@ -284,8 +285,8 @@ struct memlane_room {
 };
 
 /* Note the room of an entry that was checked, in order of the offsets. `rooms` has place for it.
- * Callers: the holder of the creation byte, on private memory. Progress: bounded by *count, 1 step where entries come in
- * order. Returns: nothing. */
+ * Callers: the holder of the creation byte, on private memory. Progress: bounded by *count, 1 step where entries come
+ * in order. Returns: nothing. */
 static inline void memlane_room_note(struct memlane_room *rooms, size_t *count, const struct memlane_entry *entry) {
     struct memlane_room room = {entry->offset, memlane_align(entry->offset + entry->nbytes)};
     size_t at = (*count)++;
@@ -308,7 +309,8 @@ static inline bool memlane_room_find(const struct memlane_room *rooms, size_t co
             return true;
         }
         largest = gap > largest ? gap : largest;
-        if (i < count && rooms[i].end > begin) /* of two that overlap, which only spoilt bytes say, the farther end */
+        if (i < count &&
+            rooms[i].end > begin) /* of two that overlap, which only corrupted bytes say, the farther end */
             begin = rooms[i].end;
     }
     *offset = largest;
@@ -318,8 +320,8 @@ static inline bool memlane_room_find(const struct memlane_room *rooms, size_t co
 /* Before anything is written into a gap.
  * Callers: the holder of the creation byte. Progress: wait-free. Ordering: release fence. Returns: nothing. */
 static inline void memlane_room_begin(void) {
-    /* sync: entry.sequence (removed). release fence: who loads anything of ours sees the removal of what was here before;
-     * pairs with memlane_entry_stands_ordered */
+    /* sync: entry.sequence (removed). release fence: a process that loads anything of ours sees the removal of what was
+     * here before; pairs with memlane_entry_stands_ordered */
     atomic_thread_fence(memory_order_release);
 }
 

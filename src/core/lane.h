@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A lane: the ring buffer of one producer, what its producer (lane_producer.h), its one consumer (lane_consumer.h) or its
- * many consumers (lane_consumers.h) share.
+ * A lane: the ring buffer of one producer, what its producer (lane_producer.h), its one consumer (lane_consumer.h) or
+ * its many consumers (lane_consumers.h) share.
  *
  * Record number s (64 bits, only grows) uses descriptor s mod N. Its payload is contiguous in the bytes
  * of the lane, a circular allocator over [offset of the oldest record, write offset).
@@ -23,9 +23,8 @@
  *
  * Progress: every function is wait-free but for memory that is copied; none ever waits for the other side.
  * If a process dies at the worst moment: a producer between two stores has committed its record or has
- * done nothing; a batch is committed by its first record alone, and what was staged behind it is voided by
- * whoever adopts the lane. A consumer has moved `head` or the record is handed out again.
- * It is not for two producers on one lane.
+ * done nothing; a batch is committed by its first record alone, and what was staged behind it is voided by the adopter
+ * of the lane. A consumer has moved `head` or the record is handed out again. It is not for two producers on one lane.
  *
  * Nothing read from the lane is trusted: a word is read once into a local, checked against the private
  * geometry, then used; what looks impossible is read again before it is called corrupt.
@@ -87,7 +86,7 @@ static inline _Atomic uint64_t *memlane_lane_stamp_of(const struct memlane_lane 
 static inline enum memlane_status memlane_extent_of(const struct memlane_lane *lane, uint64_t s,
                                                     struct memlane_extent *extent) {
     for (int look = 0; look < 2; look++) {
-        /* relaxed: the acquire load of the state that made us look has ordered it; who looked without one
+        /* relaxed: the acquire load of the state that made us look has ordered it; a look without one
          * (memlane_lane_prefetch) decides nothing by it */
         uint64_t word = atomic_load_explicit(&memlane_descriptor_of(lane, s)->extent, memory_order_relaxed);
         extent->offset = (word & UINT32_MAX) << 3;
@@ -127,14 +126,14 @@ static inline uint64_t memlane_lane_length(const struct memlane_lane *lane) {
 }
 
 /* Up to where a producer has committed that is gone: `tail`, and what it could not say any more.
- * Callers: anyone, once the producer has ended; as long as another one goes on it is a snapshot. Progress: bounded by the
- * number of descriptors. Ordering: acquire. Returns: the number of the first record that is not committed. */
+ * Callers: anyone, once the producer has ended; as long as another one goes on it is a snapshot. Progress: bounded by
+ * the number of descriptors. Ordering: acquire. Returns: the number of the first record that is not committed. */
 static inline uint64_t memlane_lane_end(const struct memlane_lane *lane) {
     /* sync: lane.tail. acquire: pairs with memlane_producer_hint */
     uint64_t end = atomic_load_explicit(&lane->control->tail, memory_order_acquire);
     for (uint64_t steps = 0; steps <= lane->mask; steps++, end++) {
-        /* sync: descriptor.state. acquire: as in memlane_producer_adopt; a record that is not committed is not passed, so
-         * nothing staged is met */
+        /* sync: descriptor.state. acquire: as in memlane_producer_adopt; a record that is not committed is not passed,
+         * so nothing staged is met */
         uint64_t state = atomic_load_explicit(&memlane_descriptor_of(lane, end)->state, memory_order_acquire);
         if (state != memlane_state(end, MEMLANE_STATE_READY) && state != memlane_state(end, MEMLANE_STATE_FREE) &&
             (uint32_t)state != (uint32_t)memlane_state(end, MEMLANE_STATE_TAKEN)) /* the high half is a tag */
@@ -151,11 +150,12 @@ static inline uint64_t memlane_stamp_word(uint64_t s, uint64_t now) {
 
 /* Since when the oldest record has waited that nobody has taken or given back, at the latest: the time of the first
  * record from it on that has a stamp, which is at most MEMLANE_STAMP_EACH - 1 further. For statistics.
- * Callers: anyone, of a lane that was leased; `clock` tells its own clock from others. Progress: bounded by *steps, of which
- * it takes those that it made, and MEMLANE_STAMP_EACH. Ordering: acquire. Returns: ns, 0: no record, or not known; a time
- * to come where a stamp is spoilt. */
+ * Callers: anyone, of a lane that was leased; `clock` tells its own clock from others. Progress: bounded by *steps, of
+ * which it takes those that it made, and MEMLANE_STAMP_EACH. Ordering: acquire. Returns: ns, 0: no record, or not
+ * known; a time to come where a stamp is corrupted. */
 static inline uint64_t memlane_lane_waits_since(const struct memlane_lane *lane, uint64_t clock, uint64_t *steps) {
-    /* sync: lane.clock. acquire: whoever sees our clock sees no stamp of another one; pairs with memlane_producer_clock */
+    /* sync: lane.clock. acquire: a process that sees our clock sees no stamp of another one; pairs with
+     * memlane_producer_clock */
     if (clock == 0 || atomic_load_explicit(&lane->control->clock, memory_order_acquire) != clock)
         return 0;
     uint64_t s = memlane_lane_head(lane);
@@ -213,7 +213,7 @@ static inline void memlane_ring_shut(struct memlane_ring_control *control, uint3
     }
     /* sync: waiters.count. seq_cst fence: the flag is visible before anybody looks for sleepers, which
      * memlane_waiters_withdraw does by a relaxed load. Without it that load may pass the store, and a get that is
-     * just announcing itself sleeps a slice in a ring that has ended. Pairs with memlane_waiters_announce. */
+     * just announcing itself sleeps a recheck interval in a ring that has ended. Pairs with memlane_waiters_announce. */
     atomic_thread_fence(memory_order_seq_cst);
 }
 
@@ -235,12 +235,12 @@ static inline bool memlane_lane_lease(struct memlane_lane_control *control, uint
  * Callers: the producer. Progress: wait-free. Ordering: release. Returns: false: it was taken from us. */
 static inline bool memlane_lane_depart(struct memlane_lane_control *control, uint32_t tag) {
     /* sync: lane.owner. release: pairs with memlane_lane_lease; the adopter sees all our states. A CAS,
-     * because one taken for dead must not free the lane of its heir. */
+     * because one taken for dead must not free the lane of its successor. */
     return atomic_compare_exchange_strong_explicit(&control->owner, &tag, MEMLANE_OWNER_DEPARTED, memory_order_release,
                                                    memory_order_relaxed);
 }
 
-/* Who owns a lane: a tag, or one of MEMLANE_OWNER_*.
+/* The owner of a lane: a tag, or one of MEMLANE_OWNER_*.
  * Callers: anyone. Progress: wait-free. Ordering: acquire. Returns: the owner word. */
 static inline uint32_t memlane_lane_owner(const struct memlane_lane_control *control) {
     /* sync: lane.owner. acquire: a lane that was leased has its memory reserved; pairs with memlane_lane_lease */

@@ -16,12 +16,12 @@ struct memlane_consumer {
     /* relaxed everywhere: stored under the consumer's lock; another thread's unlocked peek is checked again */
     _Atomic uint64_t next;
     _Atomic uint64_t loans; /* records borrowed and not yet behind `head` */
-    uint64_t freed_nbytes; /* since the producer was last rung for */
+    uint64_t freed_nbytes; /* since the producer was last woken */
     uint64_t freed_records;
 };
 
-/* Begin where the last consumer ended: what it had in hand is handed out again.
- * Callers: who has just taken the role. Progress: wait-free. Ordering: acquire. Returns: nothing. */
+/* Begin where the last consumer ended: the records that it held are delivered again.
+ * Callers: a process that has just taken the role. Progress: wait-free. Ordering: acquire. Returns: nothing. */
 static inline void memlane_consumer_start(struct memlane_consumer *consumer) {
     /* sync: lane.head. acquire: pairs with the stores of the consumer before us */
     uint64_t head = atomic_load_explicit(&consumer->lane.control->head, memory_order_acquire);
@@ -109,9 +109,10 @@ static inline uint64_t memlane_consumer_loans(const struct memlane_consumer *con
     return atomic_load_explicit(&consumer->loans, memory_order_relaxed); /* relaxed: for people */
 }
 
-/* Look at up to `most` records for a batch: one that was peeked at, and behind it up to `most_nbytes` of them all. Who
- * takes no more than that looks no further.
- * Callers: as memlane_consumer_peek, which has just found `first` at `s`. Progress: bounded by `most`. Ordering: as there.
+/* Look at up to `most` records for a batch: one that was peeked at, and behind it up to `most_nbytes` of them all. A
+ * call that takes no more than that looks no further.
+ * Callers: as memlane_consumer_peek, which has just found `first` at `s`. Progress: bounded by `most`. Ordering: as
+ * there.
  * Returns: how many extents were filled in: those of records that follow each other. */
 static inline size_t memlane_consumer_look_on(const struct memlane_consumer *consumer, uint64_t s,
                                               const struct memlane_extent *first, size_t most, uint64_t most_nbytes,
@@ -190,7 +191,7 @@ static inline void memlane_prefetch(const unsigned char *bytes, uint64_t nbytes)
         __builtin_prefetch(bytes + at);
 }
 
-/* The extent of record s, for who only wants to have it fetched. Returns: false: leave it alone. */
+/* The extent of record s, only to have it prefetched. Returns: false: leave it alone. */
 static inline bool memlane_lane_foresee(const struct memlane_lane *lane, uint64_t s, struct memlane_extent *extent) {
     /* relaxed: only a hint. What is not ready is left alone: its lines are the producer's, who is about to write them */
     return atomic_load_explicit(&memlane_descriptor_of(lane, s)->state, memory_order_relaxed) ==

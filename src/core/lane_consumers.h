@@ -12,7 +12,7 @@
  *   descriptors   | FREE | TAKEN | FREE | TAKEN | READY | NONE |
  *                   ^head  ^low                   ^taken
  *
- * `taken` is a hint that only grows: whoever finds the record there taken helps it along. `low` is private to a
+ * `taken` is a hint that only grows: a process that finds the record there taken helps it along. `low` is private to a
  * process: everything before it is free. Only the producer moves `head`, when it needs room.
  *
  *                     may run at the same time, in any processes and threads
@@ -20,7 +20,7 @@
  *
  * Progress: lock-free; a step that fails does so because another one has got on.
  * If a process dies at the worst moment: between two steps of a take the record bears its tag, and is handed out
- * again by whoever meets the tag and proves it dead; `taken` is helped along by the next one.
+ * again by the process that meets the tag and proves it dead; `taken` is helped along by the next one.
  */
 #ifndef MEMLANE_LANE_CONSUMERS_H
 #define MEMLANE_LANE_CONSUMERS_H
@@ -36,8 +36,8 @@ struct memlane_many {
     struct memlane_lane lane;
     /* relaxed everywhere: every number between `head` and the truth is right, only slower */
     _Atomic uint64_t low;
-    /* relaxed everywhere: in front of it no record was in a dead hand when it was last looked at. Between two passes over
-     * a lane only what is new is looked at, however much was freed behind a record that somebody keeps */
+    /* relaxed everywhere: in front of it no record was in a dead hand when it was last looked at. Between two passes
+     * over a lane only what is new is looked at, however much was freed behind a record that somebody keeps */
     _Atomic uint64_t scanned;
 };
 
@@ -63,7 +63,8 @@ static inline int32_t memlane_state_beyond(uint64_t state, uint64_t s) {
     return (int32_t)(apart << 3) / 8;
 }
 
-/* Begin to look. Callers: who has a new private state. Progress: wait-free. Ordering: none. Returns: nothing. */
+/* Begin to look. Callers: a process that has a new private state. Progress: wait-free. Ordering: none. Returns:
+ * nothing. */
 static inline void memlane_many_start(struct memlane_many *many) {
     uint64_t head = memlane_lane_head(&many->lane);
     atomic_store_explicit(&many->low, head, memory_order_relaxed); /* relaxed: see the field */
@@ -71,12 +72,13 @@ static inline void memlane_many_start(struct memlane_many *many) {
 }
 
 /* Say that the records before `end` have been taken.
- * Callers: who has seen that. Progress: wait-free; a hint that stays behind is helped along by the next look.
+ * Callers: a process that has seen that. Progress: wait-free; a hint that stays behind is helped along by the next
+ * look.
  * Ordering: acq_rel. Returns: nothing. */
 static inline void memlane_many_help(const struct memlane_lane *lane, uint64_t s, uint64_t end) {
     for (int tries = 0; tries < 8 && (int64_t)(end - s) > 0; tries++)
-        if (/* sync: lane.taken. release: who reads it sees the TAKEN states before it, or a ring that is shut down
-             * could seem to be drained while records are in hand; acquire: for the same reason when we go on from
+        if (/* sync: lane.taken. release: a process that reads it sees the TAKEN states before it, or a ring that is shut down
+             * could seem to be drained while records are taken; acquire: for the same reason when we go on from
              * what another one stored. Pairs with itself and memlane_many_taken. */
             atomic_compare_exchange_strong_explicit(&lane->control->taken, &s, end, memory_order_acq_rel,
                                                     memory_order_acquire))
@@ -96,7 +98,7 @@ static inline uint64_t memlane_many_taken(const struct memlane_lane *lane) {
  * Progress: lock-free; at most two rounds of helping, then it gives up for now.
  * Ordering: on MEMLANE_OK the payload may be read once the record is taken.
  * Returns:  MEMLANE_OK and *found; MEMLANE_EMPTY, with found->s the next number; MEMLANE_CLOSED; MEMLANE_BUSY, others
- *           move too fast or the bytes are spoilt, look again; MEMLANE_CORRUPTED. */
+ *           move too fast or the bytes are corrupted, look again; MEMLANE_CORRUPTED. */
 static inline enum memlane_status memlane_many_look_from(const struct memlane_many *many, uint64_t s,
                                                          struct memlane_found *found) {
     const struct memlane_lane *lane = &many->lane;
@@ -201,7 +203,7 @@ static inline size_t memlane_many_take(const struct memlane_lane *lane, uint64_t
 }
 
 /* Count a record that was taken out of a dead hand.
- * Callers: who claimed it. Progress: wait-free. Ordering: none. Returns: nothing. */
+ * Callers: a process that claimed it. Progress: wait-free. Ordering: none. Returns: nothing. */
 static inline void memlane_many_count_redelivered(struct memlane_ring_control *control) {
     atomic_fetch_add_explicit(&control->redelivered, 1, memory_order_relaxed); /* relaxed: for people */
 }
@@ -212,7 +214,7 @@ static inline uint64_t memlane_many_redelivered(const struct memlane_ring_contro
 
 /* Give a record of ours back for good.
  *
- * Callers:  who took it, with the same tag, from any thread.
+ * Callers:  a process that took it, with the same tag, from any thread.
  * Progress: wait-free.
  * Ordering: seq_cst: our reads of the payload come before; the caller may look at waiters.count after a fence.
  * Returns:  true; false: it was no longer ours, and must not be handed out: we were taken for dead. */
@@ -247,8 +249,8 @@ static inline bool memlane_many_hand_back(struct memlane_ring_control *ring, con
 /* How many records were handed back so far: it has changed if one may lie where no look goes any more.
  * Callers: anyone. Progress: wait-free. Ordering: seq_cst. Returns: the number. */
 static inline uint64_t memlane_many_handed_back(const struct memlane_ring_control *ring) {
-    /* sync: ring.handed_back. seq_cst: an acquire; and after waiters.count was raised, or a consumer could sleep beside a
-     * record that was handed back */
+    /* sync: ring.handed_back. seq_cst: an acquire; and after waiters.count was raised, or a consumer could sleep beside
+     * a record that was handed back */
     return atomic_load_explicit(&ring->handed_back, memory_order_seq_cst);
 }
 
@@ -285,7 +287,7 @@ static inline uint64_t memlane_many_settle_some(struct memlane_many *many, uint6
     return low;
 }
 
-/* The same, however far it is. Callers: who lets other threads run meanwhile, or has few records. */
+/* The same, however far it is. Callers: a process that lets other threads run meanwhile, or has few records. */
 static inline uint64_t memlane_many_settle(struct memlane_many *many, uint64_t taken) {
     uint64_t steps = UINT64_MAX;
     return memlane_many_settle_some(many, taken, &steps);
@@ -293,17 +295,17 @@ static inline uint64_t memlane_many_settle(struct memlane_many *many, uint64_t t
 
 /* The second look of one who waits for the end: has everything that was taken been freed?
  * Callers: anyone, after memlane_waiters_announce. Progress: as memlane_many_settle. Ordering: seq_cst.
- * Returns: true: nothing of this lane is in hand. */
+ * Returns: true: no record of this lane is taken. */
 static inline bool memlane_many_is_drained(struct memlane_many *many) {
     /* sync: waiters.count. A full fence: the announcement is before the looks at `taken` and the states, which are
      * acquires and might be done before it otherwise; pairs with memlane_many_free and the look at waiters.count behind
-     * it, both seq_cst. Without it both sides may miss each other: who waits sleeps on the end. */
+     * it, both seq_cst. Without it both sides may miss each other: a process that waits sleeps on the end. */
     atomic_thread_fence(memory_order_seq_cst);
     uint64_t taken = memlane_many_taken(&many->lane);
     return memlane_many_settle(many, taken) == taken;
 }
 
-/* Find the next record that somebody has in hand, in at most *steps, which become what is left of them.
+/* Find the next record that a consumer has taken, in at most *steps, which become what is left of them.
  * Callers: anyone; the tag is in found->state, whose life is the caller's business. Progress: bounded by *steps,
  * `end - s` and the number of descriptors. Ordering: as memlane_many_look.
  * Returns: true and *found; false: none from `s` to `end`, or to found->s where there were not enough steps. */
@@ -350,10 +352,11 @@ static inline int64_t memlane_many_in_hand(const struct memlane_lane *lane, uint
     return count;
 }
 
-/* Find the next record in somebody's hand that this pass over the lane has not met, in at most *steps, which become what
- * is left of them: at 0 the pass may not have come to `end` yet, and the next call goes on where this one stopped.
- * Callers: anyone; who is through with the record says so with memlane_many_met. Progress: bounded by *steps and the
- * number of descriptors, and from one pass to the next by what has been taken since. Ordering: as memlane_many_look.
+/* Find the next record in somebody's hand that this pass over the lane has not met, in at most *steps, which become
+ * what is left of them: at 0 the pass may not have come to `end` yet, and the next call goes on where this one stopped.
+ * Callers: anyone; a process that is through with the record says so with memlane_many_met. Progress: bounded by *steps
+ * and the number of descriptors, and from one pass to the next by what has been taken since. Ordering: as
+ * memlane_many_look.
  * Returns: true and *found; false: there is none so far, and none is looked for there before memlane_many_rescan. */
 static inline bool memlane_many_held_new(struct memlane_many *many, uint64_t end, struct memlane_found *found,
                                          uint64_t *steps) {
@@ -367,12 +370,14 @@ static inline bool memlane_many_held_new(struct memlane_many *many, uint64_t end
     return held;
 }
 
-/* This record is in a hand that lives. Callers: who has found it. Progress: wait-free. Ordering: none. Returns: nothing. */
+/* This record is in a hand that lives. Callers: a process that has found it. Progress: wait-free. Ordering: none.
+ * Returns: nothing. */
 static inline void memlane_many_met(struct memlane_many *many, const struct memlane_found *found) {
     atomic_store_explicit(&many->scanned, found->s + 1, memory_order_relaxed); /* relaxed: see the field */
 }
 
-/* Begin a new pass: who lived may have died. Callers: anyone. Progress: wait-free. Ordering: none. Returns: nothing. */
+/* Begin a new pass: a process that lived may have died. Callers: anyone. Progress: wait-free. Ordering: none. Returns:
+ * nothing. */
 static inline void memlane_many_rescan(struct memlane_many *many) {
     /* relaxed, both: see the fields */
     uint64_t low = atomic_load_explicit(&many->low, memory_order_relaxed);

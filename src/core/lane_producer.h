@@ -2,8 +2,8 @@
  *
  * The producer's half of a lane (lane.h has its picture): claim, commit, batches, views that live on, adoption.
  *
- * One producer at a time has a lane. A batch is committed by its first record alone; what was staged behind it is voided
- * by the adopter of the lane, should the producer die between two stores.
+ * One producer at a time has a lane. A batch is committed by its first record alone; what was staged behind it is
+ * voided by the adopter of the lane, should the producer die between two stores.
  */
 #ifndef MEMLANE_LANE_PRODUCER_H
 #define MEMLANE_LANE_PRODUCER_H
@@ -43,15 +43,15 @@ static inline void memlane_many_advance(const struct memlane_lane *lane) {
     /* relaxed: only we store it */
     uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_relaxed), end = head;
     for (uint64_t steps = 0; steps <= lane->mask; steps++, end++)
-        /* sync: descriptor.state (free). seq_cst: an acquire, the reads of who freed it are over before we overwrite
-         * the record; and in the total order before the look at the shutdown flag that must follow. Pairs with
-         * memlane_many_free. */
+        /* sync: descriptor.state (free). seq_cst: an acquire, the reads of the process that freed it are over before we
+         * overwrite the record; and in the total order before the look at the shutdown flag that must follow. Pairs
+         * with memlane_many_free. */
         if (atomic_load_explicit(&memlane_descriptor_of(lane, end)->state, memory_order_seq_cst) !=
             memlane_state(end, MEMLANE_STATE_FREE))
             break;
     if (end != head)
-        /* sync: lane.head. release: who reads it sees the FREE states before it. A CAS: one that was taken for dead
-         * must not move it back under its heir. Failure relaxed: nothing of ours was done. */
+        /* sync: lane.head. release: a process that reads it sees the FREE states before it. A CAS: one that was taken
+         * for dead must not move it back under its successor. Failure relaxed: nothing of ours was done. */
         atomic_compare_exchange_strong_explicit(&lane->control->head, &head, end, memory_order_release,
                                                 memory_order_relaxed);
 }
@@ -152,7 +152,7 @@ static inline enum memlane_status memlane_producer_fit_seen(const struct memlane
 static inline bool memlane_producer_any(const struct memlane_producer *producer) {
     const struct memlane_lane *lane = &producer->lane;
     /* sync: lane.head. seq_cst: after waiters.count was raised; pairs with the stores of head, which are followed
-     * by a full fence where a producer is rung for */
+     * by a full fence where a producer is woken */
     uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_seq_cst);
     /* A record that is kept stands for all behind it: a consumer that is through with those makes no room. */
     bool holds = memlane_producer_holds(producer, head);
@@ -166,7 +166,7 @@ static inline bool memlane_producer_any(const struct memlane_producer *producer)
 }
 
 /* Whether the lane is still ours: a process that closed descriptors of the library is taken for dead, and its lane
- * goes to an heir, whose records it must not write over.
+ * goes to a successor, whose records it must not write over.
  * Callers: the producer, before it writes. Progress: wait-free. Ordering: none. Returns: true: ours. */
 static inline bool memlane_producer_owns(const struct memlane_producer *producer) {
     /* relaxed: one taken for dead wrongly shall stop soon; what it does until then is not promised. The line is
@@ -239,7 +239,7 @@ static inline enum memlane_status memlane_producer_publish(const struct memlane_
     for (int tries = 0; tries < 3; tries++) {
         if (found == memlane_state(s, MEMLANE_STATE_CLOSED))
             return MEMLANE_CLOSED;
-        /* sync: descriptor.state. seq_cst: a release, so that payload and extent are visible to who sees
+        /* sync: descriptor.state. seq_cst: a release, so that payload and extent are visible to the process that sees
          * READY; and in the total order before the caller's look at waiters.count, or a consumer could go
          * to sleep on this record. Pairs with the loads in memlane_consumer_peek and memlane_consumer_any. */
         if (atomic_compare_exchange_strong_explicit(&descriptor->state, &found, memlane_state(s, MEMLANE_STATE_READY),
@@ -250,7 +250,7 @@ static inline enum memlane_status memlane_producer_publish(const struct memlane_
 }
 
 /* Store the hint. sync: lane.tail. release: pairs with the acquire load in memlane_consumer_overlooked:
- * whoever sees this tail sees the READY states below it. */
+ * a process that sees this tail sees the READY states below it. */
 static inline void memlane_producer_hint(const struct memlane_producer *producer) {
     atomic_store_explicit(&producer->lane.control->tail, producer->next, memory_order_release);
 }
@@ -261,9 +261,9 @@ static inline void memlane_extent_store(const struct memlane_lane *lane, uint64_
                           memory_order_relaxed);
 }
 
-/* Say that the last `count` records were committed when the clock of the stamps showed `now`: with a stamp for the last of
- * them, and for each whose number is a multiple of MEMLANE_STAMP_EACH. A look at the cheapest clock takes a tenth of a put,
- * so the caller may leave other records out.
+/* Say that the last `count` records were committed when the clock of the stamps showed `now`: with a stamp for the last
+ * of them, and for each whose number is a multiple of MEMLANE_STAMP_EACH. A look at the cheapest clock takes a tenth of
+ * a put, so the caller may leave other records out.
  * Callers: the producer, right after it committed them. Progress: bounded by `count`. Ordering: none. Returns: nothing. */
 static inline void memlane_producer_stamp(const struct memlane_producer *producer, uint64_t count, uint64_t now) {
     const struct memlane_lane *lane = &producer->lane;
@@ -277,7 +277,8 @@ static inline void memlane_producer_stamp(const struct memlane_producer *produce
 }
 
 /* Wipe stamps of another clock, before a reboot or in another time namespace.
- * Callers: the producer, after memlane_producer_adopt; `clock` 0: it does not know its clock, and nobody is to trust it.
+ * Callers: the producer, after memlane_producer_adopt; `clock` 0: it does not know its clock, and nobody is to trust
+ * it.
  * Progress: bounded by the number of descriptors. Ordering: release. Returns: nothing.
  * If the producer dies inside: the next one does it again, or the clock is none that anybody has. */
 static inline void memlane_producer_clock(struct memlane_producer *producer, uint64_t clock) {
@@ -348,7 +349,8 @@ static inline void memlane_lane_void(const struct memlane_lane *lane, uint64_t f
  * Callers:  the producer. Nothing of the caller's may fail any more.
  * Progress: wait-free.
  * Ordering: as memlane_producer_commit.
- * Returns:  MEMLANE_OK, *done records are in, at least one of count > 0; MEMLANE_FULL, MEMLANE_TOO_LARGE (the first record),
+ * Returns:  MEMLANE_OK, *done records are in, at least one of count > 0; MEMLANE_FULL, MEMLANE_TOO_LARGE (the first
+ * record),
  *           MEMLANE_CLOSED, MEMLANE_LOST, MEMLANE_CORRUPTED: none is.
  * If the producer dies inside: none is in; the staged ones are voided by memlane_producer_adopt. */
 static inline enum memlane_status memlane_producer_put_many(struct memlane_producer *producer,
@@ -366,7 +368,7 @@ static inline enum memlane_status memlane_producer_put_many(struct memlane_produ
         memlane_copy(trial.lane.bytes + offset, records[staged].bytes, records[staged].nbytes);
         memlane_extent_store(&trial.lane, trial.next, offset, records[staged].nbytes);
         if (staged > 0)
-            /* sync: descriptor.state. release: the payload is visible to who gets here, which nobody does
+            /* sync: descriptor.state. release: the payload is visible to the process that gets here, which nobody does
              * before the first record of the batch is READY. Pairs with memlane_consumer_peek. */
             atomic_store_explicit(&memlane_descriptor_of(&trial.lane, trial.next)->state,
                                   memlane_state(trial.next, MEMLANE_STATE_READY), memory_order_release);
@@ -378,7 +380,7 @@ static inline enum memlane_status memlane_producer_put_many(struct memlane_produ
         return status;
     }
     if (!memlane_producer_owns(producer))
-        return MEMLANE_LOST; /* and nothing is voided: what was staged may be the heir's records by now */
+        return MEMLANE_LOST; /* and nothing is voided: what was staged may be the successor's records by now */
     status = memlane_producer_publish(&trial.lane, first);
     if (status != MEMLANE_OK) {
         memlane_lane_void(&trial.lane, first + 1, first + staged);
@@ -392,7 +394,7 @@ static inline enum memlane_status memlane_producer_put_many(struct memlane_produ
 
 /* Take up a lane, a fresh one or one with the backlog of a dead or departed producer.
  *
- * Callers:  who has just become its owner, `tag` is set. May be repeated: dying in it is harmless.
+ * Callers:  a process that has just become its owner, `tag` is set. May be repeated: dying in it is harmless.
  * Progress: bounded by the number of descriptors.
  * Ordering: the owner word was taken with acquire, so all that the last owner did is visible.
  * Returns:  MEMLANE_OK, the private state is set; MEMLANE_CORRUPTED. */

@@ -103,7 +103,7 @@ struct memlane_header {
     char libc[24]; /* whose semaphores these are */
 
     alignas(512) _Atomic uint64_t count; /* entries of the directory that were ever in use: the first ones */
-    alignas(64) _Atomic uint32_t creation_pid; /* who holds the creation byte, for the error text */
+    alignas(64) _Atomic uint32_t creation_pid; /* the holder of the creation byte, for the error text */
     alignas(64) struct memlane_doorbell anchor; /* number 0 of a set of named semaphores */
     alignas(64) unsigned char unused[4096 - 512 - 3 * 64];
 };

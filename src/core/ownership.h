@@ -24,12 +24,12 @@ static inline bool memlane_role_take(_Atomic uint32_t *role, uint32_t found, uin
 /* Give the role back. Callers: its holder. Progress: wait-free. Ordering: release.
  * Returns: false: it was no longer ours. */
 static inline bool memlane_role_give(_Atomic uint32_t *role, uint32_t tag) {
-    /* sync: role.owner. release: pairs with memlane_role_take. A CAS: the heir's role must stay. */
+    /* sync: role.owner. release: pairs with memlane_role_take. A CAS: the successor's role must stay. */
     return atomic_compare_exchange_strong_explicit(role, &tag, MEMLANE_TAG_NONE, memory_order_release,
                                                    memory_order_relaxed);
 }
 
-/* Who holds a role: a tag or 0.
+/* The holder of a role: a tag or 0.
  * Callers: anyone. Progress: wait-free. Ordering: acquire. Returns: the word. */
 static inline uint32_t memlane_role_owner(const _Atomic uint32_t *role) {
     /* sync: role.owner. acquire: pairs with memlane_role_give */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The participants table: who is in a region, as generations and tags.
+ * The participants table: the processes in a region, as generations and tags.
  *
  * A participant is alive exactly as long as the kernel holds the write lock on its row's byte; that
  * lock is the caller's business (src/os/lockbytes.h), this file only keeps the generations.
@@ -14,7 +14,7 @@
  *   bury              yes: one CAS against the generation that was proven dead
  *
  * If a process dies at the worst moment: between lock and CAS the row stays even, hence free; after
- * the CAS it stays odd without a lock, hence dead, and any one who meets its tag may bury it.
+ * the CAS it stays odd without a lock, hence dead, and any process that meets its tag may mark it dead.
  */
 #ifndef MEMLANE_PARTICIPANTS_H
 #define MEMLANE_PARTICIPANTS_H
@@ -63,7 +63,7 @@ static inline bool memlane_row_join(struct memlane_row *row, uint64_t *generatio
  * Callers:  the owner of `generation`. A plain store here could free the row of a newcomer after one
  *           was wrongly taken for dead.
  * Progress: wait-free.
- * Ordering: everything before is visible to whoever sees the new generation.
+ * Ordering: everything before is visible to the process that sees the new generation.
  * Returns:  true; false: we were taken for dead, the row is no longer ours. */
 static inline bool memlane_row_leave(struct memlane_row *row, uint64_t generation) {
     /* sync: row.generation. release: pairs with the acquire in memlane_row_is; failure relaxed: then
@@ -75,7 +75,7 @@ static inline bool memlane_row_leave(struct memlane_row *row, uint64_t generatio
 /* Make a proof of death stand for ever: the generation becomes even, so no lock taken on the byte
  * later can make the dead one look alive.
  *
- * Callers:  whoever saw the byte of this row unlocked while the row showed `generation`.
+ * Callers:  a process that saw the byte of this row unlocked while the row showed `generation`.
  * Progress: wait-free.
  * Ordering: as leave.
  * Returns:  nothing: if the CAS fails, somebody else did the same or the owner left by itself. */

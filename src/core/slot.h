@@ -75,13 +75,13 @@ static inline uint64_t memlane_slot_version(const struct memlane_slot *slot) {
  * If the writer dies inside: readers keep the version before. */
 static inline uint64_t memlane_slot_publish(const struct memlane_slot *slot, const void *value, uint64_t published_ns,
                                             uint64_t boot) {
-    /* relaxed: only the writer stores it; an heir saw the last one when it took the role */
+    /* relaxed: only the writer stores it; a successor saw the last one when it took the role */
     uint64_t version = atomic_load_explicit(&slot->control->sequence, memory_order_relaxed) >> 1;
     struct memlane_copy_stamp *stamp = memlane_stamp_of(slot, version + 1);
 
     /* relaxed: the fence below orders it before the words */
     atomic_store_explicit(&slot->control->sequence, 2 * version + 1, memory_order_relaxed);
-    /* sync: slot.sequence (odd). release fence: who reads even one of the new words sees the odd number too,
+    /* sync: slot.sequence (odd). release fence: a process that reads even one of the new words sees the odd number too,
      * or a later one. Pairs with the acquire fence in memlane_slot_is_whole. Without it a reader could take
      * half of this value for a whole old one. */
     atomic_thread_fence(memory_order_release);
@@ -164,7 +164,7 @@ static inline enum memlane_status memlane_slot_read_stamped(const struct memlane
 }
 
 /* Take the role of the writer over from `found` (0, or a tag proven dead).
- * Callers: anyone. Progress: wait-free. Ordering: acquire, then a full fence: the heir's words come after all of
+ * Callers: anyone. Progress: wait-free. Ordering: acquire, then a full fence: the successor's words come after all of
  * the dead one's. Returns: true: ours. */
 static inline bool memlane_writer_take(struct memlane_slot_control *control, uint32_t found, uint32_t tag) {
     /* sync: role.owner. acq_rel: pairs with memlane_role_give in ownership.h by the writer before; failure relaxed:

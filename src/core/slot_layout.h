@@ -31,8 +31,8 @@ struct memlane_slot_control {
 };
 static_assert(sizeof(struct memlane_slot_control) == 64, "readers fetch one line before the copy");
 
-/* One for each copy, apart from the values: who reads a value fetches no line for what few ask for, and a value of 64
- * bytes is one line. */
+/* One for each copy, apart from the values: a process that reads a value fetches no line for what few ask for, and a
+ * value of 64 bytes is one line. */
 struct memlane_copy_stamp {
     _Atomic uint64_t published_ns; /* CLOCK_BOOTTIME */
     _Atomic uint64_t boot; /* hash of the boot id: after a reboot the time means nothing */
@@ -73,7 +73,7 @@ static inline bool memlane_slots_lay_out(struct memlane_slots_shape *shape, uint
     return true;
 }
 
-/* Tell where the doorbells of slots are: none is made with them, each watcher's by who first waits there.
+/* Tell where the doorbells of slots are: none is made with them, each watcher's is made by its first waiter.
  * Callers: anyone, on private memory. Progress: wait-free. Ordering: none. Returns: nothing. */
 static inline void memlane_slots_tell_doorbells(uint64_t watchers, struct memlane_doorbells *at_once,
                                                 struct memlane_doorbells *later) {

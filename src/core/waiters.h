@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who is asleep: the counting beside a doorbell. Sleeping itself is the caller's business.
+ * Waiters: the counting beside a doorbell. Sleeping itself is the caller's business.
  *
- *   waiter                                     ringer
+ *   waiter                                     waker
  *   announce            waiters += 1           change something (commit a record, free room)
  *   look again          nothing there?         any waiters?  no: done, no system call
- *   sleep one slice at most                    take one announcement away, post the semaphore once
- *   woken: the ringer took the announcement    (whoever was woken and sees more rings again: the baton)
+ *   sleep one recheck interval at most         take one announcement away, post the semaphore once
+ *   woken: the waker took the announcement     (a woken process that sees more wakes the next one)
  *   not woken: withdraw it
  *
  * The two looks must not both miss. So announcing, looking again, changing and looking at the waiters are
  * all seq_cst: in their one total order either the change comes before the second look, or the
- * announcement before the ringer's look (tag `waiters.count`, in lane.h `descriptor.state`).
+ * announcement before the waker's look (tag `waiters.count`, in lane.h `descriptor.state`).
  *
- * A count is a hint, never a lock: whatever a killed process leaves in it costs the others one slice of
+ * A count is a hint, never a lock: whatever a killed process leaves in it costs the others one recheck interval of
  * sleep, or one needless post.
  *
  * Only the lower half of the word is the count. The upper half says whether anybody waits by a descriptor
@@ -40,12 +40,12 @@
  * Callers: any. Progress: wait-free. Ordering: seq_cst. Returns: nothing. */
 static inline void memlane_waiters_announce(_Atomic uint32_t *count) {
     /* sync: waiters.count. seq_cst: comes before the caller's second look in the total order. Without it
-     * a ringer misses us, we miss its change, and we sleep a slice on a ring that is not empty. */
+     * a waker misses us, we miss its change, and we sleep a recheck interval on a ring that is not empty. */
     atomic_fetch_add_explicit(count, 1, memory_order_seq_cst);
 }
 
 /* Take one announcement away, never below zero.
- * Callers: a waiter that was not woken; a ringer before it posts. Progress: lock-free.
+ * Callers: a waiter that was not woken; a waker before it posts. Progress: lock-free.
  * Ordering: none. Returns: true if there was one. */
 static inline bool memlane_waiters_withdraw(_Atomic uint32_t *count) {
     /* relaxed, all of it: the count is only a hint of how many posts are worth while */
@@ -56,7 +56,7 @@ static inline bool memlane_waiters_withdraw(_Atomic uint32_t *count) {
     return false;
 }
 
-/* How many have announced themselves, for statistics. Who was killed asleep counts until the next ring.
+/* How many have announced themselves, for statistics. A process that was killed asleep counts until the next wake-up.
  * Callers: any. Progress: wait-free. Ordering: none. Returns: the number. */
 static inline uint32_t memlane_waiters_count(const _Atomic uint32_t *count) {
     return atomic_load_explicit(count, memory_order_relaxed) & MEMLANE_WAITERS_MASK; /* relaxed: for people */
@@ -102,7 +102,7 @@ static inline uint64_t memlane_armed_collect(_Atomic uint64_t *armed) {
      * memlane_armed_announce. */
     if (atomic_load_explicit(armed, memory_order_seq_cst) == 0)
         return 0;
-    /* relaxed: each bit goes to exactly one ringer by the exchange itself */
+    /* relaxed: each bit goes to exactly one waker by the exchange itself */
     return atomic_exchange_explicit(armed, 0, memory_order_relaxed);
 }
 
@@ -115,7 +115,7 @@ static inline uint32_t memlane_doorbell_kind(const struct memlane_doorbell *door
     return atomic_load_explicit(&doorbell->kind, memory_order_acquire);
 }
 
-/* Callers: who made the semaphore. Progress: wait-free. Ordering: release. Returns: nothing. */
+/* Callers: a process that made the semaphore. Progress: wait-free. Ordering: release. Returns: nothing. */
 static inline void memlane_doorbell_note(struct memlane_doorbell *doorbell, uint32_t kind) {
     /* sync: doorbell.kind. release: pairs with memlane_doorbell_kind; without it one could wait on a
      * semaphore that is not initialized yet */

@@ -46,7 +46,7 @@ __attribute__((noinline, unused)) static void memlane_copy_ahead(unsigned char *
 
 /* memcpy, of which a third is the call when there are 64 bytes to copy: short ones are done in line, by halves that may
  * overlap.
- * Callers: who alone may touch both sides, which do not overlap. Progress: wait-free. Returns: nothing. */
+ * Callers: the only process that may touch both sides, which do not overlap. Progress: wait-free. Returns: nothing. */
 static inline void memlane_copy(void *restrict to, const void *restrict from, size_t nbytes) {
     unsigned char *out = to;
     const unsigned char *in = from;

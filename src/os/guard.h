@@ -3,10 +3,10 @@
  * The SIGBUS guard: a process lives on when somebody cuts off a file that it has mapped.
  *
  * A page of a mapping that its file no longer has (or cannot have: a hole on a full disk, a read error) is a
- * SIGBUS for whoever touches it, in whatever code. The guard is a handler that knows our mappings. For a fault in
- * one of them it marks the mapping truncated, lays private zero pages over the hole, and returns: the access is
- * made again and finds zeros. Whoever owns the mapping looks at the mark in its next call, and at the end of one
- * under way, and raises. What is written to such a page goes nowhere.
+ * SIGBUS for a process that touches it, in whatever code. The guard is a handler that knows our mappings. For a fault
+ * in one of them it marks the mapping truncated, lays private zero pages over the hole, and returns: the access is made
+ * again and finds zeros. The owner of the mapping looks at the mark in its next call, and at the end of one under way,
+ * and raises. What is written to such a page goes nowhere.
  *
  *   MEMLANE_GUARD_PAGE    the page that was hit: the rest of a file may be sound
  *   MEMLANE_GUARD_WHOLE   the whole mapping: words of a region that agree with each other must not come half from
@@ -19,7 +19,7 @@
  *
  * The handler is the only one of this library, installed when there is first something to watch. A signal that is
  * not for us (a fault elsewhere, a hardware error, a kill) goes to the handler that was there before, as if there
- * were none in between; without one the process dies of it. Whoever installs a handler after us gets the signal
+ * were none in between; without one the process dies of it. A handler that is installed after ours gets the signal
  * first. We come back on top whenever memlane_guard_come_on_top is called, and now and then when something new is
  * watched, and remember all we lie over: one of them may pass the signal down to us again, and then it is the turn
  * of the next one. It runs on the thread's alternate stack where there is one, as the one below may need that.
@@ -28,8 +28,8 @@
  * Not covered: a wait by the C library, where semwait.c leaves it to that, on a semaphore whose file is cut off in the
  * moment between its own look at the semaphore and the kernel's (the library aborts).
  *
- * Guard pages, which end a process that runs over the edge of a mapping, are known here as well: a SIGSEGV in one says on
- * standard error which mapping it was and where, and then takes its course.
+ * Guard pages, which end a process that runs over the edge of a mapping, are known here as well: a SIGSEGV in one says
+ * on standard error which mapping it was and where, and then takes its course.
  */
 #ifndef MEMLANE_OS_GUARD_H
 #define MEMLANE_OS_GUARD_H
@@ -46,7 +46,7 @@ struct memlane_guarded {
     _Atomic uint32_t truncated;
     _Atomic uint32_t owned; /* 0: free */
     _Atomic uint32_t sequence; /* odd: changing */
-    _Atomic uint32_t replacer; /* WHOLE: pid of who lays zero pages, or REPLACED */
+    _Atomic uint32_t replacer; /* WHOLE: pid of the process that lays zero pages, or REPLACED */
     _Atomic uint64_t begin, end; /* whole pages */
     _Atomic uint64_t origin; /* the user's first byte */
     _Atomic uint64_t nbytes; /* ... and how many */

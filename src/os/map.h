@@ -6,7 +6,7 @@
  * need not lie on a page boundary: the page that holds it is where the kernel's mapping begins, so one
  * pointer and one length are all that there is to remember. Ranges for the kernel are widened to whole
  * pages of `page_nbytes` here (huge ones where the mapping is made of them: the kernel refuses parts of
- * those); whoever must not touch the neighbors on those pages checks that before.
+ * those); a process that must not touch the neighbors on those pages checks that before.
  */
 #ifndef MEMLANE_OS_MAP_H
 #define MEMLANE_OS_MAP_H

@@ -16,7 +16,7 @@
 
 /* How long one sleeps before it looks again where the kernel refuses to wait. */
 enum { POLL_NS = 1000000 };
-/* Whoever keeps changing the word costs a waiter at most so many tries; arbitrary. */
+/* A process that keeps changing the word costs a waiter at most so many tries; arbitrary. */
 enum { TRIES_MAX = 1000 };
 /* More tokens than participants and their threads can leave: what is beyond is garbage, and taken at once, or
  * sleepers would be awake until they had counted it down. Arbitrary. */
@@ -53,7 +53,7 @@ void memlane_pause(uint64_t ns) {
  *
  * then a word that chooses the kind of futex, for whose garbage glibc ends the process. We do on that one word
  * what glibc does, so each wakes the other's sleepers, and never read the rest. Any bytes are a possible word:
- * at worst a sleeper is not woken, and looks again when its slice is over.
+ * at worst a sleeper is not woken, and looks again when its recheck interval is over.
  */
 static const uint64_t TOKENS = UINT32_MAX;
 static const uint64_t ONE_WAITER = UINT64_C(1) << 32;
@@ -84,7 +84,7 @@ static bool take_token(_Atomic uint64_t *word) {
     /* relaxed: only what the CAS expects */
     uint64_t found = atomic_load_explicit(word, memory_order_relaxed);
     for (int tries = 0; tries < TRIES_MAX && (found & TOKENS) != 0; tries++)
-        /* sync: semaphore.word. acquire: what the ringer changed is seen at the look that follows; pairs with
+        /* sync: semaphore.word. acquire: what the waker changed is seen at the look that follows; pairs with
          * memlane_semaphore_post. Failure relaxed: nothing was taken. */
         if (atomic_compare_exchange_weak_explicit(word, &found,
                                                   (found & TOKENS) > TOKENS_PLAUSIBLE ? found & ~TOKENS : found - 1,
@@ -93,7 +93,7 @@ static bool take_token(_Atomic uint64_t *word) {
     return false;
 }
 
-/* Stop counting as one who waits. Never below none, or a word that was spoilt under a sleeper would hide all
+/* Stop counting as one who waits. Never below none, or a word that was corrupted under a sleeper would hide all
  * later ones from those who post. */
 static void stop_waiting(_Atomic uint64_t *word) {
     /* relaxed, all of it: a count that nobody else depends on */

@@ -15,7 +15,7 @@ uint64_t memlane_coarse_ns(void); /* monotonic, to a tick of the kernel: 1 to 10
 
 /* Wait for a token until a moment of the monotonic clock. Whatever the 32 bytes are and become meanwhile, this
  * returns, where memlane_semaphore_layout_is_known(); elsewhere the C library judges them.
- * Returns 0: got one, ETIMEDOUT (where the semaphore is spoilt maybe soon), EINTR: a signal came, or another errno. */
+ * Returns 0: got one, ETIMEDOUT (where the semaphore is corrupted maybe soon), EINTR: a signal came, or another errno. */
 int memlane_semaphore_wait(void *semaphore, uint64_t deadline_ns);
 
 /* Leave a token, and wake one who waits, by this or by the C library's own functions.

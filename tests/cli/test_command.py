@@ -24,7 +24,7 @@ pytestmark = pytest.mark.machine
 
 
 def test_memlane_alone_prints_the_help_of_all_commands() -> None:
-    """Who types the name only learns what there is, and what the exit codes mean."""
+    """A user who types only the name learns what there is, and what the exit codes mean."""
     out, err = run()
     assert "" == err
     for command in ("demo", "ls", "stat", "rm", "sweep", "help"):

@@ -85,7 +85,7 @@ def test_ls_sees_who_has_a_region_open_without_a_row(name: str) -> None:
 
 
 def test_ls_tells_of_a_region_whose_processes_are_all_dead(name: str) -> None:
-    """Nobody has it open; who died in it, and what waits, is told."""
+    """No process has it open; the dead ones, and what waits, are shown."""
     pid = killed_user(name)
     try:
         facts = listed()[name]

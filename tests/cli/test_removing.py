@@ -48,7 +48,7 @@ def test_rm_takes_one_object_of_a_region_away(name: str) -> None:
 
 
 def test_sweep_of_one_name_leaves_all_others_and_refuses_what_is_in_use(name: str) -> None:
-    """Who has it open is told, with exit code 1."""
+    """The process that has it open is named, with exit code 1."""
     other, used = f"{name}-other", f"{name}-used"
     killed_user(name)
     memlane.Region.create(other, "1 MiB").close()

@@ -316,7 +316,7 @@ TEST(rooms_that_overlap_by_spoilt_bytes_are_never_given_away) {
     }
 }
 
-/* Who reads an entry while it is removed and made again: another one each time, by all its words. */
+/* A process that reads an entry while it is removed and made again: another one each time, by all its words. */
 struct rewriter {
     struct memlane_header *shared;
     struct memlane_header geometry;

@@ -161,7 +161,7 @@ TEST(the_counters_pass_2_to_the_29_and_2_to_the_61_and_2_to_the_64) {
                 CHECK_EQUAL(MEMLANE_EMPTY, bench_look(&bench));
                 CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, s % 8, s));
                 CHECK_EQUAL(1, memlane_lane_length(&bench.lane));
-                /* whoever comes new sees the same as those who were there */
+                /* a new consumer sees the same as those that were there */
                 CHECK_EQUAL(MEMLANE_OK, bench_new_producer(&bench));
                 CHECK_EQUAL(s + 1, bench.producer.next);
                 bench_new_consumer(&bench);
@@ -334,7 +334,7 @@ TEST(a_batch_that_was_staged_and_dropped_leaves_no_phantom_behind_the_next_singl
         bench_set_extent(&bench, s, s * 8, 8);
         bench_set_state(&bench, s, MEMLANE_STATE_READY);
     }
-    memlane_lane_void(&bench.lane, 1, 4); /* who drops a batch voids it */
+    memlane_lane_void(&bench.lane, 1, 4); /* dropping a batch voids it */
     for (uint64_t s = 1; s < 4; s++)
         CHECK_EQUAL(memlane_state(s, MEMLANE_STATE_NONE), bench_state(&bench, s));
 

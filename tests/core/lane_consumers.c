@@ -269,8 +269,8 @@ TEST(a_record_that_nobody_holds_below_taken_is_overlooked_and_not_waited_for) {
     }
 }
 
-/* "EMPTY only if `taken` is unchanged": who was paused since it read `taken` for more records than 28 bits tell apart
- * takes a fresh record for one of an earlier round. */
+/* "EMPTY only if `taken` is unchanged": a process that was paused since it read `taken` for more records than 28 bits
+ * tell apart takes a fresh record for one of an earlier round. */
 TEST(a_number_that_is_stale_by_more_than_28_bits_is_not_called_empty) {
     const uint64_t now = (UINT64_C(1) << 28) + 8;
     struct many_bench many = many_new_at(32, 4, now);
@@ -344,7 +344,7 @@ TEST(what_was_freed_behind_a_record_that_is_held_is_looked_at_once_in_a_pass) {
     CHECK(memlane_many_held_new(&many.many, end, &found, &(uint64_t){UINT64_MAX}));
     CHECK_EQUAL(s, found.s);
     CHECK(memlane_many_held_new(&many.many, end, &found,
-                                &(uint64_t){UINT64_MAX})); /* who did nothing with it meets it again */
+                                &(uint64_t){UINT64_MAX})); /* a consumer that did nothing with it meets it again */
     CHECK_EQUAL(s, found.s);
     memlane_many_met(&many.many, &found);
     CHECK(!memlane_many_held_new(&many.many, end, &found, &(uint64_t){UINT64_MAX}));

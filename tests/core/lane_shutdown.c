@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * How a lane comes to its end, and who owns it: each race is a table of outcomes, played in both orders.
+ * How a lane comes to its end, and its owner: each race is a table of outcomes, played in both orders.
  */
 #include "lane_fixture.h"
 

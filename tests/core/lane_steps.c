@@ -56,7 +56,7 @@ static void prepare(uint64_t start) {
     CHECK_EQUAL('x', letter_of_next());
 }
 
-/* Whoever died where: y and z are there, then all of the batch or nothing, then what an heir puts. */
+/* Wherever one died: y and z are there, then all of the batch or nothing, then what an heir puts. */
 static void check_all_or_nothing(const char *all) {
     CHECK_EQUAL(MEMLANE_OK, answer);
     CHECK_EQUAL(MEMLANE_OK, memlane_producer_put(&bench.producer, "dddddddd", 8));

@@ -232,7 +232,7 @@ static uint64_t announce_and_look_at_the_flag(void) {
     return memlane_ring_shutdown(bench.ring);
 }
 
-/* The look at the count is the one that is made: relaxed, by who is about to ring. */
+/* The look at the count is the one that is made: relaxed, by the process that is about to wake. */
 static uint64_t shut_and_look(void) {
     memlane_ring_shut(bench.ring, MEMLANE_SHUTDOWN_DRAIN);
     return memlane_waiters_withdraw(&bench.ring->waiters);
@@ -377,7 +377,7 @@ static uint64_t release_second(void) {
     return bench_head(&bench) == bench.producer.next;
 }
 
-/* Whoever is later moves head over both; if neither did, it would stop between them for good. */
+/* The later one moves head over both; if neither did, it would stop between them for good. */
 static void judge_releases(uint64_t first_was_last, uint64_t second_was_last) {
     CHECK_EQUAL(bench.producer.next, bench_head(&bench));
     CHECK(first_was_last || second_was_last);

@@ -71,7 +71,7 @@ TEST(an_even_generation_makes_every_tag_of_the_row_dead) {
     uint64_t seen;
     CHECK(!memlane_row_is(&row, memlane_tag(0, 0), &seen));
     row.generation = 8;
-    CHECK(!memlane_row_is(&row, memlane_tag(0, 8), &seen)); /* nobody writes such a tag but who means harm */
+    CHECK(!memlane_row_is(&row, memlane_tag(0, 8), &seen)); /* nobody writes such a tag except one that means harm */
     CHECK(!memlane_row_is(&row, memlane_tag(0, 7), &seen));
 }
 

@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 static long steps_left = -1; /* accesses to let pass; below 0: no stop is set */
-static unsigned long steps_made; /* accesses so far, for who wants a bound */
+static unsigned long steps_made; /* accesses so far, for tests with a bound */
 static void (*steps_other)(void); /* runs at the stop; NULL: the process dies there */
 static jmp_buf steps_death;
 

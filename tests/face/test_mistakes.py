@@ -900,7 +900,7 @@ def check(error: BaseException, kind: type[BaseException], words: list[str]) -> 
 def test_a_ring_says_what_to_write_in_place_of_a_mistaken_call(
     ring: memlane.Ring, mistake: Mistake, kind: type[Exception], words: list[str]
 ) -> None:
-    """Whoever knows queue.Queue, or guesses, is told at once how the call is written here."""
+    """A user who knows queue.Queue, or guesses, learns at once how the call is written here."""
     check(failure(lambda: mistake(ring)), kind, words)
 
 
@@ -1131,7 +1131,7 @@ def test_an_error_inside_a_with_statement_of_the_extension_passes(tmp_path: path
 
 
 def test_whole_tracebacks_can_be_asked_for() -> None:
-    """MEMLANE_TRACEBACKS=whole is for whoever works on memlane, or reports a bug in it."""
+    """MEMLANE_TRACEBACKS=whole is for developers of memlane, and for reports of bugs in it."""
     program = (
         "import traceback, memlane\n"
         "try: memlane.Ring().get_nowait()\n"

@@ -349,7 +349,7 @@ def test_a_region_that_is_refused_leaves_nothing_behind(
 
 @pytest.mark.parametrize("what", ["Ring", "Slot", "Region"])
 def test_a_name_that_is_taken_costs_nothing(what: str, name: str) -> None:
-    """Whoever has it goes on; the second one leaves nothing."""
+    """The holder goes on; the second one leaves nothing."""
     makes: dict[str, Callable[[], Any]] = {
         "Ring": lambda: memlane.Ring.create(name),
         "Slot": lambda: memlane.Slot.create(name, "d"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the SIGBUS guard promises: whoever cuts a mapped file off, the process lives and is told."""
+"""What the SIGBUS guard promises: if a mapped file is truncated, the process lives and is told."""
 
 from __future__ import annotations
 
@@ -619,7 +619,7 @@ other[5]
 
 
 def test_a_handler_that_repairs_its_own_faults_goes_on_doing_so(path: Path) -> None:
-    """Whoever lies below us and mends what is theirs is asked each time, and the process lives."""
+    """A handler below ours that mends its own pages is asked each time, and the process lives."""
     code = f"""
 libc = ctypes.CDLL(None)
 libc.mmap.restype = ctypes.c_void_p
@@ -1203,7 +1203,9 @@ def test_nobody_dies_while_a_file_is_cut_off_in_a_loop(path: Path) -> None:
 
 
 def test_nobody_dies_while_regions_are_cut_off_in_a_loop(name: str, tmp_path: Path) -> None:
-    """Rings and slots under traffic of threads and processes; who survives the cut begins anew."""
+    """
+    Rings and slots under traffic of threads and processes; processes that survive it begin anew.
+    """
 
     def use(seconds: float) -> None:
         end = time.monotonic() + seconds

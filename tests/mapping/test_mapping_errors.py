@@ -182,7 +182,9 @@ def test_no_descriptor_left_on_the_machine_is_enfile_that_says_what_to_raise(
 
 @needs_numbers
 def test_a_device_that_the_kernel_does_not_give_says_what_it_may_need(tmp_path: Path) -> None:
-    """What /dev/mem answers to who is not root, and to root under lockdown or STRICT_DEVMEM."""
+    """
+    What /dev/mem answers to users other than root, and to root under lockdown or STRICT_DEVMEM.
+    """
     path = tmp_path / "data"
     path.write_bytes(b"x")
 

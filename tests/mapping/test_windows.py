@@ -96,7 +96,7 @@ def test_no_record_straddles_windows_cut_behind_its_end_mark(
 
 
 def test_an_empty_file_has_no_windows(tmp_path: Path) -> None:
-    """Whoever walks many files need not ask each for its length first."""
+    """A program that walks many files need not ask each for its length first."""
     (tmp_path / "empty").touch()
 
     assert [] == list(windows(tmp_path / "empty"))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What src/os/semwait.h promises of semaphores that it shares with the C library, and of bytes that no library
- * ever left in one. Who sleeps is another process; a wake that does not come is a hang, which the build ends.
+ * ever left in one. The sleeper is another process; a wake that does not come is a hang, which the build ends.
  */
 #include "../core/check.h"
 

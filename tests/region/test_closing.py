@@ -300,7 +300,7 @@ def test_an_object_that_is_made_while_its_region_is_closed_is_closed_with_it(
 
 
 def test_who_unpickles_a_handle_waits_for_presence_without_the_registry_lock(name: str) -> None:
-    """Whoever is waited for may need that lock: it opens the region in the same process."""
+    """The thread that is waited for may need that lock: it opens the region in the same process."""
     region = Region.create(name, "1 MiB")
     build, (kind, region_id, _, readonly, _pid, _base, *rest) = region.__reduce__()
     assert build is _rebuild

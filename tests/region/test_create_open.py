@@ -175,7 +175,7 @@ def test_create_never_touches_what_is_there(name: str, tmp_path: Path) -> None:
 
 
 def test_of_many_that_open_or_create_one_creates(name: str) -> None:
-    """Whoever comes, comes to the same region."""
+    """Every process comes to the same region."""
 
     def count() -> None:
         with Region.open_or_create(name, "1 MiB") as region:

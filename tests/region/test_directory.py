@@ -192,7 +192,7 @@ def test_the_only_object_of_a_region_that_is_out_of_bounds_is_named(name: str) -
         for call in opens:
             with pytest.raises(CorruptedError, match=f"'slot' of region '{name}' is corrupted"):
                 call()
-        slot.publish((1.0,))  # whoever has it open knows where it is
+        slot.publish((1.0,))  # a process that has it open knows where it is
         assert (1.0,) == slot.read()
         slot.unlink()
 
@@ -311,8 +311,8 @@ def test_a_full_directory_says_so() -> None:
 
 def test_a_stopped_adder_is_named_and_everything_else_goes_on(name: str) -> None:
     """
-    Who holds the creation byte keeps others from making objects, not from open, put and get.
-    (hazard 24)
+    A process that holds the creation byte keeps others from making objects, not from open, put and
+    get. (hazard 24)
     """
     with Region.create(name, "1 MiB") as region:
         ring = region.ring("frames", capacity=4096)

@@ -80,8 +80,8 @@ def test_tokens_that_nobody_can_have_left_are_taken_at_once(
     backing: str, name: str, tmp_path: Path
 ) -> None:
     """
-    Who would sleep at a semaphore with two thousand million tokens is awake once, not until they
-    are counted down.
+    A process that would sleep at a semaphore with two thousand million tokens is awake once, not
+    until they are counted down.
     """
     with ring_of(backing, name, tmp_path) as ring:
         with open_semaphore(ring, backing) as (bytes_, begin):

@@ -449,7 +449,9 @@ def test_records_arrive_while_signals_rain(name: str) -> None:
 def test_a_named_semaphore_has_the_same_file_whatever_a_libc_puts_before_its_name(
     libc: bytes, before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """musl puts nothing there; who looked for glibc's file found none, and made no ring."""
+    """
+    musl puts nothing there; a process that looked for glibc's file found none, and made no ring.
+    """
     monkeypatch.setattr(semaphores_module, "libc", lambda: libc)
     name = semaphores_module._name("0abc", 3)
 

@@ -277,8 +277,8 @@ def test_a_ring_is_created_without_doorbells_if_a_sweep_of_its_set_stands_still(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Whoever has locked the new anchor and is stopped makes nobody hang or fail: all poll, until one
-    is alone again and finds it unlocked. (hazard 23)
+    A process that has locked the new anchor and is stopped makes nobody hang or fail: all poll,
+    until one is alone again and finds it unlocked. (hazard 23)
     """
     make = semaphores_module._make
     locked: list[int] = []

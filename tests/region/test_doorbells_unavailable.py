@@ -135,7 +135,7 @@ def test_who_cannot_open_a_doorbell_polls(
 def test_a_semaphore_in_another_file_than_the_noted_one_is_not_opened(name: str) -> None:
     """
     Name, size, owner and bytes of one of ours do not make it one: it is device and inode that the
-    region has noted, and who finds another file polls.
+    region has noted, and a process that finds another file polls.
     """
 
     def is_attached() -> bool:

@@ -157,7 +157,7 @@ def test_put_many_rings_once_for_each_who_sleeps() -> None:
 def test_shutdown_wakes_everybody(backing: str, name: str, tmp_path: Path) -> None:
     """Sleeping gets and puts come to their end."""
 
-    announced = backing != "anonymous"  # else there is no doorbell, and who waits polls
+    announced = backing != "anonymous"  # else there is no doorbell, and a process that waits polls
 
     def wait_for_end(wait: Callable[[], Any]) -> None:
         with pytest.raises(ShutDown):
@@ -231,7 +231,7 @@ def test_a_sleeper_killed_with_its_token_keeps_nobody_asleep(name: str) -> None:
 
 
 def test_a_token_that_somebody_swallowed_costs_a_slice(name: str) -> None:
-    """Whoever eats the token, the sleeper it was meant for looks again. (hazard 29)"""
+    """If another one takes the token, the sleeper it was meant for looks again. (hazard 29)"""
     with Ring.create(name, wait="sleep") as ring:
         with Child(ring.get) as child:
             stop_asleep(child, lambda: waiting(ring))
@@ -281,7 +281,7 @@ def test_each_watcher_of_a_slot_has_a_doorbell_of_its_own(name: str) -> None:
 
 
 def test_more_watchers_than_doorbells_poll(name: str) -> None:
-    """Whoever gets no doorbell still sees the new value; so does a read-only one."""
+    """A waiter without a doorbell still sees the new value; so does a read-only one."""
     with Slot.create(name, "q", watchers=1) as slot:
         children = [Child(slot.wait_newer, 0) for _ in range(3)]
         with Slot.open(name, readonly=True) as reader:

@@ -60,7 +60,7 @@ def message(call: Callable[[], object]) -> str:
 def test_an_object_that_has_a_region_to_itself_is_called_by_the_name_of_the_region(
     name: str, word: str, alone: Make, beside: Make, refused: Callable[[Any], object]
 ) -> None:
-    """Whoever made it so, opened it, or got it by pickle reads the name that was given."""
+    """Its creator, a process that opened it and one that got it by pickle read the given name."""
     with (
         alone(name) as made,
         type(made).open(name) as opened,
@@ -95,7 +95,9 @@ def test_a_ring_without_a_name_is_called_unnamed_or_by_its_label() -> None:
 
 @pytest.mark.parametrize("word", ["ring", "slot", "table", "counter"])
 def test_what_has_no_name_is_called_by_its_label(word: str) -> None:
-    """In messages, repr and /proc, by who made it and by who got it by pickle."""
+    """
+    In messages, repr and /proc, in the process that created it and in one that got it by pickle.
+    """
     makes: dict[str, Callable[[], Any]] = {
         "ring": lambda: memlane.Ring(label="my thing"),
         "slot": lambda: memlane.Slot.create(None, "d", label="my thing"),

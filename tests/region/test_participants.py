@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Who lives and who is dead: the kernel's locks decide, only the proven dead lose anything, and nobody
+Proof of life and death: the kernel's locks decide, only the proven dead lose anything, and nobody
 else.
 """
 
@@ -74,7 +74,8 @@ def member(region: Region, says: Line, hears: Line) -> None:
 
 def test_participants_shows_the_living_and_not_the_dead(region: Region, line: Lines) -> None:
     """
-    Who joined is listed as alive from then on, and is gone from the list as soon as it was killed.
+    A process that joined is listed as alive from then on, and is gone from the list as soon as it
+    was killed.
     """
     says = line()
     with Child(member, region, says, line()) as child:
@@ -126,7 +127,8 @@ def test_reader_without_write_access_is_told_of_the_dead_and_leaves_them(
     region: Region, table: Table, name: str, line: Lines
 ) -> None:
     """
-    A read-only open sees who lives and who died; it changes no byte, and takes no row of its own.
+    A read-only open sees which processes live and which died; it changes no byte, and takes no row
+    of its own.
     """
     ring = region.ring("ring", capacity=4096)
     says = line()
@@ -345,8 +347,8 @@ def test_read_lock_of_a_stranger_does_not_keep_the_dead_alive(
     region: Region, table: Table, line: Lines
 ) -> None:
     """
-    Who may only read the file can take read locks: on the row of a dead one it counts for nothing
-    (hazard 5)
+    A process that may only read the file can take read locks: on the row of a dead one it counts
+    for nothing (hazard 5)
     """
     says = line()
     with Child(member, region, says, line()) as child:
@@ -788,7 +790,7 @@ def test_worn_out_row_is_never_joined_again(region: Region, table: Table) -> Non
 def test_a_full_table_says_which_rows_are_taken_and_which_are_worn_out(
     region: Region, table: Table
 ) -> None:
-    """Who finds no row learns whether closing something helps."""
+    """A process that finds no row learns whether closing something helps."""
     table.occupy(7, 9, 11)
     table.set_generation(7, RETIRED)
     table.set_generation(9, RETIRED + 2)
@@ -904,7 +906,7 @@ def test_pid_of_a_row_decides_nothing(region: Region, table: Table, line: Lines)
 @pytest.mark.parametrize("role", ROLES)
 def test_stopped_process_is_never_robbed(region: Region, line: Lines, role: str) -> None:
     """
-    Whoever is stopped keeps its role however often others ask, and goes on with it (hazard 12)
+    A stopped process keeps its role however often others ask, and goes on with it (hazard 12)
     """
     objects = Objects(region)
     says, go = line(), line()
@@ -1117,7 +1119,7 @@ def test_process_killed_at_any_system_call_of_join_leaves_its_row_to_others(
 def test_process_killed_at_any_system_call_of_close_leaves_its_roles_to_others(
     region: Region,
 ) -> None:
-    """Whoever is killed while it gives its roles back has given them back"""
+    """A process that is killed while it gives its roles back has given them back"""
     objects = Objects(region)
 
     def use_and_close() -> None:

@@ -100,7 +100,7 @@ def test_too_many_descriptors_are_said_to_be_that_at_every_step(name: str, tmp_p
 def test_a_ring_beyond_the_limit_of_files_says_what_makes_it_so_large(
     name: str, tmp_path: Path
 ) -> None:
-    """Who asked for 1 MiB and is told of 21 learns that each producer has a lane of that."""
+    """A user who asked for 1 MiB and is told of 21 learns that each producer has a lane of that."""
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         with limit(resource.RLIMIT_FSIZE, 1 << 20):

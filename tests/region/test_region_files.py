@@ -49,7 +49,7 @@ def is_used(path: Path) -> bool:
 def test_a_region_is_complete_before_it_has_a_name(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever finds the name finds the header, the object and its semaphores. (hazard 19)"""
+    """A process that finds the name finds the header, the object and its semaphores. (hazard 19)"""
     seen: list[Any] = []
     link = files_module.link
 
@@ -312,7 +312,9 @@ def test_names_tells_regions_and_nothing_else(name: str) -> None:
 
 
 def test_unlink_takes_the_name_from_everybody_and_the_memory_from_nobody(name: str) -> None:
-    """Who has the region open goes on; the name and every semaphore are gone, at once."""
+    """
+    A process that has the region open goes on; the name and every semaphore are gone, at once.
+    """
     with Ring.create(name) as ring, Ring.open(name) as again:
         ring.unlink()
 
@@ -676,7 +678,7 @@ def test_a_pickled_handle_refuses_a_name_that_another_user_has_squatted(name: st
 
 @needs_root
 def test_a_handle_that_was_opened_with_an_owner_keeps_it_when_it_is_pickled(name: str) -> None:
-    """Who trusts that user goes on trusting him in the next process."""
+    """A process that trusts that user goes on trusting him in the next process."""
     Region.create(name, "1 MiB").close()
     os.chown(path_of(name), OTHER_USER, OTHER_USER)
     region = Region.open(name, owner=OTHER_USER)

@@ -721,7 +721,7 @@ def is_kept(region: Region, index: int) -> bool:
 def test_a_loan_keeps_its_bytes_and_their_room_until_it_ends(
     memfd: Region, kind: str, loan: str
 ) -> None:
-    """Removal takes nothing away from who reads or writes in place."""
+    """A removal takes nothing away from loans and reservations."""
     ring = MAKE[kind](memfd, "it")
     place = place_of(memfd, "it")
     kept: Any

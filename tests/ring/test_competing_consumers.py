@@ -162,7 +162,7 @@ def test_threads_of_one_process_compete_like_processes(ring: Ring) -> None:
 
 
 def test_unrelated_programs_compete_for_a_named_ring(name: str) -> None:
-    """Nobody is refused: whoever opens the ring may get."""
+    """Nobody is refused: a process that opens the ring may get."""
     with Ring.create(name, capacity=PAGE, consumers="many") as ring:
         programs = [
             unrelated(
@@ -183,7 +183,7 @@ def test_unrelated_programs_compete_for_a_named_ring(name: str) -> None:
 
 
 def test_what_consumers_a_ring_has_is_part_of_its_geometry(name: str) -> None:
-    """Who asks for the other kind is told, not given a ring that refuses or robs."""
+    """A process that asks for the other kind is told, not given a ring that refuses or robs."""
     with Ring.create(name, consumers="many") as ring:
         with pytest.raises(LayoutError, match="consumers='many', expected 'one'"):
             Ring.open_or_create(name, consumers="one")
@@ -690,7 +690,7 @@ def test_a_killed_sleeper_costs_the_others_nothing_but_a_slice(pipe: Pipe) -> No
 
 
 def test_the_end_waits_for_what_others_have_in_hand(ring: Ring, pipe: Pipe) -> None:
-    """Should they die of it, it is there for who waits; they finish it, and all come to the end."""
+    """If they die, waiting consumers get it; they finish it, and all come to the end."""
     ready, go = os.pipe()
 
     def until_told(_record: Any) -> None:

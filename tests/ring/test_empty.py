@@ -159,7 +159,7 @@ def test_statistics_count_the_records_in_hand_of_each_lane_and_in_all(ring: Ring
 
 
 def test_what_is_on_loan_is_none_where_only_another_process_knows(tmp_path: Path) -> None:
-    """The one consumer's loans show in no shared byte; those of many do, to whoever may read."""
+    """The one consumer's loans show in no shared byte; those of many do, to every reader."""
     for consumers, known in (("one", None), ("many", 1)):
         with Ring.create(tmp_path / consumers, capacity=PAGE, consumers=consumers) as ring:  # type: ignore[arg-type]
             ring.put(b"x")

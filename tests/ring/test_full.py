@@ -122,7 +122,7 @@ def test_views_of_committed_rooms_are_told() -> None:
 
 @pytest.mark.parametrize("consumers", ["one", "many"])
 def test_that_every_consumer_is_gone_is_told(consumers: Any) -> None:
-    """Also to who has not asked for it."""
+    """Also to a caller that has not asked for it."""
     with Ring(capacity=PAGE, records=4, consumers=consumers) as ring:
         assert "records" == fill(ring, b"x").cause
         with ring.consumer() as consumer:
@@ -158,7 +158,7 @@ def test_a_record_beyond_the_limit_of_all_rings_is_told_that_limit() -> None:
 
 
 def test_a_ring_promises_no_more_records_than_its_capacity_has_room_for() -> None:
-    """An empty one takes 8 bytes. Who asks for as many again finds the same ring."""
+    """An empty one takes 8 bytes. A process that asks for as many again finds the same ring."""
     with Ring(capacity=PAGE, records=1_000_000) as ring:
         assert 512 == ring.max_records
         error = fill(ring, b"")
@@ -176,7 +176,7 @@ def test_a_ring_promises_no_more_records_than_its_capacity_has_room_for() -> Non
 
 @pytest.mark.parametrize("consumers", ["one", "many"])
 def test_what_is_dropped_at_the_end_does_not_count(consumers: Any) -> None:
-    """Who waits for an empty ring does not wait for ever."""
+    """A process that waits for an empty ring does not wait for ever."""
     with Ring(capacity=PAGE, consumers=consumers) as ring:
         ring.put(b"x")
         assert not ring.is_shut_down

@@ -74,7 +74,7 @@ VERBS: list[Callable[[Ring], object]] = [
 def test_a_put_is_refused_once_every_consumer_is_gone_however_it_went(
     ring: Ring, method: str, end: str, room: str
 ) -> None:
-    """Every verb, with room and without; who does not ask for it puts as ever."""
+    """Every verb, with room and without; a process that does not ask for it puts as ever."""
     for _ in range(2):
         left_by(ring, end, method)
     if room == "full":

@@ -101,7 +101,8 @@ with memlane.Ring.open(sys.argv[1]) as ring:
 
 def test_records_stay_in_a_named_ring_that_nobody_has_open(name: str) -> None:
     """
-    The ring after everyone left: whoever opens it next finds the backlog, and both roles free.
+    The ring after everyone left: the next process to open it finds the backlog, and both roles
+        free.
     """
     with Ring.create(name, capacity=PAGE) as ring:
         ring.put_many([b"one", b"two"])

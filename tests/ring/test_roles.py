@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Lanes and roles: who may put, who may get, and for how long a call waits for that."""
+"""Lanes and roles: the processes that may put and get, and for how long a call waits for that."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_a_wait_for_a_lane_ends_with_the_shutdown_and_with_a_close() -> None:
 
 
 def test_the_error_names_the_processes_that_hold_the_lanes() -> None:
-    """Who is asked to close one can be found."""
+    """The process that is asked to close one can be found."""
     with Ring(capacity=PAGE, producers=2) as ring, Gate() as gate:
 
         def hold() -> None:

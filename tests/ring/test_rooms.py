@@ -91,7 +91,7 @@ def test_all_that_was_reserved_stays_occupied_though_less_was_committed(ring: Ri
 
 
 def test_arrays_of_a_room_become_read_only_when_it_is_committed(ring: Ring) -> None:
-    """Who keeps one cannot spoil what others read."""
+    """A kept view cannot corrupt the records that others read."""
     with ring.reserve(100) as room:
         a = room.array((2, 3), "f8")
         b = room.array(4, np.uint8)

@@ -117,7 +117,7 @@ def test_a_commit_that_comes_after_the_end_is_told_so_and_reaches_nobody(ring: R
 
 
 def test_a_commit_before_the_lane_is_closed_counts(ring: Ring) -> None:
-    """The other order: whoever was told that it is in, is right. (hazard 49)"""
+    """The other order: a put that has returned was right. (hazard 49)"""
     with ring.reserve(7) as room:
         room.write(b"in time")
         ring.shutdown()

@@ -45,7 +45,7 @@ def test_the_benchmark_measures_memlane_beside_a_peer_and_writes_what_it_found(
 
 
 def test_the_benchmark_lists_peers_that_are_not_installed_with_the_reason() -> None:
-    """Who misses a alternative in the results learns why."""
+    """The results say why a library is missing."""
     done = subprocess.run([*COMMAND, "--list"], capture_output=True, text=True, check=False)
     assert (0, "") == (done.returncode, done.stderr)
     for alternative, module in (("memlane", "memlane"), ("kickmsg", "kickmsg"), ("pyzmq", "zmq")):

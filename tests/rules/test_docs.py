@@ -65,7 +65,7 @@ def test_code_on_a_page_runs_as_it_stands_and_prints_what_the_page_shows(
 
 
 def test_the_first_page_shows_a_program_of_two_processes_near_its_top() -> None:
-    """Who opens the README sees code that runs within the first 20 lines, of at most 15 lines."""
+    """A reader of the README sees code that runs within the first 20 lines, of at most 15 lines."""
     lines = (ROOT / "README.md").read_text().splitlines()
     first = lines.index("```python")
     code = [line for line in lines[first + 1 : lines.index("```", first)] if line]

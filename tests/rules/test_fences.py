@@ -58,7 +58,7 @@ def assembly_of(header: str, code: str, tmp_path: Path) -> str:
 def test_a_change_and_a_second_look_have_a_full_fence_between_them(
     function: str, tmp_path: Path
 ) -> None:
-    """Of who waits and who ends the waiting each needs one, or both sides miss each other."""
+    """The waiter and the process that wakes it each need one, or both sides miss each other."""
     assembly = assembly_of(*FENCED[function], tmp_path).partition("probe:")[2]
 
     assert re.search(FENCES[platform.machine()], assembly), assembly

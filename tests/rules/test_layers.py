@@ -15,8 +15,8 @@ from tools import draw_imports
 
 pytestmark = pytest.mark.machine
 
-#: Who may import whom: a module, or a folder with a dot behind it, and what it may know of the
-#: package. What is not listed may know all that does not make a circle.
+#: What each module may import: a module, or a folder with a dot behind it, and what it may know of
+#: the package. What is not listed may know all that does not make a circle.
 MAY_KNOW = {
     "errors": set[str](),
     "_arguments": {"errors"},

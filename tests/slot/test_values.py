@@ -243,7 +243,7 @@ POINTERS: list[Any] = [
 
 @pytest.mark.parametrize("pointer", POINTERS, ids=lambda kind: kind.__name__)
 def test_ctypes_with_addresses_are_no_layout(pointer: Any) -> None:
-    """Wherever the address is: who reads it elsewhere would follow it."""
+    """Wherever the address is: a process that reads it elsewhere would follow it."""
     inside = structure(a=ctypes.c_int, p=pointer)
     layouts = [
         pointer,

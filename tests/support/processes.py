@@ -33,7 +33,7 @@ def wait_until(condition: Callable[[], object], what: str = "the condition") -> 
 
 
 def die_with_parent() -> None:
-    """For a child: whoever kills its parent leaves nobody behind who works for ever."""
+    """For a child: killing its parent leaves no process behind who works for ever."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

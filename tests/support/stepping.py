@@ -250,7 +250,7 @@ class Line:
 
 @pytest.fixture
 def line() -> Iterator[Callable[[], Line]]:
-    """Makes lines; whoever still listens when the test ends goes on."""
+    """Makes lines; threads that still read when the test ends go on."""
     made: list[Line] = []
 
     def make() -> Line:

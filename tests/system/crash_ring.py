@@ -97,7 +97,7 @@ class Journal:
         self._ledger = memlane.Mapping.anonymous(lives * LIFE_RECORDS)
         self._buffers = memlane.Mapping.anonymous(lives * SIZE_MAX)
         self.at = memoryview(self._words).cast("Q")
-        #: Of each record: 0, or who noted it last.
+        #: For each record: 0, or the process that noted it last.
         self.ledger = memoryview(self._ledger)
         self.buffers = memoryview(self._buffers)
 
@@ -346,7 +346,9 @@ class Claim:
 
 
 class Court:
-    """What is made of the journal: who may have what, and what is missing."""
+    """
+    What is made of the journal: the records that each process may have, and those that are missing.
+    """
 
     def __init__(self, journal: Journal, summary: Summary) -> None:
         self.journal, self.at, self.summary = journal, journal.at, summary
@@ -589,7 +591,7 @@ class RingRounds:
         return missing
 
     def _is_robbed(self, stopped: tuple[int, bool]) -> None:
-        """Who asks for the role of a stopped one is told that it is taken."""
+        """A process that asks for the role of a stopped one is told that it is taken."""
         try:
             if stopped[1]:
                 with self.ring.producer() as extra:
@@ -648,7 +650,7 @@ class RingRounds:
         if stopped is not None:
             life, producer = stopped
             if producer or self.mix[1] > 1:
-                # Who is stopped holds up nothing but what is in its hand.
+                # A process that is stopped holds up nothing but what is in its hand.
                 self._barrier(
                     processes,
                     f"what was put before {who} died, while {self._role(*stopped)} is stopped",

@@ -939,7 +939,9 @@ class GetRings(_OfConsumer):
 
 
 class Shutdown(_OfRing):
-    """A consumer sleeps, the child shuts the ring down: who sleeps ends, or is told again."""
+    """
+    A consumer sleeps, the child shuts the ring down: a process that sleeps ends, or is told again.
+    """
 
     name = "shutdown"
     immediate = False
@@ -1436,7 +1438,7 @@ class Unlink(_OfName):
         there = self.is_there()
         if result is not None:
             assert not there
-        self.use(self.ring)  # who has it open goes on
+        self.use(self.ring)  # a process that has it open goes on
         self.ring.unlink()
         assert not self.is_there()
         self.ring.close()

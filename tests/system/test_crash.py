@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Who is killed under load loses nothing and holds nobody up. The long form is `make stress`."""
+"""
+A process that is killed under load loses nothing and holds nobody up. The long form is `make
+stress`.
+"""
 
 from __future__ import annotations
 

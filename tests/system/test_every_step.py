@@ -37,7 +37,7 @@ def test_whoever_dies_or_stops_at_any_instruction_is_survived(
 ) -> None:
     """
     Promises 1, 2 and 4: nothing hangs, nothing is torn, lost or doubled, nothing is left behind;
-    who was only stopped goes on as if nothing had been.
+    a process that was only stopped goes on as if nothing had been.
     """
     for how in ("kill", "stop"):
         try:

@@ -25,7 +25,7 @@ NAME is one of:
 _EXIT_CODES = """\
 exit code:
   0    done, or nothing to do
-  1    not done: something is in use, not there, or spoilt; or the demo found a difference
+  1    not done: something is in use, not there, or corrupted; or the demo found a difference
   2    the arguments cannot be understood, or a PATH of the demo leads to nothing
   130  ended by Ctrl-C
 """
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run one command, by default that of the program's own arguments; without any print the help.
 
     Returns:
-        The exit code: 0; 1 after a failure, or where the demo found a difference; 2 for arguments
-        that lead to nothing; 130 after Ctrl-C, but 0 where Ctrl-C is the way to end (`stat -i`).
+        The exit code: 0; 1 after a failure, or if the demo found a difference; 2 for invalid
+        arguments; 130 after Ctrl-C, but 0 where Ctrl-C is the way to end (`stat -i`).
 
     Raises:
         SystemExit: with 2 for arguments that cannot be parsed, with 0 after `--help` and
@@ -60,14 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("memlane: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # who reads has seen enough
+    except BrokenPipeError:  # the reader has seen enough
         with open(os.devnull, "w") as nothing:
             os.dup2(nothing.fileno(), sys.stdout.fileno())
         return 1
     except (Refusal, MemlaneError, OSError) as error:
         print(f"memlane: {safe(inspection.error_text(error))}", file=sys.stderr)
         return 1
-    except ValueError as error:  # a NAME that can be none
+    except ValueError as error:  # an invalid NAME
         print(f"memlane: {safe(str(error))}", file=sys.stderr)
         return 2
 

@@ -11,8 +11,8 @@ from typing import Any
 from memlane import inspection
 from memlane.cli.text import Refusal, duration, safe, size, who
 
-#: How often to look through /proc for who has the region open: that takes a while where many
-#: processes are. Arbitrary.
+#: How often to search /proc for the processes that have the region open: that takes a while where
+#: many processes are. Arbitrary.
 MAPS_PAUSE_S = 1.0
 #: What only grows, so that a difference is a rate.
 _COUNTS = ("put", "got", "redelivered", "times_full", "version")

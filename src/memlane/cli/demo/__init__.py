@@ -50,7 +50,7 @@ def _read_ahead(paths: Sequence[str]) -> None:
                 while file.read(1 << 20):
                     pass
         except OSError:
-            continue  # who wants to index it says why
+            continue  # the error says why
 
 
 def _print_text(

@@ -3,9 +3,9 @@
 What the processes of the demo agree on.
 
 Two rings carry it all: pieces go from the parent to the workers, who compete for them, and results
-come back. A piece is a range of a file, never its bytes: whoever takes it maps the file. A result
-is what was found in one piece. Both bear the piece's number, so that a result that comes twice is
-known.
+come back. A piece is a range of a file, never its bytes: a process that takes it maps the file. A
+result is what was found in one piece. Both bear the piece's number, so that a result that comes
+twice is known.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _RESULT = struct.Struct("=I?Q32s6QII")
 
 
 class Piece(NamedTuple):
-    """A range of a file. Whoever takes the one that begins at 0 hashes the whole file as well."""
+    """
+    A range of a file. A process that takes the one that begins at 0 hashes the whole file as well.
+    """
 
     number: int
     file: int  # place in the list of paths

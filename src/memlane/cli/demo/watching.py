@@ -32,7 +32,7 @@ def shown(files: int) -> Iterator[Show]:
         MofNCompleteColumn(),
         TextColumn("files, {task.fields[megabytes]:.1f} MB"),
     )
-    # Refreshed by who has news: no thread.
+    # Refreshed by the caller that has news, without a thread.
     with Progress(*columns, console=console, auto_refresh=False) as progress:
         bar = progress.add_task("", total=files, megabytes=0.0)
         yield lambda done, nbytes: progress.update(
