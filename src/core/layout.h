@@ -43,7 +43,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define MEMLANE_ROWS_MAX 1024u /* a tag has 10 bits for the row */
 #define MEMLANE_ENTRIES_MAX 1024u /* arbitrary: a directory of 1 MiB, reserved as it fills */
 #define MEMLANE_DOORBELLS_MAX 1024u /* that an entry tells of, twice; arbitrary, more than a ring has lanes */
-#define MEMLANE_SELECTORS_MAX 256u /* arbitrary: 16 KiB, reserved with the header; whoever finds none free polls */
+#define MEMLANE_SELECTORS_MAX 256u /* arbitrary: 16 KiB, reserved with the header; a process that finds none free polls */
 
 /* Where locks of the kernel stand: far beyond the data, so that no read or write meets them. */
 #define MEMLANE_PRESENCE_BYTE (INT64_C(1) << 61)
