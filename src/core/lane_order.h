@@ -42,7 +42,7 @@ static inline void memlane_order_store(unsigned char *record, uint64_t number) {
 }
 
 /* Read it.
- * Callers: who saw the record committed; under "overwrite" it is checked as the payload is. Progress: wait-free.
+ * Callers: a process that saw the record committed; under "overwrite" it is checked as the payload is. Progress: wait-free.
  * Ordering: none. Returns: the number. */
 static inline uint64_t memlane_order_load(const unsigned char *record) {
     /* sync: topic.order. relaxed: the look at the state has ordered it; pairs with memlane_order_take */
@@ -82,7 +82,7 @@ static inline enum memlane_status memlane_order_look_at(struct memlane_order_fro
 
 /* Find the record that is next in the order of all lanes.
  *
- * Callers:  a reader, with the fronts that it has kept; who takes a record, or goes on elsewhere in a lane, forgets the front
+ * Callers:  a reader, with the fronts that it has kept; a process that takes a record, or goes on elsewhere in a lane, forgets the front
  *           of that lane.
  * Progress: bounded by twice the number of lanes.
  * Ordering: as the looks.

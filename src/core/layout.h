@@ -43,7 +43,8 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define MEMLANE_ROWS_MAX 1024u /* a tag has 10 bits for the row */
 #define MEMLANE_ENTRIES_MAX 1024u /* arbitrary: a directory of 1 MiB, reserved as it fills */
 #define MEMLANE_DOORBELLS_MAX 1024u /* that an entry tells of, twice; arbitrary, more than a ring has lanes */
-#define MEMLANE_SELECTORS_MAX 256u /* arbitrary: 16 KiB, reserved with the header; a process that finds none free polls */
+#define MEMLANE_SELECTORS_MAX                                                                                          \
+    256u /* arbitrary: 16 KiB, reserved with the header; a process that finds none free polls */
 
 /* Where locks of the kernel stand: far beyond the data, so that no read or write meets them. */
 #define MEMLANE_PRESENCE_BYTE (INT64_C(1) << 61)
@@ -132,7 +133,7 @@ static_assert(sizeof(struct memlane_row) == 64, "a row is one cache line");
 #define MEMLANE_SELECTOR_CLASSES 16u
 
 /* A selector: how to wake a process that waits by select, poll or epoll. 64 bytes; see selectors.h.
- * The owner stores them all; whoever changes something takes `armed` out of `state`, and may set `distant`. */
+ * The owner stores them all; a process that changes something takes `armed` out of `state`, and may set `distant`. */
 struct memlane_selector {
     _Atomic uint64_t state; /* low bit: armed; the others: the number by which its descriptor is found, 0: none */
     _Atomic uint64_t interest; /* one bit for each sixty-fourth of all words where it may be announced */

@@ -16,8 +16,8 @@
  * `head`, fences, and scans all places; what a completed scan has cleared may be overwritten. A joiner shows its
  * positions, fences, and reads `head` again: so either the scan sees the joiner, or the joiner sees the new `head`.
  *
- *   place   FREE -> JOINING -> WAIT or OVERWRITE -> FREE              by its owner; and from any state to FREE by who
- *                              WAIT -> EVICTED -> FREE                has proven the owner dead
+ *   place   FREE -> JOINING -> WAIT or OVERWRITE -> FREE              by its owner; and from any state to FREE by a
+ *                              WAIT -> EVICTED -> FREE                process that has proven it dead
  *
  *                        may run at the same time, in any processes
  *   publisher_*          with everything but another publisher of the same lane (one lock a lane keeps threads apart)
@@ -27,7 +27,7 @@
  * Progress: every function is wait-free or bounded by the numbers of descriptors, places and lanes; none ever waits.
  * If a process dies at the worst moment: of a publisher see lane.h; `head` may be ahead of what it overwrote, which costs
  * "overwrite" subscribers records that were still whole, and nothing else. The place of a dead subscriber bears a dead
- * tag, and whoever meets and proves it takes the place away.
+ * tag, and the process that meets and proves it takes the place away.
  */
 #ifndef MEMLANE_TOPIC_H
 #define MEMLANE_TOPIC_H
@@ -82,7 +82,7 @@ static inline uint32_t memlane_topic_joined(const struct memlane_topic *topic) {
     return joined < topic->subscribers ? joined : topic->subscribers;
 }
 
-/* Who holds a place.
+/* The holder of a place.
  * Callers: any. Progress: wait-free. Ordering: seq_cst. Returns: the word. */
 static inline uint64_t memlane_place_holder(const struct memlane_place *place) {
     /* sync: place.holder. seq_cst: an acquire, the positions of a place in WAIT are shown; and after `head` was raised, or
@@ -157,7 +157,7 @@ static inline bool memlane_place_show(struct memlane_place *place, uint64_t *hol
  * Callers: the holder without loans; anyone with a proof of the tag in `holder`. Progress: wait-free.
  * Ordering: full fence, the caller may look at the waiters of lanes next. Returns: false: it was no longer that one's. */
 static inline bool memlane_place_give(struct memlane_place *place, uint64_t holder) {
-    /* sync: place.holder. seq_cst: a release, all reads of who held it are over; pairs with memlane_place_holder in a
+    /* sync: place.holder. seq_cst: a release, all reads of its holder are over; pairs with memlane_place_holder in a
      * scan. A CAS against the whole word: a later session must stay. Failure relaxed: nothing was done. */
     bool given = atomic_compare_exchange_strong_explicit(&place->holder, &holder,
                                                          memlane_holder_in(holder & UINT32_MAX, MEMLANE_PLACE_FREE),
@@ -190,7 +190,7 @@ static inline bool memlane_place_keeps(struct memlane_place *place, uint32_t lan
     return true;
 }
 
-/* ---- for people: who is where ------------------------------------------------------------------- */
+/* ---- for people: the processes and their places ------------------------------------------------------------------- */
 
 /* How far a place is in a lane, whatever its policy.
  * Callers: any. Progress: wait-free. Ordering: none. Returns: the number. */
@@ -216,7 +216,7 @@ static inline uint64_t memlane_place_moved(const struct memlane_place *place) {
 }
 
 /* Why this place was evicted: how long it had not moved, and how many records it was behind.
- * Callers: who found it EVICTED. Progress: wait-free. Ordering: none, the look at the state has done it. Returns: nothing. */
+ * Callers: the subscriber that found it EVICTED. Progress: wait-free. Ordering: none, the look at the state has done it. Returns: nothing. */
 static inline void memlane_place_eviction(const struct memlane_place *place, uint64_t *after_ns, uint64_t *behind) {
     /* relaxed, both: stored before the state; two evictors at once may have mixed their numbers, both about right */
     *after_ns = atomic_load_explicit(&place->evicted_after_ns, memory_order_relaxed);
@@ -243,7 +243,7 @@ static inline uint32_t memlane_topic_armed_words(const struct memlane_topic *top
 
 /* Close a lane at its next record, once the shutdown flag is up.
  *
- * Callers:  who shuts the topic down, or sees that it was; a lane that was leased. May be repeated.
+ * Callers: a process that shuts the topic down, or sees that it was; a lane that was leased. May be repeated.
  * Progress: bounded by twice the number of descriptors.
  * Ordering: seq_cst: decides the race with a commit under way; the caller wakes all subscribers next.
  * Returns:  MEMLANE_CLOSED: no record will ever follow; MEMLANE_BUSY: a publisher that does not look at the flag.

@@ -49,7 +49,7 @@ static_assert(sizeof(struct memlane_cursor) == 16, "layout: see docs/layout.md")
 struct memlane_place {
     _Atomic uint64_t holder;
     _Atomic uint64_t evict_after_ns; /* as the subscriber asked for; 0: never */
-    _Atomic uint64_t evicted_after_ns; /* facts for who was evicted */
+    _Atomic uint64_t evicted_after_ns; /* facts for an evicted subscriber */
     _Atomic uint64_t evicted_behind;
     alignas(MEMLANE_LINE) struct memlane_doorbell doorbell; /* wakes this subscriber */
     alignas(MEMLANE_LINE_PAIR) _Atomic uint64_t moved_ns; /* when it last told of its position, for people */
@@ -114,7 +114,7 @@ static inline bool memlane_topic_lay_out(struct memlane_topic_shape *shape, uint
     return true;
 }
 
-/* Tell where the doorbells of a topic are: the publishers' are made with it, each subscriber's by who first waits there.
+/* Tell where the doorbells of a topic are: the publishers' are made with it, each subscriber's by its first waiter.
  * Callers: anyone, on private memory. Progress: wait-free. Ordering: none. Returns: nothing. */
 static inline void memlane_topic_tell_doorbells(const struct memlane_topic_shape *shape,
                                                 struct memlane_doorbells *at_once, struct memlane_doorbells *later) {

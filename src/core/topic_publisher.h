@@ -27,7 +27,7 @@ struct memlane_sight {
 struct memlane_publisher {
     struct memlane_producer producer; /* its `head`: what was cleared; its `ring`: that in the control */
     const struct memlane_topic *topic;
-    struct memlane_sight *sights; /* one for each place, zeroed; who never evicts and names nobody: NULL */
+    struct memlane_sight *sights; /* one for each place, zeroed; NULL where nobody is evicted or named */
     uint64_t raised; /* the lane's `head` */
     uint32_t index; /* of the lane */
     uint32_t obstacle; /* the place that stood most in the way at the last scan; `subscribers`: none */
@@ -52,7 +52,7 @@ static inline uint64_t memlane_publisher_scan(struct memlane_publisher *publishe
             publisher->obstacle_holder = holder;
             publisher->obstacle_position = position;
         }
-    /* sync: place.holder. release fence: who reads even one of the bytes we are about to write sees that it was evicted, as
+    /* sync: place.holder. release fence: a process that reads even one of the bytes we are about to write sees that it was evicted, as
      * we have seen it; pairs with the acquire fence in memlane_subscriber_is_whole */
     atomic_thread_fence(memory_order_release);
     return lowest;
@@ -145,7 +145,7 @@ static inline unsigned char *memlane_publisher_payload(const struct memlane_publ
  *
  * Callers:  the publisher, no other claim open.
  * Progress: bounded by the numbers of descriptors and places; wait-free while there is room that was cleared.
- * Ordering: on MEMLANE_OK nobody who is waited for reads this room, and who is not will see that it was overwritten.
+ * Ordering: on MEMLANE_OK nobody who is waited for reads this room, and a subscriber that is not will see that it was overwritten.
  * Returns:  MEMLANE_OK; MEMLANE_FULL: a subscriber is waited for, publisher->obstacle, or views of an own record live;
  *           MEMLANE_TOO_LARGE; MEMLANE_CLOSED; MEMLANE_LOST; MEMLANE_CORRUPTED.
  * If the publisher dies with a claim: nothing has happened, but that `head` may have moved. */
@@ -304,7 +304,7 @@ static inline uint32_t memlane_publisher_watch(struct memlane_publisher *publish
 /* Take up a lane, a fresh one or one with the records of a dead or departed publisher. It has cleared nothing: its first
  * record waits for a scan.
  *
- * Callers:  who has just become its owner; producer.lane, .ring, .tag, topic, index, sights and ordered are set. May be
+ * Callers: a process that has just become its owner; producer.lane, .ring, .tag, topic, index, sights and ordered are set. May be
  *           repeated: dying in it is harmless.
  * Progress, Ordering, Returns: as memlane_producer_adopt. */
 static inline enum memlane_status memlane_publisher_adopt(struct memlane_publisher *publisher) {

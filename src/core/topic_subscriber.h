@@ -24,7 +24,7 @@ struct memlane_subscriber {
     uint32_t index; /* of the lane */
     bool waited_for; /* "wait" */
     bool ordered;
-    /* A bit for each descriptor, set while the record there is on loan; who borrows provides it. */
+    /* A bit for each descriptor, set while the record there is on loan; the borrower provides it. */
     _Atomic uint64_t *lent;
     _Atomic uint64_t next; /* the record to read next */
     _Atomic uint64_t loans; /* of this lane, and not yet behind the position */
@@ -65,7 +65,7 @@ static inline uint64_t memlane_subscriber_lag(const struct memlane_subscriber *s
 /* Begin at a record of one lane, which nobody needs to have leased: only its control is looked at then.
  * `s`: for MEMLANE_START_AT, where one left; for MEMLANE_START_LAST, how many of the last ones.
  *
- * Callers:  a joiner, for every lane, before memlane_place_show; who joins nothing.
+ * Callers:  a joiner, for every lane, before memlane_place_show; a reader that joins nothing.
  * Progress: wait-free; for a number behind `tail` bounded by the number of descriptors.
  * Ordering: acquire.
  * Returns:  MEMLANE_OK; MEMLANE_EMPTY: so many records were never published, and it begins at the next one. */
@@ -293,7 +293,7 @@ static inline void memlane_subscriber_advance(struct memlane_subscriber *subscri
      * Pairs with memlane_subscriber_borrow and memlane_subscriber_finish. */
     uint64_t next = atomic_load_explicit(&subscriber->next, memory_order_seq_cst);
     if (next - found > subscriber->lane.mask + 1)
-        return; /* nobody stores that but who spoils the region */
+        return; /* only a corrupted region has that */
     uint64_t first = memlane_subscriber_first_lent(subscriber, found, next);
     while (
         (int64_t)(first - found) > 0 &&

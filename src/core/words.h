@@ -139,7 +139,7 @@ static inline void memlane_words_store(_Atomic uint64_t *to, const void *restric
 
 /* The same for records: the shared side is one that a reader may still be loading from, and a long record is copied with
  * both sides fetched ahead. Of those long copies only the compiler's habit can be said, which makes each access once, as
- * of the accesses of 16 bytes above; whoever fills reserved room by other means stands on the same.
+ * of the accesses of 16 bytes above; a caller that fills reserved room by other means stands on the same.
  * Callers: the producer of the record, whose claim stands. Progress: wait-free. Returns: nothing. */
 static inline void memlane_words_fill(unsigned char *to, const void *restrict from, size_t nbytes) {
 #ifndef MEMLANE_WORDS_ALONE

@@ -463,7 +463,7 @@ TEST(one_that_does_not_move_for_so_long_is_evicted_and_told_why) {
     sub_start(&bench, &ann, MEMLANE_START_NOW, 0);
     memlane_place_ask_eviction(ann.place, 100);
     sub_show(&bench, &ann, MEMLANE_PLACE_WAIT);
-    sub_join(&bench, &bob, BOB, MEMLANE_PLACE_WAIT, MEMLANE_START_NOW); /* who never asked for it */
+    sub_join(&bench, &bob, BOB, MEMLANE_PLACE_WAIT, MEMLANE_START_NOW); /* a subscriber that never asked for it */
     topic_publish_all(&bench, 0, "abcd");
     CHECK_LETTERS("abcd", all_of(&bob, 0));
     CHECK_EQUAL(MEMLANE_FULL, topic_publish(&bench, 0, 'e'));

@@ -67,7 +67,7 @@ static void kill_publisher_everywhere(void (*act)(void), const char *all) {
             CHECK_EQUAL(0, ann.lanes[0].lost);
             topic_publish_all(&bench, 0, "uvwxyz");
             CHECK(strcmp("uvwxyz", all_of(&ann)) == 0);
-            uint64_t got = strlen(all_of(&bob)); /* and who is overtaken still knows the number */
+            uint64_t got = strlen(all_of(&bob)); /* and an overtaken subscriber still knows the number */
             CHECK_EQUAL(bench.publishers[0].producer.next - 1000, got + bob.lanes[0].lost);
             topic_free(&bench);
         }
