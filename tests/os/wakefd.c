@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What src/os/wakefd.h promises, between real processes: who is woken, who is not, what a death leaves, and that nothing
+ * What src/os/wakefd.h promises, between real processes: which ones are woken, which are not, what a death leaves, and that nothing
  * is done to descriptors of others. A wake that does not come is a hang, which the build ends.
  */
 #include "../core/check.h"
