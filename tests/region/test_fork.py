@@ -18,7 +18,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import pytest
 
@@ -119,6 +120,41 @@ class AnyFork(Child):
 
 
 # ---- epochs, rows, roles -------------------------------------------------------------------------
+
+
+class Forks(Protocol):
+    """For a parent: fork a child with these steps, and wait until it ends."""
+
+    def __call__(self, child: Callable[[], object], *, by: Callable[..., Any] = ...) -> None: ...
+
+
+@contextmanager
+def orphan(line: Lines, parent: Callable[[Forks], object]) -> Iterator[Child]:
+    """
+    A child whose parent is killed. *parent* forks it; then the parent is killed, and the child
+    takes its steps. It lives while the body of the `with` runs, which gets the parent.
+    """
+    says, go, stay = line(), line(), line()
+
+    def forks(child: Callable[[], object], *, by: Callable[..., Any] = Child) -> None:
+        def steps() -> None:
+            says.tell("forked")
+            go.hear()
+            child()
+            says.tell("done")
+            stay.hear()
+
+        with by(steps) as made:
+            made.wait()
+
+    with Child(lambda: parent(forks)) as process:
+        assert "forked" == says.hear()
+        process.kill()
+        go.tell()
+        assert "done" == says.hear()
+
+        yield process
+        stay.tell()
 
 
 @pytest.mark.parametrize("fork", FORKS)
@@ -299,30 +335,15 @@ def test_death_of_the_parent_is_seen_though_its_child_lives(
     ring = region.ring("ring", capacity=4096, producers=2)
     slot = region.slot("slot", 8)
     counter = region.counter("counter")
-    says, go, stay = line(), line(), line()
 
-    def child() -> None:
-        says.tell("forked")
-        go.hear()
-        CALLS[call](region, ring, slot, counter)
-        says.tell("called")
-        stay.hear()
-
-    def parent() -> None:
+    def parent(forks: Forks) -> None:
         ring.put(b"parent")
         ring.get()
         slot.publish(b"12345678")
-        with AnyFork(fork, child) as made:
-            made.wait()
+        forks(lambda: CALLS[call](region, ring, slot, counter), by=partial(AnyFork, fork))
 
-    with Child(parent) as process:
-        assert "forked" == says.hear()
-        process.kill()
-        go.tell()
-        assert "called" == says.hear()
-
+    with orphan(line, parent) as process:
         assert process.pid not in alive(region)
-        stay.tell()
         if call not in ("get", "publish"):
             while len(ring):
                 ring.get_nowait()
@@ -467,29 +488,15 @@ def test_child_of_a_fork_amid_a_large_put_puts_at_once() -> None:
 
 def fork_amid_a_large_publish(line: Lines) -> None:
     values = [bytes([number]) * LARGE_NBYTES for number in range(3)]
-    says, go = line(), line()
     with memlane.Slot.create(None, LARGE_NBYTES) as slot:
 
-        def child() -> None:
-            says.tell("forked")
-            go.hear()
-            slot.publish(values[2])
-            says.tell("published")
-            go.hear()
-
-        def parent() -> None:
+        def parent(forks: Forks) -> None:
             slot.publish(values[0])
-            with busy_thread(lambda: slot.publish(values[1])), Child(child) as made:
-                made.wait()
+            with busy_thread(lambda: slot.publish(values[1])):
+                forks(lambda: slot.publish(values[2]))
 
-        with Child(parent) as process:
-            assert "forked" == says.hear()
-            process.kill()
-            go.tell()
-
-            assert "published" == says.hear()
+        with orphan(line, parent):
             assert values[2] == slot.read()
-            go.tell()
 
 
 def test_child_of_a_fork_amid_a_large_publish_publishes_when_its_parent_is_dead(
@@ -505,35 +512,24 @@ def test_child_of_a_fork_amid_a_large_publish_publishes_when_its_parent_is_dead(
 
 def fork_amid_a_large_get(line: Lines) -> None:
     large = os.urandom(LARGE_NBYTES)
-    says, go = line(), line()
     with Ring(capacity="16 MiB", producers=1) as ring:
 
         def child() -> None:
-            says.tell("forked")
-            go.hear()
             while not put_if_there_is_room(ring, b"child"):
                 assert large == ring.get()  # the parent had filled the ring
             while (record := ring.get()) != b"child":
                 assert large == record
-            says.tell("got")
-            go.hear()
 
-        def parent() -> None:
+        def parent(forks: Forks) -> None:
             ring.put(large)
             with (
                 busy_thread(lambda: put_if_there_is_room(ring, large)),
                 busy_thread(lambda: ring.get()),
-                Child(child) as made,
             ):
-                made.wait()
+                forks(child)
 
-        with Child(parent) as process:
-            assert "forked" == says.hear()
-            process.kill()
-            go.tell()
-
-            assert "got" == says.hear()
-            go.tell()
+        with orphan(line, parent):
+            pass  # the child has got all of it
 
 
 def test_child_of_a_fork_amid_a_large_get_gets_when_its_parent_is_dead(line: Lines) -> None:
@@ -608,32 +604,20 @@ def test_claim_of_a_parent_that_dies_is_gone_and_the_childs_commit_of_it_too(
     over the lane (hazard 15)
     """
     ring = region.ring("ring", capacity=4096, producers=1)
-    says, go, stay = line(), line(), line()
 
-    def parent() -> None:
+    def parent(forks: Forks) -> None:
         ring.put(b"before")
-        room = ring.reserve(6)
-        room[:] = b"parent"
+        reservation = ring.reserve(6)
+        reservation[:] = b"parent"
 
         def child() -> None:
-            says.tell("forked")
-            go.hear()
-            room.commit()
+            reservation.commit()
             ring.put(b"child", timeout=0)
-            says.tell("put")
-            stay.hear()
 
-        with Child(child) as made:
-            made.wait()
+        forks(child)
 
-    with Child(parent) as process:
-        assert "forked" == says.hear()
-        process.kill()
-        go.tell()
-        assert "put" == says.hear()
-
+    with orphan(line, parent):
         assert [b"before", b"child"] == ring.get_many(9)
-        stay.tell()
 
 
 def test_loan_of_the_parent_is_not_the_childs_to_release(region: Region) -> None:
@@ -690,30 +674,18 @@ def test_record_on_loan_to_a_dead_parent_comes_to_its_child(region: Region, line
     ring = region.ring("ring", capacity=4096, producers=1)
     ring.put(b"first")
     ring.put(b"second")
-    says, go, stay = line(), line(), line()
 
-    def parent() -> None:
+    def parent(forks: Forks) -> None:
         loan = ring.borrow()
 
         def child() -> None:
-            says.tell("forked")
-            go.hear()
             assert [b"first", b"second"] == ring.get_many(9)
             loan.release()
-            says.tell("got")
-            stay.hear()
 
-        with Child(child) as made:
-            made.wait()
+        forks(child)
 
-    with Child(parent) as process:
-        assert "forked" == says.hear()
-        process.kill()
-        go.tell()
-
-        assert "got" == says.hear()
+    with orphan(line, parent):
         assert 0 == len(ring)
-        stay.tell()
 
 
 def test_child_is_kept_from_the_creation_byte_by_its_parent_not_by_an_inherited_lock(

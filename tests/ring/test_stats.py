@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from typing import Any
 import pytest
 
 from memlane import Full, Region, Ring
-from tests.support.processes import PATIENCE_S, wait_until
+from tests.support.processes import PATIENCE_S, output_in_time_namespace, wait_until
 from tests.support.shared_bytes import FREE, RingBytes
 
 #: CLOCK_MONOTONIC_COARSE, which the module `time` does not name.
@@ -210,11 +208,6 @@ def test_who_takes_a_lane_with_times_of_another_clock_wipes_them(name: str) -> N
 
 def test_age_of_a_record_from_another_time_namespace_is_not_known(name: str) -> None:
     """Its clock is another one: the age would be wrong by days."""
-    unshare = ["unshare", "--time", "--monotonic", "864000", "--fork"]
-    try:
-        subprocess.run([*unshare, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no time namespace can be made here")
     code = (
         "import sys, memlane\n"
         "with memlane.Ring.open(sys.argv[1]) as ring:\n"
@@ -224,9 +217,7 @@ def test_age_of_a_record_from_another_time_namespace_is_not_known(name: str) -> 
     )
     with Ring.create(name, capacity=PAGE, producers=2) as ring:
         ring.put(b"outside")
-        out = subprocess.run(
-            [*unshare, sys.executable, "-c", code, name], check=True, capture_output=True, text=True
-        ).stdout
+        out = output_in_time_namespace("monotonic", code, name)
         assert out == "[None]\n[True, False]\n"
         ages = [lane["oldest_age"] for lane in ring.stats()["lanes"]]
         assert ages[0] is not None

@@ -8,8 +8,6 @@ import ctypes
 import os
 import pickle
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +17,14 @@ import numpy as np
 import pytest
 
 from memlane import ClosedError, Empty, LayoutError, Region, RoleTakenError, Slot, SlotTable
-from tests.support.processes import PATIENCE_S, Child, output_of, unrelated, wait_until
+from tests.support.processes import (
+    PATIENCE_S,
+    Child,
+    output_in_time_namespace,
+    output_of,
+    unrelated,
+    wait_until,
+)
 from tests.support.region_files import file_of
 from tests.support.shared_bytes import DEAD_TAG, SlotBytes, tag_of
 from tests.support.stepping import Line, Table, line
@@ -283,11 +288,6 @@ def test_a_value_comes_with_the_version_and_the_time_of_its_own_publish(slot: Sl
 
 def test_a_value_from_another_time_namespace_has_no_age(name: str) -> None:
     """Its clock is another one: the age would be wrong by days, or 0 for ever."""
-    unshare = ["unshare", "--time", "--boottime", "864000", "--fork"]
-    try:
-        subprocess.run([*unshare, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no time namespace can be made here")
     code = (
         "import sys, memlane\n"
         "with memlane.Slot.open(sys.argv[1]) as slot:\n"
@@ -297,8 +297,7 @@ def test_a_value_from_another_time_namespace_has_no_age(name: str) -> None:
     )
     with Slot.create(name, 8, writers="many") as slot:
         slot.publish(b"outside!")
-        run = [*unshare, sys.executable, "-c", code, name]
-        out = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+        out = output_in_time_namespace("boottime", code, name)
         slot.unlink()
 
         assert out == "None (b'outside!', 1, None)\nTrue\n"

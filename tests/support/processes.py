@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 from memlane import Empty
 
 _PR_SET_PDEATHSIG = 1
@@ -142,6 +144,20 @@ def unrelated(code: str, *args: str, **options: Any) -> subprocess.Popen[str]:
         text=True,
         **options,
     )
+
+
+def output_in_time_namespace(clock: str, code: str, *args: str) -> str:
+    """
+    What a program prints in a time namespace whose *clock* is ten days ahead. The test is skipped
+    where none can be made.
+    """
+    unshare = ["unshare", "--time", f"--{clock}", "864000", "--fork"]
+    try:
+        subprocess.run([*unshare, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no time namespace can be made here")
+    run = [*unshare, sys.executable, "-c", code, *args]
+    return subprocess.run(run, check=True, capture_output=True, text=True).stdout
 
 
 def output_of(program: subprocess.Popen[str]) -> str:
