@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import memlane._core as _core
 from memlane._core import CounterBase
+from memlane._instead import instead
 from memlane._region.attachment import Attachment
 from memlane._region.directory import Entry, Wanted
 from memlane.shared_object import SharedObject
@@ -16,7 +17,37 @@ _NBYTES = 64  # a cache line of its own
 _WANTED = Wanted(_core.KIND_COUNTER, (), _NBYTES, _NBYTES)
 
 
+#: What numbers, locks and values of others call what a counter does.
+_INSTEAD = {
+    "inc incr increment increase fetch_add fetch_and_add": "use add(1)",
+    "dec decr decrement decrease sub subtract fetch_sub": "use add(-1)",
+    "get load read count": "use value",
+    "set put store write publish reset clear swap": "use exchange(number)",
+    "cas compare_and_swap compare_and_set compare_exchange_strong": (
+        "use compare_exchange(expected, number)"
+    ),
+    "get_lock lock acquire release": "each call is one step: use add(1) without a lock",
+    "get_obj raw": "use value",
+    "update": "use add(number), max(number) or min(number)",
+    "is_set isSet wait wait_for": "use value; to wait for changes use Slot.wait_newer(version)",
+}
+_NUMBER = "use counter.value"
+_OPERATORS = {
+    "cannot be added to or subtracted from": (
+        "use counter.value for a number, or counter.add(amount), which is also counter += amount"
+    ),
+    "cannot be multiplied or divided": _NUMBER,
+    "has no order": _NUMBER,
+    "is no number": _NUMBER,
+    "has no items": _NUMBER,
+    "takes no items": "use counter.exchange(number)",
+    "has no length": _NUMBER,
+    "cannot be iterated over": _NUMBER,
+}
+
+
 @_core.clear_errors
+@instead(_INSTEAD, _OPERATORS)
 class Counter(CounterBase, SharedObject, kind=_core.KIND_COUNTER):
     """
     A signed 64-bit number in shared memory; `add` (also as `+=`), `exchange`, `compare_exchange`,

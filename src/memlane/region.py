@@ -13,6 +13,7 @@ from typing import Any, Literal, overload
 
 import memlane._arguments as _arguments
 import memlane._core as _core
+from memlane._instead import instead
 from memlane._region import directory
 from memlane._region.attachment import Attachment
 from memlane.counter import Counter
@@ -21,8 +22,36 @@ from memlane.shared_object import SharedObject, kind_of
 from memlane.slot import Slot, SlotTable
 from memlane.values import CtypesT, DataclassT, Layout
 
+#: What other shared memory, directories and dicts call what a region does.
+_INSTEAD = {
+    "size length": "use nbytes",
+    "buf buffer": "use Mapping for bytes; a region has objects, by region.ring(name) and others",
+    "get": "use region[name]; it raises KeyError",
+    "keys values items objects list list_objects": "iterate over it: the names of all objects",
+    "pop popitem delete drop destroy_object clear": "use remove(name)",
+    "destroy rmtree": "use unlink()",
+    "detach disconnect shutdown": "use close()",
+    "attach connect": "use Region.open(name)",
+    "is_closed is_open": "use closed",
+    "create_ring open_ring queue Queue channel": "use ring(name, capacity=nbytes)",
+    "create_slot open_slot value Value event Event": "use slot(name, layout)",
+    "create_table open_table slots slot_table array Array": "use table(name, slots, layout)",
+    "create_counter open_counter atomic": "use counter(name)",
+    "processes users members": "use participants()",
+    "setdefault update": "use ring(name, capacity=nbytes), slot(name, layout) or counter(name)",
+    "path": "use name",
+    "copy": "use copy.copy() for another handle of the same region",
+    "info status usage": "use stats()",
+    "sweep": "use memlane.sweep()",
+}
+_OPERATORS = {
+    "loses no items by del": "use region.remove(name)",
+    "has no length": "use nbytes, or len(list(region)) for the number of objects",
+}
+
 
 @_core.clear_errors
+@instead(_INSTEAD, _OPERATORS)
 class Region(Attachment):
     """
     A piece of shared memory with a directory of objects: rings, slots, counters.

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 import memlane._arguments as _arguments
 import memlane._core as _core
 from memlane._core import Consumer, Producer, RingBase
+from memlane._instead import instead
 from memlane._region.attachment import Attachment
 from memlane._region.directory import Entry, Wanted
 from memlane.shared_object import SharedObject
@@ -26,7 +27,60 @@ _PAGE_NBYTES = 4096  # of the layout, whatever the machine's pages
 Wait = Literal["adaptive", "spin", "sleep"]
 
 
+#: What queues, pipes and other rings call what a ring does; and what it does not do.
+_INSTEAD = {
+    "qsize size length count": "use len(ring)",
+    "empty is_empty isEmpty": "use len(ring) == 0, or get_nowait(), which raises Empty",
+    "full is_full isFull": "use put_nowait(record), which raises Full",
+    "maxsize maxlen max_size": (
+        "use max_records, the most that each producer's lane holds, or capacity, in bytes"
+    ),
+    "max_size_bytes": "use capacity, which each producer's lane has",
+    "data_size free_space available": "use stats()",
+    "append appendleft push enqueue offer send send_bytes write publish add insert put_bytes": (
+        "use put(record)"
+    ),
+    "extend extendleft put_all writelines": "use put_many(records)",
+    "put_many_nowait": "use put_many(records, timeout=0)",
+    "pop popleft dequeue recv receive recv_bytes read take next wait": "use get()",
+    "poll": "use len(ring), or get(timeout=1)",
+    "recv_bytes_into readinto": "use get_into(buffer)",
+    "get_all drain": "use get_many(most)",
+    "get_many_nowait": "use get_many(most, timeout=0)",
+    "clear": "use get_many(most, timeout=0) until it raises Empty",
+    "peek front head": (
+        "a record that is looked at is taken: use get(), or borrow() for its bytes in place"
+    ),
+    "loan alloc allocate claim": "use reserve(nbytes)",
+    "commit abort": "what reserve(nbytes) returns has it",
+    "release": "what borrow() returns has it",
+    "send_pyobj put_obj put_pyobj dumps": "use put(pickle.dumps(value))",
+    "recv_pyobj get_obj get_pyobj loads": "use pickle.loads(ring.get())",
+    "task_done join unfinished_tasks all_tasks_done": (
+        "finished work is not counted: let the workers add to a Counter, or borrow() a record "
+        'while they work on it: with consumers="many" the record of one that dies goes to another'
+    ),
+    "join_thread cancel_join_thread": (
+        "a record is in shared memory when put() returns, so there is no thread to wait for"
+    ),
+    "queue not_empty not_full buffer buf message_buffer": (
+        "its records lie in shared memory: use stats() for figures, and reserve(nbytes) and "
+        "borrow() for bytes in place"
+    ),
+    "reallocate_msg_buffer": "get_many(most) needs no buffer that is made before",
+    "is_shutdown": "use is_shut_down",
+    "fileno": "it has no descriptor to wait at: use get(timeout=1) in a thread",
+    "rotate reverse index": "records stay in the order of their puts",
+}
+_OPERATORS = {
+    "has no items": "use get(), or get_many(most)",
+    "takes no items": "use put(record)",
+    "cannot be looked through": "that would take the records out: use get() or records()",
+}
+
+
 @_core.clear_errors
+@instead(_INSTEAD, _OPERATORS)
 class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
     """
     A ring of records between processes: bytes in, the same bytes out, in the order of each

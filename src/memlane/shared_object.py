@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import memlane._calls as _calls
 import memlane._core as _core
+from memlane._instead import Named, instead
 from memlane._region import directory, opening
 from memlane._region.attachment import Attachment
 from memlane._region.directory import Entry, Wanted
@@ -56,8 +57,24 @@ def kind_of(member: _core.Membership, entry: Entry) -> type[SharedObject]:
 ObjectT = TypeVar("ObjectT", bound="SharedObject")
 
 
+#: What others call what every object has, or does not need.
+_INSTEAD = {
+    "destroy delete remove drop": (
+        "use unlink(), which takes its name away, or region.remove(name) for one among others"
+    ),
+    "detach disconnect release_handle": "use close()",
+    "is_open is_closed opened": "use closed",
+    "attach connect": "use the class method open(name)",
+    "lock get_lock mutex acquire": "each call is whole by itself, so no lock is needed",
+    "get_obj": "it is that object itself",
+    "shm": "use region, which it lives in",
+    "copy": "use copy.copy() for another handle of the same object",
+}
+
+
 @_core.clear_errors
-class SharedObject:
+@instead(_INSTEAD)
+class SharedObject(metaclass=Named):
     """
     An object in a region: a ring, a slot, a table of slots, a counter. It may have a region of its
     own.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 import memlane._arguments as _arguments
 import memlane._core as _core
 from memlane._core import SlotBase
+from memlane._instead import instead
 from memlane._region.attachment import Attachment
 from memlane._region.directory import Entry, Wanted
 from memlane.errors import LayoutError
@@ -152,7 +153,55 @@ class _Slots(SharedObject):
         return codec_of_schema(entry.schema, entry.geometry[1], entry.name, title)
 
 
+#: What values, events and queues of others call what a slot does.
+_READS, _PUBLISHES = "use read()", "use publish(value)"
+_INSTEAD = {
+    "get load latest peek value recv receive get_nowait data contents get_obj": _READS,
+    "set put write store send update put_nowait set_value append": _PUBLISHES,
+    "wait wait_for is_set isSet poll get_blocking": (
+        "use wait_newer(version), with the version that read_versioned() told"
+    ),
+    "clear reset": "a slot keeps its latest value: publish another one",
+    "readinto recv_into": "use read_into(buffer)",
+    "get_lock lock acquire release": (
+        "a value is published and read whole, so no lock is needed: use publish(value) and read()"
+    ),
+    "size": "use nbytes, the length of a value",
+    "buf buffer": "use read_into(buffer), and publish(buffer)",
+    "timestamp time stamp": "use age(), or read_stamped()",
+    "qsize empty full": "a slot has the latest value alone: use version, 0 before the first one",
+    "subscribe": "use wait_newer(version)",
+}
+_OPERATORS = {
+    "has no items": _READS + ", which returns the value",
+    "takes no items": _PUBLISHES + ", with the whole value",
+    "has no length": "use nbytes, the length of a value",
+    "cannot be iterated over": _READS + ", or wait_newer(version) again and again",
+    "is no number": _READS + ", which returns the value",
+    "has no order": _READS + ", which returns the value",
+    "cannot be added to or subtracted from": _READS + ", which returns the value",
+    "cannot be multiplied or divided": _READS + ", which returns the value",
+}
+_EACH, _EACH_TAKES = "use table[i].read(), or read_all()", "use table[i].publish(value)"
+_INSTEAD_OF_TABLE = {
+    "get load latest peek read value recv": _EACH,
+    "set put write store send publish update append": _EACH_TAKES,
+    "wait wait_newer wait_for is_set isSet": "use table[i].wait_newer(version)",
+    "read_versioned read_stamped version versions age": "use table[i], which has it",
+    "size count qsize slots": "use len(table)",
+    "nbytes": "use table[i].nbytes",
+    "keys values items": "its slots have numbers: use table[i], for i in range(len(table))",
+    "extend insert pop clear": "it has the slots that it was made with: use table[i]",
+    "buf buffer": "use table[i].read_into(buffer)",
+}
+_OPERATORS_OF_TABLE = {
+    "takes no items": _EACH_TAKES,
+    "loses no items by del": "it has the slots that it was made with",
+}
+
+
 @_core.clear_errors
+@instead(_INSTEAD, _OPERATORS)
 class Slot(SlotBase[ValueT], _Slots, kind=_core.KIND_SLOT):
     """
     The latest value of something: published by one writer and read whole by any process, whatever
@@ -469,6 +518,7 @@ class _SlotOfTable(SlotBase[ValueT]):
 
 
 @_core.clear_errors
+@instead(_INSTEAD_OF_TABLE, _OPERATORS_OF_TABLE)
 class SlotTable(_Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
     """
     Many slots of one layout under one name: `table[i]` is a slot. Each slot has a writer of its

@@ -22,18 +22,22 @@ MAY_KNOW = {
     "_arguments": {"errors"},
     "_limits": {"errors"},
     "_processes": {"errors", "_arguments"},
+    "_instead": set[str](),
     "_calls": {"errors", "_arguments"},
     "_core": {"errors", "_arguments", "_calls", "_limits", "_processes"},
-    "_region.": {"errors", "_arguments", "_calls", "_core", "_region."},
+    "_region.": {"errors", "_arguments", "_calls", "_core", "_instead", "_region."},
     "values": {"errors", "_arguments", "_core"},
     "windows": {"errors", "_arguments", "_core"},
-    "shared_object": {"errors", "_arguments", "_calls", "_core", "_region."},
+    "shared_object": {"errors", "_arguments", "_calls", "_core", "_instead", "_region."},
     "_proc": set(),
     "inspection": {"errors", "_arguments", "_core", "_proc", "_region.", "region"},
     "cli.": {"memlane", "inspection", "cli."},
     "__main__": {"cli"},
     **{
-        kind: {"errors", "_arguments", "_calls", "_core", "_region.", "shared_object", "values"}
+        kind: {
+            *("errors", "_arguments", "_calls", "_core", "_instead", "_region."),
+            *("shared_object", "values"),
+        }
         for kind in ("ring", "slot", "counter")
     },
 }

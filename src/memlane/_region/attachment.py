@@ -19,6 +19,7 @@ from typing import Any, Protocol, Self
 import memlane._arguments as _arguments
 import memlane._core as _core
 from memlane._core import Handle, Membership
+from memlane._instead import Named
 from memlane._region import directory, files, opening
 from memlane._region.directory import Entry
 from memlane._region.location import BACKINGS, Location, Name
@@ -56,7 +57,7 @@ class Carried(Protocol):
 
 
 @_core.clear_errors
-class Attachment:
+class Attachment(metaclass=Named):
     """
     A handle of this process on a region: its lifetime, its participants, the names in its
         directory.
