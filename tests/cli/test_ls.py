@@ -132,7 +132,9 @@ def test_who_looks_is_not_taken_for_a_user(name: str) -> None:
 
 
 def test_ls_says_what_is_wrong_with_a_region_and_lists_the_others(name: str) -> None:
-    """One spoilt region does not hide the rest, nor a spoilt object the others of its region."""
+    """
+    One corrupted region does not hide the rest, nor a corrupted object the others of its region.
+    """
     short = f"{name}-short"
     with memlane.Region.create(name, "1 MiB") as region:
         file_of(region).with_name(f"memlane.{short}").write_bytes(file_of(region).read_bytes()[:64])

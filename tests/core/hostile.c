@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Any byte of anything shared, spoilt at rest and in front of any atomic access: each function of src/core gives a
+ * Any byte of anything shared, corrupted at rest and in front of any atomic access: each function of src/core gives a
  * typed answer after a bounded number of accesses, and never touches a byte outside. Every block ends where it ends,
  * so the address sanitizer sees a step beyond.
  *
- * One input is a number: from it follow geometry, calls, and what is spoilt when. MEMLANE_INPUTS says how many are
+ * One input is a number: from it follow geometry, calls, and what is corrupted when. MEMLANE_INPUTS says how many are
  * tried (`make fuzz`: many), MEMLANE_SEED which comes first; an input that fails prints its number.
  */
 #include "steps.h"
@@ -27,7 +27,7 @@ static uint64_t answers[SUBJECTS][MEMLANE_UNKNOWN_FEATURES + 1]; /* to prove tha
 
 static uint64_t below(uint64_t limit) { return check_below(&random_state, limit); }
 
-/* ---- what is shared, and how it is spoilt --------------------------------------------------------- */
+/* ---- what is shared, and how it is corrupted --------------------------------------------------------- */
 
 static struct block {
     unsigned char *bytes;
@@ -35,7 +35,7 @@ static struct block {
     size_t often; /* the first words of a block are the ones that are looked at */
 } blocks[8];
 static size_t block_count;
-static uint64_t near_number; /* a record or version that is about to be looked for: spoilt words come near it */
+static uint64_t near_number; /* a record or version that is about to be looked for: corrupted words come near it */
 static uint64_t near_extent; /* the capacity */
 
 static void share(void *bytes, size_t nbytes, size_t often) {
@@ -100,7 +100,7 @@ static void spoil_in_use(void) {
 
 static unsigned long made_before;
 
-/* In front of a call: something is spoilt, or will be in its midst. */
+/* In front of a call: something is corrupted, or will be in its midst. */
 static void begin(void) {
     if (below(3) == 0)
         for (uint64_t times = below(4); times > 0; times--) {
@@ -113,7 +113,7 @@ static void begin(void) {
     steps_left = below(2) ? (long)below(30) : -1;
 }
 
-/* Behind it: it came to its end in bounded time, whatever was spoilt meanwhile. */
+/* Behind it: it came to its end in bounded time, whatever was corrupted meanwhile. */
 static void end(enum subject subject, enum memlane_status status, uint64_t descriptors) {
     steps_left = -1;
     CHECK(steps_made - made_before <= 64 + 16 * descriptors);
@@ -561,7 +561,7 @@ static void make_room(struct memlane_header *shared, const struct memlane_header
         CHECK(offset < nbytes);
 }
 
-/* As an owner and a waker do it, with a word of waiters that is spoilt as well. */
+/* As an owner and a waker do it, with a word of waiters that is corrupted as well. */
 static void wake_selectors(struct memlane_header *shared, const struct memlane_header *geometry,
                            _Atomic uint32_t *word) {
     struct memlane_selector *table = memlane_selectors_of(shared, geometry);

@@ -116,7 +116,7 @@ TEST(a_consumer_killed_in_front_of_any_access_loses_nothing_and_what_it_had_is_h
             bool died = true;
             for (long k = 0; died; k++) {
                 bool heir_died = true;
-                for (long j = 0; heir_died; j++) { /* and its heir, everywhere, and the next one lives */
+                for (long j = 0; heir_died; j++) { /* and its successor, everywhere, and the next one lives */
                     prepare(full);
                     died = many.dead[0] = dies_at(k, deaths[i]);
                     heir_died = many.dead[BOB - ALICE] = dies_at(j, bob_gets_all);

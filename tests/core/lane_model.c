@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The lane against a plain queue: a long random sequence of everything both sides and their heirs may do,
+ * The lane against a plain queue: a long random sequence of everything both sides and their successors may do,
  * every byte of every payload compared, every refusal checked to be true.
  */
 #include "lane_fixture.h"

@@ -56,7 +56,7 @@ static void prepare(uint64_t start) {
     CHECK_EQUAL('x', letter_of_next());
 }
 
-/* Wherever one died: y and z are there, then all of the batch or nothing, then what an heir puts. */
+/* Wherever one died: y and z are there, then all of the batch or nothing, then what a successor puts. */
 static void check_all_or_nothing(const char *all) {
     CHECK_EQUAL(MEMLANE_OK, answer);
     CHECK_EQUAL(MEMLANE_OK, memlane_producer_put(&bench.producer, "dddddddd", 8));
@@ -156,7 +156,7 @@ TEST(a_consumer_killed_in_front_of_any_access_loses_nothing_that_it_had_not_give
         bool died = true;
         for (long k = 0; died; k++) {
             bool heir_died = true;
-            for (long j = 0; heir_died; j++) { /* and its heir, everywhere in the getting of one record */
+            for (long j = 0; heir_died; j++) { /* and its successor, everywhere in the getting of one record */
                 prepare_loans();
                 died = dies_at(k, deaths[i].act);
                 start_anew();
@@ -165,7 +165,7 @@ TEST(a_consumer_killed_in_front_of_any_access_loses_nothing_that_it_had_not_give
                 start_anew();
                 char must[8] = "", *end = must;
                 for (const char *letter = deaths[i].must; *letter; letter++)
-                    if (*letter != in_hand) /* the heir had that one, perhaps for good */
+                    if (*letter != in_hand) /* the successor had that one, perhaps for good */
                         *end++ = *letter;
                 check_redelivery(must);
                 bench_free(&bench);

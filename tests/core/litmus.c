@@ -138,7 +138,7 @@ TEST(of_a_first_lease_and_a_close_exactly_one_wins) {
     bench_free(&bench);
 }
 
-/* ---- store buffering: a sleeper and a ringer ----------------------------------------------------- */
+/* ---- store buffering: a sleeper and a waker ----------------------------------------------------- */
 
 static void claim_one_nobody_waits(void) {
     claim_one();

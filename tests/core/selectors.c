@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Selectors: which ones a change wakes, how often, and what is left where one dies or is overtaken in front of any access.
- * Descriptors are numbers here; tests/os has real ones.
+ * Selectors: which ones a change wakes, how often, and what is left where one dies or is overtaken in front of any
+ * access. Descriptors are numbers here; tests/os has real ones.
  */
 #include "steps.h"
 
@@ -284,7 +284,7 @@ TEST(a_waker_killed_at_any_access_costs_a_slice_and_the_next_change_is_told_agai
         bool died = dies_at(k, waker_changes);
         bool changed = changes[0] != 0;
         CHECK(died || sent[3]);
-        CHECK_EQUAL(changed, wait_for(3, 0)); /* the slice is over: what was changed is seen */
+        CHECK_EQUAL(changed, wait_for(3, 0)); /* the recheck interval is over: what was changed is seen */
         see_all();
         CHECK(!wait_for(3, 0));
         change(0);

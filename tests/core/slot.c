@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The slot in one thread: writers killed at odd, their heirs, and the exact moment when a copy stops to be
+ * The slot in one thread: writers killed at odd, their successors, and the exact moment when a copy stops to be
  * valid, set by hand.
  */
 #include "check.h"

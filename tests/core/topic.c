@@ -283,7 +283,7 @@ TEST(a_joiner_between_showing_and_moving_up_holds_what_is_not_overwritten_yet) {
     CHECK(memlane_place_show(ann.place, &ann.holder, MEMLANE_PLACE_WAIT)); /* at 0, long gone; stopped here */
     CHECK_EQUAL(MEMLANE_FULL, topic_publish(&bench, 0, 'l'));
     CHECK_EQUAL(MEMLANE_OK, topic_adopt(&bench, 0));
-    CHECK_EQUAL(MEMLANE_FULL, topic_publish(&bench, 0, 'l')); /* nor does an heir believe in its position */
+    CHECK_EQUAL(MEMLANE_FULL, topic_publish(&bench, 0, 'l')); /* nor does a successor believe in its position */
     ann.lanes[0].holder = ann.holder;
     ann.lanes[0].waited_for = true;
     CHECK_EQUAL(4, memlane_subscriber_settle(&ann.lanes[0])); /* one was given up for "l", which did not come */

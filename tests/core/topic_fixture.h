@@ -166,7 +166,7 @@ BENCH char sub_try(struct sub *sub, uint32_t lane, enum memlane_status *status) 
     *status = memlane_subscriber_peek(subscriber, &s, &extent);
     if (*status != MEMLANE_OK)
         return 0;
-    uint64_t nbytes = extent.nbytes < 8 ? extent.nbytes : 8; /* what is spoilt may say anything before the check */
+    uint64_t nbytes = extent.nbytes < 8 ? extent.nbytes : 8; /* what is corrupted may say anything before the check */
     memlane_words_fetch(copy, subscriber->lane.bytes + extent.offset, nbytes);
     *status = memlane_subscriber_check(subscriber, s);
     if (*status != MEMLANE_OK)

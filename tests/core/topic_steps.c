@@ -48,7 +48,7 @@ static void kill_publisher_everywhere(void (*act)(void), const char *all) {
     bool died = true;
     for (long k = 0; died; k++) {
         bool heir_died = true;
-        for (long j = 0; heir_died; j++) { /* and its heir, everywhere in the adoption, and the next one lives */
+        for (long j = 0; heir_died; j++) { /* and its successor, everywhere in the adoption, and the next one lives */
             prepare(1000);
             died = dies_at(k, act);
             heir_died = dies_at(j, adopt);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Counts and bits beside a doorbell. That sleeper and ringer never miss each other is in litmus.c.
+ * Counts and bits beside a doorbell. That sleeper and waker never miss each other is in litmus.c.
  */
 #include "check.h"
 #include "core/slot_layout.h"
@@ -76,7 +76,7 @@ TEST(a_watcher_takes_back_its_own_bit_and_no_other) {
     CHECK_EQUAL(UINT64_MAX, armed);
     memlane_armed_withdraw(&armed, 40);
     CHECK_EQUAL(~(UINT64_C(1) << 40), memlane_armed_collect(&armed));
-    memlane_armed_withdraw(&armed, 40); /* it was rung meanwhile: nothing to take back */
+    memlane_armed_withdraw(&armed, 40); /* it was woken meanwhile: nothing to take back */
     CHECK_EQUAL(0, armed);
 }
 

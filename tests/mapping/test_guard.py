@@ -162,7 +162,7 @@ def test_a_call_that_meets_the_hole_raises_itself(
 
 
 def test_what_is_not_touched_is_not_missed(mapping: Mapping, path: Path) -> None:
-    """A file that is cut off elsewhere serves on; nothing is guessed."""
+    """A file that is truncated elsewhere serves on; nothing is guessed."""
     cut(path)
 
     assert b"x" * 10 == mapping[:10]
@@ -755,7 +755,7 @@ ctypes.string_at(m.address + ({at}), 1)
 
 
 def test_a_segfault_elsewhere_says_nothing_of_guard_pages(path: Path) -> None:
-    """And a file between guard pages is guarded against being cut off like any other."""
+    """And a file between guard pages is guarded against being truncated like any other."""
     code = """
 m = memlane.Mapping.open(sys.argv[1], "r+", guard_pages=2)
 v = memoryview(m)
@@ -913,7 +913,7 @@ def test_closing_a_region_may_be_the_first_to_meet_the_cut(name: str, nbytes: in
 
 
 def test_a_put_under_way_does_not_report_success(name: str) -> None:
-    """The room was there when it was reserved, and is cut off while it is filled. (hazard 61)"""
+    """The room was there when it was reserved, and is truncated while it is filled. (hazard 61)"""
     with Ring.create(name, capacity="64 KiB") as ring:
         room = ring.reserve(40_000)
         view = bytes_of(room)

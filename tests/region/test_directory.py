@@ -134,7 +134,9 @@ def spoil(found: Bytes, number: int, what: str) -> None:
 
 @pytest.mark.parametrize("what", OUT_OF_BOUNDS)
 def test_an_entry_that_is_out_of_bounds_hides_no_other(what: str, name: str) -> None:
-    """The others are listed, opened, used and removed; what is spoilt is an error that names it."""
+    """
+    The others are listed, opened, used and removed; what is corrupted is an error that names it.
+    """
     with Region.create(name, "1 MiB") as made, bytes_of(made) as found:
         furnish(made)
         spoil(found, 1, what)

@@ -39,7 +39,7 @@ def test_a_hostile_count_of_waiters_does_not_hang_the_ringer(
         assert 4000 == ring.put_many([b"x"] * 4000)
         assert tokens(ring) <= 1 + 1024
         assert 4001 == len(ring.get_many(5000))
-        # An announcement wraps the count round: the sleeper looks again after a slice.
+        # An announcement wraps the count round: the sleeper looks again after a recheck interval.
         with bytes_of(ring) as raw:
             raw.set_half(RING_WAITERS, 2**32 - 1)
         with pytest.raises(Empty):

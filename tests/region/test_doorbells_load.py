@@ -231,8 +231,8 @@ with files.bytes_of(ring) as raw, files.bytes_of(ring.region) as whole:
 @needs_compiler
 def test_in_a_crowd_a_look_costs_a_bounded_number_of_probes(shims: dict[str, str]) -> None:
     """
-    With 1,000 live participants a slice of any waiter asks the kernel a few times, not 1,000.
-    (hazard 30)
+    With 1,000 live participants a recheck interval of any waiter asks the kernel a few times, not
+    1,000. (hazard 30)
     """
     printed = under(
         shims["no sleep"],

@@ -181,7 +181,7 @@ WORDS = st.sampled_from(
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
-    A furnished region at rest, to be copied and spoilt; its own semaphores are gone, as after a
+    A furnished region at rest, to be copied and corrupted; its own semaphores are gone, as after a
     reboot.
     """
     path = tmp_path_factory.mktemp("image") / "image.lane"
@@ -232,12 +232,12 @@ def test_spoilt_bytes_never_crash(
 
     with Child(use_everything, path) as child:
         assert 0 == child.wait()
-    # An opener alone makes a missing set before it meets what is spoilt; a sweep would find it.
+    # An opener alone makes a missing set before it meets what is corrupted; a sweep would find it.
     semaphores_module.remove_set(int.from_bytes(spoilt[24:32], "little"))
 
 
 def use_everything(path: Path) -> None:
-    """Open what may be spoilt and use all of it; only typed errors are all right."""
+    """Open what may be corrupted and use all of it; only typed errors are all right."""
     region_id = 0
     try:
         with Region.open(path) as region:
@@ -261,9 +261,8 @@ def use_everything(path: Path) -> None:
         semaphores_module.remove_set(region_id)
 
 
-#: What a program that uses spoilt bytes may meet; all tell what is wrong. Names, layouts and room
-#: left
-#: may be spoilt, too.
+#: What a program that uses corrupted bytes may meet; all tell what is wrong. Names, layouts and
+#: room left may be corrupted, too.
 ACCEPTED = (MemlaneError, OSError, KeyError, ValueError, TypeError)
 
 

@@ -884,7 +884,7 @@ def test_a_thread_in_a_large_put_without_the_gil_never_writes_into_another_objec
             memfd.remove("it")
 
 
-# ---- deaths, spoilt bytes ----
+# ---- deaths, corrupted bytes ----
 
 
 @of_each_kind

@@ -253,7 +253,7 @@ def test_an_interrupt_while_a_doorbell_is_looked_for_loses_no_record(
 
 @pytest.mark.parametrize("verb", ["get", "get_many", "get_into", "borrow"])
 def test_every_verb_takes_over_from_the_dead(ring: Ring, pipe: Pipe, verb: str) -> None:
-    """Also while it waits: within a slice, with nobody to ring."""
+    """Also while it waits: within a recheck interval, with nobody to wake it."""
     ring.put(b"in hand")
     buffer = bytearray(7)
     with holding(ring, pipe) as child:
@@ -447,7 +447,7 @@ def test_a_dead_hand_is_found_behind_more_live_ones_than_one_look_asks_for(pipe:
 def test_an_empty_look_does_not_walk_over_what_was_freed_behind_a_held_record() -> None:
     """
     What is free stays free: a state there that would be found by a walk is found by the next pass,
-    a slice later at the earliest, and not by each look.
+    a recheck interval later at the earliest, and not by each look.
     """
     with Ring(capacity="1 MiB", producers=1, consumers="many") as ring, RingBytes(ring) as shared:
         ring.put_many([b"held", *[b"x"] * 100])
@@ -610,7 +610,7 @@ def test_one_record_wakes_one_of_many_sleepers(pipe: Pipe) -> None:
 
         children = [Child(get) for _ in range(6)]
         for left in range(6, 0, -1):
-            # each announces itself anew once a slice, so it may be absent for a moment
+            # each announces itself anew once a recheck interval, so it may be absent for a moment
             wait_until(partial(sleep, left), "the sleepers")
             ring.put(b"wake")
             assert b"wake" == pipe.line()
@@ -863,7 +863,8 @@ def test_a_ring_of_many_consumers_can_be_opened_by_its_path(tmp_path: Path) -> N
         ring.unlink()
 
 
-# ---- who is woken without a slice in between -----------------------------------------------------
+# ---- who is woken without a recheck interval in between
+# -----------------------------------------------------
 
 
 @pytest.mark.parametrize("consumers", ["one", "many"])

@@ -92,7 +92,9 @@ def test_a_get_between_the_two_steps_of_a_release_does_not_lose_the_records_in_f
 
 
 def test_a_successor_adopts_the_lane_of_a_killed_producer_backlog_and_all() -> None:
-    """With one lane only: the heir's records come behind the dead one's, nothing is waited for."""
+    """
+    With one lane only: the successor's records come behind the dead one's, nothing is waited for.
+    """
     with Ring(capacity=PAGE, producers=1) as ring:
 
         def produce() -> Any:
@@ -132,7 +134,7 @@ def test_two_adopters_share_the_lanes_of_the_dead_and_every_backlog_comes_out() 
         def dead(who: int) -> None:
             killed_after(lambda: ring.put_many([b"dead%d" % who] * 3))
 
-        # Two at a time hold two lanes; both are dead before the heirs come.
+        # Two at a time hold two lanes; both are dead before the successors come.
         with Gate() as gate:
 
             def hold(who: int) -> None:

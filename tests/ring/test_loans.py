@@ -211,7 +211,7 @@ def taken_for_dead(ring: Ring) -> Iterator[None]:
 
 
 def test_a_consumer_that_was_taken_for_dead_borrows_nothing_of_its_heirs(ring: Ring) -> None:
-    """Its next call raises, whichever it is; the records stay for the heir."""
+    """Its next call raises, whichever it is; the records stay for the successor."""
     ring.put_many([b"first", b"second"])
     with ring.borrow(timeout=0) as first:
         assert b"first" == bytes(first)
@@ -225,8 +225,8 @@ def test_a_consumer_that_was_taken_for_dead_borrows_nothing_of_its_heirs(ring: R
 @pytest.mark.parametrize("nbytes", [4, 100_000])
 def test_a_consumer_that_is_robbed_while_it_copies_returns_nothing(nbytes: int) -> None:
     """
-    What it copied may be another record by then. The very copy writes the heir's tag, since the
-    buffer it goes to is the word of the role.
+    What it copied may be another record by then. The very copy writes the successor's tag, since
+    the buffer it goes to is the word of the role.
     """
     with Ring(capacity="1 MiB", producers=1) as ring, RingBytes(ring) as shared:
         ring.put(b"joins")
@@ -344,7 +344,7 @@ def test_an_array_of_a_record_is_a_read_only_view_of_its_first_bytes(ring: Ring)
 
 
 def test_a_record_that_is_given_back_goes_to_another_consumer_or_comes_again() -> None:
-    """To one that sleeps, too, and without a slice; it is not called redelivered."""
+    """To one that sleeps, too, and without a recheck interval; it is not called redelivered."""
     with Ring(consumers="many", capacity=PAGE, producers=2, records=8) as ring:
         ring.put_many([b"1", b"2"])
         record = ring.borrow()

@@ -147,7 +147,7 @@ def test_a_put_that_waits_goes_on_when_the_last_view_has_died(end: str) -> None:
             ring.get()
             waiting = pool.submit(ring.put, b"waits")
             wait_until(lambda: shared.half(shared.waiters_at(0)) >= 1, "a waiting put")
-            if end == "by the collector":  # it may take a slice by itself
+            if end == "by the collector":  # it may take a recheck interval by itself
                 views.append(views)  # type: ignore[arg-type]
                 del views
                 gc.collect()

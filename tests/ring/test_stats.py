@@ -247,7 +247,7 @@ def test_each_call_that_found_no_room_counts_once_in_its_lane() -> None:
         assert [0, 0] == times_full(ring)
         calls: list[Callable[[], object]] = [
             lambda: first.put_nowait(b"x"),
-            lambda: first.put(b"x", timeout=0.25),  # longer than a slice: it looks again
+            lambda: first.put(b"x", timeout=0.25),  # longer than a recheck interval: it looks again
             lambda: first.put_many([b"x"], timeout=0),
             lambda: first.reserve(8, timeout=0),
         ]

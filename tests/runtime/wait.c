@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What src/runtime/wait.h promises: a wake-up is never slept through, one that is lost costs one slice, and no step is longer.
- * Slices are counted; no time is measured.
+ * What src/runtime/wait.h promises: a wake-up is never slept through, one that is lost costs one recheck interval, and
+ * no step is longer. Slices are counted; no time is measured.
  */
 #include "../core/check.h"
 

@@ -485,7 +485,7 @@ def test_the_watcher_of_a_killed_process_is_leased_again() -> None:
 
 
 def test_a_wait_ends_when_another_thread_closes_the_slot() -> None:
-    """ClosedError within a slice, and no use of memory that is gone."""
+    """ClosedError within a recheck interval, and no use of memory that is gone."""
     slot = Slot.create(None, "q")
     with ThreadPoolExecutor(1) as pool, SlotBytes(slot) as shared:
         waiting = pool.submit(slot.wait_newer, 0)
@@ -577,7 +577,7 @@ def test_a_writer_that_died_inside_leaves_the_version_before_readable_for_ever(s
 
 def test_an_heir_goes_on_from_an_odd_sequence_and_so_does_its_heir(slot: Slot) -> None:
     """
-    Writer killed at odd, heir starts, killed again: version after version, none of them torn.
+    Writer killed at odd, successor starts, killed again: version after version, none of them torn.
     (hazard 60)
     """
     with SlotBytes(slot) as shared:

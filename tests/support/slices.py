@@ -10,7 +10,7 @@ import pytest
 
 from memlane import _core
 
-#: Rounds without a slice, one after the other, that say that the wake-up comes.
+#: Rounds without a recheck interval, one after the other, that say that the wake-up comes.
 IN_A_ROW = 3
 #: Rounds within which they must be there; a wake-up that is lost shows in every one of them.
 ROUNDS = 100
@@ -31,8 +31,8 @@ class Slices:
 
 def rounds_without_a_slice() -> Iterator[Slices]:
     """
-    Rounds of a test until some in a row slept no slice. A slice may end by chance in the midst of
-    one, on a slow machine in many, so single rounds say nothing.
+    Rounds of a test until some in a row slept no recheck interval. A recheck interval may end by
+    chance in the midst of one, on a slow machine in many, so single rounds say nothing.
     """
     counts: list[int] = []
     while len(counts) < ROUNDS:

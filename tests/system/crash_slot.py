@@ -76,7 +76,9 @@ def crash_slot(
     seed: int,
     shown: Shown,
 ) -> Summary:
-    """Kill the writer of a slot, round after round; readers never notice, and the heir goes on."""
+    """
+    Kill the writer of a slot, round after round; readers never notice, and the successor goes on.
+    """
     summary = Summary("slot", kind)
     name = f"crash-{uuid.uuid4().hex[:12]}"
     choose = random.Random(seed)

@@ -488,7 +488,7 @@ class Sleeper:
 
 
 class PutRings(_OfProducer):
-    """A consumer sleeps; whatever was committed reaches it, though the bell was never rung."""
+    """A consumer sleeps; whatever was committed reaches it, though no wake-up was ever sent."""
 
     name = "put-rings"
 

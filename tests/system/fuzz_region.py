@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
 """
-Any byte of a region spoilt: every verb gives data or a typed error, and none crashes or hangs.
+Any byte of a region corrupted: every verb gives data or a typed error, and none crashes or hangs.
 
     python -m tests.system.fuzz_region --inputs 100000
     python -m tests.system.fuzz_region --way rest --first 4711 --inputs 1
 
-An input is a number; from it follows what is spoilt, where and how often, and what is called then.
-Three ways:
+An input is a number; from it follows what is corrupted, where and how often, and what is called
+then. Three ways:
 
-- **rest**: a file is spoilt while nobody has it open, then opened, and all that is in it is used.
-- **between**: a memfd region is spoilt between two verbs of one who uses it.
+- **rest**: a file is corrupted while nobody has it open, then opened, and all that is in it is
+used.
+- **between**: a memfd region is corrupted between two verbs of one who uses it.
 - **fire**: another process spoils it as fast as it can while verbs are called. Here the number
   does not settle what happens.
 
@@ -147,7 +148,7 @@ def verbs_of(region: memlane.Region) -> list[Verb]:
         if choose.random() < 0.05:
             try:
                 made = region.slot(f"new {choose.randrange(4)}", "d")
-            except ValueError:  # by a count that is spoilt the directory or the region is full
+            except ValueError:  # by a count that is corrupted the directory or the region is full
                 return
             made.publish((1.0,))
 
@@ -162,14 +163,14 @@ def verbs_of(region: memlane.Region) -> list[Verb]:
                     else:
                         region.ring(name, capacity=PAGE, producers=1, records=4).put(b"r")
                     region.remove(name)
-            except ValueError:  # by a count that is spoilt the directory or the region is full
+            except ValueError:  # by a count that is corrupted the directory or the region is full
                 return
 
     verbs: list[Verb] = [put, put_many, reserve, get, get_many, get_into, borrow, hand_over]
     return [*verbs, look, publish, read, count, list_all, add, remove]
 
 
-#: What a call may raise when bytes are spoilt, beside data that may be wrong.
+#: What a call may raise when bytes are corrupted, beside data that may be wrong.
 TYPED = (memlane.MemlaneError, KeyError)
 
 
@@ -254,7 +255,7 @@ def rest(inputs: Iterator[int], outcome: Outcome) -> None:
 
 
 def remove_semaphores(path: Path, but: int) -> None:
-    """A region whose id was spoilt is given semaphores of that id, which are its own."""
+    """A region whose id was corrupted is given semaphores of that id, which are its own."""
     region_id = field(path, "region_id")
     if region_id != but:
         for semaphore in semaphores(region_id).values():

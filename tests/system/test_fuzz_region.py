@@ -20,7 +20,7 @@ INPUTS = {"rest": 300, "between": 1500, "fire": 700}
 
 @pytest.mark.parametrize("way", WAYS)
 def test_any_byte_spoilt_gives_data_or_a_typed_error_and_never_a_crash_or_a_hang(way: str) -> None:
-    """Spoilt at rest before it is opened, between two verbs, or by another process at
+    """Corrupted at rest before it is opened, between two verbs, or by another process at
     full speed."""
     run = subprocess.run(
         [sys.executable, "-m", HARNESS, "--json", "--way", way, "--inputs", str(INPUTS[way])],
