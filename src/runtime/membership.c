@@ -222,7 +222,7 @@ enum memlane_hold memlane_membership_hold(const struct memlane_membership *membe
         *error = -locked;
         return MEMLANE_HOLD_REFUSED;
     }
-    /* Only now: who frees the room looks at the lock after the removal. */
+    /* Only now: a process that frees the room looks at the lock after the removal. */
     if (memlane_entry_stands_ordered(entry, sequence))
         return MEMLANE_HELD;
     memlane_membership_unhold(membership, index);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Membership: what one process has of one region that it has mapped. Its row, and with it its life in the eyes of others.
+ * Membership: what one process has of one region that it has mapped. Its row, and with it its life in the eyes of
+ * others.
  *
- * Two descriptions of the region's file are in it. The base description is mapped and holds presence; the other one, of the
- * row, holds the row's byte, the creation byte and those of entries, and is closed in forked children (os/fork.h). A
- * participant is alive for as long as the kernel holds its row's byte. A proof of death is made in two steps: the byte is
- * seen to be free, through a description that sees our own byte locked; then the generation of the row is moved on, so
- * that the dead participant stays dead whatever locks its byte later.
+ * Two descriptions of the region's file are in it. The base description is mapped and holds presence; the other one, of
+ * the row, holds the row's byte, the creation byte and those of entries, and is closed in forked children (os/fork.h).
+ * A participant is alive for as long as the kernel holds its row's byte. A proof of death is made in two steps: the
+ * byte is seen to be free, through a description that sees our own byte locked; then the generation of the row is moved
+ * on, so that the dead participant stays dead whatever locks its byte later.
  *
  * Nothing here waits, allocates or runs code of the caller's. One thread at a time joins or leaves; anybody may ask for
- * the life of others meanwhile. Who uses the memory sees to it that it stays mapped.
+ * the life of others meanwhile. The caller that uses the memory sees to it that it stays mapped.
  */
 #ifndef MEMLANE_RUNTIME_MEMBERSHIP_H
 #define MEMLANE_RUNTIME_MEMBERSHIP_H
@@ -65,8 +66,8 @@ enum memlane_joined {
     MEMLANE_JOIN_REFUSED, /* the kernel refuses a lock: *error */
 };
 
-/* Take a row, unless this process has one in this epoch. The rows are tried from `start` on, which is best random. `path`
- * is a name of the file, for systems without /proc; NULL: none is known.
+/* Take a row, unless this process has one in this epoch. The rows are tried from `start` on, which is best random.
+ * `path` is a name of the file, for systems without /proc; NULL: none is known.
  * Returns: MEMLANE_JOINED; else nothing is taken, and *error is an errno where that says more. */
 enum memlane_joined memlane_membership_join(struct memlane_membership *membership, uint32_t start,
                                             const struct memlane_description *description, const char *path,
@@ -87,7 +88,7 @@ static inline struct memlane_row *memlane_membership_row(const struct memlane_me
     return (struct memlane_row *)(void *)(membership->address + membership->geometry->table_offset) + row;
 }
 
-/* Whether nobody has taken this process for dead. Callers: who has a row in this epoch. */
+/* Whether nobody has taken this process for dead. Callers: a process that has a row in this epoch. */
 static inline bool memlane_membership_keeps_row(const struct memlane_membership *membership) {
     return memlane_row_generation(memlane_membership_row(membership, membership->row)) == membership->generation;
 }
@@ -98,11 +99,11 @@ bool memlane_membership_is_file(const struct memlane_membership *membership, int
 /* Whether this process still has what proves its life: the file, and the lock of its row if it has one. */
 bool memlane_membership_is_sound(const struct memlane_membership *membership);
 
-/* Whether the participant lives that a tag names. MEMLANE_DEAD is for ever. MEMLANE_LIFE_UNKNOWN: this process has closed
- * the descriptors by which it would know, and proves nothing. One or two system calls. */
+/* Whether the participant lives that a tag names. MEMLANE_DEAD is for ever. MEMLANE_LIFE_UNKNOWN: this process has
+ * closed the descriptors by which it would know, and proves nothing. One or two system calls. */
 enum memlane_life memlane_membership_life(const struct memlane_membership *membership, uint32_t tag);
 
-/* The same for whoever has a row now. A row that nobody has is MEMLANE_DEAD. */
+/* The same for the participant that has a row now. A row that nobody has is MEMLANE_DEAD. */
 enum memlane_life memlane_membership_row_life(const struct memlane_membership *membership, uint32_t row);
 
 /* The pid that the owner of a tag's row has noted, for error texts; 0: none can be. */
@@ -121,8 +122,8 @@ enum memlane_hold {
     MEMLANE_HOLD_REFUSED, /* the kernel refuses the lock: *error */
 };
 
-/* Keep the room of an object from being used again once it is removed: lock the byte of its entry, which was found valid
- * under `sequence` and which no thread of this process has locked. */
+/* Keep the room of an object from being used again once it is removed: lock the byte of its entry, which was found
+ * valid under `sequence` and which no thread of this process has locked. */
 enum memlane_hold memlane_membership_hold(const struct memlane_membership *membership,
                                           const struct memlane_entry *entry, uint32_t index, uint64_t sequence,
                                           int *error);

@@ -508,7 +508,7 @@ int memlane_ring_get(struct memlane_ring *ring, void *buffer, size_t room, size_
             wake_consumers(ring, 1); /* one that was woken and sees more wakes the next one */
         if (status != MEMLANE_EMPTY)
             return status;
-        /* Nothing fresh: whoever waits for room has it, however little was freed since it was last woken for. */
+        /* Nothing fresh: a producer that waits for room has it, however little was freed since it was last woken for. */
         wake_producers(ring);
         if (memlane_ring_shutdown(ring->control)) {
             status = (int)close_lanes(ring);

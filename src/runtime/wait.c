@@ -79,7 +79,7 @@ bool memlane_waiting_spin(struct memlane_waiting *waiting, enum memlane_wait how
             return false;
         }
         if (spun >= MEMLANE_SPIN_MAX_NS)
-            sched_yield(); /* whoever is waited for may need this CPU */
+            sched_yield(); /* the process that is waited for may need this CPU */
     }
 }
 

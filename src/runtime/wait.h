@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Waiting for what another process does: spin, announce, look again, sleep one slice at most, poll.
+ * Waiting for what another process does: spin, announce, look again, sleep one recheck interval at most, poll.
  *
  *   struct memlane_waiting waiting;                        at the first look that found nothing
  *   memlane_waiting_begin(&waiting, deadline, &spinning, is_due, of);
@@ -9,7 +9,7 @@
  *       if (deadline == 0 || memlane_waiting_is_over(&waiting)) give up
  *       if (!memlane_waiting_spin(&waiting, MEMLANE_WAIT_ADAPTIVE))
  *           memlane_waiting_sleep(&waiting, &control->waiters, &bell);
- *       look for signals, if need be: no step is longer than a slice
+ *       look for signals, if need be: no step is longer than a recheck interval
  *   }
  *
  * `is_due` is the second look of core/waiters.h: it takes nothing, and says whether the next whole look can answer
@@ -71,18 +71,18 @@ uint64_t memlane_waiting_slice_end(const struct memlane_waiting *waiting);
 /* Look for as long as spinning has paid lately. Returns: whether something is due. */
 bool memlane_waiting_spin(struct memlane_waiting *waiting, enum memlane_wait how);
 
-/* Announce on a count, look again, sleep one slice at most, withdraw. Where the doorbell has no semaphore it polls. */
+/* Announce on a count, look again, sleep one recheck interval at most, withdraw. Without a semaphore it polls. */
 void memlane_waiting_sleep(struct memlane_waiting *waiting, _Atomic uint32_t *count, const struct memlane_bell *bell);
 
 /* The same for watcher `index` of a slot, which has a bit of its own. */
 void memlane_waiting_sleep_armed(struct memlane_waiting *waiting, _Atomic uint64_t *armed, uint32_t index,
                                  const struct memlane_bell *bell);
 
-/* Sleep unannounced: a growing pause, one slice at most. */
+/* Sleep unannounced: a growing pause, one recheck interval at most. */
 void memlane_waiting_poll(struct memlane_waiting *waiting);
 
-/* How many slices calls of this process have slept to their end, since nobody woke them. A wake-up that is lost costs one,
- * so tests count these and measure no time. */
+/* How many recheck intervals calls of this process have slept to their end, since nobody woke them. A wake-up that is
+ * lost costs one, so tests count these and measure no time. */
 uint64_t memlane_slices_slept(void);
 
 /* Count one that was slept elsewhere, if it was a whole one. */

@@ -21,7 +21,7 @@ PAGES = [
 ]
 CODE = sorted(
     path
-    for folder in ("src/memlane", "src/core", "src/os", "tests", "benchmarks", "examples", "tools")
+    for folder in ("src", "tests", "benchmarks", "examples", "tools")
     for path in (ROOT / folder).rglob("*")
     if path.suffix in (".py", ".c", ".h")
 )
