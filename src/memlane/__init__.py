@@ -15,8 +15,11 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
 `help(memlane.Ring)` and so on tell the rest. All errors are a MemlaneError or an OSError.
 """
 
+from typing import TYPE_CHECKING
+
 from memlane._core import PAGE_SIZE, Consumer, Mapping, Producer, Record, Room, guard
 from memlane._core import VERSION as _VERSION
+from memlane._instead import of_module
 from memlane._region.attachment import Participant
 from memlane._region.sweep import sweep
 from memlane.counter import Counter
@@ -77,3 +80,20 @@ __all__ = [
     "sweep",
     "windows",
 ]
+
+if not TYPE_CHECKING:  # or type checkers would take any name for one that is there
+    _QUEUES = "use Ring(), which carries records of bytes"
+    _LOCKS = "use that of multiprocessing; what is in memlane needs no lock"
+    __getattr__ = of_module(
+        __name__,
+        {
+            "Queue SimpleQueue JoinableQueue LifoQueue PriorityQueue deque Pipe Channel": _QUEUES,
+            "Value RawValue": "use Slot.create(name, layout), or Counter.create(name)",
+            "Array RawArray ShareableList": "use SlotTable.create(name, slots, layout)",
+            "Lock RLock Semaphore BoundedSemaphore Condition Barrier": _LOCKS,
+            "Event": "use Slot.create(name, layout), and its wait_newer(version)",
+            "Process Pool Manager": "use that of multiprocessing; objects of memlane travel to it",
+            "SharedMemory mmap": "use Mapping, which is bytes, or Region, which has objects",
+            "create open open_or_create attach connect": "use that of Ring, Slot or Region",
+        },
+    )

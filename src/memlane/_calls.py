@@ -27,6 +27,16 @@ _INSTEAD = {
         "Region.open(name, readonly=True).stats()"
     ),
     ("Ring", "name"): "Ring() makes an unnamed ring; use Ring.create(name) or Ring.open(name)",
+    **{
+        (called, name): "use records=, the most of each producer, or capacity=, in bytes"
+        for called in ("Ring", "Ring.create", "Ring.open_or_create")
+        for name in ("maxsize", "maxlen", "max_size", "size")
+    },
+    **{
+        (f"Region.{verb}", name): "write nbytes="
+        for verb in ("create", "open_or_create")
+        for name in ("size", "capacity")
+    },
 }
 
 # Placeholders for unknown values in an example.

@@ -10,6 +10,7 @@ entries of the class that raise when they are asked for: all other names cost wh
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -76,6 +77,19 @@ def _without(kind: type, names: Iterable[str]) -> list[str]:
             else:
                 missing.discard(name)
     return [name for name in names if name not in missing]
+
+
+def of_module(module: str, names: Mapping[str, str]) -> Callable[[str], NoReturn]:
+    """A `__getattr__` for a module that says what to use in place of names, as `instead` does."""
+    known = {name: what for together, what in names.items() for name in together.split()}
+
+    def refuse(name: str) -> NoReturn:
+        said = f"module {module!r} has no attribute {name!r}"
+        if name in known:
+            raise AttributeError(f"{said}; {known[name]}", name=name)
+        raise AttributeError(said, name=name, obj=sys.modules[module])  # Python looks for near ones
+
+    return refuse
 
 
 def _shown(thing: object) -> list[str]:

@@ -160,6 +160,46 @@ def test_finding_a_method_costs_what_it_does_without_such_names(kind: type) -> N
     assert [object] == [base for base in kind.__mro__ if ways & vars(base).keys()]
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Queue", r"; use Ring\(\)"),
+        ("Value", r"; use Slot\.create\(name, layout\)"),
+        ("SharedMemory", "; use Mapping"),
+        ("Lock", "; use that of multiprocessing"),
+        ("open", "; use that of Ring"),
+        ("Rings", "$"),
+    ],
+)
+def test_a_name_that_memlane_does_not_have_is_an_attribute_error(name: str, words: str) -> None:
+    """With what to use, where others have it; what is near is left to Python, which tells it."""
+    error = failure(lambda: getattr(memlane, name))
+    assert isinstance(error, AttributeError)
+    assert re.match(rf"module 'memlane' has no attribute '{name}'{words}", str(error))
+    assert (name, name == "Rings") == (error.name, error.obj is memlane)
+    assert not hasattr(memlane, name)
+    assert name not in dir(memlane)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: memlane.Ring(maxsize=10), "use records="),  # type: ignore[call-arg]
+        (lambda: memlane.Ring.create("x", maxlen=10), "use records="),  # type: ignore[call-arg]
+        (lambda: memlane.Region.create("x", size=10), "write nbytes="),  # type: ignore[call-arg]
+        (lambda: memlane.Region("x", 10), r"use Region\.create\(name, nbytes\)"),
+        (lambda: memlane.Region(name="x"), r"use Region\.create\(name, nbytes\)"),
+    ],
+)
+def test_arguments_that_others_take_are_answered_too(
+    call: Callable[[], object], words: str
+) -> None:
+    """By their names, and those of a class that is not called."""
+    error = failure(call)
+    assert isinstance(error, TypeError)
+    assert re.search(words, str(error))
+
+
 def test_a_class_of_the_users_may_have_such_a_name() -> None:
     """It is found, and shown."""
 

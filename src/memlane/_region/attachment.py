@@ -66,10 +66,11 @@ class Attachment(metaclass=Named):
     the handle, and never unlinks. Can be pickled to child processes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *_arguments: object, **_keywords: object) -> None:
         kind = type(self).__name__
         raise TypeError(
-            f"a {kind} is made by {kind}.create, open or open_or_create, not by calling the class"
+            f"a {kind} is not made by calling the class; use {kind}.create(name, nbytes), with the "
+            f"name None for one without a name, or {kind}.open(name)"
         )
 
     _handle: Handle
