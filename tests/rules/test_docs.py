@@ -171,6 +171,39 @@ def test_every_hazard_that_is_named_stands_on_its_page() -> None:
     assert named <= numbers
 
 
+#: A file of the repository, as pages name it.
+FILE = re.compile(r"`((?:src|tests|docs|benchmarks|examples|tools)/[\w./]+\.\w+)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    """What was moved is found where the page says; the change log tells of the past."""
+    if page.name == "CHANGELOG.md":
+        pytest.skip("tells of files that were")
+
+    assert [] == [name for name in FILE.findall(page.read_text()) if not (ROOT / name).exists()]
+
+
+def test_the_questions_of_a_newcomer_are_answered_by_names_that_stand_in_those_files() -> None:
+    """A function that a row of CONTRIBUTING.md names is in one of the files that the row names."""
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("| question | answer |")[2]
+    rows = [row for row in table.partition("\n\n")[0].splitlines() if row]
+    missing = []
+    for row in rows[1:]:
+        files = [ROOT / name for name in FILE.findall(row)]
+        texts = [file.read_text() for file in files]
+        names = [name for name in re.findall(r"`([A-Za-z_.]+)`", row) if "/" not in name]
+        for name in names:
+            last = name.rpartition(".")[2]
+            if last not in ("py", "h", "c", "pyx", "pxi") and not any(
+                re.search(rf"\b{last}\b", text) for text in texts
+            ):
+                missing.append(f"{name}: {row}")
+
+    assert len(rows) > 6
+    assert [] == missing
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_prose_is_wrapped_at_a_hundred_columns(page: Path) -> None:
     """A diff of one sentence shows one sentence. `mdformat` wraps; benchmarks are a report."""
