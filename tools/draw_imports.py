@@ -44,28 +44,46 @@ def imported_names(tree: ast.AST) -> Iterable[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def python_arrows() -> Arrows:
-    """The imports of each module of the package; the extension is the module _core."""
-    sources = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-    known = {*sources, "_core"}
-    arrows: Arrows = {"_core": set()}
+def cython_names(text: str) -> Iterable[str]:
+    """All that a .pyx or .pxd imports or cimports, as "module.name"."""
+    code = re.sub(r'"""(?s:.*?)"""|#[^\n]*', "", text)
+    for module, names in re.findall(
+        r"^\s*from\s+([\w.]+)\s+c?import\s+(\((?s:.*?)\)|[^\n]+)", code, re.MULTILINE
+    ):
+        yield from (
+            f"{module}.{name.split()[0]}" for name in names.strip("()").split(",") if name.strip()
+        )
+    for names in re.findall(r"^\s*c?import\s+([^\n]+)", code, re.MULTILINE):
+        yield from (name.split()[0] for name in names.split(","))
+
+
+def arrows_of_package() -> Arrows:
+    """
+    The imports of each module of the package, those of the binding with them.
+
+    A .pyx and its .pxd are one module. One that is only declarations of C is a module, too.
+    """
+    sources: dict[str, list[Path]] = {}
+    for path in sorted(PACKAGE.rglob("*.p[yx]*")):
+        if path.suffix in (".py", ".pyx", ".pxd"):
+            sources.setdefault(module_name(path), []).append(path)
+    arrows: Arrows = {}
 
     def meant(name: str) -> str | None:
         if name == "memlane" or not name.startswith("memlane."):
             return "memlane" if name == "memlane" else None
         inside = name.removeprefix("memlane.")
-        while inside and inside not in known:
+        while inside and inside not in sources:
             inside = inside.rpartition(".")[0]
         return inside or "memlane"
 
-    for module, path in sources.items():
-        found = {meant(name) for name in imported_names(ast.parse(path.read_text()))}
+    for module, paths in sources.items():
+        found: set[str | None] = set()
+        for path in paths:
+            text = path.read_text()
+            names = imported_names(ast.parse(text)) if path.suffix == ".py" else cython_names(text)
+            found |= {meant(name) for name in names}
         arrows[module] = {name for name in found if name is not None and name != module}
-    binding = [PACKAGE / "_core.pyx", *sorted((PACKAGE / "binding").glob("*.pxi"))]
-    for path in binding:
-        for line in re.findall(r"^(?:import|from) memlane.*$", path.read_text(), re.MULTILINE):
-            found = {meant(name) for name in imported_names(ast.parse(line))}
-            arrows["_core"] |= {name for name in found if name is not None}
     for module, target in EXCEPTIONS:
         arrows[module].discard(target)
     return arrows
@@ -100,7 +118,8 @@ def picture(arrows: Mapping[str, set[str]]) -> str:
 def page(text: str) -> str:
     """A text of docs/architecture.md with the picture of today."""
     return _PICTURE.sub(
-        lambda found: f"{found[1]}\n```text\n{picture(python_arrows())}\n```\n\n{found[2]}", text
+        lambda found: f"{found[1]}\n```text\n{picture(arrows_of_package())}\n```\n\n{found[2]}",
+        text,
     )
 
 

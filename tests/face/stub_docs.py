@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-Copy docstrings from the built extension into its stub, which is where editors look for them.
+Copy docstrings from the built extension into its stubs, which is where editors look for them.
 
     .venv/bin/python -m tests.face.stub_docs [--write]
 
-Without --write it only says whether the stub has them. They are written in the .pxi files, and
+Without --write it only says whether the stubs have them. They are written in the .pyx files, and
 nowhere else.
 """
 
@@ -19,7 +19,8 @@ from typing import Any
 from memlane import _core
 from tests import ROOT
 
-STUB = ROOT / "src" / "memlane" / "_core.pyi"
+#: One for each module that Python code uses anything of.
+STUBS = sorted((ROOT / "src" / "memlane" / "_core").glob("*.pyi"))
 #: What users call; everything else in the extension is for memlane itself.
 PUBLIC = {
     "Mapping",
@@ -46,7 +47,7 @@ def docstring(owner: Any, name: str) -> str | None:
 
 
 def with_docstrings(stub: str) -> str:
-    """The text of the stub, each public name with the docstring of the extension, none by hand."""
+    """The text of a stub, each public name with the docstring of the extension, none by hand."""
     lines = stub.splitlines()
     # from the end on, so that the numbers of the lines before stay right
     for node, owner, name in reversed(list(public_names(ast.parse(stub)))):
@@ -83,7 +84,7 @@ def with_docstrings(stub: str) -> str:
 def public_names(
     tree: ast.Module,
 ) -> list[tuple[ast.ClassDef | ast.FunctionDef, Any, str]]:
-    """What users meet in the stub, with where the extension has it; of overloads the first."""
+    """What users meet in a stub, with where the extension has it; of overloads the first."""
     found: list[tuple[ast.ClassDef | ast.FunctionDef, Any, str]] = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == "guard":
@@ -102,14 +103,16 @@ def public_names(
 
 
 def main() -> int:
-    stub = STUB.read_text()
-    wanted = with_docstrings(stub)
-    if "--write" in sys.argv[1:]:
-        STUB.write_text(wanted)
-    elif stub != wanted:
-        print(f"{STUB} lacks docstrings; run make stub")
-        return 1
-    return 0
+    lacking = False
+    for path in STUBS:
+        stub = path.read_text()
+        wanted = with_docstrings(stub)
+        if "--write" in sys.argv[1:]:
+            path.write_text(wanted)
+        elif stub != wanted:
+            print(f"{path} lacks docstrings; run make stub")
+            lacking = True
+    return int(lacking)
 
 
 if __name__ == "__main__":

@@ -1147,7 +1147,7 @@ def test_whole_tracebacks_can_be_asked_for() -> None:
         check=True,
     )
 
-    assert "handles.pxi" in ran.stdout
+    assert "_core/ring.pyx" in ran.stdout
     assert "_check_wait" in ran.stdout
 
 

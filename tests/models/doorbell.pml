@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * A doorbell: src/core/waiters.h, memlane_waiters_announce, _withdraw, _any, _any_fenced, and their callers
- * in src/memlane/binding: ConsumerRole.extract, ring_waiters, Sleep.doze.
+ * in src/memlane/_core: ConsumerRole.extract, ring_waiters, Sleep.doze.
  *
  * Ringers change something (commit a record; the same shape frees room), then look for waiters. Waiters take, or
  * announce themselves, look again, and sleep at a semaphore for one slice at most. A change goes into the store buffer

@@ -151,7 +151,8 @@ def test_a_handle_of_a_ring_is_refused_whose_region_is_closed_while_it_is_made(
 
         def closing(offset: int, make: bool) -> _core.Doorbell:
             region.close()
-            return look(offset, make)
+            found: _core.Doorbell = look(offset, make)
+            return found
 
         region._member.roles.clear()
         monkeypatch.setattr(bells, "at", closing)

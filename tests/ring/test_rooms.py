@@ -19,6 +19,7 @@ import pytest
 
 import memlane
 from memlane import ClosedError, Full, Ring, RoleTakenError, ShutDown, _core
+from memlane._core import ring_producer
 from tests.support.processes import PATIENCE_S, Child, drained, wait_until
 from tests.support.shared_bytes import DEPARTED, RingBytes
 from tests.support.slices import rounds_without_a_slice
@@ -212,7 +213,7 @@ def test_a_claim_that_ends_before_a_put_lies_down_lets_it_go_on(
             pool.submit(room.abort if end == "abort" else room.commit).result(PATIENCE_S)
             return threading.Lock()
 
-        monkeypatch.setattr(_core, "_Lock", meet)
+        monkeypatch.setattr(ring_producer, "_Lock", meet)
         slept = _core.slices_slept()
         ring.put(b"waits", timeout=PATIENCE_S)
 

@@ -161,7 +161,7 @@ def test_every_hazard_that_is_named_stands_on_its_page() -> None:
         int(number)
         for folder in ("src", "tests", "docs")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".pxi", ".c", ".h", ".pml", ".md")
+        if path.suffix in (".py", ".pyx", ".pxd", ".c", ".h", ".pml", ".md")
         for found in re.findall(r"\bhazards?\s+(?:\* )?([\d, toand]+)", path.read_text())
         for number in re.findall(r"\d+", found)
     }

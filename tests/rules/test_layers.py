@@ -24,7 +24,8 @@ MAY_KNOW = {
     "_processes": {"errors", "_arguments"},
     "_instead": set[str](),
     "_calls": {"errors", "_arguments"},
-    "_core": {"errors", "_arguments", "_calls", "_limits", "_processes"},
+    "_core": {"_core."},
+    "_core.": {"errors", "_arguments", "_calls", "_limits", "_processes", "_core."},
     "_region.": {"errors", "_arguments", "_calls", "_core", "_instead", "_region."},
     "values": {"errors", "_arguments", "_core"},
     "windows": {"errors", "_arguments", "_core"},
@@ -43,7 +44,23 @@ MAY_KNOW = {
 }
 
 
+#: The modules of the binding from the lowest to the highest: each knows only those before it.
+BINDING = re.findall(
+    r"^    '(\w+)',$",
+    (ROOT / "meson.build").read_text().partition("\nmodules = [\n")[2].partition("\n]\n")[0],
+    re.MULTILINE,
+)
+
+
 def allowed(module: str, target: str) -> bool:
+    if module.startswith("_core.") and target.startswith("_core."):
+        # Lowest are the declarations of src/core and src/os, which do not know each other.
+        rooms = [{"core", "os"}, *({name} for name in BINDING)]
+        floor, below = (
+            next(i for i, room in enumerate(rooms) if name[len("_core.") :] in room)
+            for name in (module, target)
+        )
+        return below < floor
     for room, known in MAY_KNOW.items():
         if module == room or (room.endswith(".") and f"{module}.".startswith(room)):
             return any(
@@ -54,7 +71,7 @@ def allowed(module: str, target: str) -> bool:
 
 def test_no_module_imports_one_that_it_must_not_know() -> None:
     """A kind knows no other kind and no region; what regions stand on knows no kind."""
-    arrows = draw_imports.python_arrows()
+    arrows = draw_imports.arrows_of_package()
 
     assert [] == [
         (module, target)
@@ -62,12 +79,14 @@ def test_no_module_imports_one_that_it_must_not_know() -> None:
         for target in sorted(targets)
         if not allowed(module, target)
     ]
+    names = {path.stem for path in (ROOT / "src/memlane/_core").glob("*.pyx")}
+    assert names == set(BINDING)
     assert {*draw_imports.floors(arrows)} >= {it for it in MAY_KNOW if not it.endswith(".")}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Also not inside of functions, or for type checkers."""
-    draw_imports.floors(draw_imports.python_arrows())
+    draw_imports.floors(draw_imports.arrows_of_package())
 
 
 def test_a_circle_and_a_forbidden_import_are_found() -> None:
@@ -77,6 +96,16 @@ def test_a_circle_and_a_forbidden_import_are_found() -> None:
     assert not allowed("_region.files", "ring")
     assert not allowed("ring", "slot")
     assert allowed("ring", "_region.directory")
+    assert allowed("_core.slot", "_core.waiting")
+    assert not allowed("_core.waiting", "_core.slot")
+    assert not allowed("_core.waiting", "_region.semaphores")
+    assert not allowed("_core.core", "_core.os")
+    cimports = (
+        "from memlane._core.os cimport (\n    a,\n    b as c,\n)\ncimport memlane._core.slot\n"
+    )
+    assert ["memlane._core.os.a", "memlane._core.os.b", "memlane._core.slot"] == list(
+        draw_imports.cython_names(cimports)
+    )
     inside = "def f():\n    from memlane.ring import Ring\n"
     assert ["memlane.ring.Ring"] == list(draw_imports.imported_names(ast.parse(inside)))
 
@@ -139,7 +168,7 @@ def test_nothing_inside_the_package_imports_from_its_front_door() -> None:
     inside = [
         path
         for path in sorted((ROOT / "src" / "memlane").rglob("*.p*"))
-        if path.suffix in (".py", ".pyx", ".pxi") and "cli" not in path.parts
+        if path.suffix in (".py", ".pyx", ".pxd") and "cli" not in path.parts
     ]
     front = re.compile(r"^\s*from memlane import", re.MULTILINE)
 

@@ -25,11 +25,11 @@ C_SOURCES = sorted(
     for path in (SRC / room).iterdir()
     if path.suffix in (".c", ".h")
 )
-BINDING = sorted([*SRC.rglob("*.pyx"), *SRC.rglob("*.pxi"), *SRC.rglob("*.pxd")])
+BINDING = sorted([*SRC.rglob("*.pyx"), *SRC.rglob("*.pxd")])
 SOURCES = sorted(
     path
     for path in [*SRC.rglob("*"), *(ROOT / "tests").rglob("*")]
-    if path.suffix in (".c", ".h", ".py", ".pyi", ".pyx", ".pxi", ".pxd")
+    if path.suffix in (".c", ".h", ".py", ".pyi", ".pyx", ".pxd")
 )
 
 ORDERING = re.compile(r"\bmemory_order_\w+|\batomic_(?:thread|signal)_fence\b")
@@ -174,6 +174,18 @@ def test_the_runtime_knows_core_and_os_and_no_python(path: Path) -> None:
 def test_the_binding_has_no_atomics_of_its_own(path: Path) -> None:
     """An ordering lives in src/core or src/os, beside its reason."""
     assert [] == re.findall(r"(?:\b|__)atomic_\w+|memory_order\w*", path.read_text())
+
+
+@each([path for path in BINDING if path.suffix == ".pyx"])
+def test_every_module_of_the_binding_has_its_errors_speak_to_the_caller(path: Path) -> None:
+    """Before anything in it can fail: _core/calls.h replaces what Cython makes of an error."""
+    text = path.read_text()
+    code = re.sub(r'\A(?:#[^\n]*\n)*"""(?s:.*?)"""', "", text)
+    code = re.sub(r"^(?:from|c?import) [^\n(]*(?:\((?s:.*?)\))?\n", "", code, flags=re.MULTILINE)
+    if path.stem == "calls":
+        assert "memlane_calls_join(&shared, globals())\n" in code
+    else:
+        assert code.lstrip().startswith("memlane_calls_join(calls_of_process(), globals())\n")
 
 
 def modules_imported(path: Path) -> set[str]:
@@ -375,9 +387,9 @@ TOUCHES = re.compile(
 )
 PINS = re.compile(r"\bself\.(?:membership\.)?(?:pin|pin_open|pin_loan)\(|\bmembership\.pin\(")
 PINNED_CLASSES = {
-    "Membership": "membership.pxi",
-    "Doorbell": "doorbell.pxi",
-    "CounterBase": "counter.pxi",
+    "Membership": "membership.pyx",
+    "Doorbell": "waiting.pyx",
+    "CounterBase": "counter.pyx",
 }
 #: Each `def` that touches them and pins nothing, and why it may.
 UNPINNED = {
@@ -446,7 +458,7 @@ def test_every_method_that_touches_shared_bytes_pins_them_or_says_why_it_need_no
     """A close in another thread or a handler must never take the memory from a call under way."""
     found = []
     for name, file in PINNED_CLASSES.items():
-        found += unpinned_defs((SRC / "memlane" / "binding" / file).read_text(), name)
+        found += unpinned_defs((SRC / "memlane" / "_core" / file).read_text(), name)
 
     assert sorted(UNPINNED) == sorted(found)
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Takes a traced child to an exact instruction of one piece of code: the extension's text.
+ * Takes a traced child to an exact instruction of the text: the code of the extension's modules and of their library.
  *
  * First one child is taken through all of an operation, to learn its points. A point is
  *
@@ -32,7 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BREAKPOINTS_MAX = 4096, INT3 = 0xCC };
+enum { BREAKPOINTS_MAX = 16384, SLOTS = 4 * BREAKPOINTS_MAX, TEXTS_MAX = 64, INT3 = 0xCC };
 enum outcome { AT_POINT, ENDED, ASLEEP, FAILED };
 
 struct breakpoint {
@@ -45,9 +45,14 @@ struct point {
     uint64_t time; /* the first, the second ... */
 };
 
+struct text {
+    uint64_t begin, end;
+};
+
 struct stepper {
     pid_t pid;
-    uint64_t begin, end; /* of the text */
+    struct text texts[TEXTS_MAX];
+    size_t texts_count;
     bool waiting; /* it runs; what it was told last is not over */
     bool stepping; /* what it was told last was a single step */
     int signal; /* to be handed on */
@@ -57,6 +62,7 @@ struct stepper {
     uint64_t passed; /* how often the child came by the point that is looked for */
     size_t count;
     struct breakpoint breakpoints[BREAKPOINTS_MAX];
+    uint16_t slots[SLOTS]; /* where those are, by address, and one more; 0: none */
     /* while learning */
     uint32_t *visits; /* of each byte of the text: how often an instruction there was stepped to */
     struct point *points;
@@ -70,19 +76,35 @@ static uint64_t reg(const struct stepper *stepper, size_t offset) {
     return (uint64_t)ptrace(PTRACE_PEEKUSER, stepper->pid, offset, NULL);
 }
 
-static bool in_text(const struct stepper *stepper, uint64_t address) {
-    return address >= stepper->begin && address < stepper->end;
+/* Which byte of all the text it is, or SIZE_MAX. */
+static size_t place_of(const struct stepper *stepper, uint64_t address) {
+    size_t before = 0;
+    for (size_t i = 0; i < stepper->texts_count; i++) {
+        const struct text *text = &stepper->texts[i];
+        if (address >= text->begin && address < text->end)
+            return before + (address - text->begin);
+        before += text->end - text->begin;
+    }
+    return SIZE_MAX;
 }
+
+static bool in_text(const struct stepper *stepper, uint64_t address) { return place_of(stepper, address) != SIZE_MAX; }
 
 static bool poke(const struct stepper *stepper, uint64_t address, unsigned char byte) {
     return pwrite(stepper->memory, &byte, 1, (off_t)address) == 1;
 }
 
+/* The slot of the breakpoint at `address`, or the empty one where it would be. */
+static uint16_t *slot_of(struct stepper *stepper, uint64_t address) {
+    size_t at = (size_t)(address * UINT64_C(0x9E3779B97F4A7C15) >> 32) % SLOTS;
+    while (stepper->slots[at] && stepper->breakpoints[stepper->slots[at] - 1].address != address)
+        at = (at + 1) % SLOTS;
+    return &stepper->slots[at];
+}
+
 static struct breakpoint *breakpoint_at(struct stepper *stepper, uint64_t address) {
-    for (size_t i = 0; i < stepper->count; i++)
-        if (stepper->breakpoints[i].address == address)
-            return &stepper->breakpoints[i];
-    return NULL;
+    uint16_t found = *slot_of(stepper, address);
+    return found ? &stepper->breakpoints[found - 1] : NULL;
 }
 
 static bool set_breakpoint(struct stepper *stepper, uint64_t address) {
@@ -92,6 +114,7 @@ static bool set_breakpoint(struct stepper *stepper, uint64_t address) {
     if (stepper->count == BREAKPOINTS_MAX || pread(stepper->memory, &covered, 1, (off_t)address) != 1)
         return false;
     stepper->breakpoints[stepper->count++] = (struct breakpoint){address, covered};
+    *slot_of(stepper, address) = (uint16_t)stepper->count;
     return poke(stepper, address, INT3);
 }
 
@@ -186,14 +209,14 @@ static bool has_changed(struct stepper *stepper) {
     return true;
 }
 
-struct stepper *stepper_begin(pid_t pid, uint64_t begin, uint64_t end) {
+struct stepper *stepper_begin(pid_t pid, const struct text *texts, size_t count) {
     char path[64];
-    struct stepper *stepper = calloc(1, sizeof *stepper);
+    struct stepper *stepper = count > TEXTS_MAX ? NULL : calloc(1, sizeof *stepper);
     if (stepper == NULL)
         return NULL;
     stepper->pid = pid;
-    stepper->begin = begin;
-    stepper->end = end;
+    memcpy(stepper->texts, texts, count * sizeof *texts);
+    stepper->texts_count = count;
     snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
     stepper->memory = open(path, O_RDWR | O_CLOEXEC);
     if (stepper->memory < 0 ||
@@ -223,7 +246,10 @@ bool stepper_prepare(struct stepper *stepper, const uint64_t *functions, size_t 
     stepper->points = points;
     stepper->room = room;
     stepper->watched = watched;
-    stepper->visits = calloc(stepper->end - stepper->begin, sizeof *stepper->visits);
+    size_t nbytes = 0;
+    for (size_t i = 0; i < stepper->texts_count; i++)
+        nbytes += stepper->texts[i].end - stepper->texts[i].begin;
+    stepper->visits = calloc(nbytes, sizeof *stepper->visits);
     if (stepper->visits == NULL)
         return false;
     if (watched)
@@ -248,8 +274,8 @@ enum outcome stepper_learn(struct stepper *stepper) {
         uint64_t at = stepper->waiting ? 0 : reg(stepper, offsetof(struct user_regs_struct, rip));
         stepper->stepping = !stepper->waiting && in_text(stepper, at);
         if (stepper->stepping) {
-            stepper->visits[at - stepper->begin]++;
-            if (!stepper->watched && !note(stepper, at, stepper->visits[at - stepper->begin]))
+            uint32_t times = ++stepper->visits[place_of(stepper, at)];
+            if (!stepper->watched && !note(stepper, at, times))
                 return FAILED;
         }
         enum outcome outcome =
@@ -271,7 +297,7 @@ enum outcome stepper_learn(struct stepper *stepper) {
                 if (!in_text(stepper, at) && !guard_return(stepper))
                     return FAILED;
                 if (stepper->watched && has_changed(stepper) && in_text(stepper, at) &&
-                    !note(stepper, at, stepper->visits[at - stepper->begin] + 1))
+                    !note(stepper, at, stepper->visits[place_of(stepper, at)] + 1))
                     return FAILED;
             } else if (!breakpoint_at(stepper, at - 1) ||
                        ptrace(PTRACE_POKEUSER, stepper->pid, offsetof(struct user_regs_struct, rip),
@@ -332,5 +358,6 @@ bool stepper_detach(struct stepper *stepper, int signal) {
         if (!poke(stepper, stepper->breakpoints[i].address, stepper->breakpoints[i].covered))
             return false;
     stepper->count = 0;
+    memset(stepper->slots, 0, sizeof stepper->slots);
     return ptrace(PTRACE_DETACH, stepper->pid, NULL, (void *)(intptr_t)signal) == 0;
 }

@@ -53,7 +53,7 @@ from tests.support.region_files import own_shared_memory
 How = Literal["kill", "stop"]
 _AT_POINT, _ENDED, _ASLEEP, _FAILED = range(4)
 _TRACEME = 0
-_FUNCTIONS_MAX = 3000  # tests/system/every_step.c has room for 4096 breakpoints
+_FUNCTIONS_MAX = 12_000  # tests/system/every_step.c has room for 16,384 breakpoints
 _POINTS_MAX = 100_000  # far more than any operation has
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -117,7 +117,7 @@ def _compiled(directory: Path) -> ctypes.CDLL:
     found = ctypes.CDLL(str(library))
     number, size, handle = ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p
     found.stepper_begin.restype = handle
-    found.stepper_begin.argtypes = [ctypes.c_int, number, number]
+    found.stepper_begin.argtypes = [ctypes.c_int, handle, size]
     found.stepper_prepare.restype = ctypes.c_bool
     found.stepper_prepare.argtypes = [handle, handle, size, handle, size, ctypes.c_char_p]
     found.stepper_learn.argtypes = [handle]
@@ -132,38 +132,59 @@ def _compiled(directory: Path) -> ctypes.CDLL:
     return found
 
 
-def _text() -> tuple[int, int]:
-    """Where the extension's code is mapped."""
+class _Text(ctypes.Structure):
+    """Where code is mapped."""
+
+    _fields_ = (("begin", ctypes.c_uint64), ("end", ctypes.c_uint64))
+
+
+def _texts() -> tuple[list[_Text], list[int]]:
+    """Where the code of the extension and of its library is mapped, and all functions in it."""
+    files = {str(path.resolve()) for path in Path(_core.__file__).parent.glob("*.so")}
+    mapped: dict[str, tuple[int, int, int]] = {}
     with open("/proc/self/maps") as maps:
         for line in maps:
             fields = line.split()
-            if fields[1] == "r-xp" and fields[-1] == os.path.realpath(_core.__file__):
-                begin, end = fields[0].split("-")
-                return int(begin, 16), int(end, 16)
-    raise NotHereError("the extension is not mapped from its file")
+            if fields[1] == "r-xp" and fields[-1] in files:
+                first, last = fields[0].split("-")
+                mapped[fields[-1]] = int(first, 16), int(last, 16), int(fields[2], 16)
+    if set(mapped) != files:
+        raise NotHereError(f"not mapped from their files: {sorted(files - set(mapped))}")
+    functions: set[int] = set()
+    for path, (begin, end, offset) in mapped.items():
+        found = {address - offset + begin for address in _functions(path)}
+        functions |= {address for address in found if begin <= address < end}
+    if len(functions) >= _FUNCTIONS_MAX:
+        raise NotHereError(f"the extension has too many functions: {len(functions)}")
+    return [_Text(begin, end) for begin, end, _ in mapped.values()], sorted(functions)
 
 
-def _functions(text: int) -> list[int]:
-    """Where the functions of the extension begin."""
-    path = os.path.realpath(_core.__file__)
-    offset = 0
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            fields = line.split()
-            if fields[-1] == path and int(fields[0].split("-")[0], 16) == text:
-                offset = int(fields[2], 16)
+def _functions(path: str) -> set[int]:
+    """Where the functions of a shared object begin, as offsets in its file."""
     try:
         listed = subprocess.run(["nm", path], capture_output=True, text=True, check=True).stdout
+        headers = subprocess.run(
+            ["readelf", "-lW", path], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        raise NotHereError(f"nm cannot list the functions of the extension: {error}") from None
-    found = {
-        int(fields[0], 16) - offset + text
-        for fields in map(str.split, listed.splitlines())
-        if len(fields) == 3 and fields[1] in "tT"
-    }
-    if not 10 < len(found) < _FUNCTIONS_MAX:
-        raise NotHereError(f"the extension was stripped, or has too many functions: {len(found)}")
-    return sorted(found)
+        raise NotHereError(f"the functions of the extension cannot be listed: {error}") from None
+    loaded = [
+        (int(fields[2], 16), int(fields[1], 16), int(fields[5], 16))
+        for fields in map(str.split, headers.splitlines())
+        if fields[:1] == ["LOAD"]
+    ]
+    found = set()
+    for fields in map(str.split, listed.splitlines()):
+        if len(fields) == 3 and fields[1] in "tT":
+            address = int(fields[0], 16)
+            found |= {
+                address - virtual + offset
+                for virtual, offset, nbytes in loaded
+                if virtual <= address < virtual + nbytes
+            }
+    if len(found) <= 10:
+        raise NotHereError(f"{path} was stripped")
+    return found
 
 
 class _Point(ctypes.Structure):
@@ -205,7 +226,7 @@ class _Child:
             if self.status == 77:
                 raise NotHereError("this system does not permit ptrace")
             raise AssertionError(f"the child of {operation.name} ended early with {self.status}")
-        self.stepper = self._library.stepper_begin(self.pid, *stepping.text)
+        self.stepper = self._library.stepper_begin(self.pid, stepping.texts, len(stepping.texts))
         assert self.stepper, "cannot step"
 
     def result(self) -> object:
@@ -261,8 +282,8 @@ class Stepping:
             raise NotHereError(f"single steps on {platform.machine()} are not known here")
         with tempfile.TemporaryDirectory() as directory:
             self.library = _compiled(Path(directory))
-        self.text = _text()
-        self._functions = _functions(self.text[0])
+        texts, self._functions = _texts()
+        self.texts = (_Text * len(texts))(*texts)
         self._known: dict[str, _Known] = {}
 
     def known(self, operation: Operation) -> _Known:

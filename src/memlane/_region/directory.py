@@ -203,7 +203,7 @@ def remove(member: Membership, name: str, timeout: float | None) -> None:
         for places in (entry.at_once, entry.later):
             member.doorbells.wake(places)
             member.doorbells.remove(places)
-        member.free_removed_objects()
+        _core.free_removed_objects(member)
 
 
 class Creating:

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""
+The binding: arguments of Python in, a status of C out. A module for each subject, no atomics.
+
+Python code takes all of it from here, wherever it stands.
+"""
+
+from memlane._core.arguments import ctypes_holds
+from memlane._core.calls import clear_errors
+from memlane._core.counter import CounterBase
+from memlane._core.files import Descriptor, is_network_file, reserve
+from memlane._core.layout import (
+    BACKING_ANONYMOUS,
+    BACKING_MEMFD,
+    BACKING_NAMED,
+    BACKING_PATH,
+    CAPACITY_MAX,
+    CONSUMERS,
+    DESCRIPTORS_MAX,
+    DOORBELL_NAMED,
+    DOORBELL_NONE,
+    DOORBELL_UNNAMED,
+    HEADER_NBYTES,
+    KIND_COUNTER,
+    KIND_RING,
+    KIND_SLOT,
+    KIND_TABLE,
+    LANES_MAX,
+    MAGIC,
+    RESERVED_AT_CREATION_NBYTES,
+    SCHEMA_NBYTES,
+    VERSION,
+    header_bytes,
+    pages_within,
+    ring_shape,
+    slots_shape,
+)
+from memlane._core.mapping import PERMISSIONS, Mapping, guard
+from memlane._core.mapping_options import PAGE_SIZE
+from memlane._core.membership import (
+    Handle,
+    Membership,
+    Pinned,
+    fork_epoch,
+    is_present,
+    name_lock,
+    presence_lock,
+)
+from memlane._core.opened import closed_error, free_removed_objects
+from memlane._core.os_errors import explained, no_room
+from memlane._core.ring import Borrowed, Consumer, Producer, Records, RingBase, Sending
+from memlane._core.ring_consumer import Loans, Record
+from memlane._core.ring_producer import Room
+from memlane._core.ring_state import Endpoint
+from memlane._core.slot import SlotBase
+from memlane._core.waiting import Doorbell, HeldDoorbells, slices_slept
+
+__all__ = [
+    "BACKING_ANONYMOUS",
+    "BACKING_MEMFD",
+    "BACKING_NAMED",
+    "BACKING_PATH",
+    "CAPACITY_MAX",
+    "CONSUMERS",
+    "DESCRIPTORS_MAX",
+    "DOORBELL_NAMED",
+    "DOORBELL_NONE",
+    "DOORBELL_UNNAMED",
+    "HEADER_NBYTES",
+    "KIND_COUNTER",
+    "KIND_RING",
+    "KIND_SLOT",
+    "KIND_TABLE",
+    "LANES_MAX",
+    "MAGIC",
+    "PAGE_SIZE",
+    "PERMISSIONS",
+    "RESERVED_AT_CREATION_NBYTES",
+    "SCHEMA_NBYTES",
+    "VERSION",
+    "Borrowed",
+    "Consumer",
+    "CounterBase",
+    "Descriptor",
+    "Doorbell",
+    "Endpoint",
+    "Handle",
+    "HeldDoorbells",
+    "Loans",
+    "Mapping",
+    "Membership",
+    "Pinned",
+    "Producer",
+    "Record",
+    "Records",
+    "RingBase",
+    "Room",
+    "Sending",
+    "SlotBase",
+    "clear_errors",
+    "closed_error",
+    "ctypes_holds",
+    "explained",
+    "fork_epoch",
+    "free_removed_objects",
+    "guard",
+    "header_bytes",
+    "is_network_file",
+    "is_present",
+    "name_lock",
+    "no_room",
+    "pages_within",
+    "presence_lock",
+    "reserve",
+    "ring_shape",
+    "slices_slept",
+    "slots_shape",
+]

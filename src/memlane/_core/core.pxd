@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: MIT
+"""The functions and structures of src/core that the binding uses, a block for each header. Declarations only."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef extern from "core/status.h" nogil:
+    enum memlane_status:
+        MEMLANE_OK
+        MEMLANE_FULL
+        MEMLANE_EMPTY
+        MEMLANE_CLOSED
+        MEMLANE_TOO_LARGE
+        MEMLANE_CORRUPTED
+        MEMLANE_BUSY
+        MEMLANE_LOST
+        MEMLANE_TRUNCATED
+        MEMLANE_FOREIGN
+        MEMLANE_OLDER
+        MEMLANE_NEWER
+        MEMLANE_UNKNOWN_FEATURES
+
+cdef extern from "core/layout.h" nogil:
+    enum:
+        MEMLANE_RESERVED_AT_CREATION
+        MEMLANE_ROWS_MAX, MEMLANE_ENTRIES_MAX
+        MEMLANE_LAYOUT_VERSION
+        MEMLANE_LAYOUT_DRAFT
+        MEMLANE_BACKING_NAMED
+        MEMLANE_BACKING_PATH
+        MEMLANE_BACKING_MEMFD
+        MEMLANE_BACKING_ANONYMOUS
+        MEMLANE_DOORBELL_NONE
+        MEMLANE_DOORBELL_UNNAMED
+        MEMLANE_DOORBELL_NAMED
+    struct memlane_doorbell:
+        uint64_t device
+        uint64_t inode
+        unsigned char semaphore[32]
+    struct memlane_header:
+        uint64_t features, region_id, nbytes, table_offset, directory_offset, objects_offset, created_ns
+        uint32_t layout_version, layout_draft, rows, entries, backing, permissions, creator_pid
+        char libc[24]
+        memlane_doorbell anchor
+    struct memlane_row:
+        pass
+    struct memlane_doorbells:
+        uint64_t offset
+        uint32_t stride, count
+    struct memlane_entry:
+        char name[64]
+        uint32_t kind
+        uint64_t offset
+        uint64_t nbytes
+        uint64_t geometry[8]
+        uint32_t schema_nbytes
+        memlane_doorbells doorbells_at_once, doorbells_later
+        char schema[832]
+    enum memlane_entry_state:
+        MEMLANE_ENTRY_VALID
+        MEMLANE_ENTRY_REMOVED
+    const uint64_t MEMLANE_MAGIC, MEMLANE_FEATURES
+    const int64_t MEMLANE_CREATION_BYTE, MEMLANE_NAME_BYTE, MEMLANE_PRESENCE_BYTE
+    int64_t MEMLANE_ROW_BYTE(uint32_t row)
+    int64_t MEMLANE_JOINING_BYTE(uint32_t row)
+    int64_t MEMLANE_ENTRY_BYTE(uint32_t entry)
+    uint64_t memlane_align(uint64_t nbytes)
+    enum:
+        MEMLANE_KIND_RING
+    const uint64_t MEMLANE_RECORD_MAX
+    enum:
+        MEMLANE_KIND_SLOT
+        MEMLANE_KIND_TABLE
+    enum:
+        MEMLANE_KIND_COUNTER
+
+cdef extern from "core/participants.h" nogil:
+    bint memlane_generation_is_retired(uint64_t generation)
+    uint32_t memlane_tag(uint32_t row, uint64_t generation)
+    uint32_t memlane_tag_row(uint32_t tag)
+    bint memlane_row_join(memlane_row *row, uint64_t *generation)
+    bint memlane_row_leave(memlane_row *row, uint64_t generation)
+    void memlane_row_bury(memlane_row *row, uint64_t generation)
+    bint memlane_row_is(const memlane_row *row, uint32_t tag, uint64_t *generation)
+    uint64_t memlane_row_generation(const memlane_row *row)
+    void memlane_row_describe(memlane_row *row, uint32_t pid, uint64_t start_time, const char *name)
+    void memlane_row_description(const memlane_row *row, uint32_t *pid, uint64_t *start_time, char *name)
+
+cdef extern from "core/directory.h" nogil:
+    void memlane_header_lay_out(memlane_header *header, uint64_t objects_nbytes)
+    memlane_status memlane_header_check(const memlane_header *header, uint64_t file_nbytes)
+    uint64_t memlane_directory_count(const memlane_header *shared, uint32_t entries)
+    bint memlane_doorbells_fit(const memlane_doorbells *told, uint64_t object_nbytes)
+    memlane_status memlane_entry_check(const memlane_header *geometry, const memlane_entry *entry)
+    memlane_entry *memlane_entry_at(memlane_header *shared, const memlane_header *geometry, uint64_t index)
+    memlane_entry_state memlane_entry_state_of(uint64_t sequence)
+    uint64_t memlane_entry_read(memlane_entry *shared, memlane_entry *entry)
+    uint64_t memlane_directory_pick(memlane_header *shared, const memlane_header *geometry, uint64_t count)
+    uint64_t memlane_directory_add(
+        memlane_header *shared, const memlane_header *geometry, uint64_t index, const memlane_entry *entry)
+    bint memlane_entry_remove(memlane_entry *shared, uint64_t sequence)
+    void memlane_entry_free(memlane_entry *shared)
+    bint memlane_entry_stands(const memlane_entry *shared, uint64_t sequence)
+    bint memlane_entry_stands_ordered(const memlane_entry *shared, uint64_t sequence)
+    struct memlane_room:
+        uint64_t offset, end
+    void memlane_room_note(memlane_room *rooms, size_t *count, const memlane_entry *entry)
+    bint memlane_room_find(const memlane_room *rooms, size_t count, uint64_t begin, uint64_t end, uint64_t nbytes,
+                           uint64_t *offset)
+    void memlane_room_begin()
+    void memlane_creation_note(memlane_header *shared, uint32_t pid)
+    uint32_t memlane_creation_holder(const memlane_header *shared)
+
+cdef extern from "core/waiters.h" nogil:
+    void memlane_waiters_announce(void *count)
+    bint memlane_waiters_withdraw(void *count)
+    bint memlane_waiters_any(void *count)
+    uint32_t memlane_waiters_count(void *count)
+    bint memlane_waiters_any_fenced(void *count)
+    void memlane_armed_announce(void *armed, uint32_t index)
+    void memlane_armed_withdraw(void *armed, uint32_t index)
+    uint64_t memlane_armed_collect(void *armed)
+    uint32_t memlane_doorbell_kind(const memlane_doorbell *doorbell)
+    void memlane_doorbell_note(memlane_doorbell *doorbell, uint32_t kind)
+
+cdef extern from "core/ownership.h" nogil:
+    uint32_t memlane_role_owner(const void *role)
+    bint memlane_role_take(void *role, uint32_t found, uint32_t tag)
+    bint memlane_role_give(void *role, uint32_t tag)
+    bint memlane_role_held(void *role, uint32_t tag)
+
+cdef extern from "core/ring_layout.h" nogil:
+    enum:
+        MEMLANE_STAMP_EACH
+        MEMLANE_OWNER_NEVER
+        MEMLANE_OWNER_DEPARTED
+        MEMLANE_OWNER_CLOSED
+        MEMLANE_SHUTDOWN_DRAIN
+        MEMLANE_SHUTDOWN_DROP
+        MEMLANE_CONSUMERS_ONE
+        MEMLANE_CONSUMERS_MANY
+    const uint32_t MEMLANE_LANES_MAX
+    const uint64_t MEMLANE_DESCRIPTORS_MAX, MEMLANE_CAPACITY_MAX
+    struct memlane_ring_control:
+        uint32_t waiters
+        uint32_t consumer
+        memlane_doorbell doorbell
+    struct memlane_lane_control:
+        uint32_t owner
+        uint32_t waiters
+        uint64_t head
+        uint64_t tail
+        memlane_doorbell doorbell
+    struct memlane_descriptor:
+        pass
+    struct memlane_ring_shape:
+        uint64_t lanes, capacity, records, descriptors, consumers_offset, data_offset, bytes_offset, data_nbytes, nbytes
+    bint memlane_ring_lay_out(memlane_ring_shape *shape, uint64_t lanes, uint64_t capacity, uint64_t records)
+    void memlane_ring_tell_doorbells(uint64_t lanes, memlane_doorbells *at_once, memlane_doorbells *later)
+    enum memlane_state:
+        MEMLANE_STATE_TAKEN
+
+cdef extern from "core/lane.h" nogil:
+    struct memlane_lane:
+        memlane_lane_control *control
+        memlane_descriptor *descriptors
+        unsigned char *bytes
+        uint64_t capacity, records, mask
+        bint many
+    struct memlane_extent:
+        uint64_t offset, nbytes
+    uint64_t memlane_occupied(uint64_t nbytes)
+    uint64_t memlane_max_record(const memlane_lane *lane)
+    uint64_t memlane_lane_length(const memlane_lane *lane)
+    uint64_t memlane_lane_got(const memlane_lane *lane)
+    uint64_t memlane_lane_waits_since(const memlane_lane *lane, uint64_t clock, uint64_t *steps)
+    uint64_t memlane_lane_full(const memlane_lane *lane)
+    uint64_t memlane_lane_tail(const memlane_lane *lane)
+    uint64_t memlane_lane_end(const memlane_lane *lane)
+    uint32_t memlane_lane_owner(const memlane_lane_control *control)
+    bint memlane_lane_lease(memlane_lane_control *control, uint32_t found, uint32_t tag)
+    bint memlane_lane_depart(memlane_lane_control *control, uint32_t tag)
+    void memlane_ring_raise_leased(memlane_ring_control *control, uint32_t lanes)
+    uint32_t memlane_ring_leased(memlane_ring_control *control, uint32_t lanes)
+    uint32_t memlane_ring_shutdown(memlane_ring_control *control)
+    void memlane_ring_shut(memlane_ring_control *control, uint32_t how)
+    uint64_t memlane_lane_head(const memlane_lane *lane)
+    memlane_status memlane_extent_of(const memlane_lane *lane, uint64_t s, memlane_extent *extent)
+
+cdef extern from "core/lane_producer.h" nogil:
+    struct memlane_kept:
+        uint64_t s
+    struct memlane_producer:
+        memlane_lane lane
+        memlane_ring_control *ring
+        uint32_t tag
+        uint64_t head, next, oldest, write
+        memlane_kept *kept
+    struct memlane_span:
+        const void *bytes
+        size_t nbytes
+    memlane_status memlane_producer_adopt(memlane_producer *producer)
+    void memlane_producer_stamp(const memlane_producer *producer, uint64_t count, uint64_t now)
+    void memlane_producer_clock(memlane_producer *producer, uint64_t clock)
+    void memlane_producer_count_full(memlane_producer *producer)
+    void memlane_producer_reuse(memlane_producer *producer, uint64_t looks)
+    memlane_status memlane_producer_put(memlane_producer *producer, const void *record, size_t nbytes)
+    memlane_status memlane_producer_put_many(
+        memlane_producer *producer, const memlane_span *records, size_t count, size_t *done)
+    memlane_status memlane_producer_claim(memlane_producer *producer, uint64_t nbytes, uint64_t *offset)
+    memlane_status memlane_producer_commit(memlane_producer *producer, uint64_t offset, uint64_t nbytes)
+    bint memlane_producer_holds(const memlane_producer *producer, uint64_t head)
+    void memlane_producer_keep(memlane_producer *producer, memlane_kept *kept, uint64_t offset, uint64_t nbytes)
+    void memlane_producer_release(memlane_producer *producer, memlane_kept *kept)
+    bint memlane_producer_any(const memlane_producer *producer)
+    uint64_t memlane_producer_used(const memlane_producer *producer)
+
+cdef extern from "core/lane_consumer.h" nogil:
+    struct memlane_consumer:
+        memlane_lane lane
+        uint64_t loans
+    uint64_t memlane_consumer_next(const memlane_consumer *consumer)
+    uint64_t memlane_consumer_loans(const memlane_consumer *consumer)
+    void memlane_prefetch(const unsigned char *bytes, uint64_t nbytes)
+    void memlane_lane_prefetch(const memlane_lane *lane, uint64_t s, size_t count)
+    memlane_status memlane_lane_close_unleased(memlane_lane_control *control)
+    void memlane_consumer_start(memlane_consumer *consumer)
+    memlane_status memlane_consumer_peek(const memlane_consumer *consumer, uint64_t *s, memlane_extent *extent)
+    bint memlane_consumer_is_at(const memlane_consumer *consumer, uint64_t s)
+    size_t memlane_consumer_look_on(const memlane_consumer *consumer, uint64_t s, const memlane_extent *first, size_t most,
+                                    uint64_t most_nbytes, memlane_extent *extents)
+    void memlane_consumer_skip(memlane_consumer *consumer)
+    bint memlane_consumer_overlooked(const memlane_consumer *consumer)
+    bint memlane_consumer_finish(memlane_consumer *consumer, uint64_t records, uint64_t nbytes)
+    void memlane_consumer_borrow(memlane_consumer *consumer)
+    void memlane_consumer_release(memlane_consumer *consumer, uint64_t s)
+    bint memlane_consumer_any(const memlane_consumer *consumer)
+    memlane_status memlane_consumer_close(memlane_consumer *consumer)
+    void memlane_consumer_drop(memlane_consumer *consumer)
+
+cdef extern from "core/lane_consumers.h" nogil:
+    struct memlane_many:
+        memlane_lane lane
+    struct memlane_found:
+        uint64_t s, state
+        memlane_extent extent
+    memlane_state memlane_state_kind(uint64_t state)
+    uint32_t memlane_state_tag(uint64_t state)
+    void memlane_many_start(memlane_many *many)
+    memlane_status memlane_many_look(const memlane_many *many, memlane_found *found)
+    size_t memlane_many_look_on(const memlane_many *many, const memlane_found *first, size_t most, uint64_t most_nbytes,
+                                memlane_extent *extents)
+    bint memlane_many_claim(const memlane_lane *lane, memlane_found *found, uint32_t tag)
+    size_t memlane_many_take(const memlane_lane *lane, uint64_t first, size_t count, uint32_t tag)
+    void memlane_many_count_redelivered(memlane_ring_control *control)
+    uint64_t memlane_many_redelivered(const memlane_ring_control *control)
+    bint memlane_many_free(const memlane_lane *lane, uint64_t s, uint32_t tag)
+    bint memlane_many_hand_back(memlane_ring_control *ring, const memlane_lane *lane, uint64_t s, uint32_t tag)
+    uint64_t memlane_many_handed_back(const memlane_ring_control *ring)
+    bint memlane_many_held_new(memlane_many *many, uint64_t end, memlane_found *found, uint64_t *steps)
+    void memlane_many_met(memlane_many *many, const memlane_found *found)
+    void memlane_many_rescan(memlane_many *many)
+    bint memlane_many_crosses(const memlane_lane *lane, uint64_t s, const memlane_extent *extent)
+    const uint64_t MEMLANE_LOOKS_WITH_GIL
+    uint64_t memlane_many_settle_some(memlane_many *many, uint64_t taken, uint64_t *steps)
+    bint memlane_many_is_drained(memlane_many *many)
+    bint memlane_many_held(const memlane_many *many, uint64_t s, uint64_t end, memlane_found *found)
+    uint64_t memlane_many_taken(const memlane_lane *lane)
+    int64_t memlane_many_in_hand(const memlane_lane *lane, uint64_t *steps)
+    bint memlane_many_any(const memlane_many *many)
+    bint memlane_many_overlooked(memlane_many *many)
+    memlane_status memlane_many_close(const memlane_many *many)
+    void memlane_many_drop(const memlane_many *many, uint32_t tag)
+
+cdef extern from "core/peers.h" nogil:
+    void memlane_peers_come(memlane_ring_control *control, void *table, uint32_t tag)
+    bint memlane_peers_clear(void *table, uint32_t tag)
+    void memlane_peers_note_dead(memlane_ring_control *control)
+    uint64_t memlane_peers_came(const memlane_ring_control *control)
+    uint64_t memlane_peers_died(const memlane_ring_control *control)
+    uint32_t memlane_peers_at(const void *table, uint32_t row)
+    bint memlane_peers_has_left(const void *word, uint32_t tag)
+    memlane_status memlane_peers_next(
+        const memlane_ring_control *control, const void *table, uint32_t rows, uint64_t came, uint32_t *row, uint32_t *tag)
+
+cdef extern from "core/slot_layout.h" nogil:
+    struct memlane_slot_control:
+        uint32_t writer
+        uint64_t armed
+    struct memlane_copy_stamp:
+        pass
+    struct memlane_watcher:
+        uint32_t owner
+        memlane_doorbell doorbell
+    struct memlane_slots_shape:
+        uint64_t slots, value_nbytes, copies, watchers, writers, slots_offset, copies_offset, copy_stride, slot_stride, nbytes
+    bint memlane_slots_lay_out(memlane_slots_shape *shape, uint64_t slots, uint64_t value_nbytes, uint64_t copies,
+                               uint64_t watchers, uint64_t writers)
+    void memlane_slots_tell_doorbells(uint64_t watchers, memlane_doorbells *at_once, memlane_doorbells *later)
+
+cdef extern from "core/slot.h" nogil:
+    struct memlane_slot:
+        memlane_slot_control *control
+        memlane_copy_stamp *stamps
+        unsigned char *copies
+        uint64_t nbytes, stride, mask
+    struct memlane_stamp:
+        uint64_t version, published_ns, boot
+    uint64_t memlane_slot_version(const memlane_slot *slot)
+    uint64_t memlane_slot_publish(const memlane_slot *slot, const void *value, uint64_t published_ns, uint64_t boot)
+    void memlane_slot_prefetch(const memlane_slot *slot, uint64_t version)
+    memlane_status memlane_slot_read(const memlane_slot *slot, void *value, uint64_t *version)
+    memlane_status memlane_slot_read_stamp(const memlane_slot *slot, memlane_stamp *stamp)
+    memlane_status memlane_slot_read_stamped(const memlane_slot *slot, void *value, memlane_stamp *stamp)
+    bint memlane_writer_take(memlane_slot_control *control, uint32_t found, uint32_t tag)
+
+cdef extern from "core/counter_layout.h" nogil:
+    struct memlane_counter:
+        pass
+
+cdef extern from "core/counter.h" nogil:
+    int64_t memlane_counter_add(memlane_counter *counter, int64_t amount)
+    int64_t memlane_counter_load(const memlane_counter *counter)
+    int64_t memlane_counter_exchange(memlane_counter *counter, int64_t value)
+    bint memlane_counter_compare_exchange(memlane_counter *counter, int64_t expected, int64_t value)
+    bint memlane_counter_limit(memlane_counter *counter, int64_t value, bint upwards, int tries, int64_t *found)
+
+cdef extern from "core/words.h" nogil:
+    void memlane_cpu_relax()
+    void memlane_copy(void *to, const void *source, size_t nbytes)

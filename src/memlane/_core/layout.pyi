@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+# Where doorbells are in an object: offset, stride, count.
+_Doorbells: TypeAlias = tuple[int, int, int]
+
+# Of the directory: name, kind, offset, nbytes, geometry, schema, number, sequence, doorbells at once, later, sound.
+_Entry: TypeAlias = tuple[
+    str, int, int, int, tuple[int, ...], str, int, int, Sequence[int], Sequence[int], bool
+]
+VERSION: str
+MAGIC: Final[bytes]
+HEADER_NBYTES: Final[int]
+RESERVED_AT_CREATION_NBYTES: Final[int]
+SCHEMA_NBYTES: Final[int]
+BACKING_NAMED: Final[int]
+BACKING_PATH: Final[int]
+BACKING_MEMFD: Final[int]
+BACKING_ANONYMOUS: Final[int]
+DOORBELL_NONE: Final[int]
+DOORBELL_UNNAMED: Final[int]
+DOORBELL_NAMED: Final[int]
+KIND_RING: Final[int]
+KIND_SLOT: Final[int]
+KIND_COUNTER: Final[int]
+KIND_TABLE: Final[int]
+CONSUMERS: Final[dict[str, int]]
+LANES_MAX: Final[int]
+DESCRIPTORS_MAX: Final[int]
+CAPACITY_MAX: Final[int]
+
+def header_bytes(
+    objects_nbytes: int, *, region_id: int, backing: int, permissions: int, libc: bytes
+) -> tuple[bytes, int]: ...
+def ring_shape(
+    lanes: int, capacity: int, records: int
+) -> tuple[int, int, tuple[_Doorbells, _Doorbells]]: ...
+def slots_shape(
+    slots: int, value_nbytes: int, copies: int, watchers: int, writers: int
+) -> tuple[int, tuple[_Doorbells, _Doorbells]]: ...
+def pages_within(offset: int, nbytes: int, page_nbytes: int) -> tuple[int, int]: ...

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+from typing import Final
+
+PAGE_SIZE: Final[int]

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+cimport cython
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from memlane._core.core cimport memlane_entry, memlane_header, memlane_row
+from memlane._core.mapping cimport Mapping, check_whole
+from memlane._core.os cimport (
+    memlane_fork_epoch, memlane_fork_is, memlane_guard_is_truncated, memlane_guarded,
+)
+
+cdef extern from *:
+    """
+    #define MEMLANE_EPOCH_CLOSED UINT64_MAX
+    """
+    # No process ever has this epoch: what is marked with it is closed, or was never prepared.
+    const uint64_t EPOCH_CLOSED "MEMLANE_EPOCH_CLOSED"
+
+cdef enum:
+    ALIVE = 1
+    DEAD = 0
+    UNKNOWN = -1
+
+cdef enum:
+    # Dead owners proven in one slice, so that a look costs a bounded number of system calls.
+    PROBES_A_SLICE = 8
+
+cdef object epoch_lock(dict locks, kind=*)
+
+
+@cython.final
+cdef class Users:
+    cdef uint64_t epoch
+    cdef int64_t count
+
+    cdef void add(self, uint64_t *counted_in) noexcept
+    cdef bint is_empty(self) noexcept
+    cdef bint remove(self, uint64_t *counted_in) noexcept
+
+
+cdef class Doorbells:
+    cdef void let_go(self) noexcept
+
+
+cdef class Membership:
+    cdef Mapping mapping
+    cdef memlane_guarded *guarded     # that of the mapping
+    cdef memlane_header *geometry     # a private copy, checked; apart, for Python aligns objects to 16 bytes only
+    cdef memlane_header *shared
+    cdef readonly int base            # the descriptor, -1 once closed
+    cdef uint64_t _base_device, _base_inode
+    cdef int _lock_descriptor
+    cdef uint64_t _lock_serial        # tells it from a later one of the same number
+    cdef uint32_t _row
+    cdef uint64_t _generation
+    cdef uint32_t _tag
+    cdef uint64_t _epoch              # in which _tag was taken
+    cdef uint64_t _born               # epoch in which this was made
+    cdef readonly bint readonly
+    cdef readonly str name            # for error texts: "region 'robot'"
+    cdef readonly object path         # of the file, for errors of reserving; None for memory
+    cdef int64_t _pins                # calls under way and loans, of this epoch
+    cdef uint64_t _pins_epoch
+    cdef bint _closing
+    cdef readonly bint closed
+    cdef readonly int64_t handles     # Region objects of this process that lead here
+    cdef public str found_at          # a name of the file, to open it again where /proc is missing; None: it has none
+    cdef public Doorbells doorbells  # finds the semaphores of this region: memlane._region.semaphores
+    cdef public bint sole             # the region was made for one object, which bears its name
+    cdef dict _joining, _creating
+    cdef readonly dict roles          # endpoints that all handles of this process share, by what they are
+    cdef object __weakref__
+
+    cdef memlane_row *row_at(self, uint32_t row) noexcept
+    cdef uint32_t own_tag(self) except 0
+    cdef int _join(self, uint32_t start, uint64_t start_time, bytes name, bytes path) except -1
+    cdef object _join_error(self, int error)
+    cdef int _find_row(self, int descriptor, uint32_t start, uint32_t *row, uint64_t *generation) noexcept
+    cdef int _try_row(self, int descriptor, uint32_t row, uint64_t *generation) noexcept
+    cdef object _refuse_row(self)
+    cdef bint _is_base(self, int descriptor) noexcept
+    cdef int _probe_row(self, uint32_t row, bint joining) noexcept
+    cdef int verdict(self, uint32_t tag) noexcept
+    cdef bint has_its_row(self) noexcept
+    cdef object pid_of(self, uint32_t tag)
+    cdef bint _leave_row(self) noexcept
+    cdef object refuse_truncated(self)
+
+    @cython.final
+    cdef inline int check_whole(self) except -1:
+        """Raise TruncatedError if any access so far has met a missing page. After each use of the memory."""
+        if memlane_guard_is_truncated(self.guarded):
+            self.refuse_truncated()
+        return 0
+
+    cdef void _let_row_go(self) noexcept
+    cdef int lock_entry(self, uint32_t index) noexcept
+    cdef void unlock_entry(self, uint32_t index) noexcept
+    cdef uint64_t entry_at(self, uint64_t index, memlane_entry *entry, bint *sound) noexcept
+    cdef uint64_t _add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
+            uint64_t reserved_nbytes, object initialize, str parts, str or_less, tuple doorbells) except 0
+    cdef uint64_t _find_room(self, bytes name, uint64_t nbytes, uint64_t *index, str parts, str or_less) except? 0
+    cdef str _say_waiting(self, uint64_t waiting)
+    cdef uint64_t free_removed(self) except? 0
+    cdef int _clear(self, uint64_t offset, uint64_t nbytes) except -1
+    cdef int reserve(self, uint64_t offset, uint64_t nbytes) except -1
+    cdef object _base_lost(self)
+    cdef void give_back(self, uint64_t offset, uint64_t nbytes) noexcept
+    cdef bint _is_sound(self) noexcept
+
+    @cython.final
+    cdef inline void notice_fork(self) noexcept nogil:
+        """
+        In a child that a raw clone made without hooks: close what it inherited, which keeps its parent alive.
+        For calls that would not find out by themselves, since they need neither a row nor a lock.
+        """
+        if not memlane_fork_is(self._born):
+            memlane_fork_epoch()
+
+    cdef int _check_open(self) except -1
+    cdef uint64_t pin(self) except 0
+    cdef void unpin(self, uint64_t epoch) noexcept
+    cdef uint64_t pin_loan(self) except 0
+    cdef void unpin_loan(self, uint64_t epoch) noexcept
+    cdef uint64_t pin_open(self) except 0
+    cdef void _let_everything_go(self) noexcept
+
+
+@cython.final
+cdef class Handle:
+    cdef readonly Membership membership
+
+
+@cython.final
+cdef class Pinned:
+    cdef Membership membership
+    cdef uint64_t epoch               # of the pin, 0: there is none
+
+    cdef void let_go(self) noexcept

@@ -1,0 +1,1029 @@
+# SPDX-License-Identifier: MIT
+"""
+Membership: what one process has of one region. Its mapping, its two file descriptions, its row.
+
+The base description is mapped and holds presence; the lock description holds the row and the creation
+byte, and is closed in forked children. A tag is taken at first use, and again after a fork. Whoever uses
+the memory or a descriptor without the GIL or around a step in Python, or keeps a loan in it, pins the membership: closing
+waits for the last pin. Each `def` here does (tests/rules/test_sources.py looks), Python code does by `with membership.pinned()`. Who
+has no pin looks at the epoch of its role again after each step in which others could run: another thread, or a signal handler.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.errno cimport EAGAIN, ENOENT, ENOLCK
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+
+import errno as _errno
+import os as _os
+import random as _random
+import sys as _sys
+from threading import Lock as _Lock
+from threading import RLock as _RLock
+
+from memlane.errors import ClosedError, CorruptedError, LayoutError, RoleTakenError, TruncatedError
+
+from memlane._core.calls cimport calls_of_process, memlane_calls_join
+from memlane._core.core cimport (
+    MEMLANE_BACKING_ANONYMOUS, MEMLANE_CREATION_BYTE, MEMLANE_ENTRIES_MAX, MEMLANE_ENTRY_BYTE,
+    MEMLANE_ENTRY_REMOVED, MEMLANE_ENTRY_VALID, MEMLANE_FOREIGN, MEMLANE_JOINING_BYTE,
+    MEMLANE_LAYOUT_DRAFT, MEMLANE_LAYOUT_VERSION, MEMLANE_NAME_BYTE, MEMLANE_NEWER, MEMLANE_OK,
+    MEMLANE_OLDER, MEMLANE_PRESENCE_BYTE, MEMLANE_ROW_BYTE, MEMLANE_TRUNCATED,
+    MEMLANE_UNKNOWN_FEATURES, memlane_align, memlane_creation_holder, memlane_creation_note,
+    memlane_directory_add, memlane_directory_count, memlane_directory_pick, memlane_entry,
+    memlane_entry_at, memlane_entry_check, memlane_entry_free, memlane_entry_read,
+    memlane_entry_remove, memlane_entry_state_of, memlane_generation_is_retired, memlane_header,
+    memlane_header_check, memlane_room, memlane_room_begin, memlane_room_find, memlane_room_note,
+    memlane_row, memlane_row_bury, memlane_row_describe, memlane_row_description,
+    memlane_row_generation, memlane_row_is, memlane_row_join, memlane_row_leave, memlane_status,
+    memlane_tag, memlane_tag_row,
+)
+from memlane._core.files cimport (
+    Descriptor, RESERVE_NBYTES_A_TURN, require_limit, require_room, reserve_file,
+)
+from memlane._core.layout cimport pages_down, pages_up, places_of, tell_doorbells
+from memlane._core.mapping cimport Mapping, check_whole, finalizing, truncated_error
+from memlane._core.mapping_options cimport PAGE_NBYTES
+from memlane._core.os cimport (
+    MADV_REMOVE, aligned_alloc, close_descriptor, getpid, memlane_advise, memlane_fork_close,
+    memlane_fork_epoch, memlane_fork_is, memlane_fork_open, memlane_guard_come_on_top,
+    memlane_guard_is_truncated, memlane_guard_replace_whole, memlane_is_file,
+    memlane_lockbyte_probe, memlane_lockbyte_release, memlane_lockbyte_try, memlane_populate,
+    memlane_unguarded,
+)
+from memlane._core.os_errors cimport os_error, reserve_error
+
+memlane_calls_join(calls_of_process(), globals())
+
+cdef extern from *:
+    """
+    #define MEMLANE_HEADER_ALIGNMENT _Alignof(struct memlane_header)
+    """
+    const size_t MEMLANE_HEADER_ALIGNMENT
+
+# What _find_row returns where no row is free; no errno.
+cdef int ROW_NONE = 1
+
+
+def fork_epoch():
+    """Return the epoch of this process: another one in each generation of forks."""
+    return memlane_fork_epoch()
+
+
+def presence_lock(int descriptor, bint for_writing=False):
+    """
+    Lock the presence byte of a region through *descriptor*: for reading as those present do, for writing
+    to make sure that nobody is. Never waits.
+
+    Returns:
+        Whether it is locked now.
+
+    Raises:
+        OSError: the kernel or the file system has no such locks.
+    """
+    return lock_byte(descriptor, MEMLANE_PRESENCE_BYTE, for_writing)
+
+
+def is_present(int descriptor):
+    """
+    Whether anybody holds presence in a region, seen through a *descriptor* that does not hold it itself.
+    Takes no lock, so nobody notices.
+
+    Raises:
+        OSError: the kernel or the file system has no such locks.
+    """
+    cdef int found = memlane_lockbyte_probe(descriptor, MEMLANE_PRESENCE_BYTE, True)
+    if found < 0:
+        raise byte_lock_error(-found)
+    return found > 0
+
+
+def name_lock(int descriptor):
+    """
+    Lock the name of a region through *descriptor*, open for writing: whoever has it may look at the name and remove it.
+    Never waits; goes with the description.
+
+    Returns:
+        Whether it is locked now.
+
+    Raises:
+        OSError: the kernel or the file system has no such locks.
+    """
+    return lock_byte(descriptor, MEMLANE_NAME_BYTE, True)
+
+
+cdef bint lock_byte(int descriptor, int64_t byte, bint for_writing) except -1:
+    cdef int error = memlane_lockbyte_try(descriptor, byte, for_writing)
+    if error == -_errno.EAGAIN:
+        return False
+    if error:
+        raise byte_lock_error(-error)
+    return True
+
+
+cdef object byte_lock_error(int error):
+    """The error for a lock of a region's that the kernel refused. EINVAL: it does not know the kind."""
+    if error == _errno.EINVAL:
+        return os_error(error, "lock a byte", None, "use a local file system and Linux 3.15 or newer",
+                        "there are no locks of open files here")
+    return os_error(error, "lock a byte")
+
+
+cdef object epoch_lock(dict locks, kind=_RLock):
+    """
+    A lock for slow steps that happen once in each epoch; one that a fork left locked is not met again.
+    Its thread may take it twice: handlers of signals and the collector run in the midst of such a step, and may
+    do the same step. Whoever goes on behind them looks whether it is done.
+    """
+    epoch = memlane_fork_epoch()
+    lock = locks.get(epoch)
+    return locks.setdefault(epoch, kind()) if lock is None else lock
+
+
+@cython.final
+cdef class Users:
+    """
+    How many handles of this process use a role, counted anew in each epoch: those that a forked child inherited
+    have used nothing there. A handle keeps the epoch in which it was counted, EPOCH_CLOSED before.
+    """
+
+    cdef void add(self, uint64_t *counted_in) noexcept:
+        cdef uint64_t epoch = memlane_fork_epoch()
+        with cython.critical_section(self):
+            if self.epoch != epoch:
+                self.epoch, self.count = epoch, 0
+            if counted_in[0] != epoch:
+                counted_in[0] = epoch
+                self.count += 1
+
+    cdef bint is_empty(self) noexcept:
+        return self.count == 0 or not memlane_fork_is(self.epoch)
+
+    cdef bint remove(self, uint64_t *counted_in) noexcept:
+        """Whether it was the last one."""
+        cdef bint last = False
+        with cython.critical_section(self):
+            if memlane_fork_is(counted_in[0]):
+                self.count -= 1
+                last = self.count == 0
+            counted_in[0] = EPOCH_CLOSED
+        return last
+
+
+cdef class Doorbells:
+    """What a membership asks of the semaphores of its region; they themselves are in waiting.pyx, above."""
+
+    def at(self, offset, make):
+        """The doorbell at that offset, attached to its semaphore if that can be; with *make*, made if there is none."""
+        raise NotImplementedError()
+
+    def forget(self, uint64_t offset, uint64_t nbytes):
+        """Let go of the doorbells in a part of the region where another object begins."""
+        raise NotImplementedError()
+
+    def remove(self, places):
+        """Let go of the doorbells of an object that was removed, and remove the names of their semaphores."""
+        raise NotImplementedError()
+
+    cdef void let_go(self) noexcept:
+        """Let all semaphores go; nothing is removed."""
+
+
+cdef class Membership:
+    """
+    This process's part in one region; shared by all handles that it has of the region.
+
+    Made by the region layer from a mapping of the whole region and its base descriptor, which it owns from
+    then on. Raises what `check_header` raises.
+    """
+
+    def __cinit__(self):
+        self.base = -1
+        self._lock_descriptor = -1
+        self._epoch = EPOCH_CLOSED
+        self.guarded = &memlane_unguarded
+        self.geometry = <memlane_header *>aligned_alloc(MEMLANE_HEADER_ALIGNMENT, sizeof(memlane_header))
+        if self.geometry == NULL:
+            raise MemoryError
+        memset(self.geometry, 0, sizeof(memlane_header))
+
+    def __dealloc__(self):
+        free(self.geometry)
+
+    def __init__(self, Mapping mapping not None, Descriptor base not None, *, str name, object path, bint readonly):
+        if mapping.nbytes < sizeof(memlane_header):
+            raise TruncatedError(
+                f"{name} has {mapping.nbytes} bytes, a region has at least {sizeof(memlane_header)}; remove it",
+                name=name, path=path, expected=sizeof(memlane_header), found=mapping.nbytes)
+        # Words that agree with each other must not come half from the file and half from nowhere.
+        memlane_guard_replace_whole(mapping._guarded)
+        memlane_guard_come_on_top()
+        memcpy(self.geometry, mapping.address, sizeof(memlane_header))
+        check_whole(mapping)
+        check_header(self.geometry, mapping.nbytes, name, path)
+        if base.number < 0:
+            raise ValueError(f"the descriptor of {name} is closed, or was handed over; pass one that is open")
+        mapping.hold()
+        mapping._is_part = True
+        self.mapping = mapping
+        self.guarded = mapping._guarded
+        self.shared = <memlane_header *>mapping.address
+        self.base = base.detach()
+        self._base_device, self._base_inode = base.file.device, base.file.inode
+        self.name, self.readonly = name, readonly
+        self.path = self.found_at = path
+        self.roles, self._joining, self._creating = {}, {}, {}
+        self._born = memlane_fork_epoch()
+
+    def __del__(self):
+        if not finalizing() and self.mapping is not None and not self.closed:
+            self._closing = self.closed = True
+            self._let_everything_go()
+
+    # ---- facts --------------------------------------------------------------------------------
+
+    @property
+    def region_id(self):
+        return self.geometry.region_id
+
+    @property
+    def nbytes(self):
+        return self.geometry.nbytes
+
+    @property
+    def backing(self):
+        return self.geometry.backing
+
+    @property
+    def permissions(self):
+        return self.geometry.permissions
+
+    @property
+    def libc(self):
+        return (<bytes>self.geometry.libc[:24]).rstrip(b"\0")
+
+    @property
+    def objects_offset(self):
+        return self.geometry.objects_offset
+
+    @property
+    def file(self):
+        """(device, inode) of the file below."""
+        return self._base_device, self._base_inode
+
+    @property
+    def is_native(self):
+        """Whether this very process made the membership: False in forked children."""
+        return memlane_fork_is(self._born)
+
+    @property
+    def tag(self):
+        """The tag of this process if it has a row; 0 if not."""
+        return self._tag if memlane_fork_is(self._epoch) else 0
+
+    # ---- rows -----------------------------------------------------------------------------------
+
+    cdef memlane_row *row_at(self, uint32_t row) noexcept:
+        return <memlane_row *>(self.mapping.address + self.geometry.table_offset) + row
+
+    cdef uint32_t own_tag(self) except 0:
+        """This process's tag; joins at first use and after a fork."""
+        if not memlane_fork_is(self._epoch):
+            self.join()
+        return self._tag
+
+    def join(self):
+        """
+        Take a row of the participants table, if this process has none yet.
+
+        Raises:
+            ClosedError: the region was closed.
+            PermissionError: opened read-only, or this process may not open the file any more.
+            RoleTakenError: no row is free: live participants have them, or they are worn out.
+            TruncatedError: the file below was cut off.
+        """
+        cdef uint32_t start
+        cdef uint64_t start_time, pinned = self.pin_open()
+        cdef bytes name, path
+        try:
+            if memlane_fork_is(self._epoch):
+                return
+            if self.readonly:
+                raise PermissionError(_errno.EACCES, f"{self.name} is open read-only and cannot take a role; open it "
+                                      "without readonly=True")
+            # Before the lock, since this runs Python, and in its midst the collector or a handler may join, fork or close.
+            start, start_time, name = _random.randrange(self.geometry.rows), process_start_time(), process_name()
+            path = None if self.found_at is None else _os.fsencode(self.found_at)
+            with epoch_lock(self._joining):
+                self._join(start, start_time, name, path)
+            self.check_whole()
+        finally:
+            self.unpin_loan(pinned)
+
+    cdef int _join(self, uint32_t start, uint64_t start_time, bytes name, bytes path) except -1:
+        """
+        Under the lock. Runs no Python before the row is taken and known as ours, or given up: whoever comes
+        in between would take another one, and this one would stay taken.
+        """
+        cdef uint64_t epoch = memlane_fork_epoch(), generation, serial
+        cdef uint32_t row
+        cdef int descriptor, found
+        cdef bint is_base
+        if self._epoch == epoch:
+            return 0
+        if self._closing:
+            raise ClosedError(f"{self.name} is closed")
+        descriptor = memlane_fork_open(self.base, NULL, &serial)
+        if descriptor == -ENOENT and path is not None and self._is_base(self.base):  # there is no /proc
+            descriptor = memlane_fork_open(self.base, <const char *>path, &serial)
+        if descriptor < 0:
+            raise self._join_error(-descriptor)
+        is_base = self._is_base(descriptor)
+        found = self._find_row(descriptor, start, &row, &generation) if is_base else ROW_NONE
+        if found == 0 and memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(row), False) != 1:
+            memlane_row_leave(self.row_at(row), generation)
+            found = -ENOLCK
+        if found == 0:
+            memlane_row_describe(self.row_at(row), getpid(), start_time, name)
+            self._lock_descriptor, self._lock_serial = descriptor, serial
+            self._row, self._generation = row, generation
+            self._tag = memlane_tag(row, generation)
+            self._epoch = epoch
+            return 0
+        memlane_fork_close(descriptor, serial)
+        if not is_base:
+            raise self._join_error(ENOENT)
+        if found == ROW_NONE:
+            self.check_whole()
+            self._refuse_row()
+        if found == -ENOLCK:
+            raise OSError(_errno.ENOLCK, f"the locks of {self.name} cannot be seen; use a local file system")
+        raise byte_lock_error(-found)
+
+    cdef object _join_error(self, int error):
+        """The error for a second description of the file that could not be had."""
+        if error != _errno.ENOENT:
+            return os_error(error, f"join {self.name}", self.path, "call region.join() before dropping privileges"
+                            if error == _errno.EACCES or error == _errno.EPERM else None)
+        if self.base < 0 or not self._is_base(self.base):
+            return self._base_lost()
+        return OSError(
+            error, f"cannot join {self.name}: there is no /proc here, by which a process opens its own file again, and no "
+            "name leads to it; mount /proc, or call region.join() before chroot or pivot_root", f"/proc/self/fd/{self.base}")
+
+    cdef int _find_row(self, int descriptor, uint32_t start, uint32_t *row, uint64_t *generation) noexcept:
+        """Take a row, its byte locked through *descriptor*. Returns 0, ROW_NONE, or a negative errno."""
+        cdef uint32_t turn
+        cdef int error
+        # Even rows first; then those of the dead, whose proof has to be made.
+        for turn in range(2 * self.geometry.rows):
+            row[0] = (start + turn) % self.geometry.rows
+            if turn >= self.geometry.rows and self._probe_row(row[0], True) != DEAD:
+                continue
+            if memlane_row_generation(self.row_at(row[0])) & 1:
+                continue
+            # One joins a row at a time. Else another one may join and die behind our look, and we would lock its byte:
+            # stopped there, we would let it pass for alive.
+            error = memlane_lockbyte_try(descriptor, MEMLANE_JOINING_BYTE(row[0]), True)
+            if error == 0:
+                error = self._try_row(descriptor, row[0], generation)
+                memlane_lockbyte_release(descriptor, MEMLANE_JOINING_BYTE(row[0]))
+            if error != -EAGAIN:
+                return error
+        return ROW_NONE
+
+    cdef int _try_row(self, int descriptor, uint32_t row, uint64_t *generation) noexcept:
+        """Take this row, whose joining byte is ours. Returns 0, -EAGAIN if it is taken, or another negative errno."""
+        cdef int error
+        if memlane_row_generation(self.row_at(row)) & 1:
+            return -EAGAIN
+        error = memlane_lockbyte_try(descriptor, MEMLANE_ROW_BYTE(row), True)
+        if error or memlane_row_join(self.row_at(row), generation):
+            return error
+        memlane_lockbyte_release(descriptor, MEMLANE_ROW_BYTE(row))
+        return -EAGAIN
+
+    cdef object _refuse_row(self):
+        """Say what became of all the rows."""
+        cdef uint32_t row
+        cdef uint64_t generation
+        live, retired, locked = 0, [], 0
+        for row in range(self.geometry.rows):
+            generation = memlane_row_generation(self.row_at(row))
+            if generation & 1:
+                live += 1
+            elif memlane_generation_is_retired(generation):
+                retired.append(row)
+            else:
+                locked += 1
+        taken = [f"{live} by live participants"] if live else []
+        if retired:
+            named = ", ".join(map(str, retired[:8])) + (", ..." if len(retired) > 8 else "")
+            taken.append(f"{len(retired)} retired after too many joins (row {named})")
+        if locked:
+            taken.append(f"{locked} locked by somebody who has not joined")
+        raise RoleTakenError(
+            f"all {self.geometry.rows} rows of {self.name} are taken: {', '.join(taken)}; "
+            + ("close some participants" if live else "create the region again"),
+            role="participant", pids=())
+
+    cdef bint _is_base(self, int descriptor) noexcept:
+        """Whether a descriptor still leads to the file of this region: numbers are reused."""
+        return memlane_is_file(descriptor, self._base_device, self._base_inode)
+
+    cdef int _probe_row(self, uint32_t row, bint joining) noexcept:
+        """Ask the kernel whether the owner of an odd row lives; one that does not is buried. Runs no Python."""
+        cdef memlane_row *theirs = self.row_at(row)
+        cdef uint64_t generation = memlane_row_generation(theirs)
+        if not generation & 1:
+            return DEAD
+        cdef int locked = memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(row), False)
+        if locked == 1:
+            return ALIVE
+        # A verdict counts only if the same descriptor shows what we know: our own row, or without one yet
+        # that it is still the file of this region.
+        if locked < 0:
+            return UNKNOWN
+        if joining or not memlane_fork_is(self._epoch):
+            if not self._is_base(self.base):
+                return UNKNOWN
+        elif (memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) != 1
+                or memlane_row_generation(self.row_at(self._row)) != self._generation):
+            return UNKNOWN
+        if not self.readonly:
+            memlane_row_bury(theirs, generation)
+        return DEAD
+
+    cdef int verdict(self, uint32_t tag) noexcept:
+        """ALIVE, DEAD (then it stays so) or UNKNOWN, for the owner that a tag names."""
+        cdef uint32_t row = memlane_tag_row(tag)
+        cdef uint64_t generation
+        if tag == self._tag and memlane_fork_is(self._epoch):
+            return ALIVE
+        if row >= self.geometry.rows or not memlane_row_is(self.row_at(row), tag, &generation):
+            return DEAD
+        return self._probe_row(row, False)
+
+    cdef bint has_its_row(self) noexcept:
+        """Whether nobody has taken this process for dead. For who has a tag in this epoch."""
+        return memlane_row_generation(self.row_at(self._row)) == self._generation
+
+    cdef object pid_of(self, uint32_t tag):
+        cdef uint32_t pid = 0
+        cdef uint64_t start_time
+        cdef char name[41]
+        if memlane_tag_row(tag) < self.geometry.rows:
+            memlane_row_description(self.row_at(memlane_tag_row(tag)), &pid, &start_time, name)
+        return pid
+
+    def participants(self):
+        """
+        Return (row, pid, start time in clock ticks since boot, name, alive) for every row in use.
+
+        Raises:
+            ClosedError: this process closed the region, or its descriptors: then nobody's life can be told.
+        """
+        cdef uint32_t row, pid
+        cdef uint64_t start_time, generation, pinned = self.pin_open()
+        cdef char name[41]
+        cdef int alive
+        found = []
+        try:
+            for row in range(self.geometry.rows):
+                generation = memlane_row_generation(self.row_at(row))
+                if not generation & 1:
+                    continue
+                alive = self._probe_row(row, False)
+                if alive == UNKNOWN:
+                    self.check_whole()
+                    raise ClosedError(f"this process closed the descriptors of {self.name}, so it cannot tell who lives; "
+                                      "open the region again")
+                memlane_row_description(self.row_at(row), &pid, &start_time, name)
+                # Of the dead only a reader is told: for all others the row has just become free, or a newcomer's.
+                if alive == ALIVE or memlane_row_generation(self.row_at(row)) == generation:
+                    found.append((row, pid, start_time, (<bytes>name).decode(errors="replace"), alive == ALIVE))
+            self.check_whole()
+        finally:
+            self.unpin_loan(pinned)
+        return found
+
+    def leave(self):
+        """
+        Give the row back.
+
+        Raises:
+            ClosedError: this process had been taken for dead, because its descriptors were closed.
+        """
+        cdef uint64_t pinned = self.pin_loan()
+        try:
+            if not self._leave_row():
+                raise ClosedError(f"this process was taken for dead in {self.name}: its descriptors had been closed")
+        finally:
+            self.unpin_loan(pinned)
+
+    cdef bint _leave_row(self) noexcept:
+        """Give the row back if there is one; False: somebody has taken it from this process. Runs no Python."""
+        cdef bint left
+        if not memlane_fork_is(self._epoch):
+            return True
+        self._epoch = EPOCH_CLOSED
+        left = memlane_row_leave(self.row_at(self._row), self._generation)
+        memlane_fork_close(self._lock_descriptor, self._lock_serial)
+        self._lock_descriptor = -1
+        return left or memlane_guard_is_truncated(self.guarded)
+
+    cdef object refuse_truncated(self):
+        """
+        Raise TruncatedError. From now on this process's mapping is private and nobody hears of it any more, so the row is let
+        go: what this process held can be taken over, and it takes nothing else.
+        """
+        self._let_row_go()
+        try:
+            found = _os.fstat(self.base).st_size if self.base >= 0 else None
+        except OSError:
+            found = None
+        raise truncated_error(self.name, self.path, self.geometry.nbytes, found)
+
+    cdef void _let_row_go(self) noexcept:
+        """Have the kernel release the row's byte. The generation stays odd: in the file it is out of our reach."""
+        cdef int descriptor = -1
+        with cython.critical_section(self):
+            if memlane_fork_is(self._epoch):
+                self._epoch = EPOCH_CLOSED
+                descriptor, self._lock_descriptor = self._lock_descriptor, -1
+        if descriptor >= 0:
+            memlane_fork_close(descriptor, self._lock_serial)
+
+    # ---- the creation byte and the directory ----------------------------------------------------
+
+    def try_lock_creation(self):
+        """Try to become the one who adds an object; the caller keeps its own threads apart."""
+        cdef uint64_t pinned = self.pin_open()
+        try:
+            self.own_tag()
+            if not lock_byte(self._lock_descriptor, MEMLANE_CREATION_BYTE, True):
+                return False
+            memlane_creation_note(self.shared, getpid())
+            return True
+        finally:
+            self.unpin_loan(pinned)
+
+    def creation_mutex(self):
+        """The lock that keeps threads of this process apart before the creation byte."""
+        return epoch_lock(self._creating, _Lock)
+
+    def unlock_creation(self):
+        """Let others add an object. Where this process was forked or closed the region meanwhile, it holds nothing."""
+        cdef uint64_t pinned
+        if not memlane_fork_is(self._epoch):
+            return
+        pinned = self.pin_loan()
+        memlane_creation_note(self.shared, 0)
+        memlane_lockbyte_release(self._lock_descriptor, MEMLANE_CREATION_BYTE)
+        self.unpin_loan(pinned)
+
+    cdef int lock_entry(self, uint32_t index) noexcept:
+        """Keep the room of an object from being used again; by the description of the row. 0 or a negative errno."""
+        if not self._is_base(self._lock_descriptor):
+            return -_errno.EBADF
+        return memlane_lockbyte_try(self._lock_descriptor, MEMLANE_ENTRY_BYTE(index), False)
+
+    cdef void unlock_entry(self, uint32_t index) noexcept:
+        if self._is_base(self._lock_descriptor):  # else the kernel has let go of it, and the number is another file's
+            memlane_lockbyte_release(self._lock_descriptor, MEMLANE_ENTRY_BYTE(index))
+
+    @property
+    def creation_holder(self):
+        """pid of the process that is adding an object, as it calls itself; 0: nobody."""
+        cdef uint64_t pinned = self.pin_open()
+        cdef uint32_t holder = memlane_creation_holder(self.shared)
+        self.unpin_loan(pinned)
+        return holder
+
+    cdef uint64_t entry_at(self, uint64_t index, memlane_entry *entry, bint *sound) noexcept:
+        """Copy an entry, and judge it if it is valid or removed. Returns the sequence under which the copy is whole."""
+        cdef uint64_t sequence = memlane_entry_read(memlane_entry_at(self.shared, self.geometry, index), entry)
+        sound[0] = (memlane_entry_state_of(sequence) < MEMLANE_ENTRY_VALID
+                    or memlane_entry_check(self.geometry, entry) == MEMLANE_OK)
+        return sequence
+
+    def entries(self):
+        """
+        Return (name, kind, offset, nbytes, geometry, schema, index, sequence, doorbells at once, doorbells later, sound) for
+        every object. Of one that is not sound only the index counts; all else may be anything.
+        """
+        cdef memlane_entry entry
+        cdef uint64_t index, sequence, pinned = self.pin_open()
+        cdef uint32_t schema_nbytes
+        cdef bint sound
+        found = []
+        try:
+            for index in range(memlane_directory_count(self.shared, self.geometry.entries)):
+                sequence = self.entry_at(index, &entry, &sound)
+                if memlane_entry_state_of(sequence) != MEMLANE_ENTRY_VALID:
+                    continue
+                schema_nbytes = entry.schema_nbytes if sound else 0
+                found.append((
+                    (<bytes>entry.name[:64]).split(b"\0")[0].decode(errors="replace"), entry.kind, entry.offset,
+                    entry.nbytes, tuple([entry.geometry[i] for i in range(8)]),
+                    (<bytes>entry.schema[:schema_nbytes]).decode(errors="replace"), index, sequence,
+                    places_of(&entry.doorbells_at_once, entry.offset) if sound else range(0),
+                    places_of(&entry.doorbells_later, entry.offset) if sound else range(0), bool(sound)))
+            self.check_whole()
+        finally:
+            self.unpin_loan(pinned)
+        return found
+
+    def add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
+                  uint64_t reserved_nbytes, object initialize, str parts="", str or_less="", tuple doorbells=()):
+        """
+        Carve an object of *nbytes* out of the first room that is large enough, reserve its first *reserved_nbytes*, have
+        it initialized by *initialize(offset)* and make its entry valid. The caller holds the creation byte. *doorbells*
+        are those made at once and those made later, each as (offset of the first in the object, stride, count).
+
+        Raises:
+            OSError: no memory for it; nothing has changed.
+            ValueError: the region or its directory is too small, or the doorbells do not lie in the object.
+            CorruptedError: an entry is out of bounds, so nobody knows what room is free.
+            ClosedError: this process closed the region meanwhile; nothing has changed.
+        """
+        cdef uint64_t pinned = self.pin_open()  # whole, before it is made longer again by a reservation
+        try:
+            return self._add_entry(name, kind, nbytes, geometry, schema, reserved_nbytes, initialize, parts, or_less, doorbells)
+        finally:
+            self.unpin_loan(pinned)
+
+    cdef uint64_t _add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
+                             uint64_t reserved_nbytes, object initialize, str parts, str or_less,
+                             tuple doorbells) except 0:
+        """Pinned: reserving looks for signals, and *initialize* is Python, so anybody may close the region meanwhile."""
+        cdef memlane_entry entry
+        cdef uint64_t index, offset
+        memset(&entry, 0, sizeof(entry))
+        tell_doorbells(&entry, doorbells, name, nbytes)
+        offset = self._find_room(name, nbytes, &index, parts, or_less)
+        memcpy(entry.name, PyBytes_AS_STRING(name), len(name))
+        memcpy(entry.schema, PyBytes_AS_STRING(schema), len(schema))
+        entry.kind, entry.offset, entry.nbytes, entry.schema_nbytes = kind, offset, nbytes, len(schema)
+        for i, number in enumerate(geometry):
+            entry.geometry[i] = number
+        self.reserve(self.geometry.directory_offset + index * sizeof(entry), sizeof(entry))
+        memlane_room_begin()
+        if self.doorbells is not None:
+            self.doorbells.forget(offset, nbytes)
+        try:
+            self._clear(offset, nbytes)
+            self.reserve(offset, reserved_nbytes)
+            initialize(offset)
+            if self._closing:
+                raise ClosedError(f"{self.name} was closed while {name.decode()!r} was made in it; open the region again")
+        except BaseException:
+            self.give_back(offset, nbytes)
+            raise
+        memlane_directory_add(self.shared, self.geometry, index, &entry)
+        self.check_whole()
+        return offset
+
+    cdef uint64_t _find_room(self, bytes name, uint64_t nbytes, uint64_t *index, str parts, str or_less) except? 0:
+        """Where an object of that size can be, and which entry it can have. Frees what was removed and nobody has open."""
+        cdef memlane_room rooms[MEMLANE_ENTRIES_MAX]
+        cdef memlane_entry entry
+        cdef size_t taken = 0
+        cdef uint64_t i, sequence, offset, waiting = self.free_removed()
+        cdef uint64_t count = memlane_directory_count(self.shared, self.geometry.entries)
+        cdef bint sound
+        for i in range(count):
+            sequence = self.entry_at(i, &entry, &sound)
+            if not sound:
+                raise CorruptedError(
+                    f"{name.decode()!r} cannot be made in {self.name}, since entry {i} of its directory is out of bounds, and "
+                    "so nobody knows which room is free; unlink the region and create it again", name=self.name)
+            if memlane_entry_state_of(sequence) >= MEMLANE_ENTRY_VALID:
+                memlane_room_note(rooms, &taken, &entry)
+        index[0] = memlane_directory_pick(self.shared, self.geometry, count)
+        if index[0] == self.geometry.entries:
+            raise ValueError(f"the directory of {self.name} is full with {index[0]} objects; use a second region"
+                             + self._say_waiting(waiting))
+        if not memlane_room_find(rooms, taken, self.geometry.objects_offset, self.geometry.nbytes, nbytes, &offset):
+            raise ValueError(f"object {name.decode()!r} needs {nbytes} bytes{parts}, and {self.name} has {offset} left; ask for "
+                             f"{or_less}a larger region" + self._say_waiting(waiting))
+        return offset
+
+    cdef str _say_waiting(self, uint64_t waiting):
+        """Who keeps the room of removed objects, for error texts."""
+        if not waiting:
+            return ""
+        pids = [str(pid) for _, pid, _, _, alive in self.participants() if alive]
+        named = ", ".join(pids[:8]) + (", ..." if len(pids) > 8 else "")
+        return (f", or close the handles of removed objects: {waiting} bytes are theirs that a process has open still "
+                f"(one of pid {named})")
+
+    def remove_entry(self, uint64_t index, uint64_t sequence):
+        """
+        Remove the object that was found valid: the one step that counts. The caller holds the creation byte.
+
+        Returns:
+            Whether it was; False: it is not that object any more.
+        """
+        cdef uint64_t pinned = self.pin_open()
+        cdef bint removed = memlane_entry_remove(memlane_entry_at(self.shared, self.geometry, index), sequence)
+        self.unpin_loan(pinned)
+        return removed
+
+    cdef uint64_t free_removed(self) except? 0:
+        """
+        Free the room of removed objects that nobody has open. The caller holds the creation byte. Costs a system call for
+        each removed one. Returns how many bytes of removed objects are in use still. The room of one whose entry is out of
+        bounds is not known, and stays as it is.
+        """
+        cdef memlane_entry entry
+        cdef uint64_t index, sequence, waiting = 0
+        cdef int locked
+        cdef bint sound
+        for index in range(memlane_directory_count(self.shared, self.geometry.entries)):
+            sequence = self.entry_at(index, &entry, &sound)
+            if memlane_entry_state_of(sequence) != MEMLANE_ENTRY_REMOVED or not sound:
+                continue
+            # Through the base, which holds none of these locks: so it sees those of this process, too.
+            locked = memlane_lockbyte_probe(self.base, MEMLANE_ENTRY_BYTE(index), True)
+            # As for rows: a verdict counts only if the same descriptor shows what we know.
+            if locked < 0 or memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) != 1:
+                raise ClosedError(f"this process closed the descriptors of {self.name}, so it cannot tell who has a removed "
+                                  "object open; open the region again")
+            if locked:
+                waiting += memlane_align(entry.nbytes)
+                continue
+            if self.doorbells is not None:
+                # what was made after the removal, and all of them if the remover has died
+                self.doorbells.remove(places_of(&entry.doorbells_at_once, entry.offset))
+                self.doorbells.remove(places_of(&entry.doorbells_later, entry.offset))
+            self.give_back(entry.offset, entry.nbytes)
+            memlane_entry_free(memlane_entry_at(self.shared, self.geometry, index))
+        return waiting
+
+    cdef int _clear(self, uint64_t offset, uint64_t nbytes) except -1:
+        """
+        Make room all zeros, whatever an object before, or an adder that died, has left in it. What is not whole pages of
+        this machine, or cannot be punched out, is written to, and so reserved.
+        """
+        cdef uint64_t first = pages_up(offset, PAGE_NBYTES), end = pages_down(offset + nbytes, PAGE_NBYTES)
+        if end <= first or memlane_advise(self.mapping.address + first, end - first, PAGE_NBYTES, MADV_REMOVE):
+            first = end = offset + nbytes
+        if first > offset:
+            self.reserve(offset, first - offset)
+            memset(self.mapping.address + offset, 0, first - offset)
+        if offset + nbytes > end:
+            self.reserve(end, offset + nbytes - end)
+            memset(self.mapping.address + end, 0, offset + nbytes - end)
+        return 0
+
+    cdef int reserve(self, uint64_t offset, uint64_t nbytes) except -1:
+        """
+        Have the kernel set memory aside, so that touching it is never a SIGBUS. Raises OSError (ENOSPC). The caller has
+        pinned the region: the descriptor is used over many steps, between which handlers of signals run.
+        """
+        cdef unsigned char *address = self.mapping.address + offset
+        cdef uint64_t turn
+        cdef int error
+        if self.geometry.backing == MEMLANE_BACKING_ANONYMOUS:
+            address -= offset % PAGE_NBYTES
+            nbytes += offset % PAGE_NBYTES
+            require_limit(nbytes, None)
+            with nogil:
+                error = memlane_populate(address, nbytes)
+            if error:
+                raise reserve_error(-error, None, nbytes)
+        else:
+            if not self._is_base(self.base):
+                raise self._base_lost()
+            require_room(self.base, nbytes, self.path)
+            while nbytes:
+                # A child that a handler of a signal forked may have closed what it inherited: pins are of one process.
+                if self.closed:
+                    raise ClosedError(f"{self.name} is closed")
+                turn = min(nbytes, <uint64_t>RESERVE_NBYTES_A_TURN)
+                reserve_file(self.base, offset, turn, self.path)
+                offset += turn
+                nbytes -= turn
+        return 0
+
+    def called(self, str kind, str name, str part=""):
+        """
+        What messages call an object, or a *part* of it: by the region's name or label if that was made for it alone.
+        Such an object bears the name of its kind; one beside it, that came later, is called in full.
+        """
+        if self.sole and name == kind:
+            return self.name.replace("region", kind, 1) + part
+        return f"{kind} {name!r}{part} of {self.name}"
+
+    cdef object _base_lost(self):
+        """The error for a descriptor that is not that of the region any more; its number may be another file's."""
+        return ClosedError(f"descriptor {self.base} of {self.name} was closed by this process; open it again")
+
+    cdef void give_back(self, uint64_t offset, uint64_t nbytes) noexcept:
+        """Let unused memory go again: whole pages of this machine, which nothing else lies on."""
+        cdef uint64_t first = pages_up(offset, PAGE_NBYTES)
+        cdef uint64_t end = pages_down(memlane_align(offset + nbytes), PAGE_NBYTES)
+        if end > first:
+            memlane_advise(self.mapping.address + first, end - first, PAGE_NBYTES, MADV_REMOVE)
+
+    # ---- closing --------------------------------------------------------------------------------
+
+    def handle(self):
+        """
+        One more handle of this region in this process, which takes new work again if closing still waits for a loan;
+        None if it is gone, or its descriptors are not those that it had: then the region has to be opened anew.
+        """
+        cdef Handle made = Handle.__new__(Handle)
+        if self.closed or not self._is_sound():
+            return None
+        self._closing = False
+        self.handles += 1
+        made.membership = self
+        return made
+
+    cdef bint _is_sound(self) noexcept:
+        """Whether this process has what proves its life here: the file, and the lock of its row if it has one."""
+        if not self._is_base(self.base):
+            return False
+        return not memlane_fork_is(self._epoch) or memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) == 1
+
+    def lose_base(self, int descriptor):
+        """This number has just been given to another description, so it is not ours, if it was, whatever it leads to."""
+        if self.base == descriptor:
+            self.base = -1
+
+    cdef int _check_open(self) except -1:
+        self.notice_fork()
+        if self._closing:
+            raise ClosedError(f"{self.name} is closed")
+        return self.check_whole()
+
+    cdef uint64_t pin(self) except 0:
+        """
+        Keep row, roles and memory for a call under way; returns what unpin wants back. A forked child begins
+        to count anew: the calls of the parent's other threads never end in it.
+        """
+        cdef uint64_t epoch = memlane_fork_epoch()
+        with cython.critical_section(self):
+            if not self.closed:
+                if self._pins_epoch != epoch:
+                    self._pins_epoch, self._pins = epoch, 0
+                self._pins += 1
+                return epoch
+        raise ClosedError(f"{self.name} is closed")
+
+    cdef void unpin(self, uint64_t epoch) noexcept:
+        cdef bint last = False
+        with cython.critical_section(self):
+            if memlane_fork_is(epoch):
+                self._pins -= 1
+                if self._closing and self._pins == 0 and not self.closed:
+                    self.closed = last = True
+        if last:
+            self._let_everything_go()
+
+    cdef uint64_t pin_loan(self) except 0:
+        """
+        Keep them for a loan, or for a call with Python in its midst. A child that is forked meanwhile keeps the memory,
+        but not the row.
+        """
+        cdef uint64_t pinned = self.pin()
+        self.mapping.keep()
+        return pinned
+
+    cdef void unpin_loan(self, uint64_t epoch) noexcept:
+        self.unpin(epoch)
+        self.mapping.let_go()
+
+    cdef uint64_t pin_open(self) except 0:
+        """As pin_loan, for a new call: refuses one while closing waits for others, and where the file was cut off."""
+        cdef uint64_t pinned = self.pin_loan()
+        try:
+            if self._closing:
+                raise ClosedError(f"{self.name} is closed")
+            self.check_whole()
+        except BaseException:
+            self.unpin_loan(pinned)
+            raise
+        return pinned
+
+    def pinned(self):
+        """Keep row, roles, memory and descriptors for what runs in a `with`. Entering raises ClosedError, TruncatedError."""
+        return Pinned(self)
+
+    def close(self):
+        """Refuse new work, and let everything go as soon as no call is under way and no loan is out. Never fails."""
+        cdef uint64_t epoch = memlane_fork_epoch()
+        cdef bint last = False
+        with cython.critical_section(self):
+            if self._pins_epoch != epoch:
+                self._pins_epoch, self._pins = epoch, 0
+            self._closing = True
+            if self._pins == 0 and not self.closed:
+                self.closed = last = True
+        if last:
+            self._let_everything_go()
+
+    cdef void _let_everything_go(self) noexcept:
+        """
+        Once only: whoever comes here has set `closed`. Runs no Python code, so no handler of a signal can cut it off half
+        way, and no exception can be lost in it.
+        """
+        self._leave_row()  # False: taken for dead before, then nothing of ours is left in the table
+        if self.base >= 0:
+            if self._is_base(self.base):
+                close_descriptor(self.base)
+            self.base = -1
+        if self.doorbells is not None:
+            self.doorbells.let_go()
+        self.roles.clear()
+        self.guarded = &memlane_unguarded  # its place in the table may become another mapping's
+        self.mapping.let_go()
+        self.mapping.close()
+
+
+@cython.final
+cdef class Handle:
+    """
+    One of the handles that keep a membership, made by `Membership.handle`. The last one that goes closes it: by `let_go`,
+    or by being forgotten, as one is that an exception lost on its way to its user.
+    """
+
+    def let_go(self):
+        """Count this one no more. Doing it twice does nothing. Runs no Python code, so it is done whole or not begun."""
+        cdef Membership member = self.membership
+        self.membership = None
+        if member is not None:
+            member.handles -= 1
+            if member.handles == 0:
+                member.close()
+
+    def __del__(self):
+        if not finalizing():
+            self.let_go()
+
+
+@cython.final
+cdef class Pinned:
+    """A pin for steps in Python; made by `Membership.pinned`. One that is lost between two steps lets go by itself."""
+
+    def __init__(self, Membership membership not None):
+        self.membership = membership
+
+    def __enter__(self):
+        self.epoch = self.membership.pin_open()
+
+    def __exit__(self, *_error):
+        self.let_go()
+
+    def __del__(self):
+        self.let_go()
+
+    cdef void let_go(self) noexcept:
+        cdef uint64_t epoch = self.epoch
+        self.epoch = 0
+        if epoch:
+            self.membership.unpin_loan(epoch)
+
+
+cdef int check_header(memlane_header *header, uint64_t file_nbytes, str name, object path) except -1:
+    """Judge a private copy of a header; each way to be wrong has its own text."""
+    cdef memlane_status status = memlane_header_check(header, file_nbytes)
+    ours = f"version {MEMLANE_LAYOUT_VERSION} draft {MEMLANE_LAYOUT_DRAFT}"
+    found = f"version {header.layout_version} draft {header.layout_draft}"
+    if status == MEMLANE_OK:
+        return 0
+    if status == MEMLANE_FOREIGN:
+        raise LayoutError(f"{name} is no region of memlane: it does not begin with the magic number; check the name",
+                          name=name, expected="a region", found="other bytes")
+    if status == MEMLANE_OLDER or status == MEMLANE_NEWER:
+        raise LayoutError(
+            f"{name} has layout {found}, which is {'older' if status == MEMLANE_OLDER else 'newer'} than {ours} of this "
+            "library; unlink it and create it again, or use the library that made it",
+            name=name, expected=ours, found=found)
+    if status == MEMLANE_UNKNOWN_FEATURES:
+        raise LayoutError(f"{name} uses features {header.features:#x} that this library does not know; "
+                          "use the library that made it", name=name, expected=0, found=header.features)
+    if status == MEMLANE_TRUNCATED:
+        raise TruncatedError(f"{name} has {file_nbytes} bytes, its header says {header.nbytes}; unlink it and create "
+                             "it again", name=name, path=path, expected=header.nbytes, found=file_nbytes)
+    raise CorruptedError(f"the header of {name} contradicts itself; unlink it and create it again", name=name)
+
+
+cdef uint64_t process_start_time() except? 0:
+    """Start of this process in clock ticks since boot, for people; 0 where /proc does not tell."""
+    try:
+        with open("/proc/self/stat", "rb") as stat:
+            return int(stat.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+cdef bytes process_name():
+    """What people call this process: the script it runs."""
+    argv = getattr(_sys, "argv", None) or [""]
+    name = _os.path.basename(argv[0]) or _os.path.basename(_sys.executable or "python")
+    return _os.fsencode(name)[:40]

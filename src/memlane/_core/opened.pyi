@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+
+from memlane._core.membership import Membership
+
+def closed_error(handle: object, called: str) -> Exception: ...
+def free_removed_objects(membership: Membership) -> int: ...

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+
+def explained(
+    failed: OSError, doing: str, path: str | None = None, remedies: dict[int, str] | None = None
+) -> OSError: ...
+def no_room(path: str | None, nbytes: int) -> OSError: ...

@@ -1,0 +1,451 @@
+# SPDX-License-Identifier: MIT
+from collections.abc import Iterable
+from multiprocessing.process import BaseProcess
+from subprocess import Popen
+from typing import Any, Self, SupportsFloat, TypeAlias, TypeVar, final
+
+from typing_extensions import Buffer, disjoint_base
+
+from memlane._core.arguments import _NumpyArray
+from memlane._core.layout import _Entry
+from memlane._core.membership import Membership
+from memlane._core.ring_consumer import Loans, Record
+from memlane._core.ring_producer import Room
+from memlane._core.ring_state import Endpoint
+
+_Ending: TypeAlias = BaseProcess | Popen[Any] | int
+
+_Until: TypeAlias = _Ending | Iterable[_Ending]
+
+_ProducerT = TypeVar("_ProducerT", bound=Producer)
+
+_ConsumerT = TypeVar("_ConsumerT", bound=Consumer)
+
+@disjoint_base
+class RingHandle(Endpoint): ...
+
+@disjoint_base
+class Sending(RingHandle):
+    """The verbs of a producer."""
+
+    def put(
+        self,
+        record: Buffer | _NumpyArray,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
+    ) -> None:
+        """
+        Copy one record into the ring, waiting while there is no room.
+
+        Takes a lane at first use. Records of one producer come out in the order of their puts; threads that
+        had to wait go in the order they came. Other threads run while it waits; Ctrl-C interrupts it.
+
+        Args:
+            record: Any contiguous buffer, 0 to `max_record` bytes. Copied before the call returns.
+            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
+            require_peer: Do not put what nobody will get, and do not wait for room that nobody will make, once the
+                consumers there were are gone. Before the first one came nobody is: then it puts, and waits.
+
+        Raises:
+            Full: there was no room within *timeout*; the ring is unchanged.
+            ShutDown: the ring was shut down.
+            PeerGoneError: asked for by *require_peer*: there were consumers, and all have died or left.
+            RecordTooLargeError: *record* can never fit.
+            RoleTakenError: every lane was taken by a live producer until the end of *timeout*; None waits for one.
+            OSError: no memory left for the lane (ENOSPC, at first use).
+            ClosedError: this process closed the handle or the region.
+            BufferError, TypeError: *record* is no contiguous buffer, or one with Python objects in it.
+        """
+    def put_nowait(self, record: Buffer | _NumpyArray) -> None:
+        """`put(record, timeout=0)`: raises Full at once where there is no room."""
+    def put_many(
+        self,
+        records: Iterable[Buffer | _NumpyArray],
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
+    ) -> int:
+        """
+        Copy many records in, as few batches as there is room for; each batch becomes visible at once.
+
+        Args:
+            records: An iterable of contiguous buffers; all are checked before the first one goes in.
+            timeout: Longest wait in seconds for all of them together.
+            require_peer: As in `put`.
+
+        Returns:
+            How many went in: all of them, or fewer at the deadline, if the ring was shut down meanwhile, or if *require_peer*
+            found nobody left.
+
+        Raises:
+            Full: not even one went in within *timeout*.
+            ShutDown, PeerGoneError, RecordTooLargeError, RoleTakenError, OSError, ClosedError, BufferError, TypeError: as
+                `put`.
+        """
+    def reserve(
+        self,
+        nbytes: int | str,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
+    ) -> Room:
+        """
+        Claim room for one record of up to *nbytes* bytes, to be written in place (zero copy).
+
+        The other side sees nothing before the commit. One claim a lane: other threads' puts wait for its end, a
+        second one by the same thread is a RuntimeError.
+
+        Returns:
+            A Room, with the buffer protocol. `with` commits it at the end, and aborts it on an exception.
+
+        Raises:
+            RuntimeError: this thread has a claim open on this lane.
+            Full, ShutDown, PeerGoneError, RecordTooLargeError, RoleTakenError, OSError, ClosedError: as `put`.
+        """
+
+@final
+class Records:
+    """What `records` iterates with."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
+
+@final
+class Borrowed:
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Record: ...
+    def close(self) -> None: ...
+
+class RingBase(Sending):
+    """What a ring does without going through Python: every verb of both roles."""
+
+    def _lead_to(
+        self, membership: Membership, entry: _Entry, *, wait: str, require_peer: bool
+    ) -> None: ...
+    def _set_wait(self, wait: str, require_peer: bool) -> None: ...
+    def _leave(self) -> None: ...
+    def _make_producer(self, producer_class: type[_ProducerT]) -> _ProducerT: ...
+    def _make_consumer(self, consumer_class: type[_ConsumerT]) -> _ConsumerT: ...
+    def get(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> bytes:
+        """
+        Take the next record out, waiting while there is none.
+
+        The lanes of the producers are served in turn; of each, records come in the order of `put`. Takes the
+        role of the consumer at first use. Other threads run while it waits; Ctrl-C interrupts it.
+
+        Args:
+            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
+            require_peer: Do not wait for producers that are gone. Before the first one came nobody is: then it waits.
+
+        Returns:
+            The record as new bytes.
+
+        Raises:
+            Empty: there was none within *timeout*.
+            ShutDown: the ring was shut down and is drained.
+            PeerGoneError: asked for by *require_peer*: there were producers, all have died or left, and the ring
+                is drained.
+            RoleTakenError: a live process is the consumer; nothing is waited for.
+            CorruptedError: the region holds bytes that no sound program writes.
+            ClosedError: this process closed the handle or the region.
+            MemoryError: no memory for the result; the record stays.
+        """
+    def get_nowait(self) -> bytes:
+        """`get(timeout=0)`: raises Empty at once where there is nothing."""
+    def get_many(
+        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> list[bytes]:
+        """
+        Take what is there, at least one record and at most *most*, waiting only for the first.
+
+        A call ends before *most* where its records come to more than some pages: so much memory at a time would be new
+        to the process, and cost more than the calls that are saved.
+
+        Returns:
+            A list of new bytes.
+
+        Raises:
+            As `get`; nothing is lost.
+        """
+    def get_into(
+        self,
+        buffer: Buffer | _NumpyArray,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
+    ) -> int:
+        """
+        Copy the next record into a writable contiguous *buffer*.
+
+        Returns:
+            Its length in bytes; the rest of the buffer is left as it was.
+
+        Raises:
+            ValueError: it is longer than the buffer; it stays in the ring.
+            As `get` otherwise.
+        """
+    def borrow(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> Record:
+        """
+        Take the next record as a loan: its bytes where they lie, read-only, no copy.
+
+        Returns:
+            A Record, with the buffer protocol, to be released: by `with`, or when its last view dies. Until
+            then it takes up room in the ring; in this process the next get goes on behind it.
+
+        Raises:
+            As `get`.
+        """
+    def borrow_many(
+        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> Loans:
+        """
+        Take what is there as loans, at least one record and at most *most*, waiting only for the first.
+
+        Returns:
+            Loans: a sequence of Records that are released together, at the end of its `with` or by `release()`.
+
+        Raises:
+            As `get`.
+        """
+    def borrowed(
+        self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> Borrowed:
+        """
+        Iterate over loans until the ring is shut down and drained. Each is released when the next one is asked for, or
+        later with its last view.
+
+        Raises:
+            Empty: there was no record within *timeout*.
+            As `get` otherwise, but for ShutDown, which ends the iteration.
+        """
+    def records(
+        self,
+        *,
+        until: _Until | None = None,
+        require_peer: bool = False,
+        timeout: SupportsFloat | None = None,
+    ) -> Records:
+        """
+        Iterate over records, as `get` gives them, until the ring is shut down and drained, or *until* has come.
+
+        Args:
+            until: Processes whose end ends the iteration, once all that they put is read: a multiprocessing.Process, a
+                subprocess.Popen, a sentinel or a pidfd, or a collection of them. It does not matter how they end, nor
+                whether they ever put anything. Looked for when there is nothing to get, and at least ten times a second;
+                records of others that come meanwhile are given out, too.
+            require_peer: Do not wait for producers that are gone, as in `get`.
+            timeout: Longest wait in seconds for each record. None waits for ever.
+
+        Raises:
+            Empty: there was no record within *timeout*.
+            TypeError: *until* is none of those.
+            ValueError: a process of *until* has not been started or is closed, or a descriptor is not open.
+            As `get` otherwise, but for ShutDown, which ends the iteration.
+        """
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
+    def shutdown(self, immediate: bool = False) -> None:
+        """
+        Bring the ring to its end, for all processes and for good.
+
+        Puts raise ShutDown from now on, waiting ones too. Gets go on until everything is drained, then raise
+        ShutDown; iteration ends. Never waits.
+
+        Args:
+            immediate: What is left is dropped unseen.
+
+        Raises:
+            PermissionError: the region is open read-only.
+            ClosedError: this process closed the handle.
+        """
+    def __len__(self) -> int: ...
+    @property
+    def is_shut_down(self) -> bool:
+        """Whether somebody has called `shutdown`: nothing can be put any more, though there may be records to get."""
+    @property
+    def capacity(self) -> int:
+        """Bytes of records that each producer's lane can hold."""
+    @property
+    def max_records(self) -> int:
+        """How many records each producer's lane can hold."""
+    @property
+    def max_record(self) -> int:
+        """Bytes of the largest record that can ever fit."""
+    @property
+    def producers(self) -> int:
+        """How many producers there can be at a time."""
+    def stats(self) -> dict[str, Any]:
+        """
+        Tell what is going on: capacity, records waiting, and for each lane in use its producer and how many records
+        were put and got. A snapshot, as plain dicts and lists.
+
+        `loans` are the records that consumers have in hand and have not released, of each lane and in all: with
+        consumers="many" those of all processes. What the one consumer has in hand only its process knows: elsewhere they
+        are None. They are None, too, where a lane has too many records to look at.
+
+        `oldest_age` are the seconds that the oldest record waits, at least, of each lane and the largest in all: to about
+        10 ms, without the time that the machine was suspended. None: there is none, or it is not known, as of records
+        from before a reboot. `times_full` counts the puts and reserves that found no room. `waiting_producers` and
+        `waiting_consumers` are the calls that sleep; one whose process was killed counts until the next one is woken.
+        After an immediate shutdown no records wait, whatever was left.
+
+        Raises:
+            ClosedError: this process closed the handle.
+        """
+
+@final
+class Producer(Sending):
+    """
+    A handle of one producer's role: a lane of its own, taken at first use. Made by `Ring.producer()`.
+
+    Its threads may share it. Pickled, it becomes a handle without a lane. Given back by `close`, or as a context
+    manager; what was put stays.
+
+    Attributes:
+        ring: The ring that it belongs to.
+    """
+
+    ring: Any
+    def close(self) -> None:
+        """Give the lane back; its records stay, the next producer goes on behind them. Never fails."""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_error: object) -> None: ...
+
+@final
+class Consumer(RingHandle):
+    """
+    A handle of the consumer's role, which all such handles of one process share. Made by `Ring.consumer()`.
+
+    The role is taken at first use, and given back when the last handle that used it is closed. Pickled, it becomes a
+    handle without the role. The verbs are those of Ring.
+
+    Attributes:
+        ring: The ring that it belongs to.
+    """
+
+    ring: Any
+    def get(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> bytes:
+        """
+        Take the next record out, waiting while there is none.
+
+        The lanes of the producers are served in turn; of each, records come in the order of `put`. Takes the
+        role of the consumer at first use. Other threads run while it waits; Ctrl-C interrupts it.
+
+        Args:
+            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
+            require_peer: Do not wait for producers that are gone. Before the first one came nobody is: then it waits.
+
+        Returns:
+            The record as new bytes.
+
+        Raises:
+            Empty: there was none within *timeout*.
+            ShutDown: the ring was shut down and is drained.
+            PeerGoneError: asked for by *require_peer*: there were producers, all have died or left, and the ring
+                is drained.
+            RoleTakenError: a live process is the consumer; nothing is waited for.
+            CorruptedError: the region holds bytes that no sound program writes.
+            ClosedError: this process closed the handle or the region.
+            MemoryError: no memory for the result; the record stays.
+        """
+    def get_nowait(self) -> bytes:
+        """`get(timeout=0)`: raises Empty at once where there is nothing."""
+    def get_many(
+        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> list[bytes]:
+        """
+        Take what is there, at least one record and at most *most*, waiting only for the first.
+
+        A call ends before *most* where its records come to more than some pages: so much memory at a time would be new
+        to the process, and cost more than the calls that are saved.
+
+        Returns:
+            A list of new bytes.
+
+        Raises:
+            As `get`; nothing is lost.
+        """
+    def get_into(
+        self,
+        buffer: Buffer | _NumpyArray,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
+    ) -> int:
+        """
+        Copy the next record into a writable contiguous *buffer*.
+
+        Returns:
+            Its length in bytes; the rest of the buffer is left as it was.
+
+        Raises:
+            ValueError: it is longer than the buffer; it stays in the ring.
+            As `get` otherwise.
+        """
+    def borrow(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> Record:
+        """
+        Take the next record as a loan: its bytes where they lie, read-only, no copy.
+
+        Returns:
+            A Record, with the buffer protocol, to be released: by `with`, or when its last view dies. Until
+            then it takes up room in the ring; in this process the next get goes on behind it.
+
+        Raises:
+            As `get`.
+        """
+    def borrow_many(
+        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> Loans:
+        """
+        Take what is there as loans, at least one record and at most *most*, waiting only for the first.
+
+        Returns:
+            Loans: a sequence of Records that are released together, at the end of its `with` or by `release()`.
+
+        Raises:
+            As `get`.
+        """
+    def borrowed(
+        self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> Borrowed:
+        """
+        Iterate over loans until the ring is shut down and drained. Each is released when the next one is asked for, or
+        later with its last view.
+
+        Raises:
+            Empty: there was no record within *timeout*.
+            As `get` otherwise, but for ShutDown, which ends the iteration.
+        """
+    def records(
+        self,
+        *,
+        until: _Until | None = None,
+        require_peer: bool = False,
+        timeout: SupportsFloat | None = None,
+    ) -> Records:
+        """
+        Iterate over records, as `get` gives them, until the ring is shut down and drained, or *until* has come.
+
+        Args:
+            until: Processes whose end ends the iteration, once all that they put is read: a multiprocessing.Process, a
+                subprocess.Popen, a sentinel or a pidfd, or a collection of them. It does not matter how they end, nor
+                whether they ever put anything. Looked for when there is nothing to get, and at least ten times a second;
+                records of others that come meanwhile are given out, too.
+            require_peer: Do not wait for producers that are gone, as in `get`.
+            timeout: Longest wait in seconds for each record. None waits for ever.
+
+        Raises:
+            Empty: there was no record within *timeout*.
+            TypeError: *until* is none of those.
+            ValueError: a process of *until* has not been started or is closed, or a descriptor is not open.
+            As `get` otherwise, but for ShutDown, which ends the iteration.
+        """
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
+    def close(self) -> None:
+        """Refuse new work; the role goes with the last handle and the last loan. Never fails."""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_error: object) -> None: ...
