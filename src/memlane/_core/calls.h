@@ -82,7 +82,7 @@ static int memlane_outcome_without_ours(PyThreadState *state) {
     return 1;
 }
 
-/* Errors that no sound code of ours raises on purpose. Whoever reports one needs every frame of it; but not if
+/* Errors that no sound code of ours raises on purpose. A report of one needs every frame of it; but not if
  * it comes out of code of the user's. */
 static int memlane_is_bug(PyObject *type, PyObject *traceback) {
     PyTracebackObject *entry = (PyTracebackObject *)traceback;
