@@ -84,7 +84,7 @@ int memlane_bell_attach_made(struct memlane_bell *bell, const char *name) {
     /* without a place in the table it works all the same */
     memlane_guard_watch(semaphore, FILE_NBYTES, memlane_page_nbytes(), 0, PROT_READ | PROT_WRITE, "", &bell->guarded);
     bell->is_named = true;
-    attach_at(bell, semaphore);
+    attach_at(bell, semaphore); /* one before it, made in a handler that ran here, stays open: threads may wait there */
     return 0;
 }
 

@@ -183,7 +183,7 @@ static int try_put(struct memlane_ring *ring, const void *record, size_t nbytes)
 }
 
 /* The second look of a put that found no room. */
-static bool has_room(void *of) {
+static int has_room(void *of) {
     const struct memlane_ring *ring = of;
     return memlane_producer_any(&ring->producer) || !memlane_entry_stands_ordered(ring->entry, ring->sequence);
 }
@@ -440,7 +440,7 @@ static enum memlane_status close_lanes(struct memlane_ring *ring) {
 /* ---- getting ------------------------------------------------------------------------------------- */
 
 /* The second look of a get: is there anything that it would act on? */
-static bool has_record(void *of) {
+static int has_record(void *of) {
     struct memlane_ring *ring = of;
     if (comes_back(ring) || !memlane_entry_stands_ordered(ring->entry, ring->sequence))
         return true;

@@ -50,7 +50,7 @@ void memlane_spinning_begin(struct memlane_spinning *spinning);
 /* How long a call may spin; 0: not at all. */
 uint64_t memlane_spinning_limit(const struct memlane_spinning *spinning, enum memlane_wait how);
 
-typedef bool memlane_is_due(void *of);
+typedef int memlane_is_due(void *of); /* not 0: something is due */
 
 struct memlane_waiting {
     uint64_t deadline; /* of the monotonic clock; 0: never waits, MEMLANE_FOREVER: no end */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A doorbell: src/core/waiters.h, memlane_waiters_announce, _withdraw, _any, _any_fenced, and their callers
- * in src/memlane/_core: ConsumerRole.extract, ring_waiters, Sleep.doze.
+ * A doorbell: src/core/waiters.h, memlane_waiters_announce, _withdraw, _any, _any_fenced, and their callers:
+ * memlane_waiting_sleep in src/runtime/wait.c, memlane_bell_wake in src/runtime/doorbell.c, and those that look and take,
+ * ConsumerRole.extract in src/memlane/_core and memlane_ring_get in src/runtime/ring.c.
  *
  * Ringers change something (commit a record; the same shape frees room), then look for waiters. Waiters take, or
  * announce themselves, look again, and sleep at a semaphore for one slice at most. A change goes into the store buffer

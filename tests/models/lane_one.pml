@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * A lane with one consumer: src/core/lane_producer.h and lane_consumer.h, memlane_producer_* and memlane_consumer_* (copying, no loans: those are
- * in loans.pml), memlane_lane_lease, memlane_role_take, and their callers in src/memlane/_core.
+ * in loans.pml), memlane_lane_lease, memlane_role_take, and their callers in src/runtime (lease.c, ring.c) and src/memlane/_core.
  *
  * Producer 1 may die anywhere; producers 2 and 3 both want its lane, and 2 may die too. Consumer 4 may die anywhere;
  * consumer 5 succeeds it. Records go in alone or in batches. Each STEP touches shared memory once, in the order of

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Participants: src/core/participants.h, memlane_row_join, _leave, _bury, _is, and their callers in
- * src/memlane/_core/membership.pyx: _find_row, _try_row, _probe_row, verdict, leave; hazards 7 to 10.
+ * src/runtime/membership.c: memlane_membership_join (find_row, take_row), row_life, memlane_membership_life,
+ * _leave; src/runtime/lease.c: memlane_lease_role; hazards 7 to 10.
  *
  * Three processes want to join the rows of a table, of which 1 and 2 may die anywhere, and 3 may be stopped anywhere for
  * ever; each then takes the one role of the region, at once if it is free, else from a tag that it proves dead, gives it

@@ -2,7 +2,7 @@
  *
  * Removing an object of a region and using its room again: src/core/directory.h, memlane_entry_remove, _free, _write, _stands,
  * _stands_ordered, memlane_directory_pick; src/memlane/_core/opened.pyx, enter, leave, pin, unpin, notice, let_go;
- * membership.pyx, free_removed, add_entry; _region/directory.py. One entry, and the one room that it can have.
+ * src/runtime/membership.c, memlane_membership_hold, _unhold; membership.pyx, free_removed, add_entry; _region/directory.py. One entry, and the one room that it can have.
  *
  * Process 1 opens what is there and calls what writes to it, in one or two threads, each by a handle of its own; another
  * thread closes the handles, whenever none of the others has the GIL. Processes 2 and 3 each remove what they find, then

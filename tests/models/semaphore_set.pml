@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A set of named semaphores: src/memlane/_region/semaphores.py, Anchor, Anchor.make, acquire_presence, mend, _make, still_names,
+ * A set of named semaphores: src/memlane/_region/semaphores.py, Anchor, Anchor.make, acquire_presence, mend, make, still_names,
  * sweep_sets, remove_set, and their callers in src/memlane/region.py, open and unlink.
  *
  * Number 0 is the anchor, number 1 the only doorbell. A name leads to a file, locks belong to files and go with their

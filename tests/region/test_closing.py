@@ -32,6 +32,7 @@ from memlane import (
 from memlane._region.attachment import Attachment, _rebuild
 from memlane._region.directory import Creating
 from memlane._region.open_regions import open_regions
+from memlane._region.semaphores import DoorbellSet
 from tests.support.processes import PATIENCE_S, Child, wait_until
 from tests.support.region_files import SHARED_MEMORY, mount, needs_mounts, own_mounts
 
@@ -137,30 +138,31 @@ def test_a_list_survives_a_collector_that_closes_the_region(verb: str) -> None:
     in_a_child(work)
 
 
-def test_a_handle_of_a_ring_is_refused_whose_region_is_closed_while_it_is_made(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_put_is_refused_whose_region_is_closed_while_its_semaphore_is_made(
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Looking for its doorbell runs Python, and with it anything that closes the region."""
+    """Making the semaphore of a lane runs Python, and with it anything that closes the region."""
 
     def work() -> None:
-        region = Region.create(None, "4 MiB")
-        region.ring("q", capacity=4096).close()
+        region = Region.open(name)
+        ring = region["q"]
+        assert isinstance(ring, Ring)
         bells = region._member.doorbells
-        assert bells is not None
-        look = bells.at
+        assert isinstance(bells, DoorbellSet)
+        make = bells.make
 
-        def closing(offset: int, make: bool) -> _core.Doorbell:
+        def closing(bell: _core.Doorbell) -> None:
             region.close()
-            found: _core.Doorbell = look(offset, make)
-            return found
+            make(bell)
 
-        region._member.roles.clear()
-        monkeypatch.setattr(bells, "at", closing)
+        monkeypatch.setattr(bells, "make", closing)
         with pytest.raises(ClosedError):
-            region.ring("q").put(b"x")
-        assert region._member.closed
+            ring.put(b"x")
 
-    in_a_child(work)
+    with Region.create(name, "4 MiB") as region:
+        region.ring("q", capacity=4096).close()
+        in_a_child(work)
+        region.unlink()
 
 
 def test_a_doorbell_of_a_closed_region_is_a_closed_error() -> None:
@@ -176,7 +178,7 @@ def test_a_doorbell_of_a_closed_region_is_a_closed_error() -> None:
         bell = bells.at(entry[2] + 128, False)
         ring.close()
         region.close()
-        for look in (lambda: bell.kind, lambda: bell.file, bell.forget, bell.attach_unnamed):
+        for look in (lambda: bell.kind, lambda: bell.note_named(1, 1), bell.forget):
             with pytest.raises(ClosedError):
                 look()
 

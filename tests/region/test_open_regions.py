@@ -98,7 +98,7 @@ STEPS = [
     (random, "randrange"),
     (os, "fstat"),
     (os.path, "basename"),
-    (memlane._region.semaphores.DoorbellSet, "at"),
+    (memlane._region.semaphores.DoorbellSet, "make"),
 ]
 
 

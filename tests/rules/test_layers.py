@@ -54,8 +54,9 @@ BINDING = re.findall(
 
 def allowed(module: str, target: str) -> bool:
     if module.startswith("_core.") and target.startswith("_core."):
-        # Lowest are the declarations of src/core and src/os, which do not know each other.
-        rooms = [{"core", "os"}, *({name} for name in BINDING)]
+        # Lowest are the declarations of src/core and src/os, which do not know each other, then
+        # those of src/runtime.
+        rooms = [{"core", "os"}, {"runtime"}, *({name} for name in BINDING)]
         floor, below = (
             next(i for i, room in enumerate(rooms) if name[len("_core.") :] in room)
             for name in (module, target)

@@ -382,9 +382,7 @@ def test_every_source_of_the_runtime_has_its_test_and_is_built_into_it() -> None
 # ---- who may use shared bytes --------------------------------------------------------------------
 
 #: What leads to shared bytes or to a descriptor of the region, in a method of these classes.
-TOUCHES = re.compile(
-    r"\bself\.(?:shared|record|counter|base|_lock_descriptor|semaphore|mapping\.address)\b"
-)
+TOUCHES = re.compile(r"\bself\.(?:shared|counter|own|bell|mapping\.address)\b")
 PINS = re.compile(r"\bself\.(?:membership\.)?(?:pin|pin_open|pin_loan)\(|\bmembership\.pin\(")
 PINNED_CLASSES = {
     "Membership": "membership.pyx",
@@ -399,6 +397,11 @@ UNPINNED = {
     "Membership.handle": "looks whether the descriptor is ours, in one step that runs no Python",
     "Membership.lose_base": "forgets a number",
     "Membership.close": "is what pins wait for; runs no Python",
+    "Membership.base": "a number of this process",
+    "Membership.file": "numbers of this process",
+    "Membership.tag": "a number of this process",
+    "Doorbell.number": "a number of this process",
+    "Doorbell.__cinit__": "nobody else has it yet",
     "Doorbell.__dealloc__": "nobody has it any more; a semaphore in the region is left alone",
     "Doorbell.attach_named": "keeps the address of a file of its own",
     "Doorbell.attached": "compares an address, and follows it nowhere",

@@ -24,7 +24,7 @@ static struct memlane_bell bell;
 static struct memlane_spinning spinning;
 static const struct memlane_semaphores in_memory = {.backing = MEMLANE_BACKING_MEMFD, .is_ours = true};
 
-static bool is_due(void *of) {
+static int is_due(void *of) {
     (void)of;
     atomic_fetch_add(&shared.looks, 1);
     return atomic_load(&shared.is_there);

@@ -7,21 +7,14 @@ from memlane._core.mapping cimport Mapping, check_whole
 from memlane._core.os cimport (
     memlane_fork_epoch, memlane_fork_is, memlane_guard_is_truncated, memlane_guarded,
 )
+from memlane._core.runtime cimport memlane_life, memlane_membership
 
-cdef extern from *:
-    """
-    #define MEMLANE_EPOCH_CLOSED UINT64_MAX
-    """
+cdef extern from "runtime/membership.h":
     # No process ever has this epoch: what is marked with it is closed, or was never prepared.
     const uint64_t EPOCH_CLOSED "MEMLANE_EPOCH_CLOSED"
 
 cdef enum:
-    ALIVE = 1
-    DEAD = 0
-    UNKNOWN = -1
-
-cdef enum:
-    # Dead owners proven in one slice, so that a look costs a bounded number of system calls.
+    # Dead owners proven in one slice, so that a look costs a bounded number of system calls: MEMLANE_PROBES_A_STEP.
     PROBES_A_SLICE = 8
 
 cdef object epoch_lock(dict locks, kind=*)
@@ -46,14 +39,7 @@ cdef class Membership:
     cdef memlane_guarded *guarded     # that of the mapping
     cdef memlane_header *geometry     # a private copy, checked; apart, for Python aligns objects to 16 bytes only
     cdef memlane_header *shared
-    cdef readonly int base            # the descriptor, -1 once closed
-    cdef uint64_t _base_device, _base_inode
-    cdef int _lock_descriptor
-    cdef uint64_t _lock_serial        # tells it from a later one of the same number
-    cdef uint32_t _row
-    cdef uint64_t _generation
-    cdef uint32_t _tag
-    cdef uint64_t _epoch              # in which _tag was taken
+    cdef memlane_membership own       # of src/runtime: row, tag, descriptors
     cdef uint64_t _born               # epoch in which this was made
     cdef readonly bint readonly
     cdef readonly str name            # for error texts: "region 'robot'"
@@ -70,19 +56,13 @@ cdef class Membership:
     cdef readonly dict roles          # endpoints that all handles of this process share, by what they are
     cdef object __weakref__
 
-    cdef memlane_row *row_at(self, uint32_t row) noexcept
     cdef uint32_t own_tag(self) except 0
     cdef int _join(self, uint32_t start, uint64_t start_time, bytes name, bytes path) except -1
     cdef object _join_error(self, int error)
-    cdef int _find_row(self, int descriptor, uint32_t start, uint32_t *row, uint64_t *generation) noexcept
-    cdef int _try_row(self, int descriptor, uint32_t row, uint64_t *generation) noexcept
     cdef object _refuse_row(self)
-    cdef bint _is_base(self, int descriptor) noexcept
-    cdef int _probe_row(self, uint32_t row, bint joining) noexcept
-    cdef int verdict(self, uint32_t tag) noexcept
-    cdef bint has_its_row(self) noexcept
+    cdef bint _has_base(self) noexcept
+    cdef memlane_life life(self, uint32_t tag) noexcept
     cdef object pid_of(self, uint32_t tag)
-    cdef bint _leave_row(self) noexcept
     cdef object refuse_truncated(self)
 
     @cython.final
@@ -93,8 +73,6 @@ cdef class Membership:
         return 0
 
     cdef void _let_row_go(self) noexcept
-    cdef int lock_entry(self, uint32_t index) noexcept
-    cdef void unlock_entry(self, uint32_t index) noexcept
     cdef uint64_t entry_at(self, uint64_t index, memlane_entry *entry, bint *sound) noexcept
     cdef uint64_t _add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,
             uint64_t reserved_nbytes, object initialize, str parts, str or_less, tuple doorbells) except 0
@@ -105,7 +83,6 @@ cdef class Membership:
     cdef int reserve(self, uint64_t offset, uint64_t nbytes) except -1
     cdef object _base_lost(self)
     cdef void give_back(self, uint64_t offset, uint64_t nbytes) noexcept
-    cdef bint _is_sound(self) noexcept
 
     @cython.final
     cdef inline void notice_fork(self) noexcept nogil:

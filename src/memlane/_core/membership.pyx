@@ -27,18 +27,16 @@ from memlane.errors import ClosedError, CorruptedError, LayoutError, RoleTakenEr
 
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
-    MEMLANE_BACKING_ANONYMOUS, MEMLANE_CREATION_BYTE, MEMLANE_ENTRIES_MAX, MEMLANE_ENTRY_BYTE,
-    MEMLANE_ENTRY_REMOVED, MEMLANE_ENTRY_VALID, MEMLANE_FOREIGN, MEMLANE_JOINING_BYTE,
-    MEMLANE_LAYOUT_DRAFT, MEMLANE_LAYOUT_VERSION, MEMLANE_NAME_BYTE, MEMLANE_NEWER, MEMLANE_OK,
-    MEMLANE_OLDER, MEMLANE_PRESENCE_BYTE, MEMLANE_ROW_BYTE, MEMLANE_TRUNCATED,
-    MEMLANE_UNKNOWN_FEATURES, memlane_align, memlane_creation_holder, memlane_creation_note,
-    memlane_directory_add, memlane_directory_count, memlane_directory_pick, memlane_entry,
-    memlane_entry_at, memlane_entry_check, memlane_entry_free, memlane_entry_read,
-    memlane_entry_remove, memlane_entry_state_of, memlane_generation_is_retired, memlane_header,
-    memlane_header_check, memlane_room, memlane_room_begin, memlane_room_find, memlane_room_note,
-    memlane_row, memlane_row_bury, memlane_row_describe, memlane_row_description,
-    memlane_row_generation, memlane_row_is, memlane_row_join, memlane_row_leave, memlane_status,
-    memlane_tag, memlane_tag_row,
+    MEMLANE_BACKING_ANONYMOUS, MEMLANE_ENTRIES_MAX, MEMLANE_ENTRY_BYTE, MEMLANE_ENTRY_REMOVED,
+    MEMLANE_ENTRY_VALID, MEMLANE_FOREIGN, MEMLANE_LAYOUT_DRAFT, MEMLANE_LAYOUT_VERSION,
+    MEMLANE_NAME_BYTE, MEMLANE_NEWER, MEMLANE_OK, MEMLANE_OLDER, MEMLANE_PRESENCE_BYTE,
+    MEMLANE_ROW_BYTE, MEMLANE_TRUNCATED, MEMLANE_UNKNOWN_FEATURES, memlane_align,
+    memlane_creation_holder, memlane_creation_note, memlane_directory_add, memlane_directory_count,
+    memlane_directory_pick, memlane_entry, memlane_entry_at, memlane_entry_check,
+    memlane_entry_free, memlane_entry_read, memlane_entry_remove, memlane_entry_state_of,
+    memlane_generation_is_retired, memlane_header, memlane_room, memlane_room_begin,
+    memlane_room_find, memlane_room_note, memlane_row_description, memlane_row_generation,
+    memlane_status,
 )
 from memlane._core.files cimport (
     Descriptor, RESERVE_NBYTES_A_TURN, require_limit, require_room, reserve_file,
@@ -47,13 +45,18 @@ from memlane._core.layout cimport pages_down, pages_up, places_of, tell_doorbell
 from memlane._core.mapping cimport Mapping, check_whole, finalizing, truncated_error
 from memlane._core.mapping_options cimport PAGE_NBYTES
 from memlane._core.os cimport (
-    MADV_REMOVE, aligned_alloc, close_descriptor, getpid, memlane_advise, memlane_fork_close,
-    memlane_fork_epoch, memlane_fork_is, memlane_fork_open, memlane_guard_come_on_top,
-    memlane_guard_is_truncated, memlane_guard_replace_whole, memlane_is_file,
-    memlane_lockbyte_probe, memlane_lockbyte_release, memlane_lockbyte_try, memlane_populate,
-    memlane_unguarded,
+    MADV_REMOVE, aligned_alloc, close_descriptor, getpid, memlane_advise, memlane_fork_epoch,
+    memlane_fork_is, memlane_guard_is_truncated, memlane_lockbyte_probe, memlane_lockbyte_try,
+    memlane_populate, memlane_unguarded,
 )
 from memlane._core.os_errors cimport os_error, reserve_error
+from memlane._core.runtime cimport (
+    MEMLANE_ALIVE, MEMLANE_JOINED, MEMLANE_JOIN_NO_FILE, MEMLANE_JOIN_NO_ROW, MEMLANE_JOIN_UNSEEN, MEMLANE_LIFE_UNKNOWN,
+    memlane_description, memlane_joined, memlane_life, memlane_membership_abandon, memlane_membership_attach,
+    memlane_membership_is_file, memlane_membership_is_joined, memlane_membership_is_sound, memlane_membership_join,
+    memlane_membership_leave, memlane_membership_life, memlane_membership_lock_creation, memlane_membership_pid,
+    memlane_membership_row, memlane_membership_row_life, memlane_membership_unlock_creation,
+)
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -62,9 +65,6 @@ cdef extern from *:
     #define MEMLANE_HEADER_ALIGNMENT _Alignof(struct memlane_header)
     """
     const size_t MEMLANE_HEADER_ALIGNMENT
-
-# What _find_row returns where no row is free; no errno.
-cdef int ROW_NONE = 1
 
 
 def fork_epoch():
@@ -175,10 +175,6 @@ cdef class Users:
 cdef class Doorbells:
     """What a membership asks of the semaphores of its region; they themselves are in waiting.pyx, above."""
 
-    def at(self, offset, make):
-        """The doorbell at that offset, attached to its semaphore if that can be; with *make*, made if there is none."""
-        raise NotImplementedError()
-
     def forget(self, uint64_t offset, uint64_t nbytes):
         """Let go of the doorbells in a part of the region where another object begins."""
         raise NotImplementedError()
@@ -200,10 +196,9 @@ cdef class Membership:
     """
 
     def __cinit__(self):
-        self.base = -1
-        self._lock_descriptor = -1
-        self._epoch = EPOCH_CLOSED
-        self.guarded = &memlane_unguarded
+        self.own.base = self.own.lock_descriptor = -1
+        self.own.epoch = EPOCH_CLOSED
+        self.guarded = self.own.guarded = &memlane_unguarded
         self.geometry = <memlane_header *>aligned_alloc(MEMLANE_HEADER_ALIGNMENT, sizeof(memlane_header))
         if self.geometry == NULL:
             raise MemoryError
@@ -213,25 +208,23 @@ cdef class Membership:
         free(self.geometry)
 
     def __init__(self, Mapping mapping not None, Descriptor base not None, *, str name, object path, bint readonly):
+        cdef memlane_status status
         if mapping.nbytes < sizeof(memlane_header):
             raise TruncatedError(
                 f"{name} has {mapping.nbytes} bytes, a region has at least {sizeof(memlane_header)}; remove it",
                 name=name, path=path, expected=sizeof(memlane_header), found=mapping.nbytes)
-        # Words that agree with each other must not come half from the file and half from nowhere.
-        memlane_guard_replace_whole(mapping._guarded)
-        memlane_guard_come_on_top()
-        memcpy(self.geometry, mapping.address, sizeof(memlane_header))
+        status = memlane_membership_attach(&self.own, self.geometry, mapping.address, mapping.nbytes, mapping._guarded,
+                                           base.number, base.file.device, base.file.inode, readonly)
         check_whole(mapping)
-        check_header(self.geometry, mapping.nbytes, name, path)
+        check_header(status, self.geometry, mapping.nbytes, name, path)
         if base.number < 0:
             raise ValueError(f"the descriptor of {name} is closed, or was handed over; pass one that is open")
+        base.detach()
         mapping.hold()
         mapping._is_part = True
         self.mapping = mapping
         self.guarded = mapping._guarded
         self.shared = <memlane_header *>mapping.address
-        self.base = base.detach()
-        self._base_device, self._base_inode = base.file.device, base.file.inode
         self.name, self.readonly = name, readonly
         self.path = self.found_at = path
         self.roles, self._joining, self._creating = {}, {}, {}
@@ -271,7 +264,12 @@ cdef class Membership:
     @property
     def file(self):
         """(device, inode) of the file below."""
-        return self._base_device, self._base_inode
+        return self.own.device, self.own.inode
+
+    @property
+    def base(self):
+        """The descriptor; -1 once closed."""
+        return self.own.base
 
     @property
     def is_native(self):
@@ -281,18 +279,15 @@ cdef class Membership:
     @property
     def tag(self):
         """The tag of this process if it has a row; 0 if not."""
-        return self._tag if memlane_fork_is(self._epoch) else 0
+        return self.own.tag if memlane_membership_is_joined(&self.own) else 0
 
     # ---- rows -----------------------------------------------------------------------------------
 
-    cdef memlane_row *row_at(self, uint32_t row) noexcept:
-        return <memlane_row *>(self.mapping.address + self.geometry.table_offset) + row
-
     cdef uint32_t own_tag(self) except 0:
         """This process's tag; joins at first use and after a fork."""
-        if not memlane_fork_is(self._epoch):
+        if not memlane_membership_is_joined(&self.own):
             self.join()
-        return self._tag
+        return self.own.tag
 
     def join(self):
         """
@@ -308,7 +303,7 @@ cdef class Membership:
         cdef uint64_t start_time, pinned = self.pin_open()
         cdef bytes name, path
         try:
-            if memlane_fork_is(self._epoch):
+            if memlane_membership_is_joined(&self.own):
                 return
             if self.readonly:
                 raise PermissionError(_errno.EACCES, f"{self.name} is open read-only and cannot take a role; open it "
@@ -327,83 +322,37 @@ cdef class Membership:
         Under the lock. Runs no Python before the row is taken and known as ours, or given up: whoever comes
         in between would take another one, and this one would stay taken.
         """
-        cdef uint64_t epoch = memlane_fork_epoch(), generation, serial
-        cdef uint32_t row
-        cdef int descriptor, found
-        cdef bint is_base
-        if self._epoch == epoch:
-            return 0
-        if self._closing:
+        cdef memlane_description description
+        cdef memlane_joined joined
+        cdef const char *found_at = NULL
+        cdef int error
+        if path is not None:
+            found_at = path
+        if self._closing and not memlane_membership_is_joined(&self.own):
             raise ClosedError(f"{self.name} is closed")
-        descriptor = memlane_fork_open(self.base, NULL, &serial)
-        if descriptor == -ENOENT and path is not None and self._is_base(self.base):  # there is no /proc
-            descriptor = memlane_fork_open(self.base, <const char *>path, &serial)
-        if descriptor < 0:
-            raise self._join_error(-descriptor)
-        is_base = self._is_base(descriptor)
-        found = self._find_row(descriptor, start, &row, &generation) if is_base else ROW_NONE
-        if found == 0 and memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(row), False) != 1:
-            memlane_row_leave(self.row_at(row), generation)
-            found = -ENOLCK
-        if found == 0:
-            memlane_row_describe(self.row_at(row), getpid(), start_time, name)
-            self._lock_descriptor, self._lock_serial = descriptor, serial
-            self._row, self._generation = row, generation
-            self._tag = memlane_tag(row, generation)
-            self._epoch = epoch
+        description.pid, description.start_time, description.name = getpid(), start_time, name
+        joined = memlane_membership_join(&self.own, start, &description, found_at, &error)
+        if joined == MEMLANE_JOINED:
             return 0
-        memlane_fork_close(descriptor, serial)
-        if not is_base:
-            raise self._join_error(ENOENT)
-        if found == ROW_NONE:
+        if joined == MEMLANE_JOIN_NO_FILE:
+            raise self._join_error(error)
+        if joined == MEMLANE_JOIN_NO_ROW:
             self.check_whole()
             self._refuse_row()
-        if found == -ENOLCK:
+        if joined == MEMLANE_JOIN_UNSEEN:
             raise OSError(_errno.ENOLCK, f"the locks of {self.name} cannot be seen; use a local file system")
-        raise byte_lock_error(-found)
+        raise byte_lock_error(error)
 
     cdef object _join_error(self, int error):
         """The error for a second description of the file that could not be had."""
         if error != _errno.ENOENT:
             return os_error(error, f"join {self.name}", self.path, "call region.join() before dropping privileges"
                             if error == _errno.EACCES or error == _errno.EPERM else None)
-        if self.base < 0 or not self._is_base(self.base):
+        if not self._has_base():
             return self._base_lost()
         return OSError(
             error, f"cannot join {self.name}: there is no /proc here, by which a process opens its own file again, and no "
-            "name leads to it; mount /proc, or call region.join() before chroot or pivot_root", f"/proc/self/fd/{self.base}")
-
-    cdef int _find_row(self, int descriptor, uint32_t start, uint32_t *row, uint64_t *generation) noexcept:
-        """Take a row, its byte locked through *descriptor*. Returns 0, ROW_NONE, or a negative errno."""
-        cdef uint32_t turn
-        cdef int error
-        # Even rows first; then those of the dead, whose proof has to be made.
-        for turn in range(2 * self.geometry.rows):
-            row[0] = (start + turn) % self.geometry.rows
-            if turn >= self.geometry.rows and self._probe_row(row[0], True) != DEAD:
-                continue
-            if memlane_row_generation(self.row_at(row[0])) & 1:
-                continue
-            # One joins a row at a time. Else another one may join and die behind our look, and we would lock its byte:
-            # stopped there, we would let it pass for alive.
-            error = memlane_lockbyte_try(descriptor, MEMLANE_JOINING_BYTE(row[0]), True)
-            if error == 0:
-                error = self._try_row(descriptor, row[0], generation)
-                memlane_lockbyte_release(descriptor, MEMLANE_JOINING_BYTE(row[0]))
-            if error != -EAGAIN:
-                return error
-        return ROW_NONE
-
-    cdef int _try_row(self, int descriptor, uint32_t row, uint64_t *generation) noexcept:
-        """Take this row, whose joining byte is ours. Returns 0, -EAGAIN if it is taken, or another negative errno."""
-        cdef int error
-        if memlane_row_generation(self.row_at(row)) & 1:
-            return -EAGAIN
-        error = memlane_lockbyte_try(descriptor, MEMLANE_ROW_BYTE(row), True)
-        if error or memlane_row_join(self.row_at(row), generation):
-            return error
-        memlane_lockbyte_release(descriptor, MEMLANE_ROW_BYTE(row))
-        return -EAGAIN
+            "name leads to it; mount /proc, or call region.join() before chroot or pivot_root", f"/proc/self/fd/{self.own.base}")
 
     cdef object _refuse_row(self):
         """Say what became of all the rows."""
@@ -411,7 +360,7 @@ cdef class Membership:
         cdef uint64_t generation
         live, retired, locked = 0, [], 0
         for row in range(self.geometry.rows):
-            generation = memlane_row_generation(self.row_at(row))
+            generation = memlane_row_generation(memlane_membership_row(&self.own, row))
             if generation & 1:
                 live += 1
             elif memlane_generation_is_retired(generation):
@@ -429,54 +378,16 @@ cdef class Membership:
             + ("close some participants" if live else "create the region again"),
             role="participant", pids=())
 
-    cdef bint _is_base(self, int descriptor) noexcept:
-        """Whether a descriptor still leads to the file of this region: numbers are reused."""
-        return memlane_is_file(descriptor, self._base_device, self._base_inode)
+    cdef bint _has_base(self) noexcept:
+        """Whether the descriptor still leads to the file of this region: numbers are reused."""
+        return memlane_membership_is_file(&self.own, self.own.base)
 
-    cdef int _probe_row(self, uint32_t row, bint joining) noexcept:
-        """Ask the kernel whether the owner of an odd row lives; one that does not is buried. Runs no Python."""
-        cdef memlane_row *theirs = self.row_at(row)
-        cdef uint64_t generation = memlane_row_generation(theirs)
-        if not generation & 1:
-            return DEAD
-        cdef int locked = memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(row), False)
-        if locked == 1:
-            return ALIVE
-        # A verdict counts only if the same descriptor shows what we know: our own row, or without one yet
-        # that it is still the file of this region.
-        if locked < 0:
-            return UNKNOWN
-        if joining or not memlane_fork_is(self._epoch):
-            if not self._is_base(self.base):
-                return UNKNOWN
-        elif (memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) != 1
-                or memlane_row_generation(self.row_at(self._row)) != self._generation):
-            return UNKNOWN
-        if not self.readonly:
-            memlane_row_bury(theirs, generation)
-        return DEAD
-
-    cdef int verdict(self, uint32_t tag) noexcept:
-        """ALIVE, DEAD (then it stays so) or UNKNOWN, for the owner that a tag names."""
-        cdef uint32_t row = memlane_tag_row(tag)
-        cdef uint64_t generation
-        if tag == self._tag and memlane_fork_is(self._epoch):
-            return ALIVE
-        if row >= self.geometry.rows or not memlane_row_is(self.row_at(row), tag, &generation):
-            return DEAD
-        return self._probe_row(row, False)
-
-    cdef bint has_its_row(self) noexcept:
-        """Whether nobody has taken this process for dead. For who has a tag in this epoch."""
-        return memlane_row_generation(self.row_at(self._row)) == self._generation
+    cdef memlane_life life(self, uint32_t tag) noexcept:
+        """Whether the owner lives that a tag names. One that is dead stays so."""
+        return memlane_membership_life(&self.own, tag)
 
     cdef object pid_of(self, uint32_t tag):
-        cdef uint32_t pid = 0
-        cdef uint64_t start_time
-        cdef char name[41]
-        if memlane_tag_row(tag) < self.geometry.rows:
-            memlane_row_description(self.row_at(memlane_tag_row(tag)), &pid, &start_time, name)
-        return pid
+        return memlane_membership_pid(&self.own, tag)
 
     def participants(self):
         """
@@ -488,22 +399,22 @@ cdef class Membership:
         cdef uint32_t row, pid
         cdef uint64_t start_time, generation, pinned = self.pin_open()
         cdef char name[41]
-        cdef int alive
+        cdef memlane_life alive
         found = []
         try:
             for row in range(self.geometry.rows):
-                generation = memlane_row_generation(self.row_at(row))
+                generation = memlane_row_generation(memlane_membership_row(&self.own, row))
                 if not generation & 1:
                     continue
-                alive = self._probe_row(row, False)
-                if alive == UNKNOWN:
+                alive = memlane_membership_row_life(&self.own, row)
+                if alive == MEMLANE_LIFE_UNKNOWN:
                     self.check_whole()
                     raise ClosedError(f"this process closed the descriptors of {self.name}, so it cannot tell who lives; "
                                       "open the region again")
-                memlane_row_description(self.row_at(row), &pid, &start_time, name)
+                memlane_row_description(memlane_membership_row(&self.own, row), &pid, &start_time, name)
                 # Of the dead only a reader is told: for all others the row has just become free, or a newcomer's.
-                if alive == ALIVE or memlane_row_generation(self.row_at(row)) == generation:
-                    found.append((row, pid, start_time, (<bytes>name).decode(errors="replace"), alive == ALIVE))
+                if alive == MEMLANE_ALIVE or memlane_row_generation(memlane_membership_row(&self.own, row)) == generation:
+                    found.append((row, pid, start_time, (<bytes>name).decode(errors="replace"), alive == MEMLANE_ALIVE))
             self.check_whole()
         finally:
             self.unpin_loan(pinned)
@@ -518,21 +429,10 @@ cdef class Membership:
         """
         cdef uint64_t pinned = self.pin_loan()
         try:
-            if not self._leave_row():
+            if not memlane_membership_leave(&self.own):
                 raise ClosedError(f"this process was taken for dead in {self.name}: its descriptors had been closed")
         finally:
             self.unpin_loan(pinned)
-
-    cdef bint _leave_row(self) noexcept:
-        """Give the row back if there is one; False: somebody has taken it from this process. Runs no Python."""
-        cdef bint left
-        if not memlane_fork_is(self._epoch):
-            return True
-        self._epoch = EPOCH_CLOSED
-        left = memlane_row_leave(self.row_at(self._row), self._generation)
-        memlane_fork_close(self._lock_descriptor, self._lock_serial)
-        self._lock_descriptor = -1
-        return left or memlane_guard_is_truncated(self.guarded)
 
     cdef object refuse_truncated(self):
         """
@@ -541,30 +441,29 @@ cdef class Membership:
         """
         self._let_row_go()
         try:
-            found = _os.fstat(self.base).st_size if self.base >= 0 else None
+            found = _os.fstat(self.own.base).st_size if self.own.base >= 0 else None
         except OSError:
             found = None
         raise truncated_error(self.name, self.path, self.geometry.nbytes, found)
 
     cdef void _let_row_go(self) noexcept:
         """Have the kernel release the row's byte. The generation stays odd: in the file it is out of our reach."""
-        cdef int descriptor = -1
         with cython.critical_section(self):
-            if memlane_fork_is(self._epoch):
-                self._epoch = EPOCH_CLOSED
-                descriptor, self._lock_descriptor = self._lock_descriptor, -1
-        if descriptor >= 0:
-            memlane_fork_close(descriptor, self._lock_serial)
+            memlane_membership_abandon(&self.own)
 
     # ---- the creation byte and the directory ----------------------------------------------------
 
     def try_lock_creation(self):
         """Try to become the one who adds an object; the caller keeps its own threads apart."""
+        cdef int error
         cdef uint64_t pinned = self.pin_open()
         try:
             self.own_tag()
-            if not lock_byte(self._lock_descriptor, MEMLANE_CREATION_BYTE, True):
+            error = memlane_membership_lock_creation(&self.own)
+            if error == -EAGAIN:
                 return False
+            if error:
+                raise byte_lock_error(-error)
             memlane_creation_note(self.shared, getpid())
             return True
         finally:
@@ -577,22 +476,12 @@ cdef class Membership:
     def unlock_creation(self):
         """Let others add an object. Where this process was forked or closed the region meanwhile, it holds nothing."""
         cdef uint64_t pinned
-        if not memlane_fork_is(self._epoch):
+        if not memlane_membership_is_joined(&self.own):
             return
         pinned = self.pin_loan()
         memlane_creation_note(self.shared, 0)
-        memlane_lockbyte_release(self._lock_descriptor, MEMLANE_CREATION_BYTE)
+        memlane_membership_unlock_creation(&self.own)
         self.unpin_loan(pinned)
-
-    cdef int lock_entry(self, uint32_t index) noexcept:
-        """Keep the room of an object from being used again; by the description of the row. 0 or a negative errno."""
-        if not self._is_base(self._lock_descriptor):
-            return -_errno.EBADF
-        return memlane_lockbyte_try(self._lock_descriptor, MEMLANE_ENTRY_BYTE(index), False)
-
-    cdef void unlock_entry(self, uint32_t index) noexcept:
-        if self._is_base(self._lock_descriptor):  # else the kernel has let go of it, and the number is another file's
-            memlane_lockbyte_release(self._lock_descriptor, MEMLANE_ENTRY_BYTE(index))
 
     @property
     def creation_holder(self):
@@ -747,9 +636,9 @@ cdef class Membership:
             if memlane_entry_state_of(sequence) != MEMLANE_ENTRY_REMOVED or not sound:
                 continue
             # Through the base, which holds none of these locks: so it sees those of this process, too.
-            locked = memlane_lockbyte_probe(self.base, MEMLANE_ENTRY_BYTE(index), True)
+            locked = memlane_lockbyte_probe(self.own.base, MEMLANE_ENTRY_BYTE(index), True)
             # As for rows: a verdict counts only if the same descriptor shows what we know.
-            if locked < 0 or memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) != 1:
+            if locked < 0 or memlane_lockbyte_probe(self.own.base, MEMLANE_ROW_BYTE(self.own.row), False) != 1:
                 raise ClosedError(f"this process closed the descriptors of {self.name}, so it cannot tell who has a removed "
                                   "object open; open the region again")
             if locked:
@@ -796,15 +685,15 @@ cdef class Membership:
             if error:
                 raise reserve_error(-error, None, nbytes)
         else:
-            if not self._is_base(self.base):
+            if not self._has_base():
                 raise self._base_lost()
-            require_room(self.base, nbytes, self.path)
+            require_room(self.own.base, nbytes, self.path)
             while nbytes:
                 # A child that a handler of a signal forked may have closed what it inherited: pins are of one process.
                 if self.closed:
                     raise ClosedError(f"{self.name} is closed")
                 turn = min(nbytes, <uint64_t>RESERVE_NBYTES_A_TURN)
-                reserve_file(self.base, offset, turn, self.path)
+                reserve_file(self.own.base, offset, turn, self.path)
                 offset += turn
                 nbytes -= turn
         return 0
@@ -820,7 +709,7 @@ cdef class Membership:
 
     cdef object _base_lost(self):
         """The error for a descriptor that is not that of the region any more; its number may be another file's."""
-        return ClosedError(f"descriptor {self.base} of {self.name} was closed by this process; open it again")
+        return ClosedError(f"descriptor {self.own.base} of {self.name} was closed by this process; open it again")
 
     cdef void give_back(self, uint64_t offset, uint64_t nbytes) noexcept:
         """Let unused memory go again: whole pages of this machine, which nothing else lies on."""
@@ -837,23 +726,17 @@ cdef class Membership:
         None if it is gone, or its descriptors are not those that it had: then the region has to be opened anew.
         """
         cdef Handle made = Handle.__new__(Handle)
-        if self.closed or not self._is_sound():
+        if self.closed or not memlane_membership_is_sound(&self.own):
             return None
         self._closing = False
         self.handles += 1
         made.membership = self
         return made
 
-    cdef bint _is_sound(self) noexcept:
-        """Whether this process has what proves its life here: the file, and the lock of its row if it has one."""
-        if not self._is_base(self.base):
-            return False
-        return not memlane_fork_is(self._epoch) or memlane_lockbyte_probe(self.base, MEMLANE_ROW_BYTE(self._row), False) == 1
-
     def lose_base(self, int descriptor):
         """This number has just been given to another description, so it is not ours, if it was, whatever it leads to."""
-        if self.base == descriptor:
-            self.base = -1
+        if self.own.base == descriptor:
+            self.own.base = -1
 
     cdef int _check_open(self) except -1:
         self.notice_fork()
@@ -932,15 +815,15 @@ cdef class Membership:
         Once only: whoever comes here has set `closed`. Runs no Python code, so no handler of a signal can cut it off half
         way, and no exception can be lost in it.
         """
-        self._leave_row()  # False: taken for dead before, then nothing of ours is left in the table
-        if self.base >= 0:
-            if self._is_base(self.base):
-                close_descriptor(self.base)
-            self.base = -1
+        memlane_membership_leave(&self.own)  # False: taken for dead before, then nothing of ours is left in the table
+        if self.own.base >= 0:
+            if self._has_base():
+                close_descriptor(self.own.base)
+            self.own.base = -1
         if self.doorbells is not None:
             self.doorbells.let_go()
         self.roles.clear()
-        self.guarded = &memlane_unguarded  # its place in the table may become another mapping's
+        self.guarded = self.own.guarded = &memlane_unguarded  # its place in the table may become another mapping's
         self.mapping.let_go()
         self.mapping.close()
 
@@ -989,9 +872,9 @@ cdef class Pinned:
             self.membership.unpin_loan(epoch)
 
 
-cdef int check_header(memlane_header *header, uint64_t file_nbytes, str name, object path) except -1:
-    """Judge a private copy of a header; each way to be wrong has its own text."""
-    cdef memlane_status status = memlane_header_check(header, file_nbytes)
+cdef int check_header(memlane_status status, const memlane_header *header, uint64_t file_nbytes, str name,
+                      object path) except -1:
+    """Raise what is wrong with a private copy of a header; each way to be wrong has its own text."""
     ours = f"version {MEMLANE_LAYOUT_VERSION} draft {MEMLANE_LAYOUT_DRAFT}"
     found = f"version {header.layout_version} draft {header.layout_draft}"
     if status == MEMLANE_OK:

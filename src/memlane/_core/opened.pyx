@@ -21,6 +21,10 @@ from memlane._core.core cimport MEMLANE_BACKING_ANONYMOUS, memlane_entry_at
 from memlane._core.membership cimport EPOCH_CLOSED, Membership, Users
 from memlane._core.os cimport memlane_fork_epoch, memlane_fork_is
 from memlane._core.os_errors cimport os_error
+from memlane._core.runtime cimport (
+    MEMLANE_HOLD_GONE, MEMLANE_HOLD_LOST, MEMLANE_HOLD_REFUSED, memlane_hold,
+    memlane_membership_hold, memlane_membership_unhold,
+)
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -75,17 +79,14 @@ cdef class Opened:
         unlocked again. Runs no Python, so that it stays so.
         """
         cdef int error
-        if self.is_gone():
+        cdef memlane_hold hold = memlane_membership_hold(
+            &self.membership.own, self.entry, self.entry_index, self.sequence, &error)
+        if hold == MEMLANE_HOLD_GONE:
             self.refuse_gone()
-        error = self.membership.lock_entry(self.entry_index)
-        if error == -_errno.EBADF:
+        if hold == MEMLANE_HOLD_LOST:
             raise self.membership._base_lost()
-        if error:
-            raise os_error(-error, f"lock the entry of {self.name}", None, "use a local file system and Linux 3.15 or newer")
-        # Only now: who frees the room looks at the lock after the removal.
-        if self.is_gone_now():
-            self.membership.unlock_entry(self.entry_index)
-            self.refuse_gone()
+        if hold == MEMLANE_HOLD_REFUSED:
+            raise os_error(error, f"lock the entry of {self.name}", None, "use a local file system and Linux 3.15 or newer")
         self.held = memlane_fork_epoch()
         return 0
 
@@ -142,7 +143,7 @@ cdef class Opened:
         if held and not self.membership.closed:
             if self.is_gone():
                 self.forget_roles()
-            self.membership.unlock_entry(self.entry_index)
+            memlane_membership_unhold(&self.membership.own, self.entry_index)
 
     cdef void forget_roles(self) noexcept:
         """The object was removed: what this process has of it is no longer there to be given back."""

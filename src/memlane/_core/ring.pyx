@@ -35,7 +35,8 @@ from memlane._core.ring_consumer_many cimport many_consumers
 from memlane._core.ring_consumer_one cimport one_consumer
 from memlane._core.ring_producer cimport ProducerRole
 from memlane._core.ring_state cimport Endpoint, RingState
-from memlane._core.waiting cimport CLOCK, SLICE_NS, know_clock
+from memlane._core.runtime cimport MEMLANE_SLICE_NS
+from memlane._core.waiting cimport CLOCK, know_clock
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -54,7 +55,7 @@ cdef class OpenRing(RingState):
     @staticmethod
     cdef OpenRing of(Membership membership, entry):
         """The ring for an entry of the directory; the same object for all handles of this process."""
-        cdef uint64_t pinned = membership.pin_open()  # looking for its doorbell runs Python
+        cdef uint64_t pinned = membership.pin_open()  # allocating may run the collector, and it anything
         key = ("ring", entry[2])
         try:
             found = find_opened(membership, key)
@@ -104,7 +105,7 @@ cdef class OpenRing(RingState):
             named = {MEMLANE_OWNER_NEVER: "never leased", MEMLANE_OWNER_DEPARTED: "departed",
                      MEMLANE_OWNER_CLOSED: "closed"}.get(owner)
             if named is None:
-                named = ("dead", "alive", "unknown")[self.membership.verdict(owner)]
+                named = ("dead", "alive", "unknown")[self.membership.life(owner)]
             since = 0
             if owner != MEMLANE_OWNER_NEVER and not is_dropped:
                 with nogil:
@@ -130,7 +131,7 @@ cdef class OpenRing(RingState):
             "waiting_producers": sum([found["waiting_producers"] for found in lanes]),
             "waiting_consumers": memlane_waiters_count(&self.control.waiters),
             "redelivered": memlane_many_redelivered(self.control),
-            "consumer": ("dead", "alive", "unknown")[self.membership.verdict(owner)] if owner else None,
+            "consumer": ("dead", "alive", "unknown")[self.membership.life(owner)] if owner else None,
             "consumer_pid": self.membership.pid_of(owner) if owner else None,
             "shutdown": ("no", "drain", "immediate")[memlane_ring_shutdown(self.control)],
         }
@@ -756,7 +757,7 @@ cdef class Records:
                 except (Empty, PeerGoneError):
                     return None  # somebody else has got the rest
             try:
-                return role.extract(self.handle, TAKE_ONE, 1, NULL, min(deadline, memlane_monotonic_ns() + SLICE_NS),
+                return role.extract(self.handle, TAKE_ONE, 1, NULL, min(deadline, memlane_monotonic_ns() + MEMLANE_SLICE_NS),
                                     self.require_peer)
             except Empty:
                 if deadline != FOREVER and memlane_monotonic_ns() >= deadline:

@@ -9,7 +9,7 @@ from memlane._core.core cimport (
 )
 from memlane._core.membership cimport PROBES_A_SLICE, Users
 from memlane._core.ring_state cimport Endpoint, RingState
-from memlane._core.waiting cimport Spinning
+from memlane._core.runtime cimport memlane_spinning
 
 cdef enum:
     TAKE_ONE
@@ -42,7 +42,7 @@ cdef class ConsumerRole:
     cdef bint departing               # to be given back when the loans are gone
     cdef bint ending                  # every lane is closed, and we wait for what others have in hand
     cdef dict preparing
-    cdef Spinning spinning
+    cdef memlane_spinning spinning
     cdef uint64_t outrun_pause_ns     # how long to stay away while others take what comes; 0: they do not
     cdef uint32_t alive_lane          # a producer that lived when it was last asked for; alive_tag 0: none
     cdef uint32_t alive_tag

@@ -23,12 +23,14 @@ from memlane._core.core cimport (
     memlane_tag_row, memlane_waiters_any,
 )
 from memlane._core.mapping cimport finalizing
-from memlane._core.membership cimport (
-    DEAD, EPOCH_CLOSED, Membership, PROBES_A_SLICE, Users, epoch_lock,
-)
+from memlane._core.membership cimport EPOCH_CLOSED, Membership, PROBES_A_SLICE, Users, epoch_lock
 from memlane._core.os cimport memlane_fork_epoch, memlane_fork_is, memlane_monotonic_ns
 from memlane._core.ring_state cimport Endpoint, RingState
-from memlane._core.waiting cimport POSTS_MAX, SLICE_NS, Sleep, Spinning, WAIT_SPIN
+from memlane._core.runtime cimport (
+    MEMLANE_DEAD, MEMLANE_POSTS_MAX, MEMLANE_SLICE_NS, MEMLANE_WAIT_SPIN, memlane_membership_row,
+    memlane_spinning_begin, memlane_spinning_limit, memlane_wait,
+)
+from memlane._core.waiting cimport Sleep
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -116,7 +118,7 @@ cdef class ConsumerRole:
         self.ring = ring
         self.epoch = EPOCH_CLOSED
         self.preparing = {}
-        self.spinning = Spinning()
+        memlane_spinning_begin(&self.spinning)
         self.users = Users()
         self.known = <unsigned char *>PyMem_Calloc(ring.shape.lanes, 1)
         if self.known == NULL:
@@ -408,7 +410,7 @@ cdef class ConsumerRole:
     @cython.final
     cdef object get(self, Endpoint handle, object timeout, bint require_peer):
         check_timeout(timeout)  # first: it may run Python, which may close the ring
-        if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
+        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
             if self.ring.is_gone():
                 self.ring.refuse_gone()
             record = self.take()
@@ -421,7 +423,7 @@ cdef class ConsumerRole:
     @cython.final
     cdef object get_now(self, Endpoint handle):
         """`get` where there is something at once; None: go the long way."""
-        if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
+        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
             if self.ring.is_gone():
                 self.ring.refuse_gone()
             return self.take()
@@ -431,7 +433,7 @@ cdef class ConsumerRole:
     cdef object get_many(self, Endpoint handle, Py_ssize_t most, object timeout, bint require_peer):
         cdef list taken = new_batch(most)  # before the look whether the ring is open: the collector may run
         check_timeout(timeout)
-        if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
+        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
             if self.ring.is_gone():
                 self.ring.refuse_gone()
             self.take_many(taken, most)
@@ -446,7 +448,7 @@ cdef class ConsumerRole:
         """`get` for the other ways to take: at once where there is something, else as `extract` does."""
         cdef uint64_t pinned
         check_timeout(timeout)
-        if handle.receives == self.epoch and memlane_fork_is(self.epoch) and not self.ring.owes:
+        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
             pinned = self.ring.pin()  # another thread may close the ring between two steps
             try:
                 if self.ring.is_gone():
@@ -475,8 +477,6 @@ cdef class ConsumerRole:
         try:
             while True:
                 self.prepare(handle)
-                if ring.owes:
-                    ring.pay()
                 record = self.take_as(how, most, view)
                 if record is not None:
                     if sleep is not None and self.outrun_pause_ns:
@@ -490,7 +490,7 @@ cdef class ConsumerRole:
                 if memlane_ring_shutdown(ring.control):
                     end = self.close_lanes()
                     if end == END_NOW:
-                        ring.wake_consumers(POSTS_MAX)
+                        ring.wake_consumers(MEMLANE_POSTS_MAX)
                         ring.refuse(MEMLANE_CLOSED, 0)
                     if end == END_LATER:
                         tries += 1
@@ -505,7 +505,8 @@ cdef class ConsumerRole:
                     self.refuse_gone()
                 if sleep is None:
                     sleep = RecordSleep()
-                    sleep.role, sleep.deadline, sleep.spinning = self, deadline, self.spinning
+                    sleep.begin(deadline, &self.spinning)
+                    sleep.role = self
                     sleep.taken = self.taken_by_all()
                 else:
                     sleep.learn_outrun()
@@ -515,12 +516,12 @@ cdef class ConsumerRole:
                 if self.finish_pass():
                     PyErr_CheckSignals()
                     continue
-                if self.outrun_pause_ns and handle.wait != WAIT_SPIN:
+                if self.outrun_pause_ns and handle.wait != MEMLANE_WAIT_SPIN:
                     self.check_sound()
                     sleep.stay_away()
                 elif not sleep.spin(handle.wait):
                     self.check_sound()
-                    if handle.wait != WAIT_SPIN:
+                    if handle.wait != MEMLANE_WAIT_SPIN:
                         sleep.nap(&ring.control.waiters, ring.doorbell)
                 PyErr_CheckSignals()
         finally:
@@ -534,7 +535,7 @@ cdef class ConsumerRole:
         """
         cdef uint32_t look, leased
         # Nothing is pinned by get: where another thread has closed the ring, its memory is gone.
-        if not memlane_fork_is(self.epoch) or self.outrun_pause_ns or self.spinning.limit(wait) == 0:
+        if not memlane_fork_is(self.epoch) or self.outrun_pause_ns or memlane_spinning_limit(&self.spinning, <memlane_wait>wait) == 0:
             return False
         leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
         for look in range(max(LOOKS_WITH_GIL // max(leased, 1), 1)):
@@ -598,7 +599,7 @@ cdef class ConsumerRole:
         # The first who lives ends it; the dead cost a probe only once, then their rows are buried.
         for lane in range(leased):
             owner = memlane_lane_owner(self.ring.lane_control(lane))
-            if owner > MEMLANE_OWNER_CLOSED and self.ring.membership.verdict(owner) != DEAD:
+            if owner > MEMLANE_OWNER_CLOSED and self.ring.membership.life(owner) != MEMLANE_DEAD:
                 return False
         return leased > 0
 
@@ -674,13 +675,13 @@ cdef class ConsumerRole:
                 continue
             # The rows of those who are known to be dead are buried: of them nobody is asked.
             if (memlane_tag_row(owner) < membership.geometry.rows
-                    and memlane_row_is(membership.row_at(memlane_tag_row(owner)), owner, &generation)):
+                    and memlane_row_is(memlane_membership_row(&membership.own, memlane_tag_row(owner)), owner, &generation)):
                 probes += 1
                 if probes > PROBES_A_SLICE:
                     return False
-            if membership.verdict(owner) != DEAD:
+            if membership.life(owner) != MEMLANE_DEAD:
                 self.alive_lane, self.alive_tag = lane, owner
-                self.alive_until_ns = memlane_monotonic_ns() + SLICE_NS
+                self.alive_until_ns = memlane_monotonic_ns() + MEMLANE_SLICE_NS
                 return False
         return leased > 0
 
@@ -724,11 +725,9 @@ cdef class RecordSleep(Sleep):
         if self.role.taken_by_all() - self.taken <= count:
             self.role.outrun_pause_ns = 0
 
-    cdef int stay_away(self) except -1:
-        self.pause = self.role.outrun_pause_ns
-        with nogil:
-            self.doze(NULL)
-        return 0
+    cdef void stay_away(self) noexcept:
+        self.waiting.pause = self.role.outrun_pause_ns
+        self.poll()
 
 
 @cython.final

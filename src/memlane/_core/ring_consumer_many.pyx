@@ -5,7 +5,6 @@ cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-
 from memlane._core.arguments cimport COPY_WITH_GIL_NBYTES
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
@@ -20,11 +19,13 @@ from memlane._core.core cimport (
     memlane_peers_come, memlane_ring_leased, memlane_ring_shutdown, memlane_state_kind,
     memlane_state_tag, memlane_status, memlane_waiters_any,
 )
-from memlane._core.membership cimport DEAD, EPOCH_CLOSED, PROBES_A_SLICE
+from memlane._core.membership cimport EPOCH_CLOSED, PROBES_A_SLICE
 from memlane._core.os cimport memlane_fork_is, memlane_guard_is_truncated, memlane_monotonic_ns
 from memlane._core.ring_consumer cimport ConsumerRole, HELD_LOOKS
 from memlane._core.ring_state cimport RingState
-from memlane._core.waiting cimport POSTS_MAX, SLICE_NS
+from memlane._core.runtime cimport (
+    MEMLANE_DEAD, MEMLANE_POSTS_MAX, MEMLANE_SLICE_NS, memlane_membership_keeps_row,
+)
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -121,7 +122,7 @@ cdef class ManyConsumers(ConsumerRole):
         if self.is_through and (due or self.comes_back() or self.any_died()):
             self.begin_pass(leased)
         if due:
-            self.next_pass_ns = now + SLICE_NS
+            self.next_pass_ns = now + MEMLANE_SLICE_NS
         self.next_look_ns = self.next_pass_ns
         self.has_asked_enough = False
         for lane in range(self.pass_lane, leased):
@@ -138,7 +139,7 @@ cdef class ManyConsumers(ConsumerRole):
                             return -1
                         probes += 1
                     # UNKNOWN is no proof: who closed its descriptors would rob everybody.
-                    if tag != 0 and self.ring.membership.verdict(tag) != DEAD:
+                    if tag != 0 and self.ring.membership.life(tag) != MEMLANE_DEAD:
                         self.living[self.lived % PROBES_A_SLICE] = tag
                         self.lived += 1
                     elif memlane_extent_of(&self.lanes[lane].lane, found.s, &found.extent) == MEMLANE_OK:
@@ -209,7 +210,7 @@ cdef class ManyConsumers(ConsumerRole):
         """Whether one of those who had something in hand has died since."""
         cdef uint32_t i
         for i in range(min(self.lived, <uint32_t>PROBES_A_SLICE)):
-            if self.ring.membership.verdict(self.living[i]) == DEAD:
+            if self.ring.membership.life(self.living[i]) == MEMLANE_DEAD:
                 return True
         return False
 
@@ -292,9 +293,9 @@ cdef class ManyConsumers(ConsumerRole):
     cdef void note_freed(self, uint32_t lane, bint crossed) noexcept:
         """Look for those who wait for room, or for the end."""
         if crossed and memlane_waiters_any(&self.ring.lane_control(lane).waiters):
-            self.ring.wake_producer_known(lane)
+            self.ring.wake_producer(lane, 1)
         if memlane_ring_shutdown(self.ring.control) and memlane_waiters_any(&self.ring.control.waiters):
-            self.ring.wake_consumers(POSTS_MAX)
+            self.ring.wake_consumers(MEMLANE_POSTS_MAX)
 
     cdef bint lend(self, uint32_t lane, memlane_found *found) except -1:
         if self.claim(lane, found, 1) == 0:
@@ -303,7 +304,7 @@ cdef class ManyConsumers(ConsumerRole):
             memlane_many_hand_back(self.ring.control, &self.lanes[lane].lane, found.s, self.tag)
             self.ring.refuse(MEMLANE_CORRUPTED, 0)
         # After the claim: from now on only who takes us for dead may take the record out of our hand.
-        if not self.ring.membership.has_its_row():
+        if not memlane_membership_keeps_row(&self.ring.membership.own):
             memlane_many_hand_back(self.ring.control, &self.lanes[lane].lane, found.s, self.tag)
             self.ring.refuse(MEMLANE_LOST, 0)
         with cython.critical_section(self):

@@ -17,16 +17,19 @@ from memlane._core.core cimport (
     memlane_consumer_peek, memlane_consumer_release, memlane_consumer_skip, memlane_consumer_start,
     memlane_copy, memlane_extent, memlane_found, memlane_lane_prefetch, memlane_occupied,
     memlane_peers_come, memlane_peers_note_dead, memlane_prefetch, memlane_role_give,
-    memlane_role_held, memlane_role_owner, memlane_role_take, memlane_status, memlane_waiters_any,
+    memlane_role_held, memlane_role_owner, memlane_status, memlane_waiters_any,
     memlane_waiters_any_fenced,
 )
-from memlane._core.membership cimport ALIVE, EPOCH_CLOSED, UNKNOWN
+from memlane._core.membership cimport EPOCH_CLOSED
 from memlane._core.os cimport (
     memlane_fork_is, memlane_guard_is_truncated, memlane_mutex, memlane_mutex_lock,
     memlane_mutex_reset, memlane_mutex_try, memlane_mutex_unlock,
 )
 from memlane._core.ring_consumer cimport ConsumerRole, PREFETCH_NBYTES
 from memlane._core.ring_state cimport RingState
+from memlane._core.runtime cimport (
+    MEMLANE_LEASE_TAKEN, MEMLANE_LEASE_UNKNOWN, memlane_lease, memlane_lease_role,
+)
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -47,23 +50,17 @@ cdef class OneConsumer(ConsumerRole):
         PyMem_Free(self.lanes)
 
     cdef int take_role(self) except -1:
-        cdef uint32_t found, lane
-        cdef int alive
-        while True:
-            found = memlane_role_owner(&self.ring.control.consumer)
-            if found != 0:
-                alive = self.ring.membership.verdict(found)
-                if alive == UNKNOWN:
-                    self.ring.refuse(MEMLANE_LOST, 0)
-                if alive == ALIVE:
-                    pid = self.ring.membership.pid_of(found)
-                    raise RoleTakenError(f"{self.ring.name} already has a consumer (pid {pid}, alive); close it there first, "
-                                         'or create the ring with consumers="many"', role="consumer", pids=(pid,))
-            if memlane_role_take(&self.ring.control.consumer, found, self.tag):
-                if found:
-                    memlane_peers_note_dead(self.ring.control)
-                memlane_peers_come(self.ring.control, NULL, self.tag)
-                break
+        cdef uint32_t holder, lane
+        cdef memlane_lease lease = memlane_lease_role(&self.ring.membership.own, &self.ring.control.consumer, &holder)
+        if lease == MEMLANE_LEASE_UNKNOWN:
+            self.ring.refuse(MEMLANE_LOST, 0)
+        if lease == MEMLANE_LEASE_TAKEN:
+            pid = self.ring.membership.pid_of(holder)
+            raise RoleTakenError(f"{self.ring.name} already has a consumer (pid {pid}, alive); close it there first, "
+                                 'or create the ring with consumers="many"', role="consumer", pids=(pid,))
+        if holder:
+            memlane_peers_note_dead(self.ring.control)
+        memlane_peers_come(self.ring.control, NULL, self.tag)
         for lane in range(self.ring.shape.lanes):
             self.ring.lane_at(lane, &self.lanes[lane].lane)
             memlane_consumer_start(&self.lanes[lane])
@@ -130,7 +127,7 @@ cdef class OneConsumer(ConsumerRole):
                 status = self.locked_copy(lane, found.s, extents, count, total, to, &crossed)
                 memlane_mutex_unlock(&self.mutex)
         if crossed and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
-            self.ring.wake_producer_known(lane)
+            self.ring.wake_producer(lane, 1)
         if pinned:
             self.ring.unpin(pinned)
         if status == MEMLANE_LOST:
@@ -176,7 +173,7 @@ cdef class OneConsumer(ConsumerRole):
         if memlane_role_held(&self.ring.control.consumer, self.tag):
             memlane_consumer_release(&self.lanes[lane], s)
             if memlane_waiters_any(&self.lanes[lane].lane.control.waiters):
-                self.ring.wake_producer_known(lane)
+                self.ring.wake_producer(lane, 1)
 
     cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
         return memlane_consumer_next(&self.lanes[lane])

@@ -7,7 +7,8 @@ from memlane._core.core cimport memlane_kept, memlane_producer, memlane_span, me
 from memlane._core.membership cimport PROBES_A_SLICE, Users
 from memlane._core.os cimport memlane_mutex
 from memlane._core.ring_state cimport Endpoint, RingState
-from memlane._core.waiting cimport Doorbell, Spinning
+from memlane._core.runtime cimport memlane_spinning
+from memlane._core.waiting cimport Doorbell
 
 cdef struct TellFull:
     # What the text of a Full speaks of.
@@ -38,7 +39,7 @@ cdef class ProducerRole:
     cdef uint32_t next_probed         # the lane whose owner is asked for next, while all are taken
     cdef dict preparing               # a lock for each epoch
     cdef Doorbell doorbell
-    cdef Spinning spinning
+    cdef memlane_spinning spinning
     cdef Users users
     cdef str told                     # the text of the last Full, its attributes, and what it speaks of
     cdef dict told_facts
@@ -46,6 +47,7 @@ cdef class ProducerRole:
 
     cdef int prepare(self, Endpoint handle, uint64_t deadline, bint require_peer) except -1
     cdef int _find_doorbell(self) except -1
+    cdef void wake(self, uint32_t times) noexcept
     cdef bint _lease(self, bint is_first_look) except -1
     cdef bint _find_lane(self, bint is_first_look) except -1
     cdef object _refuse_taken(self)

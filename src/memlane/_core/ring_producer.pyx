@@ -27,30 +27,29 @@ from memlane._core.arguments cimport (
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
     MEMLANE_BUSY, MEMLANE_CLOSED, MEMLANE_FULL, MEMLANE_LOST, MEMLANE_OK, MEMLANE_OWNER_CLOSED,
-    MEMLANE_OWNER_DEPARTED, MEMLANE_OWNER_NEVER, MEMLANE_STAMP_EACH, MEMLANE_TOO_LARGE,
-    memlane_copy, memlane_lane, memlane_lane_control, memlane_lane_depart, memlane_lane_head,
-    memlane_lane_lease, memlane_lane_owner, memlane_max_record, memlane_peers_came,
-    memlane_producer_adopt, memlane_producer_any, memlane_producer_claim, memlane_producer_clock,
-    memlane_producer_commit, memlane_producer_count_full, memlane_producer_holds,
-    memlane_producer_keep, memlane_producer_put, memlane_producer_put_many,
-    memlane_producer_release, memlane_producer_reuse, memlane_producer_stamp, memlane_producer_used,
+    MEMLANE_OWNER_NEVER, MEMLANE_STAMP_EACH, MEMLANE_TOO_LARGE, memlane_copy, memlane_lane,
+    memlane_lane_control, memlane_lane_depart, memlane_lane_head, memlane_lane_lease,
+    memlane_lane_owner, memlane_max_record, memlane_peers_came, memlane_producer_adopt,
+    memlane_producer_any, memlane_producer_claim, memlane_producer_clock, memlane_producer_commit,
+    memlane_producer_count_full, memlane_producer_holds, memlane_producer_keep,
+    memlane_producer_put, memlane_producer_put_many, memlane_producer_release,
+    memlane_producer_reuse, memlane_producer_stamp, memlane_producer_used,
     memlane_ring_raise_leased, memlane_ring_shutdown, memlane_span, memlane_status,
     memlane_waiters_any, memlane_waiters_any_fenced,
 )
 from memlane._core.mapping cimport finalizing
-from memlane._core.membership cimport (
-    DEAD, EPOCH_CLOSED, Membership, PROBES_A_SLICE, Users, epoch_lock,
-)
+from memlane._core.membership cimport EPOCH_CLOSED, Membership, Users, epoch_lock
 from memlane._core.os cimport (
     memlane_coarse_ns, memlane_fork_epoch, memlane_fork_is, memlane_guard_is_truncated,
     memlane_monotonic_ns, memlane_mutex_lock, memlane_mutex_reset, memlane_mutex_try,
     memlane_mutex_unlock,
 )
 from memlane._core.ring_state cimport Endpoint, RingState
-from memlane._core.waiting cimport (
-    CLOCK, POSTS_MAX, Sleep, Spinning, WAIT_SPIN, count_slept, doorbell_at, know_clock,
-    ring_waiters,
+from memlane._core.runtime cimport (
+    MEMLANE_POSTS_MAX, MEMLANE_PROBES_A_STEP, MEMLANE_WAIT_SPIN, memlane_lease_find_unused,
+    memlane_lease_used_lane, memlane_slice_note, memlane_spinning_begin, memlane_waiting_slice_end,
 )
+from memlane._core.waiting cimport CLOCK, Doorbell, Sleep, doorbell_of, know_clock
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -118,7 +117,7 @@ cdef class ProducerRole:
         self.epoch = EPOCH_CLOSED
         self.waiting = []
         self.preparing = {}
-        self.spinning = Spinning()
+        memlane_spinning_begin(&self.spinning)
         self.users = Users()
 
     def __del__(self):
@@ -140,13 +139,12 @@ cdef class ProducerRole:
             # Not under the lock: other threads have deadlines of their own.
             if sleep is None:
                 sleep = Sleep()
-                sleep.deadline = deadline
+                sleep.begin(deadline, NULL)
             elif require_peer and self.ring.consumers_are_gone(False):
                 self.ring.refuse_unread()
             if deadline == 0 or sleep.is_over():
                 self._refuse_taken()
-            with nogil:
-                sleep.doze(NULL)
+            sleep.poll()
             PyErr_CheckSignals()
             handle.check()
         self.departing = False
@@ -158,7 +156,8 @@ cdef class ProducerRole:
 
     cdef int _find_doorbell(self) except -1:
         cdef uint32_t lane = self.lane
-        bell = doorbell_at(self.ring.membership, &self.ring.lane_control(lane).doorbell, True)
+        cdef Doorbell bell = doorbell_of(self.ring.membership, &self.ring.lane_control(lane).doorbell)
+        bell.prepare()
         if lane == self.lane:  # still: looking for it may let another thread give the lane back and take another one
             self.doorbell = bell
         return 0
@@ -207,39 +206,22 @@ cdef class ProducerRole:
         Departed lanes first, then those of the dead, backlog and all; then one that was never leased. The first
         look asks for every owner; one that waits asks for some of them each time, in turn.
         """
-        cdef memlane_lane_control *control
-        cdef uint32_t lanes = self.ring.shape.lanes, start = self.next_probed, step, lane, owner
-        cdef uint32_t probes = lanes if is_first_look else <uint32_t>PROBES_A_SLICE
-        cdef int turn
-        cdef bint wanted
-        for turn in range(3):
-            for step in range(lanes):
-                lane = (start + step) % lanes if turn == 1 else step
-                control = self.ring.lane_control(lane)
-                owner = memlane_lane_owner(control)
-                if turn == 0:
-                    wanted = owner == MEMLANE_OWNER_DEPARTED
-                elif turn == 1:
-                    if owner <= MEMLANE_OWNER_CLOSED:
-                        continue
-                    if probes == 0:
-                        break
-                    probes -= 1
-                    self.next_probed = (lane + 1) % lanes
-                    wanted = self.ring.membership.verdict(owner) == DEAD
-                else:
-                    wanted = owner == MEMLANE_OWNER_NEVER
-                if not wanted:
-                    continue
-                if turn == 2:
-                    self.ring.membership.reserve(
-                        self.ring.offset + self.ring.shape.data_offset + lane * self.ring.shape.data_nbytes,
-                        self.ring.shape.data_nbytes)
-                    if memlane_fork_is(self.epoch):
-                        return True  # done meanwhile, by a handler that ran while memory was reserved
-                if memlane_lane_lease(control, owner, self.tag):
-                    self.lane = lane
-                    return True
+        cdef memlane_lane_control *controls = self.ring.lane_control(0)
+        cdef uint32_t lanes = self.ring.shape.lanes, lane = 0
+        cdef uint32_t probes = lanes if is_first_look else <uint32_t>MEMLANE_PROBES_A_STEP
+        if memlane_lease_used_lane(&self.ring.membership.own, controls, lanes, probes, &self.next_probed, &lane):
+            self.lane = lane
+            return True
+        lane = 0
+        while memlane_lease_find_unused(controls, lanes, &lane):
+            self.ring.membership.reserve(
+                self.ring.offset + self.ring.shape.data_offset + lane * self.ring.shape.data_nbytes, self.ring.shape.data_nbytes)
+            if memlane_fork_is(self.epoch):
+                return True  # done meanwhile, by a handler that ran while memory was reserved
+            if memlane_lane_lease(&controls[lane], MEMLANE_OWNER_NEVER, self.tag):
+                self.lane = lane
+                return True
+            lane += 1
         return False
 
     cdef object _refuse_taken(self):
@@ -308,7 +290,7 @@ cdef class ProducerRole:
         if require_peer:
             self.check_peers(handle)
         if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and span.nbytes < COPY_WITH_GIL_NBYTES
-                and not self.waiting and not self.ring.owes and memlane_mutex_try(&self.mutex)):
+                and not self.waiting and memlane_mutex_try(&self.mutex)):
             status = MEMLANE_BUSY
             if self.claim == NULL and memlane_fork_is(self.epoch) and not self.ring.is_gone():
                 status = memlane_producer_put(&self.producer, span.bytes, span.nbytes)
@@ -400,7 +382,7 @@ cdef class ProducerRole:
         check_timeout(timeout)
         if require_peer:
             self.check_peers(handle)
-        if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and not self.waiting and not self.ring.owes
+        if (handle.sends == self.epoch and memlane_fork_is(self.epoch) and not self.waiting
                 and self.attempt(&span, 1, &done, room, &head, False) == MEMLANE_OK):
             self.check_room(room)
             return room
@@ -426,8 +408,6 @@ cdef class ProducerRole:
             self.ring.refuse(MEMLANE_TOO_LARGE, spans[0].nbytes)
         pinned = self.ring.pin()
         try:
-            if self.ring.owes:
-                self.ring.pay()
             while True:
                 try:
                     self.prepare(handle, deadline, require_peer)
@@ -446,7 +426,7 @@ cdef class ProducerRole:
                     done += step
                     if memlane_waiters_any(&self.ring.control.waiters):
                         self.stamp_next()
-                        self.ring.wake_consumers(min(step, <size_t>POSTS_MAX))
+                        self.ring.wake_consumers(min(step, <size_t>MEMLANE_POSTS_MAX))
                     if done == count:
                         return done
                     continue
@@ -467,7 +447,7 @@ cdef class ProducerRole:
                     memlane_producer_count_full(&self.producer)
                 if sleep is None:
                     sleep = RoomSleep()
-                    sleep.deadline, sleep.spinning = deadline, self.spinning
+                    sleep.begin(deadline, &self.spinning)
                     sleep.role, sleep.handle = self, handle
                 elif require_peer and self.ring.consumers_are_gone(False):
                     if done:
@@ -485,11 +465,11 @@ cdef class ProducerRole:
                     self.waiting.append(ticket)
                 if not self.is_turn_of(ticket):
                     # Only the first in the queue watches the lane: a token that woke another one would be lost.
-                    began, end = memlane_monotonic_ns(), sleep.slice_end()
+                    began, end = memlane_monotonic_ns(), memlane_waiting_slice_end(&sleep.waiting)
                     if began < end and not ticket.acquire(True, (end - began) * 1e-9):
-                        count_slept(began)
+                        memlane_slice_note(began)
                     continue
-                if not sleep.spin(handle.wait) and handle.wait != WAIT_SPIN:
+                if not sleep.spin(handle.wait) and handle.wait != MEMLANE_WAIT_SPIN:
                     sleep.nap(&self.producer.lane.control.waiters, self.doorbell)
                 PyErr_CheckSignals()
         finally:
@@ -608,11 +588,15 @@ cdef class ProducerRole:
     cdef void wake_own(self) noexcept:
         """The first put that waits here, after something was let go that only this process knows of."""
         if memlane_waiters_any_fenced(&self.producer.lane.control.waiters):
-            ring_waiters(self.doorbell, &self.producer.lane.control.waiters, 1)
+            self.wake(1)
 
     cdef void wake_all(self) noexcept:
         """Every put that sleeps at this lane, for what does not concern the first of them alone."""
-        ring_waiters(self.doorbell, &self.producer.lane.control.waiters, POSTS_MAX)
+        self.wake(MEMLANE_POSTS_MAX)
+
+    cdef void wake(self, uint32_t times) noexcept:
+        if self.doorbell is not None:
+            self.doorbell.wake(&self.producer.lane.control.waiters, times)
 
     cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, Room room, uint64_t *head,
                                 bint pinned) noexcept:

@@ -9,6 +9,7 @@ from memlane._core.core cimport (
 from memlane._core.membership cimport Membership
 from memlane._core.opened cimport Opened
 from memlane._core.os cimport memlane_guarded
+from memlane._core.runtime cimport memlane_bell
 from memlane._core.waiting cimport Doorbell
 
 
@@ -21,9 +22,7 @@ cdef class RingState(Opened):
     cdef bint many                    # consumers
     cdef tuple described              # what identifies it by the entry that it was made from
     cdef Doorbell doorbell            # of the consumers
-    cdef list bells                   # of the lanes, where this process has looked for them
-    cdef bint owes                    # somebody is to be woken whose doorbell was not looked for yet
-    cdef int64_t owed_lane            # the lane of such a producer; -1: none
+    cdef memlane_bell *bells          # of the lanes, to wake their producers
     cdef void *consumers              # the tags of many consumers; NULL: there is one
     cdef uint32_t peer_tag            # a consumer that lived when it was last asked for; 0: none
     cdef uint64_t peer_until_ns       # until when nobody asks again
@@ -48,10 +47,8 @@ cdef class RingState(Opened):
         view.many = self.many
 
     cdef void wake_consumers(self, uint32_t times) noexcept
-    cdef void wake_producer_known(self, uint32_t lane) noexcept
-    cdef int pay(self) except -1
-    cdef int wake_producers(self) except -1
-    cdef int wake_producer(self, uint32_t lane, uint32_t times) except -1
+    cdef void wake_producer(self, uint32_t lane, uint32_t times) noexcept
+    cdef void wake_producers(self) noexcept
     cdef object refuse(self, memlane_status status, uint64_t nbytes)
     cdef bint consumers_are_gone(self, bint asks_for_all) except -1
     cdef bint peer_has_left(self) noexcept nogil

@@ -15,6 +15,7 @@ it goes to the slow path. A role's mutex is held for one step of src/core and ne
 """
 
 cimport cython
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 import errno as _errno
@@ -36,10 +37,14 @@ from memlane._core.core cimport (
     memlane_status, memlane_tag_row, memlane_waiters_any, memlane_waiters_any_fenced,
 )
 from memlane._core.layout cimport tells_of
-from memlane._core.membership cimport ALIVE, DEAD, EPOCH_CLOSED, Membership, PROBES_A_SLICE
+from memlane._core.membership cimport EPOCH_CLOSED, Membership, PROBES_A_SLICE
 from memlane._core.opened cimport Opened, description_of
 from memlane._core.os cimport memlane_monotonic_ns
-from memlane._core.waiting cimport Doorbell, POSTS_MAX, SLICE_NS, WAITS, doorbell_at, ring_waiters
+from memlane._core.runtime cimport (
+    MEMLANE_ALIVE, MEMLANE_DEAD, MEMLANE_POSTS_MAX, MEMLANE_SLICE_NS, memlane_bell,
+    memlane_bell_begin, memlane_bell_end, memlane_life, memlane_membership_row,
+)
+from memlane._core.waiting cimport Doorbell, WAITS, doorbell_of, wake_at
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -48,8 +53,9 @@ cdef class RingState(Opened):
     """What this process knows of one ring."""
 
     cdef int begin_ring(self, Membership membership, entry) except -1:
-        """Know the ring that *entry* of the directory describes. Looking for its doorbell runs Python: the caller has pinned."""
+        """Know the ring that *entry* of the directory describes. The caller has pinned the region."""
         cdef memlane_doorbells at_once, later
+        cdef uint32_t lane
         name, _, self.offset, nbytes, geometry = entry[:5]
         self.begin(membership, entry, membership.called("ring", name))
         self.described = description_of(entry)
@@ -65,10 +71,20 @@ cdef class RingState(Opened):
         self.many = geometry[3] == MEMLANE_CONSUMERS_MANY
         if self.many:
             self.consumers = self.address + self.shape.consumers_offset
-        self.doorbell = doorbell_at(membership, &self.control.doorbell, False)
-        self.bells = [None] * <Py_ssize_t>self.shape.lanes
-        self.owed_lane = -1
+        self.doorbell = doorbell_of(membership, &self.control.doorbell)
+        self.bells = <memlane_bell *>PyMem_Malloc(self.shape.lanes * sizeof(memlane_bell))
+        if self.bells == NULL:
+            raise MemoryError()
+        for lane in range(self.shape.lanes):
+            memlane_bell_begin(&self.bells[lane], &self.lane_control(lane).doorbell, membership.mapping.address)
         return 0
+
+    def __dealloc__(self):
+        cdef uint32_t lane
+        if self.bells != NULL:
+            for lane in range(self.shape.lanes):
+                memlane_bell_end(&self.bells[lane])
+            PyMem_Free(self.bells)
 
     cdef int64_t holds_from(self, uint32_t lane, uint64_t s, uint64_t end, uint32_t *tags) noexcept:
         """As ConsumerRole.holds_from, of the consumer in this process; 0 where nobody has asked for one."""
@@ -82,51 +98,24 @@ cdef class RingState(Opened):
         cdef list pids = []
         for i in range(<uint32_t>PROBES_A_SLICE):
             row = memlane_tag_row(tags[i])
-            if tags[i] and row < membership.geometry.rows and memlane_row_is(membership.row_at(row), tags[i], &generation):
+            if tags[i] and row < membership.geometry.rows and memlane_row_is(memlane_membership_row(&membership.own, row), tags[i], &generation):
                 pids.append(membership.pid_of(tags[i]))
         return pids
 
-    # Looking for a doorbell runs Python code, and with it handlers of signals, whose exceptions would lose what was
-    # taken. So it is done before a record is taken, or when there is none.
+    # Waking runs no Python, so it may stand behind a record that was taken.
 
     cdef void wake_consumers(self, uint32_t times) noexcept:
-        if not ring_waiters(self.doorbell, &self.control.waiters, times):
-            self.owes = True
+        self.doorbell.wake(&self.control.waiters, times)
 
-    cdef void wake_producer_known(self, uint32_t lane) noexcept:
-        if not ring_waiters(<Doorbell>self.bells[lane], &self.lane_control(lane).waiters, 1):
-            self.owes = True
-            self.owed_lane = lane
+    cdef void wake_producer(self, uint32_t lane, uint32_t times) noexcept:
+        wake_at(self.membership, &self.bells[lane], &self.lane_control(lane).waiters, times)
 
-    cdef int pay(self) except -1:
-        """Wake those who were not woken for want of their doorbell. The caller has pinned the region."""
-        cdef int64_t lane = self.owed_lane
-        self.owes, self.owed_lane = False, -1
-        if lane >= 0:
-            # Also if nobody waits any more: else each put that waits anew would find that its doorbell is not known.
-            self.bells[lane] = doorbell_at(self.membership, &self.lane_control(lane).doorbell, False)
-        if self.doorbell.semaphore == NULL and memlane_waiters_any(&self.control.waiters):
-            doorbell_at(self.membership, &self.control.doorbell, False)  # attached now, if it can be
-            ring_waiters(self.doorbell, &self.control.waiters, 1)
-        return self.wake_producers()
-
-    cdef int wake_producers(self) except -1:
+    cdef void wake_producers(self) noexcept:
         """One waiting put of each lane. The caller has pinned the region."""
         cdef uint32_t lane
         for lane in range(memlane_ring_leased(self.control, self.shape.lanes)):
             if memlane_waiters_any_fenced(&self.lane_control(lane).waiters):
                 self.wake_producer(lane, 1)
-        return 0
-
-    cdef int wake_producer(self, uint32_t lane, uint32_t times) except -1:
-        """As it is, by a doorbell that may have to be looked for. The caller has pinned the region."""
-        cdef memlane_lane_control *control = self.lane_control(lane)
-        cdef Doorbell bell = <Doorbell>self.bells[lane]
-        if bell is None or bell.semaphore == NULL:
-            bell = doorbell_at(self.membership, &control.doorbell, False)
-            self.bells[lane] = bell
-        ring_waiters(bell, &control.waiters, times)
-        return 0
 
     cdef object refuse(self, memlane_status status, uint64_t nbytes):
         """Raise what a status means: the one place where one becomes Python."""
@@ -189,12 +178,10 @@ cdef class RingState(Opened):
         cdef uint64_t pinned
         try:
             pinned = self.pin()
-            try:
-                self.wake_producers()
-            finally:
-                self.unpin(pinned)
-        except Exception:
-            pass  # the region is being closed, or a doorbell cannot be opened: then they look within a slice
+        except ClosedError:
+            return  # then they look within a slice
+        self.wake_producers()
+        self.unpin(pinned)
 
     cdef bint peer_is_known(self) noexcept nogil:
         """Whether a consumer that lived a short while ago has not left since."""
@@ -205,10 +192,10 @@ cdef class RingState(Opened):
         return found == tag and memlane_monotonic_ns() < self.peer_until_ns
 
     cdef bint is_there(self, uint32_t tag) noexcept:
-        cdef int verdict = self.membership.verdict(tag)
-        if verdict == ALIVE:
-            self.peer_tag, self.peer_until_ns = tag, memlane_monotonic_ns() + SLICE_NS
-        return verdict != DEAD
+        cdef memlane_life life = self.membership.life(tag)
+        if life == MEMLANE_ALIVE:
+            self.peer_tag, self.peer_until_ns = tag, memlane_monotonic_ns() + MEMLANE_SLICE_NS
+        return life != MEMLANE_DEAD
 
     cdef object refuse_unread(self):
         cdef uint64_t came = memlane_peers_came(self.control), died = memlane_peers_died(self.control)
@@ -233,10 +220,10 @@ cdef class RingState(Opened):
     cdef int wake_all(self) except -1:
         """Everybody who sleeps, for good: the ring was shut down or removed."""
         cdef uint32_t lane
-        self.wake_consumers(POSTS_MAX)
+        self.wake_consumers(MEMLANE_POSTS_MAX)
         for lane in range(self.shape.lanes):
             if memlane_waiters_any(&self.lane_control(lane).waiters):
-                self.wake_producer(lane, POSTS_MAX)
+                self.wake_producer(lane, MEMLANE_POSTS_MAX)
         return 0
 
     cdef uint64_t length(self) except? 0:

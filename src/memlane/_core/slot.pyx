@@ -16,7 +16,6 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.tuple cimport PyTuple_CheckExact
 from libc.stdint cimport uint32_t, uint64_t
-
 from struct import error as _struct_error
 
 import memlane._arguments as _arguments
@@ -28,27 +27,27 @@ from memlane._core.arguments cimport (
 )
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
-    MEMLANE_BUSY, MEMLANE_EMPTY, MEMLANE_KIND_SLOT, MEMLANE_OWNER_NEVER, memlane_armed_announce,
-    memlane_armed_collect, memlane_armed_withdraw, memlane_copy_stamp, memlane_doorbells,
-    memlane_role_give, memlane_role_held, memlane_role_owner, memlane_role_take, memlane_slot,
-    memlane_slot_control, memlane_slot_prefetch, memlane_slot_publish, memlane_slot_read,
-    memlane_slot_read_stamp, memlane_slot_read_stamped, memlane_slot_version, memlane_slots_lay_out,
-    memlane_slots_shape, memlane_slots_tell_doorbells, memlane_stamp, memlane_status,
-    memlane_watcher, memlane_writer_take,
+    MEMLANE_BUSY, MEMLANE_EMPTY, MEMLANE_KIND_SLOT, MEMLANE_OWNER_NEVER, memlane_armed_collect,
+    memlane_copy_stamp, memlane_doorbells, memlane_role_give, memlane_role_held, memlane_role_owner,
+    memlane_slot, memlane_slot_control, memlane_slot_prefetch, memlane_slot_publish,
+    memlane_slot_read, memlane_slot_read_stamp, memlane_slot_read_stamped, memlane_slot_version,
+    memlane_slots_lay_out, memlane_slots_shape, memlane_slots_tell_doorbells, memlane_stamp,
+    memlane_status, memlane_watcher, memlane_writer_take,
 )
 from memlane._core.files cimport require_room
 from memlane._core.layout cimport tells_of
-from memlane._core.membership cimport (
-    ALIVE, DEAD, EPOCH_CLOSED, Membership, PROBES_A_SLICE, UNKNOWN, Users, epoch_lock,
-)
+from memlane._core.membership cimport EPOCH_CLOSED, Membership, Users, epoch_lock
 from memlane._core.opened cimport Opened, check_described, description_of, find_opened
 from memlane._core.os cimport (
     memlane_boottime_ns, memlane_fork_epoch, memlane_fork_is, memlane_monotonic_ns, memlane_mutex,
     memlane_mutex_lock, memlane_mutex_reset, memlane_mutex_try, memlane_mutex_unlock, sched_yield,
 )
-from memlane._core.waiting cimport (
-    CLOCK, Doorbell, Sleep, Spinning, WAIT_ADAPTIVE, doorbell_at, know_clock,
+from memlane._core.runtime cimport (
+    MEMLANE_LEASE_TAKEN, MEMLANE_LEASE_UNKNOWN, MEMLANE_WAIT_ADAPTIVE, memlane_lease,
+    memlane_lease_turn, memlane_lease_watcher, memlane_lease_writer, memlane_spinning,
+    memlane_spinning_begin, memlane_waiting_sleep_armed,
 )
+from memlane._core.waiting cimport CLOCK, Doorbell, Sleep, doorbell_of, know_clock
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -145,8 +144,8 @@ cdef class SlotsState(Opened):
     cdef int become_writer(self, uint64_t index) except -1:
         """Take the writer's role of one slot, in this epoch. Raises RoleTakenError naming the holder."""
         cdef memlane_slot view
-        cdef uint32_t found
-        cdef int alive
+        cdef uint32_t holder
+        cdef memlane_lease lease
         self.slot_at(index, &view)
         with epoch_lock(self.preparing):
             if not memlane_fork_is(self.mutex_epoch):
@@ -156,19 +155,14 @@ cdef class SlotsState(Opened):
             if self.shape.writers == 2 or memlane_fork_is(self.epochs[index]):
                 self.epochs[index] = memlane_fork_epoch()
                 return 0
-            while True:
-                found = memlane_role_owner(&view.control.writer)
-                if found != 0:
-                    alive = self.membership.verdict(found)
-                    if alive == UNKNOWN:
-                        raise ClosedError(f"this process was taken for dead in {self.called(index)}: its descriptors had been "
-                                          "closed; open the region again")
-                    if alive == ALIVE:
-                        pid = self.membership.pid_of(found)
-                        raise RoleTakenError(f"{self.called(index)} already has a writer (pid {pid}, alive); close it there first, or "
-                                             "create the slot with writers='many'", role="writer", pids=(pid,))
-                if memlane_writer_take(view.control, found, self.tag):
-                    break
+            lease = memlane_lease_writer(&self.membership.own, view.control, &holder)
+            if lease == MEMLANE_LEASE_UNKNOWN:
+                raise ClosedError(f"this process was taken for dead in {self.called(index)}: its descriptors had been "
+                                  "closed; open the region again")
+            if lease == MEMLANE_LEASE_TAKEN:
+                pid = self.membership.pid_of(holder)
+                raise RoleTakenError(f"{self.called(index)} already has a writer (pid {pid}, alive); close it there first, or "
+                                     "create the slot with writers='many'", role="writer", pids=(pid,))
             self.epochs[index] = memlane_fork_epoch()
         return 0
 
@@ -191,7 +185,7 @@ cdef class SlotsState(Opened):
         cdef uint32_t index
         for index in range(self.shape.watchers):
             if armed >> index & 1:
-                doorbell_at(self.membership, &self.watcher(index).doorbell, False).ring(1)
+                doorbell_of(self.membership, &self.watcher(index).doorbell).post()
         return 0
 
     cdef void forget_roles(self) noexcept:
@@ -204,24 +198,10 @@ cdef class SlotsState(Opened):
         A doorbell of one's own to wait at; -1: none is free, or this process may not write: poll. Asks for some
         owners each time, in turn, so that the dead are found behind any number of the living.
         """
-        cdef uint32_t step, index, found, tag, start = self.next_probed
-        cdef int probes = 0
         if self.membership.readonly:
             return -1
-        tag = self.membership.own_tag()
-        for step in range(self.shape.watchers):
-            index = (start + step) % self.shape.watchers
-            found = memlane_role_owner(&self.watcher(index).owner)
-            if found != 0:
-                if found == tag or probes == PROBES_A_SLICE:
-                    continue
-                probes += 1
-                self.next_probed = (index + 1) % self.shape.watchers
-                if self.membership.verdict(found) != DEAD:
-                    continue
-            if memlane_role_take(&self.watcher(index).owner, found, tag):
-                return index
-        return -1
+        self.membership.own_tag()
+        return memlane_lease_watcher(&self.membership.own, self.watcher(0), self.shape.watchers, &self.next_probed)
 
 
 @cython.final
@@ -235,11 +215,13 @@ cdef class NewerSleep(Sleep):
     cdef bint is_due(self) noexcept nogil:
         return memlane_slot_version(&self.reader.slot) > self.seen or self.reader.state.is_gone_now()
 
-    cdef void announce(self, void *at) noexcept nogil:
-        memlane_armed_announce(at, self.watcher)
-
-    cdef void withdraw(self, void *at, bint woken) noexcept nogil:
-        memlane_armed_withdraw(at, self.watcher)
+    cdef void nap(self, void *armed, Doorbell bell) noexcept:
+        if bell is None:
+            self.poll()
+            return
+        bell.attach()
+        with nogil:
+            memlane_waiting_sleep_armed(&self.waiting, armed, self.watcher, &bell.bell)
 
 
 cdef uint64_t version_of(object version) except? 0:
@@ -268,12 +250,12 @@ cdef class SlotBase:
     cdef Py_ssize_t _items            # ... called with the items of the value, so many; -1: with the value
     cdef object _decode               # bytes to a value; None: values are bytes
     cdef uint64_t seen                # the version that was looked at last, by whichever thread: a hint
-    cdef Spinning spinning
+    cdef memlane_spinning spinning
 
     def __cinit__(self, *_args, **_keywords):
         self._closed = True
         self.publishes = self.opens = EPOCH_CLOSED
-        self.spinning = Spinning()
+        memlane_spinning_begin(&self.spinning)
 
     @classmethod
     def __class_getitem__(cls, _value, /):
@@ -441,22 +423,20 @@ cdef class SlotBase:
         if memlane_writer_take(control, MEMLANE_OWNER_NEVER, self.state.tag):
             return 0
         sleep = Sleep()
-        sleep.deadline = deadline
+        sleep.begin(deadline, NULL)
         began = memlane_monotonic_ns()
         while True:
-            found = memlane_role_owner(&control.writer)
-            if (found == 0 or (found != self.state.tag and memlane_monotonic_ns() - began > WRITER_PATIENCE_NS
-                               and self.state.membership.verdict(found) == DEAD)):
-                if memlane_writer_take(control, found, self.state.tag):
-                    return 0
+            if memlane_lease_turn(&self.state.membership.own, control,
+                                  memlane_monotonic_ns() - began > WRITER_PATIENCE_NS, &found):
+                return 0
             if deadline == 0 or sleep.is_over():
                 raise TimeoutError(f"process {self.state.membership.pid_of(found)} is inside a publish of "
                                    f"{self.called()}; wait longer, or see what holds it up")
-            with nogil:
-                if memlane_monotonic_ns() - began < WRITER_PATIENCE_NS:
+            if memlane_monotonic_ns() - began < WRITER_PATIENCE_NS:
+                with nogil:
                     sched_yield()
-                else:
-                    sleep.doze(NULL)
+            else:
+                sleep.poll()
             PyErr_CheckSignals()
             self.check()
 
@@ -679,16 +659,18 @@ cdef class SlotBase:
                 self.check()
                 if sleep is None:
                     sleep = NewerSleep()
-                    sleep.deadline, sleep.spinning, sleep.reader, sleep.seen = deadline, self.spinning, self, seen
+                    sleep.begin(deadline, &self.spinning)
+                    sleep.reader, sleep.seen = self, seen
                 if deadline == 0 or sleep.is_over():
                     raise TimeoutError(f"nothing newer than version {seen} was published in {self.called()}")
-                if not sleep.spin(WAIT_ADAPTIVE):
+                if not sleep.spin(MEMLANE_WAIT_ADAPTIVE):
                     if bell is None:
                         if not state.membership.readonly:
                             state.enter(&self.opens, &self._closed, self)
                         watcher = state.lease_watcher()
                         if watcher >= 0:
-                            bell = doorbell_at(state.membership, &state.watcher(watcher).doorbell, True)
+                            bell = doorbell_of(state.membership, &state.watcher(watcher).doorbell)
+                            bell.prepare()
                             sleep.watcher = watcher
                     sleep.nap(&self.slot.control.armed, bell)
                 PyErr_CheckSignals()
@@ -699,5 +681,5 @@ cdef class SlotBase:
             return value, stamp.version
         finally:
             if watcher >= 0 and memlane_fork_is(pinned):
-                memlane_role_give(&state.watcher(watcher).owner, state.membership._tag)
+                memlane_role_give(&state.watcher(watcher).owner, state.membership.own.tag)
             state.unpin(pinned)

@@ -11,8 +11,8 @@ The kind of a region's semaphores depends on how the region is shared:
 
 The number of a doorbell is its offset in the region in units of 64 bytes. Number 0 is the anchor of
 a set: it is created first, removed last, and read-locked by every process that is present, so that
-`sweep` can distinguish a set in use from one left behind. A semaphore is never a lock. A process
-that cannot open one polls, which is slower and still correct.
+`sweep` can distinguish a set in use from one left behind. A semaphore is never a lock. Attaching to
+one, waiting and waking are in src/runtime.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import functools
 import hashlib
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -211,8 +210,8 @@ def _is_semaphore(found: os.stat_result) -> bool:
 
 class DoorbellSet(_core.HeldDoorbells):
     """
-    The doorbells of one region in this process: attached when first needed, kept while the region
-    is open.
+    The semaphores of one region, as this process makes and removes them. Those that it has attached
+    are kept while the region is open.
     """
 
     Error = posix_ipc.Error
@@ -223,7 +222,6 @@ class DoorbellSet(_core.HeldDoorbells):
         self._permissions = membership.permissions
         self._backing = membership.backing
         self._is_ours = membership.libc == libc()
-        self._locks: dict[int, threading.RLock] = {}
         self._anchor: Anchor | None = None
 
     @property
@@ -294,29 +292,13 @@ class DoorbellSet(_core.HeldDoorbells):
         self._anchor = anchor
         self.anchor = anchor.mapping
 
-    def at(self, offset: int, make: bool) -> _core.Doorbell:
+    def make(self, bell: _core.Doorbell) -> None:
         """
-        The doorbell whose 64 bytes lie at *offset*, attached to its semaphore if possible.
-
-        With *make*, the caller is its first user: if there is no semaphore yet, one is created.
+        Make the named semaphore of a doorbell that has none, for its first user, and tell the
+        others.
         """
-        bell = self.bell(offset)
-        if not bell.attached:
-            # One for each epoch, since a fork may leave one locked. A thread may take it twice: the
-            # garbage collector may release forgotten loans under it, and a release wakes waiters.
-            with self._locks.setdefault(_core.fork_epoch(), threading.RLock()):
-                if not bell.attached and self._is_ours:
-                    if make and bell.kind == _core.DOORBELL_NONE:
-                        self._make(bell, offset)
-                    else:
-                        self._attach(bell, offset)
-        return bell
-
-    def _make(self, bell: _core.Doorbell, offset: int) -> None:
-        number = offset // 64
-        if self._backing == _core.BACKING_MEMFD:
-            bell.make_unnamed()
-        elif self._backing == _core.BACKING_ANONYMOUS:
+        number = bell.number
+        if self._backing == _core.BACKING_ANONYMOUS:
 
             def begin() -> tuple[int, int]:
                 file = _make(self._set, number, self._permissions)
@@ -337,24 +319,6 @@ class DoorbellSet(_core.HeldDoorbells):
             else:
                 # the region was unlinked meanwhile; no other process knows this semaphore
                 _unlink(self._set, number)
-
-    def _attach(self, bell: _core.Doorbell, offset: int) -> None:
-        if bell.kind == _core.DOORBELL_UNNAMED and self._backing == _core.BACKING_MEMFD:
-            bell.attach_unnamed()
-        elif bell.kind == _core.DOORBELL_NAMED and self.is_named:
-            number = offset // 64
-            try:
-                found = os.lstat(_file(self._set, number))
-                # Check the file before opening it by its name: an empty file would kill the process
-                # at the first post.
-                if (
-                    _is_semaphore(found)
-                    and (found.st_dev, found.st_ino) == bell.file
-                    and found.st_uid in (os.geteuid(), 0, os.stat(_file(self._set, 0)).st_uid)
-                ):
-                    bell.attach_named(_name(self._set, number))
-            except OSError:
-                pass  # polls
 
 
 # ---- removing -----------------------------------------------------------------------------------
