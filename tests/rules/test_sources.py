@@ -304,6 +304,7 @@ TESTED_BY = {
     "memlane/__main__.py": ("tests/cli/test_command.py", "two lines: the command line"),
     "memlane/_calls.py": ("tests/face/test_mistakes.py", "texts for calls that do not fit"),
     "memlane/_arguments.py": ("tests/face/test_refused.py", "values that no call takes"),
+    "memlane/_core/__init__.py": ("tests/face/test_face.py", "what Python code takes of it"),
     "memlane/_proc.py": ("tests/cli/test_ls.py", "its users are ls and stat"),
     "memlane/_processes.py": ("tests/ring/test_until.py", "processes for until="),
     "memlane/ring.py": ("tests/ring/test_put_get.py", "the folder is its test"),
