@@ -122,11 +122,19 @@ TEST(one_that_lost_its_lock_description_proves_nobody_dead_and_hears_of_it) {
 /* Tells the tag, and above it the pid of a child. */
 static uint64_t fork_once_joined(const struct fixture *made) {
     static struct memlane_region region;
+    char byte = 0;
+    int forked[2];
     fixture_join(&region, made);
+    CHECK_EQUAL(0, pipe2(forked, O_CLOEXEC));
     pid_t child = fork();
-    if (child == 0) /* which goes on when its parent is killed */
+    if (child == 0) { /* which goes on when its parent is killed */
+        alarm(FIXTURE_WATCHDOG_S);
+        CHECK_EQUAL(1, write(forked[1], &byte, 1));
         for (;;)
             pause();
+    }
+    /* until then the child has not let go of its copy of the parent's lock */
+    CHECK_EQUAL(1, read(forked[0], &byte, 1));
     return (uint64_t)child << 32 | region.membership.tag;
 }
 
