@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from memlane._core import PAGE_SIZE, Consumer, Mapping, Producer, Record, Room, guard
 from memlane._core import VERSION as _VERSION
-from memlane._instead import of_module
+from memlane._instead import of_module as _of_module
 from memlane._region.attachment import Participant
 from memlane._region.sweep import sweep
 from memlane.counter import Counter
@@ -84,7 +84,7 @@ __all__ = [
 if not TYPE_CHECKING:  # or type checkers would take any name for one that is there
     _QUEUES = "use Ring(), which carries records of bytes"
     _LOCKS = "use that of multiprocessing; what is in memlane needs no lock"
-    __getattr__ = of_module(
+    __getattr__ = _of_module(
         __name__,
         {
             "Queue SimpleQueue JoinableQueue LifoQueue PriorityQueue deque Pipe Channel": _QUEUES,
@@ -97,3 +97,5 @@ if not TYPE_CHECKING:  # or type checkers would take any name for one that is th
             "create open open_or_create attach connect": "use that of Ring, Slot or Region",
         },
     )
+
+del TYPE_CHECKING
