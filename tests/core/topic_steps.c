@@ -151,7 +151,8 @@ static void check_unbroken(const char *found) {
         CHECK_EQUAL('a' + published - (int)strlen(found) + (int)i, found[i]);
 }
 
-TEST(a_joiner_overtaken_by_a_publisher_at_any_access_gets_every_record_from_its_first_one_on) {
+/* Join and publish, one overtaken by the other at each of its accesses: every record from the first one on is there. */
+static void check_joins_amid_publishing(void (*overtaken)(void), void (*overtaking)(void), long accesses_max) {
     for (int before = 0; before < 7; before++) {
         bool met = true;
         for (long k = 0; met; k++) {
@@ -159,9 +160,9 @@ TEST(a_joiner_overtaken_by_a_publisher_at_any_access_gets_every_record_from_its_
             published = 0;
             while (published < before)
                 publish_on();
-            met = meets_at(k, join_waiting, publish_on);
+            met = meets_at(k, overtaken, overtaking);
             if (!met)
-                publish_on();
+                overtaking();
             publish_on();
             uint64_t first = memlane_subscriber_next(&ann.lanes[0]);
             const char *found = all_of(&ann);
@@ -169,31 +170,17 @@ TEST(a_joiner_overtaken_by_a_publisher_at_any_access_gets_every_record_from_its_
             CHECK_EQUAL(published, first + strlen(found));
             CHECK_EQUAL(0, ann.lanes[0].lost);
             topic_free(&bench);
-            CHECK(k < 100);
+            CHECK(k < accesses_max);
         }
     }
 }
 
+TEST(a_joiner_overtaken_by_a_publisher_at_any_access_gets_every_record_from_its_first_one_on) {
+    check_joins_amid_publishing(join_waiting, publish_on, 100);
+}
+
 TEST(a_publisher_overtaken_by_a_joiner_at_any_access_keeps_every_record_from_its_first_one_on) {
-    for (int before = 0; before < 7; before++) {
-        bool met = true;
-        for (long k = 0; met; k++) {
-            topic_new(&bench, 1, 32, 8);
-            published = 0;
-            while (published < before)
-                publish_on();
-            met = meets_at(k, publish_on, join_waiting);
-            if (!met)
-                join_waiting();
-            publish_on();
-            uint64_t first = memlane_subscriber_next(&ann.lanes[0]);
-            const char *found = all_of(&ann);
-            check_unbroken(found);
-            CHECK_EQUAL(published, first + strlen(found));
-            topic_free(&bench);
-            CHECK(k < 300);
-        }
-    }
+    check_joins_amid_publishing(publish_on, join_waiting, 300);
 }
 
 static char got; /* by one that was overtaken */
