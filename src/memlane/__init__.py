@@ -5,6 +5,7 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     Ring       records from some processes to others, each to one of them; `put`, `get`
     Slot       the newest of a value, for all that read it; `publish`, `read`
     SlotTable  many slots of one layout, told apart by number
+    Topic      records from some processes to others, each to all of them; `publish`, `subscribe`
     Counter    a number that any process may add to
     Region     one shared object that carries many of the above, by name
     Mapping    a file or memory, mapped: all that mmap(2) can do
@@ -17,7 +18,18 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
 
 from typing import TYPE_CHECKING
 
-from memlane._core import PAGE_SIZE, Consumer, Mapping, Producer, Record, Room, guard
+from memlane._core import (
+    PAGE_SIZE,
+    Consumer,
+    Mapping,
+    Producer,
+    Publisher,
+    Record,
+    Room,
+    Subscriber,
+    TopicRecord,
+    guard,
+)
 from memlane._core import VERSION as _VERSION
 from memlane._instead import of_module as _of_module
 from memlane._region.attachment import Participant
@@ -27,6 +39,7 @@ from memlane.errors import (
     ClosedError,
     CorruptedError,
     Empty,
+    Evicted,
     Full,
     Lapped,
     LayoutError,
@@ -43,6 +56,7 @@ from memlane.errors import (
 from memlane.region import Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
+from memlane.topic import Topic
 from memlane.windows import windows
 
 __version__: str = _VERSION
@@ -54,6 +68,7 @@ __all__ = [
     "CorruptedError",
     "Counter",
     "Empty",
+    "Evicted",
     "Full",
     "Lapped",
     "LayoutError",
@@ -63,6 +78,7 @@ __all__ = [
     "Participant",
     "PeerGoneError",
     "Producer",
+    "Publisher",
     "Record",
     "RecordTooLargeError",
     "Region",
@@ -74,6 +90,9 @@ __all__ = [
     "ShutDown",
     "Slot",
     "SlotTable",
+    "Subscriber",
+    "Topic",
+    "TopicRecord",
     "TruncatedError",
     "__version__",
     "guard",

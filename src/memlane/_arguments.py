@@ -219,28 +219,29 @@ def label(value: str, name: object) -> str:
     return value
 
 
-def timeout(value: SupportsFloat) -> float:
+def timeout(value: SupportsFloat, what: str = "timeout", or_none: str = " or None") -> float:
     """
     Check a timeout that is not None, for every call that takes one: seconds, at least 0. Very large
-    timeouts are cut to the longest wait of a lock.
+    timeouts are cut to the longest wait of a lock. *what* and *or_none* are for other seconds.
 
     Raises:
         TypeError: it is not a number; True and False are not accepted.
         ValueError: it is negative or NaN.
     """
     if isinstance(value, (bool, type)) or not hasattr(value, "__float__"):
-        raise TypeError(f"timeout must be seconds or None, got {shown(value)}")
+        raise TypeError(f"{what} must be seconds{or_none}, got {shown(value)}")
     try:
         seconds, given = float(value), shown(value)
     except TypeError as error:
         if is_of_others(error):
             raise
-        raise TypeError(f"timeout must be seconds or None, got {shown(value)}") from None
+        raise TypeError(f"{what} must be seconds{or_none}, got {shown(value)}") from None
     except OverflowError:  # an int or a fraction beyond the range of a float
         seconds = threading.TIMEOUT_MAX if value > 0 else -1.0  # type: ignore[operator]
         given = "less than -1e308"
     if not seconds >= 0:
-        raise ValueError(f"timeout must be None or at least 0 seconds, got {given}")
+        least = "None or at least" if or_none else "at least"
+        raise ValueError(f"{what} must be {least} 0 seconds, got {given}")
     return min(seconds, threading.TIMEOUT_MAX)
 
 

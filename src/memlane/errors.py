@@ -14,7 +14,7 @@ import queue
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 if sys.version_info >= (3, 13):
     from queue import ShutDown as _QueueShutDown
@@ -143,6 +143,23 @@ class ShutDown(MemlaneError, _QueueShutDown):
     """
 
 
+class Laggard(NamedTuple):
+    """
+    A subscription that a publish waited for.
+
+    Attributes:
+        pid, name: Those of its process; None and "" if it has gone meanwhile.
+        records, bytes: How far it is behind in the lane of this publisher.
+        seconds: How long this publisher has seen it at the same record.
+    """
+
+    pid: int | None
+    name: str
+    records: int
+    bytes: int
+    seconds: float
+
+
 class Full(MemlaneError, queue.Full):
     """
     There was no room within the timeout; nothing was put.
@@ -158,6 +175,8 @@ class Full(MemlaneError, queue.Full):
             the cause.
         holders: Pids of the processes that hold them.
         views: The number of committed reservations of this producer with living views.
+        laggards: Of a topic: the subscriptions that were waited for, the one that is furthest
+            behind first; then the cause is "laggards".
     """
 
     cause: str = "records"
@@ -168,6 +187,7 @@ class Full(MemlaneError, queue.Full):
     on_loan: int = 0
     holders: tuple[int, ...] = ()
     views: int = 0
+    laggards: tuple[Laggard, ...] = ()
 
 
 class Empty(MemlaneError, queue.Empty):
@@ -195,3 +215,14 @@ class Lapped(MemlaneError):
     """
 
     lost: int
+
+
+class Evicted(MemlaneError):
+    """
+    Publishers waited for a subscription for longer than its `evict_after`, and wait no longer. Told
+    once; subscribe again to go on. Facts: `seconds` without progress, and `records`, the number
+    that it was behind.
+    """
+
+    seconds: float
+    records: int

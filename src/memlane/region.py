@@ -20,6 +20,7 @@ from memlane.counter import Counter
 from memlane.ring import Ring, Wait
 from memlane.shared_object import SharedObject, kind_of
 from memlane.slot import Slot, SlotTable
+from memlane.topic import Topic
 from memlane.values import CtypesT, DataclassT, Layout
 
 #: What other shared memory, directories and dicts call what a region does.
@@ -274,6 +275,39 @@ class Region(Attachment):
             writers=writers,
             copies=copies,
             watchers=watchers,
+            timeout=timeout,
+        )
+
+    def topic(
+        self,
+        name: str,
+        *,
+        capacity: int | str | None = None,
+        publishers: int | None = None,
+        subscribers: int | None = None,
+        when_full: Literal["overwrite", "wait"] | None = None,
+        order: Literal["publisher", "all"] | None = None,
+        records: int | None = None,
+        wait: Wait = "adaptive",
+        timeout: float | None = 10,
+    ) -> Topic:
+        """
+        Open the topic *name*, or create it if a capacity is given and there is none. See
+        `Topic.create`.
+
+        Raises:
+            ObjectNotFoundError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
+        """
+        return Topic._in_region(
+            self,
+            name,
+            capacity=capacity,
+            publishers=publishers,
+            subscribers=subscribers,
+            when_full=when_full,
+            order=order,
+            records=records,
+            wait=wait,
             timeout=timeout,
         )
 

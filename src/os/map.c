@@ -84,7 +84,7 @@ static int hold_addresses(void *wanted, uint64_t nbytes, int flags, void **base)
 }
 
 static int map_somewhere(void *wanted, uint64_t nbytes, int protection, int flags, int fd, off_t offset,
-                         const struct memlane_place *place, void **base) {
+                         const struct memlane_mapping_place *place, void **base) {
     uint64_t guard_nbytes = place->guard_nbytes;
     uint64_t length = whole_pages(nbytes, place->page_nbytes);
     int noreplace = wanted && place->exactly ? KERNEL_MAP_FIXED_NOREPLACE : 0;
@@ -128,9 +128,9 @@ static int map_somewhere(void *wanted, uint64_t nbytes, int protection, int flag
     return 0;
 }
 
-int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags, const struct memlane_place *place,
-                unsigned char **address) {
-    const struct memlane_place anywhere = {.page_nbytes = memlane_page_nbytes()};
+int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags,
+                const struct memlane_mapping_place *place, unsigned char **address) {
+    const struct memlane_mapping_place anywhere = {.page_nbytes = memlane_page_nbytes()};
     if (place == NULL)
         place = &anywhere;
     uint64_t hidden = offset & (place->page_nbytes - 1);

@@ -41,7 +41,7 @@ struct memlane_file {
 int memlane_look_at(int fd, struct memlane_file *file);
 
 /* How a mapping is to lie in memory. */
-struct memlane_place {
+struct memlane_mapping_place {
     uint64_t page_nbytes;
     uint64_t guard_nbytes; /* whole pages without any right, before the first page and again behind the last */
     uintptr_t wanted; /* where the first byte shall lie; 0: anywhere */
@@ -50,8 +50,8 @@ struct memlane_place {
 
 /* Map `nbytes` of `fd` from any `offset`; `fd` -1 with MAP_ANONYMOUS in `flags` for memory without a
  * file. The descriptor may be closed afterwards. `place` may be NULL: ordinary pages, anywhere. */
-int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags, const struct memlane_place *place,
-                unsigned char **address);
+int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags,
+                const struct memlane_mapping_place *place, unsigned char **address);
 
 /* Unmap all pages that hold a byte of the range, and the guard pages around them. */
 int memlane_unmap(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, uint64_t guard_nbytes);

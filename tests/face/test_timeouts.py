@@ -24,6 +24,9 @@ FACES: list[Any] = [
     memlane.Slot,
     memlane.SlotTable,
     memlane.Counter,
+    memlane.Topic,
+    memlane.Publisher,
+    memlane.Subscriber,
     memlane.Mapping,
     memlane.Region,
 ]
@@ -63,12 +66,22 @@ OF_SLOTS: dict[str, Callable[[Any, Any], object]] = {
     "wait_newer": lambda it, timeout: it.wait_newer(0, timeout),
     "wait_newer_into": lambda it, timeout: it.wait_newer_into(bytearray(8), 0, timeout=timeout),
 }
+OF_TOPICS: dict[str, Callable[[Any, Any], object]] = {
+    "publish": lambda it, timeout: it.publish(b"x", timeout=timeout),
+    "publish_many": lambda it, timeout: it.publish_many([b"x"], timeout=timeout),
+    "get": lambda it, timeout: it.get(timeout=timeout),
+    "get_many": lambda it, timeout: it.get_many(1, timeout=timeout),
+    "get_into": lambda it, timeout: it.get_into(bytearray(9), timeout=timeout),
+    "borrow": lambda it, timeout: it.borrow(timeout=timeout),
+    "borrow_many": lambda it, timeout: it.borrow_many(1, timeout=timeout),
+}
 OF_REGIONS: dict[str, Callable[[Any, Any], object]] = {
     "ring": lambda it, timeout: it.ring("ring", capacity=4096, timeout=timeout),
     "slot": lambda it, timeout: it.slot("slot", 8, timeout=timeout),
     "slot ": lambda it, timeout: it.slot("slot", timeout=timeout),
     "table": lambda it, timeout: it.table("table", 2, 8, timeout=timeout),
     "counter": lambda it, timeout: it.counter("counter", timeout=timeout),
+    "topic": lambda it, timeout: it.topic("topic", capacity=4096, timeout=timeout),
     "remove": lambda it, timeout: removed_anew(it, timeout),
 }
 OPENERS: list[Any] = [
@@ -77,6 +90,7 @@ OPENERS: list[Any] = [
     memlane.Slot,
     memlane.SlotTable,
     memlane.Counter,
+    memlane.Topic,
 ]
 
 
@@ -87,6 +101,7 @@ def region() -> Iterator[memlane.Region]:
         made.slot("slot", 8).publish(b"12345678")
         made.table("table", 2, 8)
         made.counter("counter")
+        made.topic("topic", capacity=4096)
         yield made
 
 
@@ -98,6 +113,17 @@ def calls(region: memlane.Region) -> Iterator[tuple[str, Callable[[Any], object]
             for verb, call in OF_RINGS.items():
                 if hasattr(it, verb):
                     ring.put(b"x")
+                    yield f"{face}.{verb}", functools.partial(call, it)
+    for face in ("Topic", "Publisher", "Subscriber"):
+        with memlane.Topic("64 KiB", publishers=2) as topic:
+            made: dict[str, Callable[[], Any]] = {
+                "Publisher": topic.publisher,
+                "Subscriber": lambda: topic.subscribe("oldest"),
+            }
+            it = made[face]() if face in made else topic
+            for verb, call in OF_TOPICS.items():
+                if hasattr(it, verb):
+                    topic.publish(b"x")
                     yield f"{face}.{verb}", functools.partial(call, it)
     slot = region.slot("slot", 8)
     for verb, call in OF_SLOTS.items():

@@ -25,15 +25,20 @@ from memlane._core.layout import (
     KIND_RING,
     KIND_SLOT,
     KIND_TABLE,
+    KIND_TOPIC,
     LANES_MAX,
     MAGIC,
+    ORDERS,
+    POLICIES,
     RESERVED_AT_CREATION_NBYTES,
     SCHEMA_NBYTES,
+    SUBSCRIBERS_MAX,
     VERSION,
     header_bytes,
     pages_within,
     ring_shape,
     slots_shape,
+    topic_shape,
 )
 from memlane._core.mapping import PERMISSIONS, Mapping, guard
 from memlane._core.mapping_options import PAGE_SIZE
@@ -53,6 +58,9 @@ from memlane._core.ring_consumer import Loans, Record
 from memlane._core.ring_producer import Room
 from memlane._core.ring_state import Endpoint
 from memlane._core.slot import SlotBase
+from memlane._core.topic import Publisher, Publishing, TopicBase
+from memlane._core.topic_state import TopicHandle
+from memlane._core.topic_subscriber import Subscriber, TopicLoans, TopicRecord
 from memlane._core.waiting import Doorbell, HeldDoorbells, slices_slept
 
 __all__ = [
@@ -71,12 +79,16 @@ __all__ = [
     "KIND_RING",
     "KIND_SLOT",
     "KIND_TABLE",
+    "KIND_TOPIC",
     "LANES_MAX",
     "MAGIC",
+    "ORDERS",
     "PAGE_SIZE",
     "PERMISSIONS",
+    "POLICIES",
     "RESERVED_AT_CREATION_NBYTES",
     "SCHEMA_NBYTES",
+    "SUBSCRIBERS_MAX",
     "VERSION",
     "Borrowed",
     "Consumer",
@@ -91,12 +103,19 @@ __all__ = [
     "Membership",
     "Pinned",
     "Producer",
+    "Publisher",
+    "Publishing",
     "Record",
     "Records",
     "RingBase",
     "Room",
     "Sending",
     "SlotBase",
+    "Subscriber",
+    "TopicBase",
+    "TopicHandle",
+    "TopicLoans",
+    "TopicRecord",
     "clear_errors",
     "closed_error",
     "ctypes_holds",
@@ -115,4 +134,5 @@ __all__ = [
     "ring_shape",
     "slices_slept",
     "slots_shape",
+    "topic_shape",
 ]

@@ -18,6 +18,8 @@ cdef extern from "core/status.h" nogil:
         MEMLANE_OLDER
         MEMLANE_NEWER
         MEMLANE_UNKNOWN_FEATURES
+        MEMLANE_LAPPED
+        MEMLANE_EVICTED
 
 cdef extern from "core/layout.h" nogil:
     enum:
@@ -72,6 +74,8 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_KIND_TABLE
     enum:
         MEMLANE_KIND_COUNTER
+    enum:
+        MEMLANE_KIND_TOPIC
 
 cdef extern from "core/participants.h" nogil:
     bint memlane_generation_is_retired(uint64_t generation)
@@ -327,3 +331,119 @@ cdef extern from "core/counter.h" nogil:
 cdef extern from "core/words.h" nogil:
     void memlane_cpu_relax()
     void memlane_copy(void *to, const void *source, size_t nbytes)
+    void memlane_words_fetch(void *to, const unsigned char *source, size_t nbytes)
+
+cdef extern from "core/topic_layout.h" nogil:
+    enum:
+        MEMLANE_SUBSCRIBERS_MAX
+        MEMLANE_ORDER_PUBLISHER
+        MEMLANE_ORDER_ALL
+        MEMLANE_POLICY_OVERWRITE
+        MEMLANE_POLICY_WAIT
+    enum memlane_place_state:
+        MEMLANE_PLACE_FREE
+        MEMLANE_PLACE_JOINING
+        MEMLANE_PLACE_WAIT
+        MEMLANE_PLACE_OVERWRITE
+        MEMLANE_PLACE_EVICTED
+    struct memlane_topic_control:
+        memlane_ring_control ring
+    struct memlane_place:
+        memlane_doorbell doorbell
+    struct memlane_topic_shape:
+        uint64_t publishers, capacity, records, descriptors, subscribers, order, policy
+        uint64_t places_offset, place_stride, data_offset, bytes_offset, data_nbytes, nbytes
+    bint memlane_topic_lay_out(memlane_topic_shape *shape, uint64_t publishers, uint64_t capacity, uint64_t records,
+                               uint64_t subscribers, uint64_t order, uint64_t policy)
+    void memlane_topic_tell_doorbells(const memlane_topic_shape *shape, memlane_doorbells *at_once, memlane_doorbells *later)
+
+cdef extern from "core/topic.h" nogil:
+    struct memlane_topic:
+        memlane_topic_control *control
+        unsigned char *places
+        uint64_t place_stride
+        uint32_t subscribers, publishers
+    memlane_place *memlane_place_of(const memlane_topic *topic, uint32_t index)
+    uint32_t memlane_holder_tag(uint64_t holder)
+    memlane_place_state memlane_holder_state(uint64_t holder)
+    uint64_t memlane_holder_in(uint64_t holder, memlane_place_state state)
+    uint32_t memlane_topic_joined(const memlane_topic *topic)
+    uint64_t memlane_place_holder(const memlane_place *place)
+    memlane_status memlane_place_find(const memlane_topic *topic, bint held, uint32_t *index, uint64_t *holder)
+    uint64_t memlane_place_take(const memlane_topic *topic, uint32_t index, uint64_t found, uint32_t tag)
+    bint memlane_place_turn(memlane_place *place, uint64_t found, memlane_place_state state)
+    bint memlane_place_show(memlane_place *place, uint64_t *holder, memlane_place_state state)
+    bint memlane_place_give(memlane_place *place, uint64_t holder)
+    uint64_t memlane_place_loans(memlane_place *place, uint32_t lane)
+    uint64_t memlane_place_is_at(memlane_place *place, uint32_t lane)
+    void memlane_place_ask_eviction(memlane_place *place, uint64_t after_ns)
+    void memlane_place_note_moved(memlane_place *place, uint64_t now)
+    uint64_t memlane_place_moved(const memlane_place *place)
+    void memlane_place_eviction(const memlane_place *place, uint64_t *after_ns, uint64_t *behind)
+    uint64_t memlane_topic_evicted(const memlane_topic *topic)
+    void *memlane_topic_armed(const memlane_topic *topic, uint32_t index)
+    uint32_t memlane_topic_armed_words(const memlane_topic *topic)
+    memlane_status memlane_topic_close_lane(const memlane_lane *lane)
+
+cdef extern from "core/lane_order.h" nogil:
+    struct memlane_order_front:
+        uint64_t number
+        bint known
+    ctypedef memlane_status (*memlane_order_look)(void *reader, uint32_t lane, uint64_t *number) noexcept nogil
+    memlane_status memlane_order_next(memlane_order_front *fronts, uint32_t lanes, memlane_order_look look, void *reader,
+                                      uint32_t *lane)
+
+cdef extern from "core/topic_publisher.h" nogil:
+    struct memlane_sight:
+        uint64_t holder, position, since
+    struct memlane_publisher:
+        memlane_producer producer
+        const memlane_topic *topic
+        memlane_sight *sights
+        uint64_t raised
+        uint32_t index, obstacle
+        uint64_t obstacle_holder, obstacle_position
+        bint ordered
+    uint64_t memlane_publisher_max_record(const memlane_publisher *publisher)
+    unsigned char *memlane_publisher_payload(const memlane_publisher *publisher, uint64_t offset)
+    memlane_status memlane_publisher_claim(memlane_publisher *publisher, uint64_t nbytes, uint64_t *offset)
+    memlane_status memlane_publisher_commit(memlane_publisher *publisher, uint64_t offset, uint64_t nbytes)
+    memlane_status memlane_publisher_put(memlane_publisher *publisher, const void *record, size_t nbytes)
+    memlane_status memlane_publisher_put_many(
+        memlane_publisher *publisher, const memlane_span *records, size_t count, size_t *done)
+    bint memlane_publisher_any(const memlane_publisher *publisher)
+    uint32_t memlane_publisher_watch(memlane_publisher *publisher, uint64_t now, uint64_t *next)
+    memlane_status memlane_publisher_adopt(memlane_publisher *publisher)
+
+cdef extern from "core/topic_subscriber.h" nogil:
+    enum memlane_topic_start:
+        MEMLANE_START_NOW
+        MEMLANE_START_OLDEST
+        MEMLANE_START_LAST
+        MEMLANE_START_AT
+    struct memlane_subscriber:
+        memlane_lane lane
+        memlane_place *place
+        uint64_t holder
+        uint32_t index
+        bint waited_for, ordered
+        void *lent
+        uint64_t lost
+    uint64_t memlane_subscriber_next(const memlane_subscriber *subscriber)
+    uint64_t memlane_subscriber_lag(const memlane_subscriber *subscriber)
+    memlane_status memlane_subscriber_start(memlane_subscriber *subscriber, memlane_topic_start start, uint64_t s)
+    uint64_t memlane_subscriber_settle(memlane_subscriber *subscriber)
+    memlane_status memlane_subscriber_verdict(const memlane_subscriber *subscriber)
+    memlane_status memlane_subscriber_peek(const memlane_subscriber *subscriber, uint64_t *s, memlane_extent *extent)
+    size_t memlane_subscriber_look_on(const memlane_subscriber *subscriber, uint64_t s, const memlane_extent *first,
+                                      size_t most, uint64_t most_nbytes, memlane_extent *extents)
+    memlane_status memlane_subscriber_check(const memlane_subscriber *subscriber, uint64_t s)
+    uint64_t memlane_subscriber_catch_up(memlane_subscriber *subscriber)
+    bint memlane_subscriber_overlooked(const memlane_subscriber *subscriber)
+    bint memlane_subscriber_any(const memlane_subscriber *subscriber)
+    bint memlane_subscriber_finish(memlane_subscriber *subscriber, uint64_t records, uint64_t nbytes)
+    memlane_status memlane_subscriber_borrow(memlane_subscriber *subscriber, uint32_t count)
+    uint64_t memlane_subscriber_release(memlane_subscriber *subscriber, uint64_t s)
+    memlane_status memlane_subscriber_number_at(const memlane_subscriber *subscriber, uint64_t s, uint64_t *number)
+    memlane_status memlane_subscriber_number(void *reader, uint32_t lane, uint64_t *number)
+    void memlane_subscriber_seek(memlane_subscriber *subscriber, uint64_t number)

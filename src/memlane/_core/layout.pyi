@@ -25,6 +25,10 @@ KIND_RING: Final[int]
 KIND_SLOT: Final[int]
 KIND_COUNTER: Final[int]
 KIND_TABLE: Final[int]
+KIND_TOPIC: Final[int]
+ORDERS: Final[dict[str, int]]
+POLICIES: Final[dict[str, int]]
+SUBSCRIBERS_MAX: Final[int]
 CONSUMERS: Final[dict[str, int]]
 LANES_MAX: Final[int]
 DESCRIPTORS_MAX: Final[int]
@@ -35,6 +39,9 @@ def header_bytes(
 ) -> tuple[bytes, int]: ...
 def ring_shape(
     lanes: int, capacity: int, records: int
+) -> tuple[int, int, tuple[_Doorbells, _Doorbells]]: ...
+def topic_shape(
+    publishers: int, capacity: int, records: int, subscribers: int, order: int, policy: int
 ) -> tuple[int, int, tuple[_Doorbells, _Doorbells]]: ...
 def slots_shape(
     slots: int, value_nbytes: int, copies: int, watchers: int, writers: int

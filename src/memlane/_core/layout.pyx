@@ -13,11 +13,13 @@ from memlane._core.core cimport (
     MEMLANE_BACKING_ANONYMOUS, MEMLANE_BACKING_MEMFD, MEMLANE_BACKING_NAMED, MEMLANE_BACKING_PATH,
     MEMLANE_CAPACITY_MAX, MEMLANE_CONSUMERS_MANY, MEMLANE_CONSUMERS_ONE, MEMLANE_DESCRIPTORS_MAX,
     MEMLANE_DOORBELL_NAMED, MEMLANE_DOORBELL_NONE, MEMLANE_DOORBELL_UNNAMED, MEMLANE_KIND_COUNTER,
-    MEMLANE_KIND_RING, MEMLANE_KIND_SLOT, MEMLANE_KIND_TABLE, MEMLANE_LANES_MAX, MEMLANE_MAGIC,
-    MEMLANE_RESERVED_AT_CREATION, memlane_doorbells, memlane_doorbells_fit, memlane_entry,
+    MEMLANE_KIND_RING, MEMLANE_KIND_SLOT, MEMLANE_KIND_TABLE, MEMLANE_KIND_TOPIC, MEMLANE_LANES_MAX,
+    MEMLANE_MAGIC, MEMLANE_ORDER_ALL, MEMLANE_ORDER_PUBLISHER, MEMLANE_POLICY_OVERWRITE,
+    MEMLANE_POLICY_WAIT, MEMLANE_RESERVED_AT_CREATION, MEMLANE_SUBSCRIBERS_MAX, memlane_doorbells, memlane_doorbells_fit, memlane_entry,
     memlane_header, memlane_header_lay_out, memlane_ring_lay_out, memlane_ring_shape,
     memlane_ring_tell_doorbells, memlane_slots_lay_out, memlane_slots_shape,
-    memlane_slots_tell_doorbells,
+    memlane_slots_tell_doorbells, memlane_topic_lay_out, memlane_topic_shape,
+    memlane_topic_tell_doorbells,
 )
 from memlane._core.os cimport getpid
 
@@ -36,10 +38,13 @@ BACKING_MEMFD, BACKING_ANONYMOUS = MEMLANE_BACKING_MEMFD, MEMLANE_BACKING_ANONYM
 DOORBELL_NONE, DOORBELL_UNNAMED, DOORBELL_NAMED = (
     MEMLANE_DOORBELL_NONE, MEMLANE_DOORBELL_UNNAMED, MEMLANE_DOORBELL_NAMED)
 SCHEMA_NBYTES = sizeof(((<memlane_entry *>NULL)[0]).schema)
-KIND_RING, KIND_SLOT, KIND_COUNTER, KIND_TABLE = (
-    MEMLANE_KIND_RING, MEMLANE_KIND_SLOT, MEMLANE_KIND_COUNTER, MEMLANE_KIND_TABLE)
+KIND_RING, KIND_SLOT, KIND_COUNTER, KIND_TABLE, KIND_TOPIC = (
+    MEMLANE_KIND_RING, MEMLANE_KIND_SLOT, MEMLANE_KIND_COUNTER, MEMLANE_KIND_TABLE, MEMLANE_KIND_TOPIC)
 CONSUMERS = {"one": MEMLANE_CONSUMERS_ONE, "many": MEMLANE_CONSUMERS_MANY}
+ORDERS = {"publisher": MEMLANE_ORDER_PUBLISHER, "all": MEMLANE_ORDER_ALL}
+POLICIES = {"overwrite": MEMLANE_POLICY_OVERWRITE, "wait": MEMLANE_POLICY_WAIT}
 LANES_MAX, DESCRIPTORS_MAX, CAPACITY_MAX = MEMLANE_LANES_MAX, MEMLANE_DESCRIPTORS_MAX, MEMLANE_CAPACITY_MAX
+SUBSCRIBERS_MAX = MEMLANE_SUBSCRIBERS_MAX
 
 
 def header_bytes(uint64_t objects_nbytes, *, uint64_t region_id, uint32_t backing, uint32_t permissions,
@@ -64,6 +69,18 @@ def ring_shape(uint64_t lanes, uint64_t capacity, uint64_t records):
     if not memlane_ring_lay_out(&shape, lanes, capacity, records):
         raise ValueError(f"a ring of {lanes} lanes with {capacity} bytes and {records} records is out of range")
     memlane_ring_tell_doorbells(lanes, &at_once, &later)
+    return shape.nbytes, shape.data_offset, told_of(&at_once, &later)
+
+
+def topic_shape(uint64_t publishers, uint64_t capacity, uint64_t records, uint64_t subscribers, uint64_t order,
+                uint64_t policy):
+    """As `ring_shape`, of a topic."""
+    cdef memlane_topic_shape shape
+    cdef memlane_doorbells at_once, later
+    if not memlane_topic_lay_out(&shape, publishers, capacity, records, subscribers, order, policy):
+        raise ValueError(f"a topic of {publishers} lanes with {capacity} bytes and {records} records, and of {subscribers} "
+                         "places, is out of range")
+    memlane_topic_tell_doorbells(&shape, &at_once, &later)
     return shape.nbytes, shape.data_offset, told_of(&at_once, &later)
 
 

@@ -51,8 +51,8 @@ from memlane._core.os cimport (
     memlane_fork_setup, memlane_guard_allow, memlane_guard_begin_move, memlane_guard_come_on_top,
     memlane_guard_end_move, memlane_guard_forget, memlane_guard_is_truncated,
     memlane_guard_keep_from_children, memlane_guard_setup, memlane_guard_switch,
-    memlane_guard_watch, memlane_is_file, memlane_lock, memlane_look_at, memlane_map, memlane_name,
-    memlane_place, memlane_populate, memlane_populate_for_reading, memlane_protect, memlane_remap,
+    memlane_guard_watch, memlane_is_file, memlane_lock, memlane_look_at, memlane_map,
+    memlane_mapping_place, memlane_name, memlane_populate, memlane_populate_for_reading, memlane_protect, memlane_remap,
     memlane_residency, memlane_sync, memlane_unguarded, memlane_unlock, memlane_unmap, memmem,
     memrchr,
 )
@@ -581,7 +581,7 @@ cdef class Mapping:
     cdef int _map_placed(self, int fd, uint64_t offset, uint64_t nbytes, int protection, int flags, Options options,
                          unsigned char **address) except 1:
         """Map as the options say; 0 or a negative errno."""
-        cdef memlane_place place
+        cdef memlane_mapping_place place
         cdef uint64_t huge_nbytes = 0
         cdef int error, huge_flags
         self._guard_nbytes = options.guard_pages * PAGE_NBYTES

@@ -50,7 +50,7 @@ cdef extern from "os/map.h" nogil:
         uint64_t inode
         unsigned int mode
         int is_zero_device
-    struct memlane_place:
+    struct memlane_mapping_place:
         uint64_t page_nbytes
         uint64_t guard_nbytes
         size_t wanted
@@ -58,7 +58,7 @@ cdef extern from "os/map.h" nogil:
     uint64_t memlane_page_nbytes()
     int memlane_look_at(int fd, memlane_file *file)
     int memlane_map(int fd, uint64_t offset, uint64_t nbytes, int protection, int flags,
-                    const memlane_place *place, unsigned char **address)
+                    const memlane_mapping_place *place, unsigned char **address)
     int memlane_unmap(unsigned char *address, uint64_t nbytes, uint64_t page_nbytes, uint64_t guard_nbytes)
     int memlane_remap(unsigned char **address, uint64_t nbytes, uint64_t new_nbytes, uint64_t page_nbytes,
                       uint64_t guard_nbytes)

@@ -15,7 +15,7 @@ from memlane.cli.text import Refusal, duration, safe, size, who
 #: many processes are. Arbitrary.
 MAPS_PAUSE_S = 1.0
 #: What only grows, so that a difference is a rate.
-_COUNTS = ("put", "got", "redelivered", "times_full", "version")
+_COUNTS = ("put", "got", "published", "redelivered", "evicted", "times_full", "version")
 #: What is in seconds.
 _AGES = ("age", "oldest_age")
 

@@ -1,0 +1,1282 @@
+# SPDX-License-Identifier: MIT
+"""
+One subscription of a topic in this process, and the records it has on loan.
+
+A subscription is a handle and a role in one: it has a place of the topic, and how far it is in each lane. Its threads share
+it. A record is looked at, its bytes are made, and under the mutex it is looked at again, copied and checked: what was
+overwritten meanwhile does not count.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+import errno as _errno
+
+import memlane._arguments as _arguments
+from memlane._core.opened import closed_error
+from memlane.errors import ClosedError, CorruptedError, Empty, Evicted, Lapped, RoleTakenError, ShutDown
+
+from memlane._core.arguments cimport (
+    COPY_WITH_GIL_NBYTES, check_timeout, contiguous, deadline_of, dimensions_of, dtype_of, index_of,
+)
+from memlane._core.calls cimport calls_of_process, memlane_calls_join
+from memlane._core.core cimport (
+    MEMLANE_BUSY, MEMLANE_CLOSED, MEMLANE_CORRUPTED, MEMLANE_EMPTY, MEMLANE_EVICTED,
+    MEMLANE_LAPPED, MEMLANE_LOST, MEMLANE_OK, MEMLANE_OWNER_DEPARTED,
+    MEMLANE_PLACE_EVICTED, MEMLANE_PLACE_OVERWRITE, MEMLANE_PLACE_WAIT, MEMLANE_SHUTDOWN_DROP,
+    MEMLANE_START_AT, MEMLANE_START_LAST, MEMLANE_START_NOW, MEMLANE_START_OLDEST,
+    memlane_cpu_relax, memlane_extent, memlane_holder_in, memlane_holder_tag,
+    memlane_lane_head, memlane_lane_owner, memlane_occupied,
+    memlane_order_front, memlane_order_next, memlane_place_ask_eviction, memlane_place_eviction,
+    memlane_place_find, memlane_place_give, memlane_place_note_moved, memlane_place_show,
+    memlane_place_take, memlane_place_turn, memlane_ring_leased, memlane_ring_shutdown,
+    memlane_status, memlane_subscriber, memlane_subscriber_any, memlane_subscriber_borrow,
+    memlane_subscriber_catch_up, memlane_subscriber_check, memlane_subscriber_finish,
+    memlane_subscriber_lag, memlane_subscriber_look_on, memlane_subscriber_next,
+    memlane_subscriber_number, memlane_subscriber_number_at, memlane_subscriber_overlooked,
+    memlane_subscriber_peek, memlane_subscriber_release, memlane_subscriber_seek,
+    memlane_subscriber_settle, memlane_subscriber_start, memlane_topic_armed, memlane_topic_start,
+    memlane_waiters_any, memlane_waiters_any_fenced, memlane_words_fetch,
+)
+from memlane._core.mapping cimport finalizing
+from memlane._core.membership cimport EPOCH_CLOSED, Membership, epoch_lock
+from memlane._core.os cimport (
+    memlane_coarse_ns, memlane_fork_epoch, memlane_fork_is, memlane_guard_is_truncated,
+    memlane_monotonic_ns, memlane_mutex_lock, memlane_mutex_reset, memlane_mutex_try,
+    memlane_mutex_unlock,
+)
+from memlane._core.runtime cimport (
+    MEMLANE_DEAD, MEMLANE_WAIT_SPIN, memlane_spinning_begin, memlane_spinning_limit, memlane_wait,
+    memlane_waiting_sleep_armed,
+)
+from memlane._core.topic_state cimport TopicState
+from memlane._core.waiting cimport Doorbell, Sleep, doorbell_of
+
+memlane_calls_join(calls_of_process(), globals())
+
+cdef enum:
+    TAKE_ONE
+    TAKE_MANY
+    TAKE_LOAN
+    TAKE_INTO
+    TAKE_NOTHING                      # but join
+
+cdef enum:
+    # Records looked at in one step of get_many: what fits on the stack.
+    STEP_RECORDS = 256
+    # At most so many are asked for at a time; arbitrary.
+    MOST_RECORDS = 1 << 30
+
+# As of a ring: a batch ends before its bytes come to more than this.
+cdef Py_ssize_t BATCH_NBYTES = 49152
+
+# Looks at one lane, of some 50 ns, which other threads wait for.
+cdef uint32_t LOOKS_WITH_GIL = 32
+
+# Each time that the end is put off a publish that had passed the flag was committed, of which there is one a lane.
+cdef uint32_t END_TRIES = 1000
+
+
+cdef memlane_status number_in(void *reader, uint32_t lane, uint64_t *number) noexcept nogil:
+    """A look at a lane for memlane_order_next: not into one whose memory may not be there."""
+    if not (<Subscriber>reader).is_leased(lane):
+        return MEMLANE_EMPTY
+    return memlane_subscriber_number((<Subscriber>reader).lanes, lane, number)
+
+
+@cython.final
+cdef class SubscriberSleep(Sleep):
+    """A get that waits for a record: announced by the bit of its place."""
+
+    cdef bint is_due(self) noexcept nogil:
+        return self.subscriber._closed or self.subscriber.any_record()
+
+    cdef void nap(self, void *armed, Doorbell bell) noexcept:
+        bell.attach()
+        with nogil:
+            memlane_waiting_sleep_armed(&self.waiting, armed, self.subscriber.index % 64, &bell.bell)
+
+
+@cython.final
+cdef class Subscriber:
+    """
+    A subscription of a topic: it sees every record that is published from its start on. Made by `Topic.subscribe`.
+
+    A context manager; threads may share it. In a forked child, and where it was pickled to, it is a subscription of its
+    own, which begins at its first use there.
+
+    Attributes:
+        topic: The topic that it belongs to.
+    """
+
+    def __init__(self):
+        raise TypeError("a Subscriber is made by topic.subscribe(), not by calling the class")
+
+    def __cinit__(self, *_args, **_keywords):
+        self._closed = True
+        self.epoch = self.opens = EPOCH_CLOSED
+        self.preparing = {}
+        memlane_spinning_begin(&self.spinning)
+
+    def __dealloc__(self):
+        cdef uint32_t lane
+        if self.lanes != NULL:
+            for lane in range(self.count):
+                PyMem_Free(self.lanes[lane].lent)
+        PyMem_Free(self.lanes)
+        PyMem_Free(self.fronts)
+        PyMem_Free(self.known)
+
+    def __del__(self):
+        if not finalizing():
+            self.leave_roles()
+
+    cdef int lead_to(self, TopicState state, object topic, object start, bint waited_for, uint64_t evict_after_ns,
+                     bint raises_on_loss, int wait) except -1:
+        self.state, self.topic, self.start = state, topic, start
+        self.waited_for, self.evict_after_ns, self.raises_on_loss, self.wait = waited_for, evict_after_ns, raises_on_loss, wait
+        self.count = state.shape.publishers
+        self.lanes = <memlane_subscriber *>PyMem_Calloc(self.count, sizeof(memlane_subscriber))
+        self.fronts = <memlane_order_front *>PyMem_Calloc(state.shape.publishers, sizeof(memlane_order_front))
+        self.known = <unsigned char *>PyMem_Calloc(state.shape.publishers, 1)
+        if self.lanes == NULL or self.fronts == NULL or self.known == NULL:
+            raise MemoryError()
+        self._closed = False
+        return 0
+
+    cdef int check(self) except -1:
+        if self._closed or self.state is None:
+            raise closed_error(self, "a subscription" if self.state is None else f"a subscription of {self.state.name}")
+        if self.is_over:
+            raise ClosedError(f"this subscription of {self.state.name} was evicted; subscribe again")
+        if not self.state.membership.closed and self.state.is_gone():
+            self.state.refuse_gone()
+        return 0
+
+    # ---- join and leave --------------------------------------------------------------------------------
+
+    cdef int prepare(self) except -1:
+        """See that this process has joined, in this epoch."""
+        self.check()
+        self.state.membership._check_open()
+        if not self.state.membership.readonly:
+            self.state.enter(&self.opens, &self._closed, self)
+        if not memlane_fork_is(self.epoch):
+            with epoch_lock(self.preparing):
+                if not memlane_fork_is(self.epoch):
+                    self.join()
+        if self._closed:
+            self.leave()
+            self.check()
+        return 0
+
+    cdef int join(self) except -1:
+        """
+        Take a place, begin in every lane, show it. From the moment that a place is taken no Python runs until that is known,
+        or given up.
+        """
+        cdef TopicState state = self.state
+        cdef uint64_t gone, number = 0
+        cdef bint readonly = state.membership.readonly
+        self.place = NULL
+        self.doorbell = None
+        self.loans = 0
+        self.sleepers = 0
+        self.untold = self.silent_since = 0
+        self.departing = False
+        if readonly and self.waited_for:
+            raise PermissionError(_errno.EACCES, f'{state.name} is open read-only, so publishers cannot wait for a subscription; open '
+                                  'it without readonly=True, or subscribe with when_full="overwrite"')
+        if not readonly:
+            self.tag = state.membership.own_tag()
+            if memlane_fork_is(self.epoch):
+                return 0  # done meanwhile, by a handler that ran while this process joined
+            if not self.take_place():
+                self.refuse_place()
+        try:
+            memset(self.known, 0, state.shape.publishers)
+            memset(self.fronts, 0, state.shape.publishers * sizeof(memlane_order_front))
+            self.start_lanes()
+            if self.place != NULL and not memlane_place_show(
+                    self.place, &self.holder, MEMLANE_PLACE_WAIT if self.waited_for else MEMLANE_PLACE_OVERWRITE):
+                state.refuse(MEMLANE_LOST, 0)
+            gone = self.settle_lanes()
+            if isinstance(self.start, tuple):
+                if gone:
+                    raise Lapped(f"{gone} records of {state.name} from that position on are gone; subscribe with start=\"oldest\"",
+                                 lost=gone)
+            elif isinstance(self.start, int):
+                self.seek_number(self.start)
+            elif self.start == "last" and state.ordered:
+                self.seek_last()
+        except BaseException:
+            self.give_place()
+            raise
+        memlane_mutex_reset(&self.mutex)
+        self.note_moved()
+        self.epoch = memlane_fork_epoch()
+        return 0
+
+    cdef bint take_place(self) noexcept:
+        """A free place, or that of one that is proven dead; False: live subscribers have them all."""
+        cdef TopicState state = self.state
+        cdef uint32_t index = 0
+        cdef uint64_t found
+        while memlane_place_find(&state.topic, False, &index, &found) == MEMLANE_OK:
+            self.holder = memlane_place_take(&state.topic, index, found, self.tag)
+            if self.holder:
+                self.index, self.place = index, state.place(index)
+                memlane_place_ask_eviction(self.place, self.evict_after_ns)
+                return True
+        index = 0
+        while memlane_place_find(&state.topic, True, &index, &found) == MEMLANE_OK:
+            if state.membership.life(memlane_holder_tag(found)) == MEMLANE_DEAD:
+                self.holder = memlane_place_take(&state.topic, index, found, self.tag)
+                if self.holder:
+                    self.index, self.place = index, state.place(index)
+                    memlane_place_ask_eviction(self.place, self.evict_after_ns)
+                    state.wake_publishers()
+                    return True
+            index += 1
+        return False
+
+    cdef object refuse_place(self):
+        cdef TopicState state = self.state
+        cdef uint32_t index = 0
+        cdef uint64_t found
+        pids = []
+        while memlane_place_find(&state.topic, True, &index, &found) == MEMLANE_OK:
+            pids.append(state.membership.pid_of(memlane_holder_tag(found)))
+            index += 1
+        named = ", ".join(map(str, pids[:8])) + (", ..." if len(pids) > 8 else "")
+        raise RoleTakenError(
+            f"all subscribers={state.shape.subscribers} of {state.name} are taken by live processes (pid {named}); "
+            "close one there, or create the topic with more", role="subscriber", pids=tuple(pids))
+
+    cdef int start_lanes(self) except -1:
+        """Begin in every lane as `start` says. Of one that nobody has leased only the control is looked at."""
+        cdef TopicState state = self.state
+        cdef memlane_subscriber *subscriber
+        cdef memlane_topic_start kind = MEMLANE_START_NOW
+        cdef uint64_t s = 1
+        cdef uint32_t lane
+        start = self.start
+        positions = start if isinstance(start, tuple) else ()
+        if isinstance(start, tuple):
+            kind = MEMLANE_START_AT
+        elif start == "oldest" or isinstance(start, int):
+            kind = MEMLANE_START_OLDEST
+        elif start == "last":
+            kind = MEMLANE_START_LAST
+        for lane in range(state.shape.publishers):
+            subscriber = &self.lanes[lane]
+            state.lane_at(lane, &subscriber.lane)
+            subscriber.place, subscriber.holder, subscriber.index = self.place, 0, lane
+            subscriber.waited_for, subscriber.ordered = self.waited_for, state.ordered
+            if kind == MEMLANE_START_AT:
+                s = positions[lane] if lane < <uint32_t>len(positions) else 0
+            PyMem_Free(subscriber.lent)
+            subscriber.lent = NULL
+            if memlane_subscriber_start(subscriber, kind, s) != MEMLANE_OK and kind == MEMLANE_START_AT:
+                raise ValueError(f"start={_arguments.shown(s)} is behind what was ever published in {state.name}; "
+                                 'use "now", or the position of a subscription of this topic')
+        return 0
+
+    cdef uint64_t settle_lanes(self) noexcept nogil:
+        """Behind the show: how many records from the start on were gone."""
+        cdef uint64_t gone = 0
+        cdef uint32_t lane
+        for lane in range(self.state.shape.publishers):
+            self.lanes[lane].holder = self.holder
+            gone += memlane_subscriber_settle(&self.lanes[lane])
+        return gone
+
+    cdef int seek_number(self, uint64_t number) except -1:
+        """Begin at a number: of all lanes with order="all"."""
+        cdef uint64_t found, oldest = ~<uint64_t>0
+        cdef bint overwritten = False
+        cdef uint32_t lane
+        for lane in range(self.state.shape.publishers):
+            if self.is_leased(lane):
+                if memlane_lane_head(&self.lanes[lane].lane) != 0:
+                    overwritten = True
+                if memlane_subscriber_number_at(&self.lanes[lane], memlane_subscriber_next(&self.lanes[lane]), &found) == MEMLANE_OK:
+                    oldest = min(oldest, found)
+                memlane_subscriber_seek(&self.lanes[lane], number)
+        if overwritten and oldest != ~<uint64_t>0 and oldest > number:
+            raise Lapped(f"the records of {self.state.name} from number {number} to {oldest - 1} are gone; subscribe with "
+                         'start="oldest"', lost=oldest - number)
+        return 0
+
+    cdef void seek_last(self) noexcept nogil:
+        """Of the last records of all lanes only the last one counts."""
+        cdef uint64_t found, last = 0
+        cdef uint32_t lane
+        for lane in range(self.state.shape.publishers):
+            if (self.is_leased(lane) and memlane_subscriber_number_at(
+                    &self.lanes[lane], memlane_subscriber_next(&self.lanes[lane]), &found) == MEMLANE_OK):
+                last = max(last, found)
+        for lane in range(self.state.shape.publishers):
+            if self.is_leased(lane):
+                memlane_subscriber_seek(&self.lanes[lane], last)
+
+    cdef void give_place(self) noexcept:
+        cdef memlane_place *place = self.place
+        self.place = NULL
+        if place != NULL and (memlane_place_give(place, self.holder)
+                              or memlane_place_give(place, memlane_holder_in(self.holder, MEMLANE_PLACE_EVICTED))):
+            self.state.wake_publishers()
+
+    cdef void leave(self) noexcept:
+        """Give the place back; loans keep what they need of it until the last one is gone."""
+        cdef uint64_t pinned
+        if not memlane_fork_is(self.epoch) or self.state.membership.closed:
+            return
+        if self.place != NULL and not self.state.is_held():
+            self.epoch = EPOCH_CLOSED  # the topic was removed, and its room may be another object's
+            return
+        try:
+            pinned = self.state.pin()
+        except ClosedError:
+            return
+        memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
+        self.departing = True
+        if self.loans == 0 or not self.waited_for:
+            self.epoch = EPOCH_CLOSED
+        elif self.place != NULL:
+            memlane_place_turn(self.place, self.holder, MEMLANE_PLACE_EVICTED)
+        memlane_mutex_unlock(&self.mutex)
+        if not memlane_fork_is(self.epoch):
+            self.give_place()
+        elif self.place != NULL:
+            self.state.wake_publishers()  # what is not on loan is kept no longer
+        self.state.unpin(pinned)
+
+    cdef void leave_roles(self) noexcept:
+        cdef Doorbell bell = self.doorbell
+        if self._closed:
+            return
+        self._closed = True
+        self.leave()
+        if bell is not None and self.sleepers:
+            bell.post()  # a get of another thread sleeps there
+        self.state.leave(&self.opens)
+
+    cdef void loan_ended(self) noexcept:
+        cdef bint last
+        with cython.critical_section(self):
+            self.loans -= 1
+            last = self.loans == 0 and self.departing
+        if last:
+            self.leave()
+
+    cdef object refuse(self, memlane_status status):
+        """Raise what a status means. An evicted one is told so once, and has no place from then on."""
+        cdef uint64_t after, behind
+        if status == MEMLANE_EVICTED:
+            memlane_place_eviction(self.place, &after, &behind)
+            self.is_over = True
+            self.leave()
+            raise Evicted(f"this subscription of {self.state.name} was evicted: it had made no progress for {after / 1e9:.3g} s and "
+                          f"was {behind} records behind; subscribe again", seconds=after / 1e9, records=behind)
+        if status == MEMLANE_LOST and not self._closed:
+            self.epoch = EPOCH_CLOSED
+        self.state.refuse(status, 0)
+
+    # ---- looking and taking ------------------------------------------------------------------------------
+
+    cdef int find(self, memlane_next *found) except -2:
+        """The lane of the next record, from the one after the last served; -1: none has one."""
+        cdef TopicState state = self.state
+        cdef uint32_t leased = memlane_ring_leased(&state.control.ring, state.shape.publishers), lane = self.current, turn
+        cdef memlane_status status
+        if memlane_ring_shutdown(&state.control.ring) == MEMLANE_SHUTDOWN_DROP:
+            return -1
+        if state.ordered:
+            return self.find_first(found)
+        found.number = 0
+        for turn in range(leased):
+            if lane >= leased:
+                lane = 0
+            if self.known[lane] != 2 and self.is_leased(lane):
+                status = memlane_subscriber_peek(&self.lanes[lane], &found.s, &found.extent)
+                while status == MEMLANE_LAPPED:
+                    self.catch_up(lane)
+                    status = memlane_subscriber_peek(&self.lanes[lane], &found.s, &found.extent)
+                if status == MEMLANE_OK:
+                    return lane
+                if status == MEMLANE_CLOSED:
+                    self.known[lane] = 2
+                elif status != MEMLANE_EMPTY:
+                    self.refuse(status)
+            lane += 1
+        return -1
+
+    cdef int find_first(self, memlane_next *found) except -2:
+        """With order="all": the lane of the record that is next in the order of all."""
+        cdef TopicState state = self.state
+        cdef uint32_t lane, leased
+        cdef memlane_status status
+        while True:
+            leased = memlane_ring_leased(&state.control.ring, state.shape.publishers)
+            status = memlane_order_next(self.fronts, leased, number_in, <void *>self, &lane)
+            if status == MEMLANE_OK:
+                found.number = self.fronts[lane].number
+                status = memlane_subscriber_peek(&self.lanes[lane], &found.s, &found.extent)
+                if status == MEMLANE_OK:
+                    return lane
+            elif status == MEMLANE_EMPTY or status == MEMLANE_CLOSED:
+                return -1
+            self.fronts[lane].known = False
+            if status == MEMLANE_LAPPED:
+                self.catch_up(lane)
+            elif status != MEMLANE_EMPTY:
+                self.refuse(status)
+
+    cdef int catch_up(self, uint32_t lane) except -1:
+        """Pass what was overwritten, and count it."""
+        memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
+        self.untold += memlane_subscriber_catch_up(&self.lanes[lane])
+        memlane_mutex_unlock(&self.mutex)
+        PyErr_CheckSignals()  # a publisher may overtake again and again
+        if not memlane_fork_is(self.epoch):
+            self.check()
+        return 0
+
+    cdef int tell_loss(self) except -1:
+        """Where the subscription asked for it: once for each gap, or several of them."""
+        cdef uint64_t lost = self.untold
+        self.untold = 0
+        if self.raises_on_loss and lost:
+            raise Lapped(f"{lost} records of {self.state.name} were overwritten before this subscription got them; it goes on behind "
+                         "them", lost=lost)
+        return 0
+
+    cdef inline memlane_status locked_look(self, uint32_t lane, memlane_next *found) noexcept nogil:
+        """Under the mutex: whether the record that was found is still the next one. MEMLANE_BUSY: it is not."""
+        cdef memlane_next now
+        cdef uint64_t number
+        cdef memlane_status status
+        if not memlane_fork_is(self.epoch):
+            return MEMLANE_BUSY
+        status = memlane_subscriber_peek(&self.lanes[lane], &now.s, &now.extent)
+        if status != MEMLANE_OK:
+            return status
+        if now.s != found.s or now.extent.nbytes != found.extent.nbytes or now.extent.offset != found.extent.offset:
+            return MEMLANE_BUSY
+        if self.fronts[lane].known:
+            status = memlane_subscriber_number(self.lanes, lane, &number)
+            if status != MEMLANE_OK or number != found.number:
+                return MEMLANE_BUSY
+        return MEMLANE_OK
+
+    cdef inline memlane_status locked_copy(self, uint32_t lane, memlane_next *found, const memlane_extent *extents,
+                                           size_t count, char **to, bint *crossed) noexcept nogil:
+        cdef memlane_subscriber *subscriber = &self.lanes[lane]
+        cdef uint64_t total = 0
+        cdef size_t i
+        cdef memlane_status status = self.locked_look(lane, found)
+        if status != MEMLANE_OK:
+            return status
+        for i in range(count):
+            memlane_words_fetch(to[i], subscriber.lane.bytes + extents[i].offset, extents[i].nbytes)
+            total += memlane_occupied(extents[i].nbytes)
+        status = memlane_subscriber_check(subscriber, found.s)
+        if status == MEMLANE_OK:
+            crossed[0] = memlane_subscriber_finish(subscriber, count, total)
+        return status
+
+    cdef memlane_status copy_out(self, uint32_t lane, memlane_next *found, const memlane_extent *extents, size_t count,
+                                 char **to) except *:
+        """
+        Copy `count` records that were found, all of them or none. MEMLANE_OK; else nothing was taken: MEMLANE_BUSY, another
+        thread was faster, or what the check said.
+        """
+        cdef memlane_status status
+        cdef bint crossed = False
+        cdef uint64_t total = 0, pinned = 0
+        cdef size_t i
+        for i in range(count):
+            total += extents[i].nbytes
+        if total < COPY_WITH_GIL_NBYTES and memlane_mutex_try(&self.mutex):
+            status = self.locked_copy(lane, found, extents, count, to, &crossed)
+            memlane_mutex_unlock(&self.mutex)
+        else:
+            # Pinned: while we have no GIL, another thread may close the topic.
+            pinned = self.state.pin()
+            with nogil:
+                memlane_mutex_lock(&self.mutex)
+                status = self.locked_copy(lane, found, extents, count, to, &crossed)
+                memlane_mutex_unlock(&self.mutex)
+        if status == MEMLANE_OK:
+            self.fronts[lane].known = False
+            self.silent_since = 0
+            if crossed and self.place != NULL:
+                self.note_moved()
+                if self.waited_for and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
+                    self.state.wake_publisher(lane, 1)
+        if pinned:
+            self.state.unpin(pinned)
+        if memlane_guard_is_truncated(self.state.guarded):
+            self.state.membership.check_whole()  # then what was copied may be zeros
+        if self.place == NULL and status == MEMLANE_OK and memlane_fork_is(self.epoch) and self.state.is_gone_now():
+            self.state.refuse_gone()  # one that has not entered: it may be another object's bytes
+        return status
+
+    cdef bint step(self, uint32_t lane, memlane_status status) except -1:
+        """After a copy that does not count: see that the next look meets something else; False: not to be tried again."""
+        self.fronts[lane].known = False
+        if status == MEMLANE_LAPPED:
+            self.catch_up(lane)
+        elif status == MEMLANE_BUSY or status == MEMLANE_EMPTY or status == MEMLANE_CLOSED:
+            PyErr_CheckSignals()
+        else:
+            self.refuse(status)
+        return memlane_fork_is(self.epoch)
+
+    cdef object take(self):
+        """One record as new bytes, or None if there is none now."""
+        cdef memlane_next found
+        cdef memlane_status status
+        cdef char *to
+        cdef int lane
+        while True:
+            lane = self.find(&found)
+            if self.untold:
+                self.tell_loss()
+            if lane < 0:
+                return None
+            record = PyBytes_FromStringAndSize(NULL, found.extent.nbytes)
+            to = PyBytes_AS_STRING(record)
+            status = self.copy_out(lane, &found, &found.extent, 1, &to)
+            if status == MEMLANE_OK:
+                self.current = lane + 1
+                return record
+            if not self.step(lane, status):
+                return None
+
+    cdef int take_many(self, list taken, Py_ssize_t most) except -1:
+        """Add up to *most* records to an empty list, not more than BATCH_NBYTES unless it is the first."""
+        cdef memlane_extent extents[STEP_RECORDS]
+        cdef char *to[STEP_RECORDS]
+        cdef memlane_next found
+        cdef memlane_status status
+        cdef size_t count, i
+        cdef Py_ssize_t had = 0, nbytes = 0
+        cdef int lane
+        try:
+            while had < most and nbytes < BATCH_NBYTES:
+                lane = self.find(&found)
+                if self.untold:
+                    if had:
+                        break  # told at the next call
+                    self.tell_loss()
+                if lane < 0:
+                    break
+                if had and nbytes + <Py_ssize_t>found.extent.nbytes > BATCH_NBYTES:
+                    break
+                count = 1
+                extents[0] = found.extent
+                if most - had > 1 and not self.fronts[lane].known:
+                    count = memlane_subscriber_look_on(&self.lanes[lane], found.s, &found.extent, min(most - had, <Py_ssize_t>STEP_RECORDS),
+                                                       max(BATCH_NBYTES - nbytes, <Py_ssize_t>found.extent.nbytes), extents)
+                # In the list before they are taken: behind that nothing may fail.
+                for i in range(count):
+                    record = PyBytes_FromStringAndSize(NULL, extents[i].nbytes)
+                    to[i] = PyBytes_AS_STRING(record)
+                    taken.append(record)
+                record = None
+                status = self.copy_out(lane, &found, extents, count, to)
+                if status == MEMLANE_OK:
+                    had += count
+                    for i in range(count):
+                        nbytes += extents[i].nbytes
+                    self.current = lane + 1
+                    continue
+                del taken[had:]
+                if had:
+                    break  # a handler's exception must not lose what is taken
+                if not self.step(lane, status):
+                    break
+        except Exception:
+            del taken[had:]
+            # What was taken is handed out; what is wrong will still be wrong at the next call.
+            if had == 0 or self.is_over:
+                raise
+        return 0
+
+    cdef Py_ssize_t take_into(self, Py_buffer *view) except -2:
+        """Copy one record into a buffer; its length, or -1 if there is none now."""
+        cdef memlane_next found
+        cdef memlane_status status
+        cdef char *to = <char *>view.buf
+        cdef int lane
+        while True:
+            lane = self.find(&found)
+            if self.untold:
+                self.tell_loss()
+            if lane < 0:
+                return -1
+            if found.extent.nbytes > <uint64_t>view.len:
+                raise ValueError(f"the next record of {self.state.name} has {found.extent.nbytes} bytes, the buffer "
+                                 f"{view.len}; it is still the next one: pass a larger buffer")
+            status = self.copy_out(lane, &found, &found.extent, 1, &to)
+            if status == MEMLANE_OK:
+                self.current = lane + 1
+                return found.extent.nbytes
+            if not self.step(lane, status):
+                return -1
+
+    cdef TopicRecord take_loan(self):
+        """One record as a loan, or None if there is none now."""
+        cdef memlane_next found
+        cdef memlane_status status
+        cdef memlane_subscriber *subscriber
+        cdef TopicRecord record = TopicRecord.__new__(TopicRecord)
+        cdef int lane
+        while True:
+            lane = self.find(&found)
+            if self.untold:
+                self.tell_loss()
+            if lane < 0:
+                return None
+            subscriber = &self.lanes[lane]
+            if self.waited_for and subscriber.lent == NULL:
+                subscriber.lent = PyMem_Calloc((subscriber.lane.mask + 64) // 64, sizeof(uint64_t))
+                if subscriber.lent == NULL:
+                    raise MemoryError()
+            memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
+            status = self.locked_look(lane, &found)
+            if status == MEMLANE_OK:
+                if self.waited_for:
+                    status = memlane_subscriber_borrow(subscriber, 1)
+                else:
+                    memlane_subscriber_finish(subscriber, 1, memlane_occupied(found.extent.nbytes))
+                if status == MEMLANE_OK:
+                    self.loans += 1
+            memlane_mutex_unlock(&self.mutex)
+            if status == MEMLANE_OK:
+                self.fronts[lane].known = False
+                self.silent_since = 0
+                self.current = lane + 1
+                record.subscriber, record.lane, record.s, record.number, record.extent = self, lane, found.s, found.number, found.extent
+                record.address = subscriber.lane.bytes + found.extent.offset
+                record.pinned = self.state.pin_loan()
+                record.is_open = record.is_held = True
+                self.state.membership.check_whole()
+                return record
+            if not self.step(lane, status):
+                return None
+
+    cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
+        """Let a borrowed record go, in any order, from any thread."""
+        if self.waited_for:
+            memlane_subscriber_release(&self.lanes[lane], s)
+            if memlane_waiters_any(&self.lanes[lane].lane.control.waiters):
+                self.state.wake_publisher(lane, 1)
+
+    cdef object take_as(self, int how, Py_ssize_t most, Py_buffer *view):
+        cdef Py_ssize_t nbytes
+        cdef list taken
+        if how == TAKE_ONE:
+            return self.take()
+        if how == TAKE_MANY:
+            taken = []
+            self.take_many(taken, most)
+            return taken or None
+        if how == TAKE_LOAN:
+            return self.take_loan()
+        if how == TAKE_NOTHING:
+            return True
+        nbytes = self.take_into(view)
+        return None if nbytes < 0 else nbytes
+
+    # ---- getting -----------------------------------------------------------------------------------------
+
+    cdef int begin(self) except -1:
+        """Join now."""
+        self.extract(TAKE_NOTHING, 0, NULL, 0)
+        return 0
+
+    cdef object obtain(self, int how, Py_ssize_t most, Py_buffer *view, object timeout):
+        """Take in one of four ways: at once where there is something, else as `extract` does."""
+        cdef uint64_t pinned
+        check_timeout(timeout)
+        if self._closed or self.is_over:
+            self.check()
+        if memlane_fork_is(self.epoch):
+            pinned = self.state.pin()  # another thread may close the topic between two steps
+            try:
+                if self.state.is_gone():
+                    self.state.refuse_gone()
+                found = self.take_as(how, most, view)
+                if found is None and (timeout is None or timeout) and self.comes_soon():
+                    found = self.take_as(how, most, view)
+            finally:
+                self.state.unpin(pinned)
+            if found is not None:
+                return found
+        return self.extract(how, most, view, deadline_of(timeout))
+
+    cdef object extract(self, int how, Py_ssize_t most, Py_buffer *view, uint64_t deadline):
+        """Take in one of four ways, waiting until the deadline."""
+        cdef TopicState state = self.state
+        cdef SubscriberSleep sleep = None
+        cdef uint32_t tries = 0
+        cdef uint64_t pinned
+        cdef bint readonly = state.membership.readonly
+        self.check()
+        pinned = state.pin()
+        try:
+            while True:
+                self.prepare()
+                record = self.take_as(how, most, view)
+                if record is not None:
+                    if self.sleepers and sleep is not None:
+                        self.doorbell.post()  # the baton: one token came for all threads of this subscription
+                    return record
+                if self.silent_since == 0:
+                    self.silent_since = memlane_monotonic_ns()
+                if self.place != NULL:
+                    self.note_moved()
+                    # Nothing new: a publisher that waits for room has it, however little was freed since it was looked for.
+                    if self.waited_for:
+                        state.wake_publishers()
+                if memlane_ring_shutdown(&state.control.ring):
+                    if self.has_ended():
+                        state.refuse(MEMLANE_CLOSED, 0)
+                    if not readonly:
+                        tries += 1
+                        if tries > END_TRIES + state.shape.publishers:
+                            state.refuse(MEMLANE_CORRUPTED, 0)
+                        if deadline != 0 and deadline <= memlane_monotonic_ns():
+                            state.refuse(MEMLANE_EMPTY, 0)
+                        PyErr_CheckSignals()
+                        continue
+                if sleep is None:
+                    sleep = SubscriberSleep()
+                    sleep.begin(deadline, &self.spinning)
+                    sleep.subscriber = self
+                if deadline == 0 or sleep.is_over():
+                    self.check_sound()
+                    state.refuse(MEMLANE_EMPTY, 0)
+                if not sleep.spin(self.wait):
+                    self.check_sound()
+                    if self.wait != MEMLANE_WAIT_SPIN:
+                        self.sleep_once(sleep)
+                PyErr_CheckSignals()
+        finally:
+            state.unpin(pinned)
+
+    cdef int sleep_once(self, SubscriberSleep sleep) except -1:
+        """At the doorbell of the place, one thread at a time: the others poll, and so does one without a place."""
+        if self.place == NULL or self.sleepers:
+            sleep.poll()
+            return 0
+        if self.doorbell is None:
+            bell = doorbell_of(self.state.membership, &self.place.doorbell)
+            bell.prepare()
+            self.doorbell = bell
+        self.sleepers += 1
+        sleep.nap(memlane_topic_armed(&self.state.topic, self.index), self.doorbell)
+        self.sleepers -= 1
+        return 0
+
+    cdef bint comes_soon(self) noexcept nogil:
+        """As of a ring: whether there is a record within a microsecond or two."""
+        cdef uint32_t look, leased
+        if not memlane_fork_is(self.epoch) or memlane_spinning_limit(&self.spinning, <memlane_wait>self.wait) == 0:
+            return False
+        leased = memlane_ring_leased(&self.state.control.ring, self.state.shape.publishers)
+        for look in range(max(LOOKS_WITH_GIL // max(leased, 1), 1)):
+            if self.any_record():
+                return True
+            memlane_cpu_relax()
+        return False
+
+    cdef bint any_record(self) noexcept nogil:
+        """The second look: is there anything that a waiting get would act on?"""
+        cdef uint32_t lane
+        if self.state.is_gone_now() or not memlane_fork_is(self.epoch):
+            return True
+        for lane in range(memlane_ring_leased(&self.state.control.ring, self.state.shape.publishers)):
+            if self.known[lane] != 2 and self.is_leased(lane) and memlane_subscriber_any(&self.lanes[lane]):
+                return True
+        return memlane_ring_shutdown(&self.state.control.ring) != 0 and not self.state.membership.readonly
+
+    cdef bint has_ended(self) noexcept:
+        """Whether the topic was shut down, and there is nothing more to get: all lanes are closed behind the last record."""
+        cdef TopicState state = self.state
+        cdef memlane_next found
+        cdef memlane_status status
+        cdef uint32_t lane, owner
+        if memlane_ring_shutdown(&state.control.ring) == MEMLANE_SHUTDOWN_DROP:
+            return True
+        if not state.membership.readonly and not state.close_lanes():
+            return False
+        for lane in range(state.shape.publishers):
+            if self.known[lane] == 2 or not self.is_leased(lane):
+                continue
+            owner = memlane_lane_owner(state.lane_control(lane))
+            status = memlane_subscriber_peek(&self.lanes[lane], &found.s, &found.extent)
+            if status == MEMLANE_CLOSED:
+                self.known[lane] = 2
+            elif not (state.membership.readonly and status == MEMLANE_EMPTY and (
+                    owner == MEMLANE_OWNER_DEPARTED or state.membership.life(owner) == MEMLANE_DEAD)):
+                return False
+        return True
+
+    cdef void note_moved(self) noexcept nogil:
+        """Tell, for people, that it is there and goes on."""
+        if self.place != NULL:
+            memlane_place_note_moved(self.place, memlane_coarse_ns())
+
+    cdef int check_sound(self) except -1:
+        """Look twice for what cannot be, before sleeping on it."""
+        cdef TopicState state = self.state
+        cdef uint32_t lane
+        for lane in range(memlane_ring_leased(&state.control.ring, state.shape.publishers)):
+            if (self.known[lane] == 1 and memlane_subscriber_overlooked(&self.lanes[lane])
+                    and memlane_subscriber_overlooked(&self.lanes[lane])):
+                state.refuse(MEMLANE_CORRUPTED, 0)
+        return 0
+
+    # ---- what users call -------------------------------------------------------------------------------------
+
+    def get(self, *, timeout=None):
+        """
+        Copy the next record out, waiting while there is none.
+
+        Records of one publisher come in the order of their publishes; with order="all" those of all publishers do. Other
+        threads run while it waits; Ctrl-C interrupts it.
+
+        Args:
+            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
+
+        Returns:
+            The record as new bytes.
+
+        Raises:
+            Empty: there was none within *timeout*.
+            ShutDown: the topic was shut down, and all that was published has been got.
+            Evicted: publishers waited for this subscription longer than its evict_after=. Told once; the subscription has
+                ended, and its loans stay readable.
+            Lapped: records were overwritten before they were got. Only if the subscription asked for it; it goes on behind.
+            CorruptedError: the region holds bytes that no sound program writes.
+            ClosedError: this process closed the handle or the region, or it was told before that it is evicted.
+            MemoryError: no memory for the result; the record is still the next one.
+        """
+        check_timeout(timeout)  # first: it may run Python, which may close the topic
+        if self._closed or self.is_over:
+            self.check()
+        if memlane_fork_is(self.epoch):
+            if self.state.is_gone():
+                self.state.refuse_gone()
+            record = self.take()
+            if record is None and (timeout is None or timeout) and self.comes_soon():
+                record = self.take()
+            if record is not None:
+                return record
+        return self.extract(TAKE_ONE, 1, NULL, deadline_of(timeout))
+
+    def get_nowait(self):
+        """`get(timeout=0)`: raises Empty at once where there is nothing."""
+        return self.get(timeout=0)
+
+    def get_many(self, most, *, timeout=None):
+        """
+        Copy what is there, at least one record and at most *most*, waiting only for the first.
+
+        A call ends before *most* where its records come to more than some pages, as of a ring.
+
+        Returns:
+            A list of new bytes.
+
+        Raises:
+            As `get`; nothing is lost.
+        """
+        return self.obtain(TAKE_MANY, _arguments.positive(most, "most", MOST_RECORDS), NULL, timeout)
+
+    def get_into(self, buffer, *, timeout=None):
+        """
+        Copy the next record into a writable contiguous *buffer*.
+
+        Returns:
+            Its length in bytes; the rest of the buffer is left as it was, or holds rubbish where a record was overwritten
+            while it was copied.
+
+        Raises:
+            ValueError: it is longer than the buffer; it is still the next one.
+            As `get` otherwise.
+        """
+        cdef Py_buffer view
+        self.check()
+        contiguous(buffer, &view, PyBUF_WRITABLE, "get_into")
+        try:
+            return self.obtain(TAKE_INTO, 1, &view, timeout)
+        finally:
+            PyBuffer_Release(&view)
+
+    def borrow(self, *, timeout=None):
+        """
+        Take the next record as a loan: its bytes where they lie, read-only, no copy.
+
+        With when_full="wait" the record stays there until every subscription that borrowed it has released it. With
+        "overwrite" a publisher may overwrite it meanwhile: the end of its `with` raises Lapped then, and
+        `record.overwritten` says so before.
+
+        Returns:
+            A TopicRecord, with the buffer protocol, to be released: by `with`, or when its last view dies.
+
+        Raises:
+            As `get`.
+        """
+        return self.obtain(TAKE_LOAN, 1, NULL, timeout)
+
+    def borrow_many(self, most, *, timeout=None):
+        """
+        Take what is there as loans, at least one record and at most *most*, waiting only for the first.
+
+        Returns:
+            TopicLoans: a sequence of records that are released together, at the end of its `with` or by `release()`.
+
+        Raises:
+            As `get`.
+        """
+        cdef TopicLoans made = TopicLoans.__new__(TopicLoans)
+        cdef Py_ssize_t count = _arguments.positive(most, "most", MOST_RECORDS)
+        made.records = [self.obtain(TAKE_LOAN, 1, NULL, timeout)]
+        while len(made.records) < count:
+            try:
+                record = self.obtain(TAKE_LOAN, 1, NULL, 0)
+            except Exception:
+                break  # what is wrong will still be wrong at the next call
+            made.records.append(record)
+        return made
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        try:
+            return self.get()
+        except ShutDown:
+            raise StopIteration from None
+
+    @property
+    def lost(self):
+        """How many records were overwritten before this subscription got them: the exact number, since it began."""
+        cdef uint64_t lost = 0
+        cdef uint32_t lane
+        self.check()
+        for lane in range(self.state.shape.publishers):
+            lost += self.lanes[lane].lost
+        return lost
+
+    @property
+    def lag(self):
+        """How many records there are for this subscription to get, at some moment just past."""
+        cdef uint64_t lag = 0
+        cdef uint32_t lane
+        self.check()
+        if not memlane_fork_is(self.epoch):
+            return 0
+        for lane in range(memlane_ring_leased(&self.state.control.ring, self.state.shape.publishers)):
+            lag += memlane_subscriber_lag(&self.lanes[lane])
+        return lag
+
+    @property
+    def position(self):
+        """
+        Where this subscription is: what `subscribe(start=...)` goes on from, in whatever process and however late. An int if
+        the topic has one publisher, else a short text; it can be printed, pickled and stored.
+        """
+        cdef uint32_t lane
+        self.check()
+        if not memlane_fork_is(self.epoch):
+            self.begin()
+        return self.topic._position_of([
+            memlane_subscriber_next(&self.lanes[lane])
+            for lane in range(memlane_ring_leased(&self.state.control.ring, self.state.shape.publishers))])
+
+    def stalled(self, after):
+        """
+        Whether publishers are silent: there is nothing to get, and nothing has come for *after* seconds, as far as this
+        subscription has looked; or there were publishers, and none of them lives.
+
+        Raises:
+            ClosedError: this process closed the handle, or the subscription was evicted.
+        """
+        cdef uint64_t now = memlane_monotonic_ns(), pinned
+        cdef double seconds = _arguments.timeout(after, "after", "")
+        self.check()
+        pinned = self.state.pin()
+        try:
+            self.prepare()
+            if self.any_record():
+                self.silent_since = 0
+                return False
+            if self.silent_since == 0:
+                self.silent_since = now
+            return now - self.silent_since >= seconds * 1e9 or self.state.publishers_are_gone()
+        finally:
+            self.state.unpin(pinned)
+
+    @property
+    def closed(self):
+        """Whether this process has closed this handle."""
+        return self._closed
+
+    def close(self):
+        """Give the place back; loans keep what they need until they are released. Never fails."""
+        self.leave_roles()
+
+    def __bool__(self):
+        return True
+
+    def __enter__(self):
+        self.check()
+        return self
+
+    def __exit__(self, *_error):
+        self.close()
+
+    @property
+    def _goes_with(self):
+        """By which close it may be closed, too, and of what: for errors."""
+        return "topic", self.topic
+
+    def __reduce__(self):
+        return _subscriber_of, (self.topic, self.start, self.waited_for, self.evict_after_ns, bool(self.raises_on_loss))
+
+
+cdef list last_records(TopicState state, object topic, uint64_t most, int wait):
+    """The last records of each lane, or with order="all" of them together, by one that joins nothing."""
+    cdef Subscriber subscriber = Subscriber.__new__(Subscriber)
+    cdef memlane_next found
+    cdef memlane_status status
+    cdef char *to
+    cdef uint32_t lane
+    cdef uint64_t count, pinned = state.pin()
+    numbered, records = [], []
+    try:
+        subscriber.lead_to(state, topic, "last", False, 0, False, wait)
+        memlane_mutex_reset(&subscriber.mutex)
+        subscriber.epoch = memlane_fork_epoch()
+        for lane in range(memlane_ring_leased(&state.control.ring, state.shape.publishers)):
+            if not subscriber.is_leased(lane):
+                continue
+            state.lane_at(lane, &subscriber.lanes[lane].lane)
+            subscriber.lanes[lane].index, subscriber.lanes[lane].ordered = lane, state.ordered
+            memlane_subscriber_start(&subscriber.lanes[lane], MEMLANE_START_LAST, most)
+            count = 0
+            while count < most:
+                found.number = 0
+                status = memlane_subscriber_peek(&subscriber.lanes[lane], &found.s, &found.extent)
+                if status == MEMLANE_OK and state.ordered:
+                    status = memlane_subscriber_number(subscriber.lanes, lane, &found.number)
+                if status == MEMLANE_OK:
+                    record = PyBytes_FromStringAndSize(NULL, found.extent.nbytes)
+                    to = PyBytes_AS_STRING(record)
+                    status = subscriber.copy_out(lane, &found, &found.extent, 1, &to)
+                if status == MEMLANE_LAPPED:
+                    subscriber.catch_up(lane)
+                elif status == MEMLANE_OK:
+                    count += 1
+                    if state.ordered:
+                        numbered.append((found.number, record))
+                    else:
+                        records.append(record)
+                elif status == MEMLANE_EMPTY or status == MEMLANE_CLOSED:
+                    break
+                else:
+                    state.refuse(status, 0)
+        if state.is_gone_now():
+            state.refuse_gone()
+    finally:
+        subscriber._closed = True
+        subscriber.epoch = EPOCH_CLOSED
+        state.unpin(pinned)
+    if state.ordered:
+        numbered.sort()
+        records = [record for _, record in numbered[-<Py_ssize_t>most:]]
+    return records
+
+
+def _subscriber_of(topic, start, waited_for, evict_after_ns, raises_on_loss):
+    return topic._subscribe(start, waited_for, evict_after_ns, raises_on_loss, False)
+
+
+@cython.final
+@cython.no_gc  # made for each record, and in no cycle: it leads to its subscription alone
+cdef class TopicRecord:
+    """
+    A borrowed record of a topic: its bytes where they lie, read-only, until it is released.
+
+    Supports the buffer protocol. Released at the end of its `with`, by `release()`, or when the last view of it
+    (a memoryview, a numpy array) has died, whichever comes last.
+    """
+
+    def __init__(self):
+        raise TypeError("a TopicRecord is made by borrow(), not by calling the class")
+
+    def __del__(self):
+        if self.is_held:
+            self.is_open = False
+            self.end()
+
+    cdef int end(self) except -1:
+        cdef Subscriber subscriber = self.subscriber
+        if not self.is_held:
+            return 0
+        self.is_held = False
+        # A forked child has a copy of the parent's loan, which is not its to release.
+        if memlane_fork_is(self.pinned):
+            subscriber.take_back(self.lane, self.s)
+            subscriber.loan_ended()
+        subscriber.state.unpin_loan(self.pinned)
+        return 0
+
+    cdef int check(self) except -1:
+        if not self.is_open:
+            raise ClosedError(f"this record of {'a topic' if self.subscriber is None else self.subscriber.state.name} was released; "
+                              "borrow another one")
+        return self.subscriber.state.membership.check_whole()
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        self.check()
+        PyBuffer_FillInfo(view, self, self.address, self.extent.nbytes, 1, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.exports -= 1
+        if self.exports == 0 and not self.is_open:
+            self.end()
+
+    def __len__(self):
+        return self.extent.nbytes
+
+    def __bool__(self):
+        return True
+
+    def __getitem__(self, index):
+        cdef Py_ssize_t at
+        cdef unsigned char item
+        if not isinstance(index, slice):
+            at = index_of(index)
+            if at < 0:
+                at += self.extent.nbytes
+            self.check()
+            if not 0 <= at < <Py_ssize_t>self.extent.nbytes:
+                raise IndexError(f"index {at} is out of range of a record of {self.extent.nbytes} bytes")
+            item = self.address[at]
+            self.check()  # whether it is a zero of the guard's
+            return item
+        with memoryview(self) as view:
+            copied = bytes(view[index])
+        self.check()
+        return copied
+
+    @property
+    def sequence(self):
+        """
+        Its number among the records of its publisher, which begin at 0 and never repeat; with order="all" among those of all
+        publishers, of which one may be missing that was never published.
+        """
+        return self.number if self.subscriber.state.ordered else self.s
+
+    @property
+    def publisher(self):
+        """Which publisher published it: the number of its lane, as of `Record.producer`."""
+        return self.lane
+
+    @property
+    def overwritten(self):
+        """
+        Whether a publisher has overwritten it meanwhile: then what was read of it may be anything. With when_full="wait"
+        never. False now says that all that was read up to now is whole.
+        """
+        self.check()
+        return self.is_overwritten()
+
+    cdef bint is_overwritten(self) noexcept:
+        return (memlane_fork_is(self.pinned) and not self.subscriber.waited_for
+                and memlane_subscriber_check(&self.subscriber.lanes[self.lane], self.s) != MEMLANE_OK)
+
+    def array(self, shape, dtype):
+        """
+        Make an array over the first bytes of the record: a view, read-only, which keeps the loan as any view does.
+
+        Raises:
+            ValueError: the record is shorter than the array.
+            ClosedError: the record was released.
+        """
+        import numpy
+        kind, dimensions = dtype_of(numpy, dtype), dimensions_of(shape)  # may run Python, so before the check
+        self.check()
+        try:
+            return numpy.ndarray(dimensions, kind, self)
+        except (TypeError, ValueError) as wrong:
+            if "too small" not in str(wrong) and "too big" not in str(wrong) and "exceeded" not in str(wrong):
+                raise
+            raise ValueError(f"an array of shape {_arguments.shown(shape)} and dtype {kind} is larger than this record of "
+                             f"{self.extent.nbytes} bytes; ask for a smaller one") from None
+
+    def release(self):
+        """Let the record go, now or when its last view dies. Never fails; doing it twice does nothing."""
+        self.is_open = False
+        if self.exports == 0:
+            self.end()
+
+    @cython.binding(True)  # `with` makes a bound method of it, which is cheaper of this kind
+    def __enter__(self):
+        self.check()
+        return self
+
+    @cython.binding(True)
+    def __exit__(self, kind, _value, _traceback):
+        cdef bint overwritten = self.is_open and self.is_overwritten()
+        self.is_open = False
+        if self.exports == 0:
+            self.end()
+        if overwritten and kind is None:
+            raise Lapped(f"this record of {self.subscriber.state.name} was overwritten while it was on loan, so what was read of it may "
+                         "be anything", lost=1)
+
+
+@cython.final
+cdef class TopicLoans:
+    """Several borrowed records, released together: a sequence of them, and a context manager. Made by `borrow_many`."""
+
+    cdef list records
+
+    def __init__(self):
+        raise TypeError("TopicLoans are made by borrow_many(), not by calling the class")
+
+    def __len__(self):
+        return len(self.records)
+
+    def __bool__(self):
+        return True
+
+    def __getitem__(self, index):
+        return self.records[index]
+
+    def __iter__(self):
+        return iter(self.records)
+
+    def release(self):
+        """Release all that are not released yet. Never fails; doing it twice does nothing."""
+        for record in self.records:
+            (<TopicRecord>record).release()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self.release()

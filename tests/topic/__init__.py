@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Topics: records, subscriptions, positions, loans, evictions, deaths."""
