@@ -28,6 +28,7 @@ from memlane._core import (
     Room,
     Subscriber,
     TopicRecord,
+    TopicReservation,
     guard,
 )
 from memlane._core import VERSION as _VERSION
@@ -93,6 +94,7 @@ __all__ = [
     "Subscriber",
     "Topic",
     "TopicRecord",
+    "TopicReservation",
     "TruncatedError",
     "__version__",
     "guard",

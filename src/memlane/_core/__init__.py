@@ -59,8 +59,9 @@ from memlane._core.ring_producer import Room
 from memlane._core.ring_state import Endpoint
 from memlane._core.slot import SlotBase
 from memlane._core.topic import Publisher, Publishing, TopicBase
+from memlane._core.topic_publisher import TopicReservation
 from memlane._core.topic_state import TopicHandle
-from memlane._core.topic_subscriber import Subscriber, TopicLoans, TopicRecord
+from memlane._core.topic_subscriber import Subscriber, TopicLoans, TopicRecord, TopicRecords
 from memlane._core.waiting import Doorbell, HeldDoorbells, slices_slept
 
 __all__ = [
@@ -116,6 +117,8 @@ __all__ = [
     "TopicHandle",
     "TopicLoans",
     "TopicRecord",
+    "TopicRecords",
+    "TopicReservation",
     "clear_errors",
     "closed_error",
     "ctypes_holds",

@@ -7,6 +7,7 @@ from typing_extensions import Buffer, disjoint_base
 from memlane._core.arguments import _NumpyArray
 from memlane._core.layout import _Entry
 from memlane._core.membership import Membership
+from memlane._core.topic_publisher import TopicReservation
 from memlane._core.topic_state import TopicHandle
 from memlane._core.topic_subscriber import Subscriber
 
@@ -21,6 +22,9 @@ class Publishing(TopicHandle):
     def publish_many(
         self, records: Iterable[Buffer | _NumpyArray], *, timeout: SupportsFloat | None = None
     ) -> int: ...
+    def reserve(
+        self, nbytes: int | str, *, timeout: SupportsFloat | None = None
+    ) -> TopicReservation: ...
 
 class TopicBase(Publishing):
     def _lead_to(self, membership: Membership, entry: _Entry, *, wait: str) -> None: ...

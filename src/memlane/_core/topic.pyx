@@ -197,6 +197,22 @@ cdef class Publishing(TopicHandle):
         """
         return self.sending_of().publish_many(self, records, timeout)
 
+    def reserve(self, nbytes, *, timeout=None):
+        """
+        Claim room for one record of up to *nbytes* bytes, to be written in place (zero copy).
+
+        Subscriptions see nothing before the commit. One claim a lane: other threads' publishes wait for its end, a
+        second one by the same thread is a RuntimeError.
+
+        Returns:
+            A TopicReservation, with the buffer protocol. `with` commits it at the end, and aborts it on an exception.
+
+        Raises:
+            RuntimeError: this thread has a claim open on this lane.
+            Full, ShutDown, RecordTooLargeError, RoleTakenError, OSError, PermissionError, ClosedError: as `publish`.
+        """
+        return self.sending_of().reserve(self, nbytes, timeout)
+
 
 cdef class TopicBase(Publishing):
     """What a topic does without going through Python."""

@@ -4,7 +4,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from memlane._core.core cimport (
-    memlane_publisher, memlane_sight, memlane_span, memlane_status,
+    memlane_kept, memlane_publisher, memlane_sight, memlane_span, memlane_status,
 )
 from memlane._core.membership cimport Users
 from memlane._core.os cimport memlane_mutex
@@ -47,7 +47,8 @@ cdef class PublisherRole:
     cdef void stamp_next(self) noexcept
     cdef void stamp_some(self) noexcept nogil
     cdef size_t insert(self, TopicHandle handle, const memlane_span *spans, size_t count, uint64_t deadline,
-            object room) except? 0
+            TopicReservation room) except? 0
+    cdef TopicReservation reserve(self, TopicHandle handle, object nbytes, object timeout)
     cdef bint clear_the_way(self, uint64_t *next_eviction) noexcept
     cdef object refuse_full(self, bint is_claimed)
     cdef list laggards(self, uint64_t now)
@@ -57,6 +58,32 @@ cdef class PublisherRole:
     cdef void wake_own(self) noexcept
     cdef void wake_sleepers(self) noexcept
     cdef void wake(self, uint32_t times) noexcept
-    cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, bint pinned) noexcept
-    cdef memlane_status locked_attempt(self, const memlane_span *spans, size_t count, size_t *done) noexcept nogil
+    cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, TopicReservation room) noexcept
+    cdef memlane_status locked_attempt(self, const memlane_span *spans, size_t count, size_t *done, PyObject *room,
+            uint64_t *offset, unsigned long thread) noexcept nogil
     cdef bint may_answer_otherwise(self, bint waits_for_claim) noexcept nogil
+
+
+@cython.final
+cdef class TopicReservation:
+    cdef PublisherRole role
+    cdef unsigned char *address
+    cdef uint64_t offset              # of the record in the lane
+    cdef uint64_t stored              # bytes reserved, a number of order="all" included
+    cdef uint64_t nbytes
+    cdef Py_ssize_t exports
+    cdef bint is_open                 # neither committed nor aborted
+    cdef bint is_claimed              # the lane waits for us, or keeps our bytes
+    cdef bint is_kept                 # committed, and views live
+    cdef memlane_kept kept            # among those of the lane, if so
+    cdef list arrays                  # weak references to those made by `array`
+    cdef uint64_t pinned
+    cdef object __weakref__
+
+    cdef void begin(self) noexcept
+    cdef int end(self) except -1
+    cdef int check(self) except -1
+    cdef int export_ended(self) except -1
+    cdef int copy_in(self, uint64_t at, const Py_buffer *view) except -1
+    cdef int freeze(self) except -1
+    cdef int commit_bytes(self, object nbytes) except -1

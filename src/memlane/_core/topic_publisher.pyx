@@ -2,29 +2,35 @@
 """A publisher's lane in this process."""
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memset
+from cpython.slice cimport PySlice_AdjustIndices
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memmove, memset
 
+import weakref as _weakref
 from threading import Lock as _Lock
 
 from memlane.errors import ClosedError, Full, Laggard, RoleTakenError, ShutDown
 
 from memlane._core.arguments cimport (
-    COPY_WITH_GIL_NBYTES, check_timeout, contiguous, deadline_of,
+    COPY_WITH_GIL_NBYTES, array_of, bounds_of, byte_of, check_timeout, contiguous, deadline_of,
+    index_of, size_of,
 )
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
     MEMLANE_BUSY, MEMLANE_CLOSED, MEMLANE_FULL, MEMLANE_LOST, MEMLANE_OK, MEMLANE_OWNER_CLOSED,
-    MEMLANE_OWNER_NEVER, MEMLANE_STAMP_EACH, MEMLANE_TOO_LARGE, memlane_extent, memlane_extent_of,
+    MEMLANE_OWNER_NEVER, MEMLANE_STAMP_EACH, MEMLANE_TOO_LARGE, memlane_copy, memlane_extent, memlane_extent_of,
     memlane_holder_tag, memlane_lane_control, memlane_lane_depart, memlane_lane_lease,
-    memlane_lane_owner, memlane_producer_clock, memlane_producer_count_full,
+    memlane_lane_owner, memlane_producer_clock, memlane_producer_count_full, memlane_producer_keep, memlane_producer_release,
     memlane_producer_stamp, memlane_producer_used, memlane_publisher_adopt, memlane_publisher_any,
+    memlane_publisher_claim, memlane_publisher_commit, memlane_publisher_payload,
     memlane_publisher_put, memlane_publisher_put_many, memlane_publisher_watch,
     memlane_ring_raise_leased, memlane_ring_shutdown, memlane_sight, memlane_span, memlane_status,
     memlane_waiters_any_fenced,
@@ -44,6 +50,12 @@ from memlane._core.topic_state cimport TopicHandle, TopicState
 from memlane._core.waiting cimport CLOCK, Doorbell, Sleep, doorbell_of, know_clock
 
 memlane_calls_join(calls_of_process(), globals())
+
+cdef extern from "Python.h":
+    int PyErr_ResourceWarning(object source, Py_ssize_t stack_level, const char *text, ...) except -1
+
+# A number of order="all", in front of each payload.
+cdef uint64_t ORDER_NBYTES = 8
 
 cdef enum:
     # As of a ring: records that get a stamp after a subscriber was woken.
@@ -290,6 +302,17 @@ cdef class PublisherRole:
             PyMem_Free(views)
             PyMem_Free(spans)
 
+    cdef TopicReservation reserve(self, TopicHandle handle, object nbytes, object timeout):
+        cdef memlane_span span
+        cdef TopicReservation room = TopicReservation.__new__(TopicReservation)
+        span.bytes = NULL
+        span.nbytes = size_of(nbytes, "nbytes", 0)
+        room.role = self
+        room.nbytes = span.nbytes
+        check_timeout(timeout)
+        self.insert(handle, &span, 1, deadline_of(timeout), room)
+        return room
+
     # When a record was published is for statistics: which records get a stamp is said at the producer of a ring.
 
     cdef void stamp_next(self) noexcept:
@@ -306,9 +329,9 @@ cdef class PublisherRole:
             self.next_stamp = (next + MEMLANE_STAMP_EACH - 1) // MEMLANE_STAMP_EACH * MEMLANE_STAMP_EACH
 
     cdef size_t insert(self, TopicHandle handle, const memlane_span *spans, size_t count, uint64_t deadline,
-                       object room) except? 0:
+                       TopicReservation room) except? 0:
         """
-        Publish all spans; waits until the deadline for subscribers that are waited for. Returns how many went in: fewer
+        Publish all spans, or open a claim for *room* of the first one's size; waits until the deadline for subscribers that are waited for. Returns how many went in: fewer
         than all at the deadline, or when the topic was shut down meanwhile.
         """
         cdef TopicState topic = self.topic
@@ -332,10 +355,15 @@ cdef class PublisherRole:
                     raise
                 status = MEMLANE_FULL
                 if self.is_turn_of(ticket):
-                    status = self.attempt(spans + done, count - done, &step, True)
+                    status = self.attempt(spans + done, count - done, &step, room)
                     if status == MEMLANE_FULL and self.clear_the_way(&next_eviction):
                         continue
                 if status == MEMLANE_OK:
+                    if room is not None:
+                        if memlane_guard_is_truncated(topic.guarded):
+                            room.is_open = False  # nobody gets it, so nobody dropped it
+                        topic.membership.check_whole()
+                        return 1
                     topic.membership.check_whole()
                     done += step
                     topic.wake_subscribers()
@@ -505,34 +533,47 @@ cdef class PublisherRole:
         if self.doorbell is not None:
             self.doorbell.wake(&self.publisher.producer.lane.control.waiters, times)
 
-    cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, bint pinned) noexcept:
-        """`locked_attempt` under the mutex. One that has not pinned does not wait for it: MEMLANE_BUSY."""
+    cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, TopicReservation room) noexcept:
+        """`locked_attempt` under the mutex. The caller has pinned the region."""
         cdef memlane_status status
         cdef size_t total = 0, i
-        for i in range(count):
-            total += spans[i].nbytes
+        cdef uint64_t *offset = NULL
+        cdef unsigned long thread = 0
+        if room is not None:
+            offset, thread = &room.offset, PyThread_get_thread_ident()
+        else:
+            for i in range(count):
+                total += spans[i].nbytes
         if total < COPY_WITH_GIL_NBYTES and memlane_mutex_try(&self.mutex):
-            status = self.locked_attempt(spans, count, done)
+            status = self.locked_attempt(spans, count, done, <PyObject *>room, offset, thread)
             memlane_mutex_unlock(&self.mutex)
-        elif not pinned:
-            return MEMLANE_BUSY
         else:
             with nogil:
                 memlane_mutex_lock(&self.mutex)
-                status = self.locked_attempt(spans, count, done)
+                status = self.locked_attempt(spans, count, done, <PyObject *>room, offset, thread)
                 memlane_mutex_unlock(&self.mutex)
+        if status == MEMLANE_OK and room is not None:
+            room.begin()
         return status
 
-    cdef memlane_status locked_attempt(self, const memlane_span *spans, size_t count, size_t *done) noexcept nogil:
+    cdef memlane_status locked_attempt(self, const memlane_span *spans, size_t count, size_t *done,
+                                       PyObject *room, uint64_t *offset, unsigned long thread) noexcept nogil:
         """One step under the mutex. MEMLANE_BUSY: a claim is open; MEMLANE_LOST: the lane is not ours now."""
         cdef memlane_status status
         if not memlane_fork_is(self.epoch) or self.departing or self.topic.is_gone():
             return MEMLANE_LOST
         if self.claim != NULL:
             return MEMLANE_BUSY
-        status = memlane_publisher_put_many(&self.publisher, spans, count, done)
+        if offset == NULL:
+            status = memlane_publisher_put_many(&self.publisher, spans, count, done)
+            if status == MEMLANE_OK:
+                memlane_producer_stamp(&self.publisher.producer, done[0], memlane_coarse_ns())
+            return status
+        done[0] = 1
+        status = memlane_publisher_claim(&self.publisher, spans[0].nbytes, offset)
         if status == MEMLANE_OK:
-            memlane_producer_stamp(&self.publisher.producer, done[0], memlane_coarse_ns())
+            self.claim = <void *>room
+            self.claim_thread = thread
         return status
 
     cdef bint may_answer_otherwise(self, bint waits_for_claim) noexcept nogil:
@@ -545,6 +586,290 @@ cdef class PublisherRole:
         found = self.claim == NULL and (waits_for_claim or memlane_publisher_any(&self.publisher))
         memlane_mutex_unlock(&self.mutex)
         return found
+
+
+@cython.final
+@cython.no_gc  # made for each record, and in no cycle: it leads to its role and weakly to arrays
+cdef class TopicReservation:
+    """
+    A claim: room for one record inside the topic, to be written in place, then committed.
+
+    Supports the buffer protocol (writable). `with topic.reserve(n) as room:` commits at the end and aborts on
+    an exception. Made by `reserve`; used by the thread that made it. Subscriptions see nothing of it before
+    the commit; if this process dies, it has never existed.
+
+    Views of it (memoryviews, arrays) may live on after the commit: the record is seen at once, and the bytes that were
+    reserved are used for no other record until the last view has died. Arrays made by `array` become read-only. A write
+    through another view after the commit spoils that record.
+
+    Type checkers do not take a reservation for a buffer on Python 3.11: there, write `np.frombuffer(memoryview(room))`, or use
+    `array`.
+    """
+
+    def __init__(self):
+        raise TypeError("a TopicReservation is made by reserve(), not by calling the class")
+
+    cdef void begin(self) noexcept:
+        self.address = memlane_publisher_payload(&self.role.publisher, self.offset)
+        self.stored = self.nbytes + (ORDER_NBYTES if self.role.topic.ordered else 0)
+        self.pinned = self.role.topic.pin_loan()
+        self.is_open = self.is_claimed = True
+
+    def __del__(self):
+        cdef bint dropped = self.is_open and self.is_claimed
+        if self.is_claimed:
+            self.is_open = False
+            self.end()
+        # not for a child of fork, whose room it is not, and not when everything goes anyway
+        if dropped and memlane_fork_is(self.pinned) and not finalizing():
+            PyErr_ResourceWarning(
+                self, 1, "a reservation in %U was dropped without a commit, so nothing was published; use 'with', or call "
+                "room.commit() or room.abort()", <void *>self.role.topic.name)
+
+    cdef int end(self) except -1:
+        """Let the lane go on, and give it back if it was only kept for us."""
+        cdef PublisherRole role = self.role
+        if not self.is_claimed:
+            return 0
+        self.is_claimed = False
+        if memlane_fork_is(self.pinned):
+            memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
+            if self.is_kept:
+                memlane_producer_release(&role.publisher.producer, &self.kept)
+                role.views -= 1
+            else:
+                role.claim = NULL
+            memlane_mutex_unlock(&role.mutex)
+            if role.departing:
+                role.depart()
+            else:
+                role.wake_own()
+        role.topic.unpin_loan(self.pinned)
+        return 0
+
+    cdef int check(self) except -1:
+        if not self.is_open:
+            raise ClosedError(f"this reservation in {'a topic' if self.role is None else self.role.topic.name} was committed "
+                              "or aborted; reserve another one")
+        return 0
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        self.check()
+        PyBuffer_FillInfo(view, self, self.address, self.nbytes, 0, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.export_ended()
+
+    cdef int export_ended(self) except -1:
+        """The last one ends what was committed or aborted meanwhile."""
+        self.exports -= 1
+        if self.exports == 0 and not self.is_open:
+            self.end()
+        return 0
+
+    def __len__(self):
+        return self.nbytes
+
+    def __bool__(self):
+        return True
+
+    def __getitem__(self, index):
+        at = index if isinstance(index, slice) else index_of(index)
+        with memoryview(self) as view:
+            try:
+                found = view[at]
+            except IndexError:
+                raise IndexError(f"index {at} is out of range of a reservation of {self.nbytes} bytes") from None
+            return bytes(found) if isinstance(found, memoryview) else found
+
+    def __setitem__(self, index, value):
+        """
+        Write a byte (an int from 0 to 255), or into a slice any contiguous buffer of as many bytes.
+
+        Raises:
+            ValueError: the slice has another number of bytes.
+            ClosedError: committed or aborted before.
+        """
+        cdef Py_ssize_t start = 0, stop = 0, step = 1, count, i
+        cdef unsigned char byte
+        cdef unsigned char *to
+        cdef Py_buffer data
+        if not isinstance(index, slice):
+            start = index_of(index)
+            byte = byte_of(value)
+            self.check()  # only now, as in `write`
+            if start < 0:
+                start += self.nbytes
+            if not 0 <= start < <Py_ssize_t>self.nbytes:
+                raise IndexError(f"index {index} is out of range of a reservation of {self.nbytes} bytes")
+            self.address[start] = byte
+            self.role.topic.membership.check_whole()
+            return
+        bounds_of(index, &start, &stop, &step)
+        contiguous(value, &data, PyBUF_SIMPLE, "a slice of a reservation")
+        try:
+            self.check()
+            count = PySlice_AdjustIndices(self.nbytes, &start, &stop, step)
+            if data.len != count:
+                raise ValueError(f"the slice of the reservation has {count} bytes but the value has {data.len}; give as many, or "
+                                 "copy to a place in it with room.write(data, offset)")
+            if step == 1:
+                self.copy_in(start, &data)
+            else:
+                copied = PyBytes_FromStringAndSize(<const char *>data.buf, count)
+                to = self.address + start
+                for i in range(count):
+                    to[i * step] = (<unsigned char *>PyBytes_AS_STRING(copied))[i]
+            self.role.topic.membership.check_whole()
+        finally:
+            PyBuffer_Release(&data)
+
+    cdef int copy_in(self, uint64_t at, const Py_buffer *view) except -1:
+        """Copy what was found to fit."""
+        cdef unsigned char *to = self.address + at
+        if to < <unsigned char *>view.buf + view.len and <unsigned char *>view.buf < to + view.len:
+            memmove(to, view.buf, view.len)  # a view of this very record
+        elif view.len < <Py_ssize_t>COPY_WITH_GIL_NBYTES:
+            memlane_copy(to, view.buf, view.len)
+        else:
+            self.exports += 1  # as a view does: another thread may abort this one and close the topic
+            with nogil:
+                memlane_copy(to, view.buf, view.len)
+            self.export_ended()
+        return 0
+
+    def array(self, shape, dtype="uint8"):
+        """
+        Return a writable numpy array on the first bytes of it. At the commit it becomes read-only.
+
+        Raises:
+            ValueError: it needs more bytes than were reserved.
+            TypeError: *dtype* holds Python objects.
+            ImportError: there is no numpy.
+            ClosedError: committed or aborted before.
+        """
+        array = array_of(self, self.nbytes, shape, dtype, "reservation", "reserve more")
+        if self.arrays is None:
+            self.arrays = []
+        self.arrays.append(_weakref.ref(array))
+        return array
+
+    cdef int freeze(self) except -1:
+        """Nobody who holds to the rules writes into a record that others read."""
+        for reference in self.arrays:
+            array = reference()
+            if array is not None:
+                array.setflags(write=False)
+        return 0
+
+    def write(self, data, offset=0):
+        """
+        Copy *data*, any contiguous buffer, to byte *offset* of it, leaving no view behind.
+
+        Returns:
+            How many bytes were copied.
+
+        Raises:
+            ValueError: it would not fit.
+            ClosedError: committed or aborted before.
+        """
+        cdef Py_buffer view
+        cdef uint64_t at = size_of(offset, "offset", 0)
+        contiguous(data, &view, PyBUF_SIMPLE, "room.write")
+        try:
+            self.check()  # only now: what gave the buffer may be Python, which has ended this room
+            if at > self.nbytes or <uint64_t>view.len > self.nbytes - at:
+                raise ValueError(f"{view.len} bytes at offset {at} do not fit a reservation of {self.nbytes} bytes; reserve more")
+            self.copy_in(at, &view)
+            self.role.topic.membership.check_whole()
+            return view.len
+        finally:
+            PyBuffer_Release(&view)
+
+    def commit(self, nbytes=None):
+        """
+        Publish the record, its first *nbytes* bytes or all of it. Never waits.
+
+        Views of it may be alive. Until the last one has died, all the bytes that were reserved stay occupied, also
+        if *nbytes* is less; arrays made by `array` are read-only from now on.
+
+        In a process that was forked after `reserve` nothing happens: the claim is the parent's.
+
+        Raises:
+            ShutDown: the topic was shut down meanwhile; nobody gets the record.
+            ValueError: *nbytes* is more than was reserved.
+            ClosedError: committed or aborted before, or this process was taken for dead.
+        """
+        self.commit_bytes(nbytes)
+
+    cdef int commit_bytes(self, object nbytes) except -1:
+        cdef PublisherRole role = self.role
+        cdef memlane_status status
+        cdef uint64_t length = self.nbytes
+        if nbytes is not None:
+            length = size_of(nbytes, "nbytes", 0)
+        self.check()  # only now: what gave the number may be Python, which has ended this room
+        if length > self.nbytes:
+            raise ValueError(f"cannot commit {length} bytes of a reservation of {self.nbytes}; reserve more")
+        self.is_open = False
+        if self.arrays is not None:
+            self.exports += 1  # our own: the last view may die in there, and would end the claim before the commit
+            try:
+                self.freeze()
+            except BaseException:
+                self.export_ended()
+                raise
+            self.exports -= 1
+        if not memlane_fork_is(self.pinned):
+            if self.exports == 0:
+                self.end()
+            return 0
+        if role.topic.is_gone():
+            if self.exports == 0:
+                self.end()
+            role.topic.refuse_gone()
+        memlane_mutex_lock(&role.mutex)  # with the GIL: holders never need it
+        status = memlane_publisher_commit(&role.publisher, self.offset, length)
+        if status == MEMLANE_OK:
+            memlane_producer_stamp(&role.publisher.producer, 1, memlane_coarse_ns())
+        if status == MEMLANE_OK and self.exports:
+            memlane_producer_keep(&role.publisher.producer, &self.kept, self.offset, self.stored)
+            role.views += 1
+            role.claim = NULL
+            self.is_kept = True
+        memlane_mutex_unlock(&role.mutex)
+        try:
+            role.topic.membership.check_whole()
+            if status == MEMLANE_OK:
+                role.topic.wake_subscribers()
+        finally:
+            if self.exports == 0:
+                self.end()  # last: it may be what kept the memory of a closed topic
+            elif self.is_kept:
+                role.wake_own()  # the claim is gone
+        if status != MEMLANE_OK:
+            role.topic.refuse(status, length)
+        return 0
+
+    def abort(self):
+        """Give it back unused. While a view of it lives the lane stays claimed. Never raises twice."""
+        self.is_open = False
+        if self.exports == 0:
+            self.end()
+
+    @cython.binding(True)  # `with` makes a bound method of it, which is cheaper of this kind
+    def __enter__(self):
+        self.check()
+        return self
+
+    @cython.binding(True)
+    def __exit__(self, kind, _value, _traceback):
+        if self.is_open:
+            if kind is None:
+                self.commit_bytes(None)
+            else:
+                self.abort()
 
 
 cdef tuple items_of(object records):

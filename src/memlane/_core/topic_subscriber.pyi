@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: MIT
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from multiprocessing.process import BaseProcess
+from subprocess import Popen
 from types import TracebackType
-from typing import Any, Self, SupportsFloat, SupportsIndex, final, overload
+from typing import Any, Self, SupportsFloat, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import Buffer
 
 from memlane._core.arguments import _NumpyArray
+
+_Ending: TypeAlias = BaseProcess | Popen[Any] | int
+
+_Until: TypeAlias = _Ending | Iterable[_Ending]
 
 @final
 class Subscriber:
@@ -20,6 +26,9 @@ class Subscriber:
     ) -> int: ...
     def borrow(self, *, timeout: SupportsFloat | None = None) -> TopicRecord: ...
     def borrow_many(self, most: int, *, timeout: SupportsFloat | None = None) -> TopicLoans: ...
+    def records(
+        self, *, until: _Until | None = None, timeout: SupportsFloat | None = None
+    ) -> TopicRecords: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> bytes: ...
     @property
@@ -75,3 +84,9 @@ class TopicLoans:
     def release(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_error: object) -> None: ...
+
+@final
+class TopicRecords:
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...

@@ -18,11 +18,12 @@ from libc.string cimport memset
 import errno as _errno
 
 import memlane._arguments as _arguments
+import memlane._processes as _processes
 from memlane._core.opened import closed_error
 from memlane.errors import ClosedError, CorruptedError, Empty, Evicted, Lapped, RoleTakenError, ShutDown
 
 from memlane._core.arguments cimport (
-    COPY_WITH_GIL_NBYTES, check_timeout, contiguous, deadline_of, dimensions_of, dtype_of, index_of,
+    COPY_WITH_GIL_NBYTES, FOREVER, check_timeout, contiguous, deadline_of, dimensions_of, dtype_of, index_of,
 )
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
@@ -30,7 +31,7 @@ from memlane._core.core cimport (
     MEMLANE_LAPPED, MEMLANE_LOST, MEMLANE_OK, MEMLANE_OWNER_DEPARTED,
     MEMLANE_PLACE_EVICTED, MEMLANE_PLACE_OVERWRITE, MEMLANE_PLACE_WAIT, MEMLANE_SHUTDOWN_DROP,
     MEMLANE_START_AT, MEMLANE_START_LAST, MEMLANE_START_NOW, MEMLANE_START_OLDEST,
-    memlane_cpu_relax, memlane_extent, memlane_holder_in, memlane_holder_tag,
+    memlane_cpu_relax, memlane_extent, memlane_holder_in, memlane_holder_tag, memlane_lane, memlane_lane_end,
     memlane_lane_head, memlane_lane_owner, memlane_occupied,
     memlane_order_front, memlane_order_next, memlane_place_ask_eviction, memlane_place_eviction,
     memlane_place_find, memlane_place_give, memlane_place_note_moved, memlane_place_show,
@@ -43,6 +44,7 @@ from memlane._core.core cimport (
     memlane_subscriber_settle, memlane_subscriber_start, memlane_topic_armed, memlane_topic_start,
     memlane_waiters_any, memlane_waiters_any_fenced, memlane_words_fetch,
 )
+from memlane._core.files cimport Descriptor
 from memlane._core.mapping cimport finalizing
 from memlane._core.membership cimport EPOCH_CLOSED, Membership, epoch_lock
 from memlane._core.os cimport (
@@ -51,7 +53,7 @@ from memlane._core.os cimport (
     memlane_mutex_unlock,
 )
 from memlane._core.runtime cimport (
-    MEMLANE_DEAD, MEMLANE_WAIT_SPIN, memlane_spinning_begin, memlane_spinning_limit, memlane_wait,
+    MEMLANE_DEAD, MEMLANE_SLICE_NS, MEMLANE_WAIT_SPIN, memlane_spinning_begin, memlane_spinning_limit, memlane_wait,
     memlane_waiting_sleep_armed,
 )
 from memlane._core.topic_state cimport TopicState
@@ -77,6 +79,9 @@ cdef Py_ssize_t BATCH_NBYTES = 49152
 
 # Looks at one lane, of some 50 ns, which other threads wait for.
 cdef uint32_t LOOKS_WITH_GIL = 32
+
+# As of a ring: while records come one after the other, the processes of until= are asked for after so many.
+cdef uint32_t ASK_AFTER_RECORDS = 1024
 
 # Each time that the end is put off a publish that had passed the flag was committed, of which there is one a lane.
 cdef uint32_t END_TRIES = 1000
@@ -959,6 +964,30 @@ cdef class Subscriber:
             made.records.append(record)
         return made
 
+    def records(self, *, until=None, timeout=None):
+        """
+        Iterate over records, as `get` gives them, until the topic is shut down and everything is got, or *until* has come.
+
+        Args:
+            until: Processes whose end ends the iteration, once all that they published is read: a multiprocessing.Process, a
+                subprocess.Popen, a sentinel or a pidfd, or a collection of them. It does not matter how they end, nor
+                whether they ever published anything. Looked for when there is nothing to get, and at least ten times a
+                second; records of others that come meanwhile are given out, too.
+            timeout: Longest wait in seconds for each record. None waits for ever.
+
+        Raises:
+            Empty: there was no record within *timeout*.
+            TypeError: *until* is none of those.
+            ValueError: a process of *until* has not been started or is closed, or a descriptor is not open.
+            As `get` otherwise, but for ShutDown, which ends the iteration.
+        """
+        cdef TopicRecords made = TopicRecords.__new__(TopicRecords)
+        check_timeout(timeout)
+        made.until = None if until is None else _processes.Ends(until, Descriptor)
+        self.check()
+        made.subscriber, made.timeout = self, timeout
+        return made
+
     def __iter__(self):
         return self
 
@@ -1053,6 +1082,104 @@ cdef class Subscriber:
 
     def __reduce__(self):
         return _subscriber_of, (self.topic, self.start, self.waited_for, self.evict_after_ns, bool(self.raises_on_loss))
+
+
+@cython.final
+cdef class TopicRecords:
+    """What `records` iterates with."""
+
+    cdef Subscriber subscriber
+    cdef object until                 # None: for no process
+    cdef object timeout
+    cdef bint is_over
+    cdef uint32_t given               # since the processes were last asked for
+    cdef uint64_t *ends               # when all processes have ended: up to which record of each lane they have published
+
+    def __init__(self):
+        raise TypeError("TopicRecords are made by records(), not by calling the class")
+
+    def __dealloc__(self):
+        PyMem_Free(self.ends)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.is_over:
+            raise StopIteration
+        try:
+            if self.until is None:
+                return self.subscriber.get(timeout=self.timeout)
+            record = self.next_until()
+        except ShutDown:
+            record = None
+        if record is None:
+            self.is_over = True
+            raise StopIteration
+        return record
+
+    cdef object next_until(self):
+        """The next record; None: that was all."""
+        cdef Subscriber subscriber = self.subscriber
+        cdef uint64_t deadline
+        if self.ends == NULL and self.given < ASK_AFTER_RECORDS:
+            try:
+                record = subscriber.get_nowait()
+            except Empty:
+                record = None
+            if record is not None:
+                self.given += 1
+                return record
+        deadline = deadline_of(self.timeout)
+        while True:
+            self.given = 0
+            if self.ends == NULL and self.until.have_come():
+                self.note_ends()
+            if self.ends != NULL:
+                if self.is_past_ends():
+                    return None
+                try:
+                    return subscriber.extract(TAKE_ONE, 1, NULL, 0)
+                except Empty:
+                    return None  # another thread of this subscription has got the rest
+            try:
+                return subscriber.extract(TAKE_ONE, 1, NULL, min(deadline, memlane_monotonic_ns() + MEMLANE_SLICE_NS))
+            except Empty:
+                if deadline != FOREVER and memlane_monotonic_ns() >= deadline:
+                    raise
+
+    cdef int note_ends(self) except -1:
+        """What others publish from now on does not count, or they could keep the iteration going for ever."""
+        cdef TopicState state = self.subscriber.state
+        cdef memlane_lane view
+        cdef uint32_t lane
+        cdef uint64_t pinned
+        cdef uint64_t *ends = <uint64_t *>PyMem_Calloc(state.shape.publishers, sizeof(uint64_t))
+        if ends == NULL:
+            raise MemoryError()
+        self.ends = ends
+        pinned = state.pin()
+        for lane in range(memlane_ring_leased(&state.control.ring, state.shape.publishers)):
+            if self.subscriber.is_leased(lane):
+                state.lane_at(lane, &view)
+                ends[lane] = memlane_lane_end(&view)
+        state.unpin(pinned)
+        return 0
+
+    cdef bint is_past_ends(self) except -1:
+        """Whether all that was published up to the ends is got."""
+        cdef Subscriber subscriber = self.subscriber
+        cdef bint is_past = True
+        cdef uint32_t lane
+        cdef uint64_t pinned
+        if not memlane_fork_is(subscriber.epoch):
+            return False  # not joined yet
+        pinned = subscriber.state.pin()
+        for lane in range(subscriber.state.shape.publishers):
+            if self.ends[lane] and <int64_t>(self.ends[lane] - memlane_subscriber_next(&subscriber.lanes[lane])) > 0:
+                is_past = False
+        subscriber.state.unpin(pinned)
+        return is_past
 
 
 cdef list last_records(TopicState state, object topic, uint64_t most, int wait):
