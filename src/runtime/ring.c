@@ -7,6 +7,7 @@
 
 #include "os/map.h"
 #include "os/semwait.h"
+#include "runtime/selecting.h"
 
 /* A pass over what others have in hand asks for so many holders, then it goes on at the next look. */
 enum { NOT_FOUND = -1 };
@@ -116,10 +117,12 @@ static int enter(struct memlane_ring *ring) {
 /* ---- waking -------------------------------------------------------------------------------------- */
 
 static void wake_consumers(struct memlane_ring *ring, uint32_t times) {
+    memlane_selecting_wake(membership_of(ring), &ring->control->waiters);
     memlane_bell_wake(&ring->bell, &ring->region->semaphores, &ring->control->waiters, times);
 }
 
 static void wake_producer(struct memlane_ring *ring, uint32_t lane) {
+    memlane_selecting_wake(membership_of(ring), &control_of(ring, lane)->waiters);
     memlane_bell_wake(&ring->lanes[lane].bell, &ring->region->semaphores, &control_of(ring, lane)->waiters, 1);
 }
 

@@ -289,6 +289,7 @@ cdef extern from "core/peers.h" nogil:
 cdef extern from "core/slot_layout.h" nogil:
     struct memlane_slot_control:
         uint32_t writer
+        uint32_t selectors
         uint64_t armed
     struct memlane_copy_stamp:
         pass

@@ -47,7 +47,7 @@ from memlane._core.os cimport (
 from memlane._core.ring_state cimport Endpoint, RingState
 from memlane._core.runtime cimport (
     MEMLANE_POSTS_MAX, MEMLANE_PROBES_A_STEP, MEMLANE_WAIT_SPIN, memlane_lease_find_unused,
-    memlane_lease_used_lane, memlane_slice_note, memlane_spinning_begin, memlane_waiting_slice_end,
+    memlane_lease_used_lane, memlane_selecting_wake, memlane_slice_note, memlane_spinning_begin, memlane_waiting_slice_end,
 )
 from memlane._core.waiting cimport CLOCK, Doorbell, Sleep, doorbell_of, know_clock
 
@@ -597,6 +597,8 @@ cdef class ProducerRole:
     cdef void wake(self, uint32_t times) noexcept:
         if self.doorbell is not None:
             self.doorbell.wake(&self.producer.lane.control.waiters, times)
+        else:
+            memlane_selecting_wake(&self.ring.membership.own, &self.producer.lane.control.waiters)
 
     cdef memlane_status attempt(self, const memlane_span *spans, size_t count, size_t *done, Room room, uint64_t *head,
                                 bint pinned) noexcept:

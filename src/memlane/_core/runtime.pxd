@@ -118,3 +118,28 @@ cdef extern from "runtime/lease.h" nogil:
     bint memlane_lease_find_unused(const memlane_lane_control *controls, uint32_t lanes, uint32_t *lane)
     int memlane_lease_watcher(const memlane_membership *membership, memlane_watcher *watchers, uint32_t count,
                               uint32_t *next)
+
+cdef extern from "os/wakefd.h" nogil:
+    struct memlane_owned:
+        int descriptor
+    struct memlane_wakefd:
+        int descriptor
+        uint64_t number, network, epoch
+        memlane_owned watch
+    int memlane_wakefd_open(memlane_wakefd *wakefd, uint64_t slice_ns)
+    int memlane_wakefd_drain(memlane_wakefd *wakefd)
+    void memlane_wakefd_close(memlane_wakefd *wakefd)
+
+cdef extern from "runtime/selecting.h" nogil:
+    struct memlane_selecting:
+        uint64_t interest
+    uint64_t memlane_selector_interest(uint64_t offset)
+    bint memlane_selecting_begin(memlane_selecting *selecting, const memlane_membership *membership, memlane_wakefd *wakefd,
+                                 uint32_t *next)
+    void memlane_selecting_add(memlane_selecting *selecting, const void *word)
+    void memlane_selecting_arm(memlane_selecting *selecting)
+    void memlane_selecting_announce(memlane_selecting *selecting, void *word)
+    void memlane_selecting_disarm(memlane_selecting *selecting)
+    bint memlane_selecting_end(memlane_selecting *selecting)
+    uint32_t memlane_selecting_wake(const memlane_membership *membership, void *word)
+    uint32_t memlane_selecting_wake_all(const memlane_membership *membership)

@@ -32,7 +32,7 @@ from memlane._core.core cimport (
     memlane_slot, memlane_slot_control, memlane_slot_prefetch, memlane_slot_publish,
     memlane_slot_read, memlane_slot_read_stamp, memlane_slot_read_stamped, memlane_slot_version,
     memlane_slots_lay_out, memlane_slots_shape, memlane_slots_tell_doorbells, memlane_stamp,
-    memlane_status, memlane_watcher, memlane_writer_take,
+    memlane_status, memlane_waiters_any, memlane_watcher, memlane_writer_take,
 )
 from memlane._core.files cimport require_room
 from memlane._core.layout cimport tells_of
@@ -44,7 +44,8 @@ from memlane._core.os cimport (
 )
 from memlane._core.runtime cimport (
     MEMLANE_LEASE_TAKEN, MEMLANE_LEASE_UNKNOWN, MEMLANE_WAIT_ADAPTIVE, memlane_lease,
-    memlane_lease_turn, memlane_lease_watcher, memlane_lease_writer, memlane_spinning,
+    memlane_lease_turn, memlane_lease_watcher, memlane_lease_writer, memlane_selecting_wake,
+    memlane_spinning,
     memlane_spinning_begin, memlane_waiting_sleep_armed,
 )
 from memlane._core.waiting cimport CLOCK, Doorbell, Sleep, doorbell_of, know_clock
@@ -405,6 +406,8 @@ cdef class SlotBase:
         armed = memlane_armed_collect(&self.slot.control.armed)
         if armed:
             state.wake(armed)
+        if memlane_waiters_any(&self.slot.control.selectors):
+            memlane_selecting_wake(&state.membership.own, &self.slot.control.selectors)
         return version
 
     cdef uint64_t locked_publish(self, const void *value, uint64_t now) noexcept nogil:

@@ -5,12 +5,12 @@ from libc.stdint cimport uint32_t, uint64_t
 from memlane._core.core cimport (
     memlane_armed_collect, memlane_descriptor, memlane_lane, memlane_lane_control, memlane_place,
     memlane_place_of, memlane_status, memlane_topic, memlane_topic_armed, memlane_topic_control,
-    memlane_topic_shape,
+    memlane_topic_shape, memlane_waiters_any,
 )
 from memlane._core.membership cimport Membership
 from memlane._core.opened cimport Opened
 from memlane._core.os cimport memlane_guarded
-from memlane._core.runtime cimport memlane_bell
+from memlane._core.runtime cimport memlane_bell, memlane_selecting_wake
 
 
 cdef class TopicState(Opened):
@@ -56,6 +56,8 @@ cdef class TopicState(Opened):
             armed = memlane_armed_collect(memlane_topic_armed(&self.topic, 64 * word))
             if armed:
                 self.post(64 * word, armed)
+        if memlane_waiters_any(&self.control.ring.waiters):
+            memlane_selecting_wake(&self.membership.own, &self.control.ring.waiters)
 
     cdef void post(self, uint32_t first, uint64_t armed) noexcept
     cdef void wake_publisher(self, uint32_t lane, uint32_t times) noexcept

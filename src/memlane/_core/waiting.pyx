@@ -22,7 +22,7 @@ from memlane._core.os_errors cimport os_error
 from memlane._core.runtime cimport (
     MEMLANE_POSTS_MAX, MEMLANE_WAIT_ADAPTIVE, MEMLANE_WAIT_SLEEP, MEMLANE_WAIT_SPIN, memlane_bell, memlane_bell_attach, memlane_bell_attach_made,
     memlane_bell_begin, memlane_bell_end, memlane_bell_is_attached, memlane_bell_make, memlane_bell_post,
-    memlane_bell_wake, memlane_semaphores_of, memlane_slices_slept, memlane_wait, memlane_waiting_begin,
+    memlane_bell_wake, memlane_selecting_wake, memlane_selecting_wake_all, memlane_semaphores_of, memlane_slices_slept, memlane_wait, memlane_waiting_begin,
     memlane_spinning, memlane_waiting_is_over, memlane_waiting_poll, memlane_waiting_sleep, memlane_waiting_spin,
 )
 
@@ -164,8 +164,9 @@ cdef class Doorbell:
     cdef void wake(self, void *count, uint32_t times) noexcept:
         """
         Take up to *times* announcements away and post as often; where there is no semaphore the sleepers poll. Runs no Python,
-        so it may stand behind a record that was taken.
+        so it may stand behind a record that was taken. Those that wait by a descriptor are woken, whether there is one or not.
         """
+        memlane_selecting_wake(&self.membership.own, count)
         memlane_bell_wake(&self.bell, &self.held.semaphores, count, times)
 
     cdef void post(self) noexcept:
@@ -217,6 +218,15 @@ cdef class HeldDoorbells(Doorbells):
         """Make the named semaphore of a doorbell that has none, attach it, and tell the others."""
         raise NotImplementedError()
 
+    def wake_selectors(self):
+        """Wake all that wait by a descriptor for anything in the region: an object was just removed."""
+        cdef Membership membership = self.membership
+        cdef uint64_t pinned
+        if membership is not None:
+            pinned = membership.pin()
+            memlane_selecting_wake_all(&membership.own)
+            membership.unpin(pinned)
+
     def forget(self, uint64_t offset, uint64_t nbytes):
         """Let go of the doorbells in a part of the region where another object begins."""
         for place in list(self.known):
@@ -246,6 +256,7 @@ cdef void wake_at(Membership membership, memlane_bell *bell, void *count, uint32
         made = held.known.get(64 * bell.number)
         if made is not None:
             bell = &(<Doorbell>made).bell
+    memlane_selecting_wake(&membership.own, count)
     memlane_bell_wake(bell, &held.semaphores, count, times)
 
 

@@ -184,6 +184,7 @@ def _doorbells_of(member: Membership, wanted: Wanted) -> Callable[[int], None]:
 
     def initialize(offset: int) -> None:
         assert isinstance(member.doorbells, DoorbellSet)
+        member.doorbells.wake_selectors()
         all_now = member.backing == _core.BACKING_ANONYMOUS
         for first, stride, count in wanted.doorbells if all_now else wanted.doorbells[:1]:
             for number in range(count):
