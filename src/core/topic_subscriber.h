@@ -65,8 +65,11 @@ static inline uint64_t memlane_subscriber_lag(const struct memlane_subscriber *s
 /* Begin at a record of one lane, which nobody needs to have leased: only its control is looked at then.
  * `s`: for MEMLANE_START_AT, where one left; for MEMLANE_START_LAST, how many of the last ones.
  *
+ * Behind `tail` there may be what its publisher could not say any more, or not yet: a joiner that begins at the next
+ * record must not get one that it, or any other, has got before.
+ *
  * Callers:  a joiner, for every lane, before memlane_place_show; a reader that joins nothing.
- * Progress: wait-free; for a number behind `tail` bounded by the number of descriptors.
+ * Progress: bounded by the number of descriptors.
  * Ordering: acquire.
  * Returns:  MEMLANE_OK; MEMLANE_EMPTY: so many records were never published, and it begins at the next one. */
 static inline enum memlane_status memlane_subscriber_start(struct memlane_subscriber *subscriber,
@@ -75,6 +78,9 @@ static inline enum memlane_status memlane_subscriber_start(struct memlane_subscr
     uint64_t head = atomic_load_explicit(&subscriber->lane.control->head, memory_order_acquire);
     /* sync: lane.tail. acquire: pairs with memlane_producer_hint */
     uint64_t tail = atomic_load_explicit(&subscriber->lane.control->tail, memory_order_acquire);
+    const uint32_t owner = memlane_lane_owner(subscriber->lane.control);
+    if (owner != MEMLANE_OWNER_NEVER && owner != MEMLANE_OWNER_CLOSED) /* else its memory may not be there */
+        tail = memlane_lane_end(&subscriber->lane);
     enum memlane_status status = MEMLANE_OK;
     uint64_t length = (int64_t)(tail - head) > 0 ? tail - head : 0, next = tail;
     if (start == MEMLANE_START_OLDEST)
@@ -83,13 +89,8 @@ static inline enum memlane_status memlane_subscriber_start(struct memlane_subscr
         next = tail - (s < length ? s : length);
     else if (start == MEMLANE_START_AT) {
         next = s;
-        /* Behind `tail` there may be what its publisher could not say any more, or a batch that is not committed: nobody
-         * looks at a record before the one in front of it is there. */
-        uint64_t end = tail;
-        if ((int64_t)(s - tail) > 0 && memlane_lane_owner(subscriber->lane.control) != MEMLANE_OWNER_NEVER)
-            end = memlane_lane_end(&subscriber->lane);
-        if ((int64_t)(s - end) > 0) {
-            next = end;
+        if ((int64_t)(s - tail) > 0) {
+            next = tail;
             status = MEMLANE_EMPTY;
         }
     }

@@ -218,6 +218,18 @@ TEST(one_goes_on_where_one_left_although_the_publisher_died_before_it_told_of_th
     topic_free(&bench);
 }
 
+TEST(now_and_last_count_what_a_publisher_could_not_tell_of_yet) {
+    topic_new(&bench, 1, 64, 8);
+    topic_publish_all(&bench, 0, "abc");
+    atomic_store(&bench.lanes[0].control->tail, 1); /* it is stopped between the commit of a batch and the hint */
+    sub_look(&bench, &ann);
+    CHECK_EQUAL(MEMLANE_OK, memlane_subscriber_start(&ann.lanes[0], MEMLANE_START_NOW, 0));
+    CHECK_EQUAL(3, memlane_subscriber_next(&ann.lanes[0]));
+    CHECK_EQUAL(MEMLANE_OK, memlane_subscriber_start(&ann.lanes[0], MEMLANE_START_LAST, 1));
+    CHECK_LETTERS("c", all_of(&ann, 0));
+    topic_free(&bench);
+}
+
 /* ---- "wait" -------------------------------------------------------------------------------------- */
 
 TEST(a_publisher_waits_for_the_slowest_and_for_no_other) {
