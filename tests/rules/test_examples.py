@@ -32,6 +32,12 @@ OUTPUTS = {
         "reader 1: 0 torn readings, the last one is 50000",
         "reader 2: 0 torn readings, the last one is 50000",
     ],
+    "market_ticks.py": [
+        "first: 20000 ticks",
+        "second: 20000 ticks",
+        "slow: evicted",
+        "third: 20000 ticks",
+    ],
     "file_backed.py": [
         "anna: visit 1, found 'nothing'",
         "bert: visit 2, found 'a note of anna'",

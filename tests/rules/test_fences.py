@@ -29,6 +29,31 @@ FENCED = {
         "core/lane_consumers.h",
         "_Bool probe(struct memlane_many *many) { return memlane_many_is_drained(many); }",
     ),
+    # Of topics: the meeting of a joiner and a scan, and what a publisher is woken behind.
+    "memlane_place_show": (
+        "core/topic.h",
+        "_Bool probe(struct memlane_place *place, uint64_t *holder) {"
+        " return memlane_place_show(place, holder, MEMLANE_PLACE_WAIT); }",
+    ),
+    "memlane_place_give": (
+        "core/topic.h",
+        "_Bool probe(struct memlane_place *place) { return memlane_place_give(place, 1); }",
+    ),
+    "memlane_publisher_make_room": (
+        "core/topic_publisher.h",
+        "int probe(struct memlane_publisher *publisher) {"
+        " return memlane_publisher_make_room(publisher, 8, 1); }",
+    ),
+    "memlane_subscriber_release": (
+        "core/topic_subscriber.h",
+        "uint64_t probe(struct memlane_subscriber *subscriber) {"
+        " return memlane_subscriber_release(subscriber, 1); }",
+    ),
+    "memlane_subscriber_finish": (
+        "core/topic_subscriber.h",
+        "_Bool probe(struct memlane_subscriber *subscriber) {"
+        " return memlane_subscriber_finish(subscriber, 1, 8); }",
+    ),
     "memlane_ring_shut": (
         "core/lane.h",
         "void probe(struct memlane_ring_control *ring) { memlane_ring_shut(ring, 1); }",

@@ -44,7 +44,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Literal
@@ -53,6 +53,7 @@ from tests.support.processes import PATIENCE_S
 from tests.system.crash_processes import Shown, Summary, complain
 from tests.system.crash_ring import crash_ring
 from tests.system.crash_slot import crash_slot
+from tests.system.crash_topic import crash_topic
 
 #: Producers to consumers.
 MIXES: dict[str, tuple[tuple[int, int], Literal["one", "many"]]] = {
@@ -64,6 +65,8 @@ MIXES: dict[str, tuple[tuple[int, int], Literal["one", "many"]]] = {
     "4:4-many": ((4, 4), "many"),
 }
 SLOT = "slot"
+#: Publishers to subscribers.
+TOPICS = {"topic-1:4": (1, 4), "topic-4:4": (4, 4)}
 
 
 @contextmanager
@@ -148,7 +151,7 @@ def show(summaries: list[Summary]) -> None:
 
 def totals(summaries: list[Summary]) -> list[Summary]:
     """All runs of rings together, if there are several."""
-    rings = [summary for summary in summaries if summary.mix != SLOT]
+    rings = [summary for summary in summaries if summary.mix in MIXES]
     if len(rings) < 2:
         return []
     total = Summary("all rings", "")
@@ -164,9 +167,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().split("\n")[0])
     parser.add_argument(
         "--mix",
-        choices=(*MIXES, SLOT, "rings", "all"),
+        choices=(*MIXES, SLOT, *TOPICS, "rings", "topics", "all"),
         default="all",
-        help="producers:consumers, and how many may consume; or the writer of a slot",
+        help="producers:consumers, and how many may consume; the writer of a slot; or a topic",
     )
     parser.add_argument(
         "--kind", choices=("memfd", "named", "all"), default="all", help="where the region is"
@@ -193,7 +196,8 @@ def main() -> int:
         "--json", action="store_true", help="print a JSON list in place of the table"
     )
     arguments = parser.parse_args()
-    chosen = {"all": (*MIXES, SLOT), "rings": tuple(MIXES)}.get(arguments.mix, (arguments.mix,))
+    several = {"all": (*MIXES, SLOT, *TOPICS), "rings": tuple(MIXES), "topics": tuple(TOPICS)}
+    chosen = several.get(arguments.mix, (arguments.mix,))
     kinds = ("memfd", "named") if arguments.kind == "all" else (arguments.kind,)
     runs = [(mix, kind) for mix in chosen for kind in kinds]
     most = 30000 * len(runs)
@@ -205,7 +209,11 @@ def main() -> int:
     with progress(arguments.rounds) as shown:
         for i, (mix, kind) in enumerate(runs):
             rounds = arguments.rounds // len(runs) + (i < arguments.rounds % len(runs))
-            crash = crash_slot if mix == SLOT else partial(crash_ring, *MIXES[mix])
+            crash: Callable[..., Summary] = crash_slot
+            if mix in TOPICS:
+                crash = partial(crash_topic, TOPICS[mix])
+            elif mix in MIXES:
+                crash = partial(crash_ring, *MIXES[mix])
             summaries.append(
                 crash(
                     kind=kind,

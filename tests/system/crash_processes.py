@@ -173,7 +173,7 @@ def watched(summary: Summary, patience_s: float) -> Iterator[Processes]:
 
 
 def finish(
-    summary: Summary, takeovers_ms: list[float], shared: memlane.Ring | memlane.Slot
+    summary: Summary, takeovers_ms: list[float], shared: memlane.Ring | memlane.Slot | memlane.Topic
 ) -> None:
     """Unlink; nothing may stay. Files bear its name or that of its semaphores."""
     others = [row for row in shared.region.participants() if row.pid != os.getpid()]

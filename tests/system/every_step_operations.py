@@ -34,6 +34,7 @@ from tests.support.region_files import SHARED_MEMORY, ours, semaphores
 from tests.support.shared_bytes import FREE, READY, RingBytes
 from tests.support.stepping import Line
 from tests.system.every_step import Operation
+from tests.system.every_step_topics import TOPIC_OPERATIONS
 
 Consumers = Literal["one", "many"]
 _HEADER = struct.Struct("<QI")
@@ -1843,6 +1844,8 @@ def _operations() -> dict[str, Callable[[], Operation]]:
     for room in (Remove, RemoveUsed, UseAgain):
         for which in kinds:
             add(partial(room, which), f":{which}")
+    for made in TOPIC_OPERATIONS.values():
+        add(made, "")
     return found
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests import ROOT
 from tests.support.processes import PATIENCE_S
-from tests.system.crash import MIXES, SLOT
+from tests.system.crash import MIXES, SLOT, TOPICS
 
 pytestmark = pytest.mark.machine
 
@@ -49,7 +49,7 @@ def _run(mix: str, kind: str) -> tuple[dict[str, Any], str]:
 
 
 @pytest.mark.parametrize("kind", ["memfd", "named"])
-@pytest.mark.parametrize("mix", [*MIXES, SLOT])
+@pytest.mark.parametrize("mix", [*MIXES, SLOT, *TOPICS])
 def test_whoever_is_killed_or_stopped_the_others_go_on_with_nothing_lost_torn_or_left_behind(
     mix: str, kind: str
 ) -> None:
