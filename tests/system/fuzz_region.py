@@ -68,6 +68,13 @@ def furnish(region: memlane.Region) -> None:
     region.slot("slot", "4d").publish((1.0, 2.0, 3.0, 4.0))
     region.slot("bytes", 100, writers="many").publish(b"x" * 100)
     region.counter("counter").add(7)
+    topic = region.topic("topic", capacity="4 KiB", publishers=2, subscribers=4, records=16)
+    ordered = region.topic(
+        "ordered", capacity="4 KiB", publishers=2, subscribers=4, records=16, order="all"
+    )
+    for size in (0, 1, 100, 1000):
+        topic.publish(b"t" * size)
+        ordered.publish(b"t" * size)
     for ring in (one, many):
         for size in (0, 1, 100, 1000):
             ring.put(b"r" * size)
@@ -136,6 +143,48 @@ def verbs_of(region: memlane.Region) -> list[Verb]:
         if isinstance(found, memlane.Counter):
             found.add(1)
 
+    def topic(choose: random.Random) -> memlane.Topic:
+        return region.topic(choose.choice(("topic", "ordered")))
+
+    def subscribe(choose: random.Random) -> memlane.Subscriber:
+        return topic(choose).subscribe(
+            choose.choice(("now", "oldest", "last")),
+            when_full=choose.choice(("overwrite", "wait")),
+        )
+
+    def publish_records(choose: random.Random) -> None:
+        found = topic(choose)
+        found.publish(b"p" * choose.randrange(4000), timeout=0)
+        found.publish_many([b"p" * choose.randrange(400)] * 5, timeout=0)
+        with found.reserve(choose.randrange(400), timeout=0) as room:
+            room[:1] = b"r"[: len(room)]
+
+    def get_all(choose: random.Random) -> None:
+        with subscribe(choose) as subscriber:
+            topic(choose).publish(b"n" * 40, timeout=0)
+            subscriber.get(timeout=0)
+            with subscriber.borrow(timeout=0) as record:
+                bytes(memoryview(record))
+            subscriber.get_many(20, timeout=0)
+            assert subscriber.lost >= 0
+            assert 0 <= subscriber.lag <= 2 * 16
+            str(subscriber.position)
+            subscriber.stalled(after=1)
+
+    def fill(choose: random.Random) -> None:
+        found = topic(choose)
+        with found.subscribe("oldest", when_full="wait", evict_after=0.001) as slow:
+            loan = slow.borrow(timeout=0)
+            for _ in range(20):
+                found.publish(b"f" * 200, timeout=0.002)
+            loan.release()
+            slow.get(timeout=0)
+
+    def look_at_topic(choose: random.Random) -> None:
+        found = topic(choose)
+        found.peek(5)
+        found.stats()
+
     def list_all(choose: random.Random) -> None:
         try:
             assert all(isinstance(name, str) for name in region)
@@ -167,6 +216,7 @@ def verbs_of(region: memlane.Region) -> list[Verb]:
                 return
 
     verbs: list[Verb] = [put, put_many, reserve, get, get_many, get_into, borrow, hand_over]
+    verbs += [publish_records, publish_records, get_all, get_all, fill, look_at_topic]
     return [*verbs, look, publish, read, count, list_all, add, remove]
 
 
