@@ -32,6 +32,11 @@ OUTPUTS = {
         "reader 1: 0 torn readings, the last one is 50000",
         "reader 2: 0 torn readings, the last one is 50000",
     ],
+    "camera_frames.py": [
+        "display: 40 frames, 0 lost",
+        "encoder: 40 frames, 0 lost",
+        "tracker: 40 frames, 0 lost",
+    ],
     "market_ticks.py": [
         "first: 20000 ticks",
         "second: 20000 ticks",
