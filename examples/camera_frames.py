@@ -12,13 +12,13 @@ from __future__ import annotations
 import multiprocessing
 from typing import Any
 
-from memlane import Topic
+from memlane import Ring, Topic
 
 WIDTH, HEIGHT, FRAMES = 1920, 1080, 40
 NBYTES = WIDTH * HEIGHT * 3
 
 
-def read(topic: Topic, name: str, ready: Any, said: multiprocessing.Queue[str]) -> None:
+def read(topic: Topic, name: str, ready: Any, said: Ring) -> None:
     """Look at the first and the last pixel of each frame, in place."""
     with topic.subscribe(when_full="wait") as frames:
         ready.wait()
@@ -26,15 +26,17 @@ def read(topic: Topic, name: str, ready: Any, said: multiprocessing.Queue[str]) 
             with frames.borrow() as frame:
                 assert len(frame) == NBYTES
                 assert frame[:3] == frame[-3:] == bytes([number] * 3)
-        said.put(f"{name}: {FRAMES} frames, {frames.lost} lost")
+        said.put(f"{name}: {FRAMES} frames, {frames.lost} lost".encode())
 
 
 def main() -> None:
     context = multiprocessing.get_context("fork")
-    said: multiprocessing.Queue[str] = context.Queue()
     names = ["display", "encoder", "tracker"]
     ready = context.Barrier(len(names) + 1)
-    with Topic(4 * NBYTES, publishers=1, records=4, subscribers=len(names)) as topic:
+    with (
+        Ring(producers=len(names)) as said,
+        Topic(4 * NBYTES, publishers=1, records=4, subscribers=len(names)) as topic,
+    ):
         readers = [context.Process(target=read, args=(topic, it, ready, said)) for it in names]
         for reader in readers:
             reader.start()
@@ -42,11 +44,9 @@ def main() -> None:
         for number in range(FRAMES):
             with topic.reserve(NBYTES) as frame:
                 frame[:3] = frame[-3:] = bytes([number] * 3)  # a camera would fill all of it
-        print(*sorted(said.get() for _ in names), sep="\n")
+        print(*sorted(line.decode() for line in said.records(until=readers)), sep="\n")
         for reader in readers:
             reader.join()
-    said.close()
-    said.join_thread()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import signal
 import struct
 import time
 
-from memlane import Evicted, Topic
+from memlane import Evicted, Ring, Topic
 
 TICKS = 20_000
 TICK = struct.Struct("<Qd")  # number, price
@@ -27,11 +27,11 @@ def is_evicted(topic: Topic) -> bool:
     return bool(mine[0]["when_full"] == "evicted")
 
 
-def trade(topic: Topic, name: str, started: multiprocessing.Queue[str]) -> None:
+def trade(topic: Topic, name: str, said: Ring) -> None:
     """Count the ticks until the market closes."""
     # Publishers wait for each trader, but for none longer than two seconds without progress.
     with topic.subscribe(when_full="wait", evict_after=2) as ticks:
-        started.put(name)
+        said.put(b"ready")
         seen = 0
         try:
             for number, _price in map(TICK.unpack, ticks):
@@ -42,16 +42,19 @@ def trade(topic: Topic, name: str, started: multiprocessing.Queue[str]) -> None:
                 while name == "slow" and seen == 1000 and not is_evicted(topic):
                     time.sleep(0.01)
         except Evicted:
-            started.put(f"{name}: evicted")
+            said.put(f"{name}: evicted".encode())
         else:
-            started.put(f"{name}: {seen} ticks")
+            said.put(f"{name}: {seen} ticks".encode())
 
 
 def main() -> None:
     context = multiprocessing.get_context("fork")
-    said: multiprocessing.Queue[str] = context.Queue()
     names = ["first", "second", "third", "slow", "killed"]
-    with Topic("64 KiB", publishers=1, subscribers=len(names)) as topic:
+    # A multiprocessing.Queue would hang now and then: the killed process may have its lock.
+    with (
+        Ring(producers=len(names)) as said,
+        Topic("64 KiB", publishers=1, subscribers=len(names)) as topic,
+    ):
         traders = [context.Process(target=trade, args=(topic, name, said)) for name in names]
         for trader in traders:
             trader.start()
@@ -60,11 +63,9 @@ def main() -> None:
         for number in range(TICKS):
             topic.publish(TICK.pack(number, 100 + number % 7))
         topic.shutdown()
-        print(*sorted(said.get() for _ in range(len(names) - 1)), sep="\n")
+        print(*sorted(line.decode() for line in said.records(until=traders)), sep="\n")
         for trader in traders:
             trader.join()
-    said.close()
-    said.join_thread()
 
 
 if __name__ == "__main__":
