@@ -1,79 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Duels: two threads start one step each at the same moment, thousands of times with varying delays. What
- * may come out stands above each duel; it goes on until both orders were seen, or it would prove nothing.
+ * Duels (duel.h) of rings, slots and selectors; those of topics are in topic_litmus.c. What may come out stands above
+ * each duel.
  */
-#include <pthread.h>
-#include <sched.h>
-
 #include "consumers_fixture.h"
 #include "core/selectors.h"
 #include "core/slot.h"
+#include "duel.h"
 
-#define ROUNDS 6000
-
-static _Atomic uint64_t round_now, round_done;
-static uint64_t (*other)(void);
-static uint64_t others_outcome;
-static uint64_t left_first, right_first; /* which orders have been seen */
 static struct bench bench;
 static uint64_t offset; /* of a claim that was opened before the round */
-
-static uint64_t wait_until(_Atomic uint64_t *word, uint64_t value) {
-    uint64_t found;
-    for (int tries = 1; (found = atomic_load_explicit(word, memory_order_acquire)) < value; tries++)
-        if (tries % 256 == 0)
-            sched_yield();
-        else
-            memlane_cpu_relax();
-    return found;
-}
-
-/* Each side in turn is the later one, by nothing up to much, so that both orders come about anywhere. */
-static void hesitate(uint64_t *random) {
-    uint64_t most = UINT64_C(1) << check_below(random, 11);
-    for (uint64_t delay = check_below(random, most); delay > 0; delay--)
-        memlane_cpu_relax();
-    if (most == 1)
-        sched_yield(); /* on one processor nothing else lets the other go first */
-}
-
-#define THE_END UINT64_MAX
-
-static void *duel_thread(void *unused) {
-    uint64_t random = 23;
-    for (uint64_t round = 1;; round++) {
-        if (wait_until(&round_now, round) == THE_END)
-            return unused;
-        if (round % 2)
-            hesitate(&random);
-        others_outcome = other();
-        atomic_store_explicit(&round_done, round, memory_order_release);
-    }
-}
-
-/* Set the stage, let both act, judge; ROUNDS times, and on until both orders were seen. */
-static void duel(void (*prepare)(void), uint64_t (*left)(void), uint64_t (*right)(void),
-                 void (*judge)(uint64_t left, uint64_t right)) {
-    pthread_t thread;
-    uint64_t random = 11;
-    left_first = right_first = 0;
-    other = right;
-    atomic_store(&round_now, 0);
-    atomic_store(&round_done, 0);
-    CHECK_EQUAL(0, pthread_create(&thread, NULL, duel_thread, NULL));
-    for (uint64_t round = 1; round <= ROUNDS || left_first == 0 || right_first == 0; round++) {
-        prepare();
-        atomic_store_explicit(&round_now, round, memory_order_release);
-        if (round % 2 == 0)
-            hesitate(&random);
-        uint64_t outcome = left();
-        wait_until(&round_done, round);
-        judge(outcome, others_outcome);
-    }
-    atomic_store_explicit(&round_now, THE_END, memory_order_release);
-    CHECK_EQUAL(0, pthread_join(thread, NULL));
-}
 
 /* ---- a commit against a close -------------------------------------------------------------------- */
 
@@ -154,16 +90,6 @@ static uint64_t announce_and_look(void) {
 static uint64_t commit_and_look(void) {
     CHECK_EQUAL(MEMLANE_OK, memlane_producer_commit(&bench.producer, offset, 8));
     return memlane_waiters_any(&bench.ring->waiters);
-}
-
-/*  sees a record   sees a sleeper   what it means
- *  yes             any              does not sleep
- *  no              yes              sleeps and is woken
- *  no              no               FORBIDDEN: sleeps on a ring that is not empty */
-static void judge_looks(uint64_t sees_change, uint64_t sees_sleeper) {
-    CHECK(sees_change || sees_sleeper);
-    left_first += !sees_change;
-    right_first += !sees_sleeper;
 }
 
 TEST(a_consumer_about_to_sleep_and_a_commit_never_miss_each_other) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Counts and bits beside a doorbell. That sleeper and waker never miss each other is in litmus.c.
+ * Counts and bits beside a doorbell. That sleeper and waker never miss each other is in litmus.c and topic_litmus.c.
  */
 #include "check.h"
 #include "core/slot_layout.h"
