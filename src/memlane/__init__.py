@@ -25,10 +25,9 @@ from memlane._core import (
     Producer,
     Publisher,
     Record,
-    Room,
+    Reservation,
     Subscriber,
     TopicRecord,
-    TopicReservation,
     guard,
 )
 from memlane._core import VERSION as _VERSION
@@ -62,6 +61,10 @@ from memlane.windows import windows
 
 __version__: str = _VERSION
 
+#: Other names of Reservation, which annotations may have.
+Room = Reservation
+TopicReservation = Reservation
+
 __all__ = [
     "PAGE_SIZE",
     "ClosedError",
@@ -85,6 +88,7 @@ __all__ = [
     "Region",
     "RegionExistsError",
     "RegionNotFoundError",
+    "Reservation",
     "Ring",
     "RoleTakenError",
     "Room",

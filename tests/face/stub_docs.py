@@ -24,13 +24,20 @@ STUBS = sorted((ROOT / "src" / "memlane" / "_core").glob("*.pyi"))
 #: What users call; everything else in the extension is for memlane itself.
 PUBLIC = {
     "Mapping",
-    "Room",
+    "Reservation",
+    "RecordLoan",
+    "Loans",
     "Record",
     "Records",
     "Sending",
     "RingBase",
     "Producer",
     "Consumer",
+    "Publishing",
+    "TopicBase",
+    "Publisher",
+    "Subscriber",
+    "TopicRecord",
     "SlotBase",
     "CounterBase",
 }
@@ -56,7 +63,8 @@ def with_docstrings(stub: str) -> str:
         indent = " " * (node.col_offset + 4)
         body = node.body
         bare = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
-        first, last = body[0].lineno - 1, (body[0].end_lineno or 0) - 1
+        decorators = getattr(body[0], "decorator_list", [])
+        first, last = (decorators or body)[0].lineno - 1, (body[0].end_lineno or 0) - 1
         text = []
         if said is not None:
             said = said.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')

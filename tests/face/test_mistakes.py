@@ -771,7 +771,7 @@ def test_mistake_26_an_array_may_outlive_its_room(here: Here) -> None:
 def test_mistake_28_a_room_that_is_dropped_is_told(here: Here) -> None:
     """With nothing put."""
     room = here.ring.reserve(8)
-    with pytest.warns(ResourceWarning, match=r"dropped without a commit.*call room.commit\(\)"):
+    with pytest.warns(ResourceWarning, match=r"dropped without a commit.*call its commit\(\)"):
         del room
     assert 0 == len(here.ring)
 
@@ -928,7 +928,7 @@ def public_methods() -> Iterator[tuple[str, Any]]:
         memlane.Slot,
         memlane.SlotTable,
         memlane.Counter,
-        memlane.Room,
+        memlane.Reservation,
         memlane.Record,
         memlane.Mapping,
         memlane.Region,

@@ -83,7 +83,7 @@ def test_a_wrong_call_of_a_user_is_found(tmp_path: Path) -> None:
 HOVERS = [
     ("ring.put", ["SupportsFloat | None", "Copy one record into the ring"]),
     ("ring.get", ["SupportsFloat | None", "-> bytes", "Raises"]),
-    ("ring.reserve", ["nbytes: int | str", "-> Room", "Raises"]),
+    ("ring.reserve", ["nbytes: int | str", "-> Reservation", "Raises"]),
     ("ring.borrow", ["-> Record", "Raises"]),
     ("ring.stats", ["-> dict[str, Any]", "Raises"]),
     ("slot.publish", ["value", "Raises"]),

@@ -115,7 +115,7 @@ def test_views_of_committed_rooms_are_told() -> None:
         assert PAGE == len(ring.get())
         error = full(lambda: ring.put_nowait(b"x"))
         assert ("views", 1, PAGE) == (error.cause, error.views, error.nbytes)
-        assert "views of a committed room are alive; del them" in str(error)
+        assert "views of a committed reservation are alive; del them" in str(error)
         view.release()
         ring.put_nowait(b"x")
 

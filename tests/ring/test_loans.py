@@ -25,9 +25,9 @@ from memlane import (
     Record,
     RecordTooLargeError,
     Region,
+    Reservation,
     Ring,
     RoleTakenError,
-    Room,
 )
 from tests.support.processes import PATIENCE_S, Child, unrelated, wait_until
 from tests.support.shared_bytes import DEAD_TAG, FREE, RingBytes
@@ -106,7 +106,7 @@ def test_large_records_are_written_where_the_last_one_was_if_the_consumer_keeps_
         assert shared.extent(100_000, 100_000) == shared.word(shared.extent_at(0, 7))
 
 
-@pytest.mark.parametrize("kind", [Room, Record])
+@pytest.mark.parametrize("kind", [Reservation, Record])
 def test_loans_are_made_by_verbs_only(kind: Any) -> None:
     """The classes are there for annotations."""
     with pytest.raises(TypeError, match="made by"):
@@ -435,7 +435,7 @@ def test_a_second_reserve_by_the_same_thread_is_an_error_that_says_so(ring: Ring
 @pytest.mark.parametrize("end", ["commit", "abort", "drop", "raise"])
 def test_another_thread_waits_for_the_end_of_the_claim(ring: Ring, end: str) -> None:
     """However it ends; a timeout is Full."""
-    room: Room | None = ring.reserve(8)
+    room: Reservation | None = ring.reserve(8)
     assert room is not None
     with ThreadPoolExecutor(1) as pool, RingBytes(ring) as shared:
         with pytest.raises(Full):

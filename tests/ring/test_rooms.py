@@ -19,7 +19,6 @@ import pytest
 
 import memlane
 from memlane import ClosedError, Full, Ring, RoleTakenError, ShutDown, _core
-from memlane._core import ring_producer
 from tests.support.processes import PATIENCE_S, Child, drained, wait_until
 from tests.support.shared_bytes import DEPARTED, RingBytes
 from tests.support.slices import rounds_without_a_slice
@@ -110,7 +109,7 @@ def test_arrays_of_a_room_become_read_only_when_it_is_committed(ring: Ring) -> N
 def test_an_array_that_does_not_fit_or_holds_objects_is_refused(ring: Ring) -> None:
     """Both sizes are named; the room goes on."""
     with ring.reserve(16) as room:
-        with pytest.raises(ValueError, match="24 bytes, the room has 16; reserve more"):
+        with pytest.raises(ValueError, match="24 bytes, the reservation has 16; reserve more"):
             room.array(3, "f8")
         with pytest.raises(ValueError, match="negative"):
             room.array(-1)
@@ -213,7 +212,7 @@ def test_a_claim_that_ends_before_a_put_lies_down_lets_it_go_on(
             pool.submit(room.abort if end == "abort" else room.commit).result(PATIENCE_S)
             return threading.Lock()
 
-        monkeypatch.setattr(ring_producer, "_Lock", meet)
+        monkeypatch.setattr("memlane._core.sender._Lock", meet)
         slept = _core.slices_slept()
         ring.put(b"waits", timeout=PATIENCE_S)
 
@@ -473,7 +472,7 @@ def test_a_dropped_room_is_a_warning_that_names_the_ring_and_what_to_do(name: st
         room = ring.reserve(8)
         reference = weakref.ref(room)
         with pytest.warns(
-            ResourceWarning, match=rf"room in ring .*{name}.* without a commit.*'with'"
+            ResourceWarning, match=rf"reservation in ring .*{name}.* without a commit.*'with'"
         ):
             del room
         assert reference() is None

@@ -83,7 +83,7 @@ def test_a_dropped_reservation_is_a_warning() -> None:
     """Nothing was published, which somebody forgot."""
     with Topic("4 KiB", publishers=1) as topic:
         with pytest.warns(
-            ResourceWarning, match="was dropped without a commit, so nothing was pub"
+            ResourceWarning, match="was dropped without a commit, so no record went in"
         ):
             topic.reserve(1)
         topic.publish(b"x")

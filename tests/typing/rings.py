@@ -39,7 +39,7 @@ for record in ring.records(until=[Process(), Popen(["true"]), 5], timeout=1, req
     assert_type(record, bytes)
 
 with ring.reserve(1024) as room:
-    assert_type(room, memlane.Room)
+    assert_type(room, memlane.Reservation)
     room[:] = np.zeros(128)
     room[0] = 1
     assert_type(room[0], int)

@@ -9,6 +9,7 @@ from memlane._core.arguments import ctypes_holds
 from memlane._core.calls import clear_errors
 from memlane._core.counter import CounterBase
 from memlane._core.files import Descriptor, is_network_file, reserve
+from memlane._core.lanes import Endpoint
 from memlane._core.layout import (
     BACKING_ANONYMOUS,
     BACKING_MEMFD,
@@ -40,6 +41,7 @@ from memlane._core.layout import (
     slots_shape,
     topic_shape,
 )
+from memlane._core.loan import Loan, Loans, RecordLoan
 from memlane._core.mapping import PERMISSIONS, Mapping, guard
 from memlane._core.mapping_options import PAGE_SIZE
 from memlane._core.membership import (
@@ -54,14 +56,11 @@ from memlane._core.membership import (
 from memlane._core.opened import closed_error, free_removed_objects
 from memlane._core.os_errors import explained, no_room
 from memlane._core.ring import Borrowed, Consumer, Producer, Records, RingBase, Sending
-from memlane._core.ring_consumer import Loans, Record
-from memlane._core.ring_producer import Room
-from memlane._core.ring_state import Endpoint
+from memlane._core.ring_consumer import Record
+from memlane._core.sender import Reservation
 from memlane._core.slot import SlotBase
 from memlane._core.topic import Publisher, Publishing, TopicBase
-from memlane._core.topic_publisher import TopicReservation
-from memlane._core.topic_state import TopicHandle
-from memlane._core.topic_subscriber import Subscriber, TopicLoans, TopicRecord, TopicRecords
+from memlane._core.topic_subscriber import Subscriber, TopicRecord, TopicRecords
 from memlane._core.waiting import Doorbell, HeldDoorbells, slices_slept
 
 __all__ = [
@@ -99,6 +98,7 @@ __all__ = [
     "Endpoint",
     "Handle",
     "HeldDoorbells",
+    "Loan",
     "Loans",
     "Mapping",
     "Membership",
@@ -107,18 +107,16 @@ __all__ = [
     "Publisher",
     "Publishing",
     "Record",
+    "RecordLoan",
     "Records",
+    "Reservation",
     "RingBase",
-    "Room",
     "Sending",
     "SlotBase",
     "Subscriber",
     "TopicBase",
-    "TopicHandle",
-    "TopicLoans",
     "TopicRecord",
     "TopicRecords",
-    "TopicReservation",
     "clear_errors",
     "closed_error",
     "ctypes_holds",

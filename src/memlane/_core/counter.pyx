@@ -17,7 +17,7 @@ from memlane._core.core cimport (
     memlane_counter_exchange, memlane_counter_limit, memlane_counter_load,
 )
 from memlane._core.membership cimport EPOCH_CLOSED, Membership
-from memlane._core.opened cimport Opened, check_described, find_opened
+from memlane._core.opened cimport Opened, opened_of
 from memlane._core.os cimport memlane_guard_is_truncated
 
 memlane_calls_join(calls_of_process(), globals())
@@ -43,21 +43,10 @@ cdef inline int64_t number_of(object value) except? -1:
     return number_of_other(value)
 
 
-cdef Opened opened_counter(Membership membership, entry):
-    """What this process has open of a counter; the same object for all its handles."""
-    cdef Opened state
-    cdef uint64_t pinned = membership.pin_open()
-    key = ("counter", entry[2])
-    try:
-        state = find_opened(membership, key)
-        if state is None:
-            state = Opened()
-            state.begin(membership, entry, f"counter {entry[0]!r} of {membership.name}")
-            state = membership.roles.setdefault(key, state)
-        check_described(membership, entry, (entry[3], entry[4], state.entry_index, state.sequence))
-    finally:
-        membership.unpin_loan(pinned)
-    return state
+cdef Opened open_counter(Membership membership, entry):
+    cdef Opened made = Opened()
+    made.begin(membership, entry, f"counter {entry[0]!r} of {membership.name}")
+    return made
 
 
 cdef class CounterBase:
@@ -80,7 +69,7 @@ cdef class CounterBase:
             raise CorruptedError(f"{membership.called('counter', entry[0])} has {entry[3]} bytes; unlink the region "
                                  "and create it again", name=membership.name)
         self.name = membership.called("counter", entry[0])
-        self.state = opened_counter(membership, entry)
+        self.state = opened_of(membership, entry, "counter", open_counter)
         self.membership = membership
         self.counter = <memlane_counter *>(membership.mapping.address + <uint64_t>entry[2])
         self._closed = False

@@ -13,6 +13,7 @@ cdef class Opened:
     cdef uint64_t sequence            # under which the entry was found
     cdef uint32_t entry_index
     cdef str name                     # for error texts: "ring 'frames' of region 'robot'"
+    cdef tuple described              # what identifies it by the entry that it was made from
     cdef uint64_t held                # epoch in which the entry's byte is locked
     cdef Users holders                # handles that have used it
     cdef int64_t uses                 # calls under way and loans, of this epoch
@@ -62,6 +63,5 @@ cdef class Opened:
     cdef object refuse_gone(self)
 
 
-cdef Opened find_opened(Membership membership, tuple key)
-cdef tuple description_of(entry)
-cdef int check_described(Membership membership, entry, tuple described) except -1
+ctypedef Opened (*opened_maker)(Membership membership, object entry)
+cdef Opened opened_of(Membership membership, entry, str kind, opened_maker make)

@@ -37,6 +37,7 @@ cdef class Opened:
         self.entry_index, self.sequence = entry[6], entry[7]
         self.entry = memlane_entry_at(membership.shared, membership.geometry, self.entry_index)
         self.name = name
+        self.described = description_of(entry)
         self.held = EPOCH_CLOSED
         self.holders = Users()
         return 0
@@ -191,23 +192,31 @@ cdef int drop_removed(Membership membership) except -1:
     return 0
 
 
-cdef Opened find_opened(Membership membership, tuple key):
-    """What this process has open under a key of `membership.roles`, unless it was removed meanwhile; else None."""
-    drop_removed(membership)
-    return membership.roles.get(key)
-
-
 cdef tuple description_of(entry):
     """What tells an object from another one at the same place: nbytes, geometry, entry and sequence."""
     return entry[3], entry[4], entry[6], entry[7]
 
 
-cdef int check_described(Membership membership, entry, tuple described) except -1:
-    """What this process knows of the object at that offset must be what the entry says: one state serves all handles."""
-    if description_of(entry) != described:
-        raise CorruptedError(f"entry {entry[0]!r} in the directory of {membership.name} is at byte {entry[2]}, where "
-                             "another object lies; unlink the region and create it again", name=membership.name)
-    return 0
+cdef Opened opened_of(Membership membership, entry, str kind, opened_maker make):
+    """
+    What this process has open of the object that *entry* of the directory describes: the same for all its handles, made by the
+    first one, which *make* does with the region pinned.
+    """
+    cdef Opened found
+    cdef uint64_t pinned = membership.pin_open()  # allocating may run the collector, and it anything
+    key = (kind, entry[2])
+    try:
+        drop_removed(membership)
+        found = membership.roles.get(key)
+        if found is None:
+            found = membership.roles.setdefault(key, make(membership, entry))
+        # One state serves all handles: what is known of the object at that offset must be what the entry says.
+        if found.described != description_of(entry):
+            raise CorruptedError(f"entry {entry[0]!r} in the directory of {membership.name} is at byte {entry[2]}, where "
+                                 "another object lies; unlink the region and create it again", name=membership.name)
+    finally:
+        membership.unpin_loan(pinned)
+    return found
 
 
 def free_removed_objects(Membership membership not None):

@@ -7,11 +7,12 @@ from typing import Any, Self, SupportsFloat, TypeAlias, TypeVar, final
 from typing_extensions import Buffer, disjoint_base
 
 from memlane._core.arguments import _NumpyArray
+from memlane._core.lanes import Endpoint
 from memlane._core.layout import _Entry
+from memlane._core.loan import Loans
 from memlane._core.membership import Membership
-from memlane._core.ring_consumer import Loans, Record
-from memlane._core.ring_producer import Room
-from memlane._core.ring_state import Endpoint
+from memlane._core.ring_consumer import Record
+from memlane._core.sender import Reservation
 
 _Ending: TypeAlias = BaseProcess | Popen[Any] | int
 
@@ -89,7 +90,7 @@ class Sending(RingHandle):
         *,
         timeout: SupportsFloat | None = None,
         require_peer: bool = False,
-    ) -> Room:
+    ) -> Reservation:
         """
         Claim room for one record of up to *nbytes* bytes, to be written in place (zero copy).
 
@@ -97,7 +98,7 @@ class Sending(RingHandle):
         second one by the same thread is a RuntimeError.
 
         Returns:
-            A Room, with the buffer protocol. `with` commits it at the end, and aborts it on an exception.
+            A Reservation, with the buffer protocol. `with` commits it at the end, and aborts it on an exception.
 
         Raises:
             RuntimeError: this thread has a claim open on this lane.
@@ -200,7 +201,7 @@ class RingBase(Sending):
         """
     def borrow_many(
         self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
-    ) -> Loans:
+    ) -> Loans[Record]:
         """
         Take what is there as loans, at least one record and at most *most*, waiting only for the first.
 
@@ -398,7 +399,7 @@ class Consumer(RingHandle):
         """
     def borrow_many(
         self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
-    ) -> Loans:
+    ) -> Loans[Record]:
         """
         Take what is there as loans, at least one record and at most *most*, waiting only for the first.
 

@@ -25,16 +25,18 @@ from memlane._core.core cimport (
     memlane_ring_leased, memlane_ring_shutdown, memlane_role_owner, memlane_waiters_count,
 )
 from memlane._core.files cimport Descriptor
+from memlane._core.lanes cimport Endpoint
+from memlane._core.loan cimport Loans
 from memlane._core.membership cimport EPOCH_CLOSED, Membership
-from memlane._core.opened cimport check_described, find_opened
+from memlane._core.opened cimport Opened, opened_of
 from memlane._core.os cimport memlane_coarse_ns, memlane_fork_is, memlane_monotonic_ns
 from memlane._core.ring_consumer cimport (
-    ConsumerRole, HELD_LOOKS_FOR_STATS, Loans, MOST_RECORDS, Record, TAKE_INTO, TAKE_LOAN, TAKE_ONE,
+    ConsumerRole, HELD_LOOKS_FOR_STATS, MOST_RECORDS, Record, TAKE_INTO, TAKE_LOAN, TAKE_ONE,
 )
 from memlane._core.ring_consumer_many cimport many_consumers
 from memlane._core.ring_consumer_one cimport one_consumer
 from memlane._core.ring_producer cimport ProducerRole
-from memlane._core.ring_state cimport Endpoint, RingState
+from memlane._core.ring_state cimport RingState
 from memlane._core.runtime cimport MEMLANE_SLICE_NS
 from memlane._core.waiting cimport CLOCK, know_clock
 
@@ -53,21 +55,7 @@ cdef class OpenRing(RingState):
     cdef ConsumerRole receiving
 
     @staticmethod
-    cdef OpenRing of(Membership membership, entry):
-        """The ring for an entry of the directory; the same object for all handles of this process."""
-        cdef uint64_t pinned = membership.pin_open()  # allocating may run the collector, and it anything
-        key = ("ring", entry[2])
-        try:
-            found = find_opened(membership, key)
-            if found is None:
-                found = membership.roles.setdefault(key, OpenRing._make(membership, entry))
-            check_described(membership, entry, (<OpenRing>found).described)
-        finally:
-            membership.unpin_loan(pinned)
-        return found
-
-    @staticmethod
-    cdef OpenRing _make(Membership membership, entry):
+    cdef Opened make(Membership membership, entry):
         cdef OpenRing made = OpenRing.__new__(OpenRing)
         made.begin_ring(membership, entry)
         made.sending = ProducerRole.__new__(ProducerRole, made)
@@ -159,7 +147,7 @@ cdef class RingHandle(Endpoint):
 
     @cython.final
     cdef int lead_to_ring(self, OpenRing ring, object wait, bint require_peer) except -1:
-        self.lead_to(ring, wait, require_peer)
+        self.bind(ring, wait, require_peer)
         self.shared, self.receiving = ring, ring.receiving
         return 0
 
@@ -169,7 +157,7 @@ cdef class RingHandle(Endpoint):
             if sending.users.remove(&self.sends):
                 sending.depart()
             elif memlane_fork_is(sending.epoch) and not self.state.membership.closed:
-                sending.wake_all()  # a put of this handle may sleep there
+                sending.wake_sleepers()  # a put of this handle may sleep there
         if self.receiving.users.remove(&self.receives):
             self.receiving.leave()
         self.state.leave(&self.opens)
@@ -236,7 +224,7 @@ cdef class Sending(RingHandle):
             ShutDown, PeerGoneError, RecordTooLargeError, RoleTakenError, OSError, ClosedError, BufferError, TypeError: as
                 `put`.
         """
-        return self.sending_of().put_many(self, records, timeout, require_peer | self.require_peer)
+        return self.sending_of().insert_many(self, records, timeout, require_peer | self.require_peer)
 
     def reserve(self, nbytes, *, timeout=None, bint require_peer=False):
         """
@@ -246,7 +234,7 @@ cdef class Sending(RingHandle):
         second one by the same thread is a RuntimeError.
 
         Returns:
-            A Room, with the buffer protocol. `with` commits it at the end, and aborts it on an exception.
+            A Reservation, with the buffer protocol. `with` commits it at the end, and aborts it on an exception.
 
         Raises:
             RuntimeError: this thread has a claim open on this lane.
@@ -260,7 +248,7 @@ cdef class RingBase(Sending):
 
     def _lead_to(self, Membership membership not None, entry, *, wait, require_peer):
         """Make this a handle of the ring that *entry* of the directory describes."""
-        cdef OpenRing ring = OpenRing.of(membership, entry)
+        cdef OpenRing ring = opened_of(membership, entry, "ring", OpenRing.make)
         self.lead_to_ring(ring, wait, require_peer)
         self.sending = ring.sending
 
@@ -270,7 +258,7 @@ cdef class RingBase(Sending):
 
     def _leave(self):
         """Refuse new work; give back what this handle was the last to use. Doing it twice does nothing."""
-        self.leave_roles()
+        self.detach()
 
     def _make_producer(self, producer_class):
         """A handle of its own lane, not leased yet."""
@@ -434,7 +422,7 @@ cdef class RingBase(Sending):
         Records put and not yet got, at some moment just past; 0 once the ring is shut down with immediate=True. With
         consumers="one" a record on loan still counts, until it is released; with "many" it does not.
         """
-        return self.state_there().length()
+        return self.ring_there().length()
 
     @property
     def is_shut_down(self):
@@ -444,22 +432,22 @@ cdef class RingBase(Sending):
     @property
     def capacity(self):
         """Bytes of records that each producer's lane can hold."""
-        return self.state_there().shape.capacity
+        return self.state_there().capacity
 
     @property
     def max_records(self):
         """How many records each producer's lane can hold."""
-        return self.state_there().shape.records
+        return self.state_there().records
 
     @property
     def max_record(self):
         """Bytes of the largest record that can ever fit."""
-        return self.ring_there().sending.max_record()
+        return self.state_there().max_record()
 
     @property
     def producers(self):
         """How many producers there can be at a time."""
-        return self.state_there().shape.lanes
+        return self.state_there().lanes
 
     def stats(self):
         """
@@ -499,7 +487,7 @@ cdef class Producer(Sending):
 
     def close(self):
         """Give the lane back; its records stay, the next producer goes on behind them. Never fails."""
-        self.leave_roles()
+        self.detach()
 
     def __enter__(self):
         self.check()
@@ -517,7 +505,7 @@ cdef class Producer(Sending):
         return _producer_of, (self.ring,)
 
     def __del__(self):
-        self.leave_roles()
+        self.detach()
 
 
 @cython.final
@@ -575,7 +563,7 @@ cdef class Consumer(RingHandle):
 
     def close(self):
         """Refuse new work; the role goes with the last handle and the last loan. Never fails."""
-        self.leave_roles()
+        self.detach()
 
     def __enter__(self):
         self.check()
@@ -593,7 +581,7 @@ cdef class Consumer(RingHandle):
         return _consumer_of, (self.ring,)
 
     def __del__(self):
-        self.leave_roles()
+        self.detach()
 
 
 def _producer_of(ring):

@@ -8,7 +8,9 @@ from memlane._core.core cimport (
     memlane_state_tag, memlane_status,
 )
 from memlane._core.membership cimport PROBES_A_SLICE, Users
-from memlane._core.ring_state cimport Endpoint, RingState
+from memlane._core.lanes cimport Endpoint
+from memlane._core.loan cimport RecordLoan
+from memlane._core.ring_state cimport RingState
 from memlane._core.runtime cimport memlane_spinning
 
 cdef enum:
@@ -143,8 +145,6 @@ cdef class ConsumerRole:
     @cython.final
     cdef int close_lanes(self) except -1
     @cython.final
-    cdef bint peers_are_gone(self) except -1
-    @cython.final
     cdef object refuse_gone(self)
     @cython.final
     cdef object refuse_empty(self, bint has_waited)
@@ -157,24 +157,8 @@ cdef class ConsumerRole:
 
 
 @cython.final
-cdef class Record:
-    cdef object __weakref__
+cdef class Record(RecordLoan):
     cdef ConsumerRole role
     cdef uint32_t lane
     cdef uint64_t s
-    cdef memlane_extent extent
-    cdef unsigned char *address
-    cdef Py_ssize_t exports
-    cdef bint is_open                 # not released
-    cdef bint is_held                 # the ring keeps it for us
-    cdef uint64_t pinned
     cdef readonly bint redelivered
-
-    cdef void begin(self, ConsumerRole role, uint32_t lane, const memlane_found *found, bint redelivered) noexcept
-    cdef int end(self) except -1
-    cdef int check(self) except -1
-
-
-@cython.final
-cdef class Loans:
-    cdef list records

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Self, SupportsIndex, final, overload
+from typing import final
+
+from memlane._core.loan import RecordLoan
 
 @final
-class Record:
+class Record(RecordLoan):
     """
     A borrowed record: its bytes where they lie in the ring, read-only, until it is released.
 
@@ -17,16 +17,8 @@ class Record:
             consumers="many" only: of one consumer nobody can tell what it had in hand, and this is False.
     """
 
-    def __init__(self, *args: object, **kwargs: object) -> None: ...
     @property
     def redelivered(self) -> bool: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
-    def __len__(self) -> int: ...
-    def __bool__(self) -> bool: ...
-    @overload
-    def __getitem__(self, index: SupportsIndex, /) -> int: ...
-    @overload
-    def __getitem__(self, index: slice, /) -> bytes: ...
     @property
     def sequence(self) -> int:
         """
@@ -40,14 +32,6 @@ class Record:
         successor when its producer leaves or dies, so over time a number may stand for several producers, of one process
         or of several. `stats()["lanes"]` says which pid has the lane now.
         """
-    def array(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
-        """
-        Make an array over the first bytes of the record: a view, read-only, which keeps the loan as any view does.
-
-        Raises:
-            ValueError: the record is shorter than the array.
-            ClosedError: the record was released.
-        """
     def give_back(self) -> None:
         """
         Have another consumer get the record, since this one could not handle it: with consumers="many" only. It comes when
@@ -58,26 +42,3 @@ class Record:
             ValueError: the ring has one consumer; the loan stays.
             ClosedError: the record was released.
         """
-    def release(self) -> None:
-        """Give the record back, now or when its last view dies. Never fails; doing it twice does nothing."""
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None: ...
-
-@final
-class Loans:
-    def __init__(self, *args: object, **kwargs: object) -> None: ...
-    def __len__(self) -> int: ...
-    def __bool__(self) -> bool: ...
-    @overload
-    def __getitem__(self, index: SupportsIndex, /) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice, /) -> list[Record]: ...
-    def __iter__(self) -> Iterator[Record]: ...
-    def release(self) -> None: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *_error: object) -> None: ...

@@ -2,7 +2,6 @@
 """What gets from a ring in this process, and the records it has on loan."""
 
 cimport cython
-from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -11,10 +10,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 import os as _os
 
-import memlane._arguments as _arguments
-from memlane.errors import ClosedError, Empty, PeerGoneError
+from memlane.errors import Empty, PeerGoneError
 
-from memlane._core.arguments cimport check_timeout, deadline_of, dimensions_of, dtype_of, index_of
+from memlane._core.arguments cimport check_timeout, deadline_of
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
     MEMLANE_CLOSED, MEMLANE_CORRUPTED, MEMLANE_OWNER_CLOSED, MEMLANE_SHUTDOWN_DROP,
@@ -25,7 +23,9 @@ from memlane._core.core cimport (
 from memlane._core.mapping cimport finalizing
 from memlane._core.membership cimport EPOCH_CLOSED, Membership, PROBES_A_SLICE, Users, epoch_lock
 from memlane._core.os cimport memlane_fork_epoch, memlane_fork_is, memlane_monotonic_ns
-from memlane._core.ring_state cimport Endpoint, RingState
+from memlane._core.lanes cimport Endpoint
+from memlane._core.loan cimport RecordLoan
+from memlane._core.ring_state cimport RingState
 from memlane._core.runtime cimport (
     MEMLANE_DEAD, MEMLANE_POSTS_MAX, MEMLANE_SLICE_NS, MEMLANE_WAIT_SPIN, memlane_membership_row,
     memlane_spinning_begin, memlane_spinning_limit, memlane_wait,
@@ -360,6 +360,7 @@ cdef class ConsumerRole:
     cdef Record take_loan(self, bint is_first=True):
         """One record as a loan, or None if there is none now; *is_first* as in `take`."""
         cdef memlane_found found
+        cdef memlane_lane view
         cdef int lane
         cdef bint redelivered
         cdef Record record = Record.__new__(Record)
@@ -370,7 +371,9 @@ cdef class ConsumerRole:
             redelivered = self.is_redelivered(&found)
             if self.lend(lane, &found):
                 self.current = lane + 1
-                record.begin(self, lane, &found, redelivered)
+                self.ring.lane_at(lane, &view)
+                record.role, record.lane, record.s, record.redelivered = self, lane, found.s, redelivered
+                record.begin(self.ring, view.bytes + found.extent.offset, found.extent.nbytes)
                 self.ring.membership.check_whole()
                 return record
             if not is_first or not memlane_fork_is(self.epoch):
@@ -483,14 +486,14 @@ cdef class ConsumerRole:
                         sleep.learn_got(len(record) if how == TAKE_MANY else 1)
                     # The baton: whoever was woken and sees more rings again.
                     if sleep is not None and memlane_waiters_any(&ring.control.waiters) and self.any_record():
-                        ring.wake_consumers(1)
+                        ring.wake_receivers(1)
                     return record
                 # Nothing fresh: whoever waits for room has it, however little was freed since it was last rung for.
-                ring.wake_producers()
+                ring.wake_senders()
                 if memlane_ring_shutdown(ring.control):
                     end = self.close_lanes()
                     if end == END_NOW:
-                        ring.wake_consumers(MEMLANE_POSTS_MAX)
+                        ring.wake_receivers(MEMLANE_POSTS_MAX)
                         ring.refuse(MEMLANE_CLOSED, 0)
                     if end == END_LATER:
                         tries += 1
@@ -501,7 +504,7 @@ cdef class ConsumerRole:
                             self.refuse_empty(deadline != 0)
                         PyErr_CheckSignals()
                         continue
-                elif (require_peer or handle.require_peer) and self.peers_are_gone() and not self.any_record():
+                elif (require_peer or handle.require_peer) and ring.senders_are_gone() and not self.any_record():
                     self.refuse_gone()
                 if sleep is None:
                     sleep = RecordSleep()
@@ -591,17 +594,6 @@ cdef class ConsumerRole:
         with nogil:
             drained = self.is_drained()
         return END_NOW if drained else END_OF_OTHERS
-
-    @cython.final
-    cdef bint peers_are_gone(self) except -1:
-        """Whether there were producers and every one of them has left or is proven dead."""
-        cdef uint32_t lane, owner, leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
-        # The first who lives ends it; the dead cost a probe only once, then their rows are buried.
-        for lane in range(leased):
-            owner = memlane_lane_owner(self.ring.lane_control(lane))
-            if owner > MEMLANE_OWNER_CLOSED and self.ring.membership.life(owner) != MEMLANE_DEAD:
-                return False
-        return leased > 0
 
     @cython.final
     cdef object refuse_gone(self):
@@ -731,8 +723,8 @@ cdef class RecordSleep(Sleep):
 
 
 @cython.final
-@cython.no_gc  # made for each record, and in no cycle: it leads to its role alone
-cdef class Record:
+@cython.no_gc
+cdef class Record(RecordLoan):
     """
     A borrowed record: its bytes where they lie in the ring, read-only, until it is released.
 
@@ -745,73 +737,9 @@ cdef class Record:
             consumers="many" only: of one consumer nobody can tell what it had in hand, and this is False.
     """
 
-    def __init__(self):
-        raise TypeError("a Record is made by borrow(), not by calling the class")
-
-    cdef void begin(self, ConsumerRole role, uint32_t lane, const memlane_found *found, bint redelivered) noexcept:
-        cdef memlane_lane view
-        role.ring.lane_at(lane, &view)
-        self.role, self.lane, self.s, self.extent, self.redelivered = role, lane, found.s, found.extent, redelivered
-        self.address = view.bytes + found.extent.offset
-        self.pinned = role.ring.pin_loan()
-        self.is_open = self.is_held = True
-
-    def __del__(self):
-        if self.is_held:
-            self.is_open = False
-            self.end()
-
-    cdef int end(self) except -1:
-        cdef ConsumerRole role = self.role
-        if not self.is_held:
-            return 0
-        self.is_held = False
-        # A forked child has a copy of the parent's loan, which is not its to release.
-        if memlane_fork_is(self.pinned):
-            role.take_back(self.lane, self.s)
-            role.loan_ended()
-        role.ring.unpin_loan(self.pinned)
-        return 0
-
-    cdef int check(self) except -1:
-        if not self.is_open:
-            raise ClosedError(f"this record of {'a ring' if self.role is None else self.role.ring.name} was released; "
-                              "borrow another one")
-        return self.role.ring.membership.check_whole()
-
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        self.check()
-        PyBuffer_FillInfo(view, self, self.address, self.extent.nbytes, 1, flags)
-        self.exports += 1
-
-    def __releasebuffer__(self, Py_buffer *view):
-        self.exports -= 1
-        if self.exports == 0 and not self.is_open:
-            self.end()
-
-    def __len__(self):
-        return self.extent.nbytes
-
-    def __bool__(self):
-        return True
-
-    def __getitem__(self, index):
-        cdef Py_ssize_t at
-        cdef unsigned char item
-        if not isinstance(index, slice):
-            at = index_of(index)
-            if at < 0:
-                at += self.extent.nbytes
-            self.check()
-            if not 0 <= at < <Py_ssize_t>self.extent.nbytes:
-                raise IndexError(f"index {at} is out of range of a record of {self.extent.nbytes} bytes")
-            item = self.address[at]
-            self.check()  # whether it is a zero of the guard's
-            return item
-        with memoryview(self) as view:
-            copied = bytes(view[index])
-        self.check()
-        return copied
+    cdef void give_bytes_back(self) noexcept:
+        self.role.take_back(self.lane, self.s)
+        self.role.loan_ended()
 
     @property
     def sequence(self):
@@ -830,25 +758,6 @@ cdef class Record:
         """
         return self.lane
 
-    def array(self, shape, dtype):
-        """
-        Make an array over the first bytes of the record: a view, read-only, which keeps the loan as any view does.
-
-        Raises:
-            ValueError: the record is shorter than the array.
-            ClosedError: the record was released.
-        """
-        import numpy
-        kind, dimensions = dtype_of(numpy, dtype), dimensions_of(shape)  # may run Python, so before the check
-        self.check()
-        try:
-            return numpy.ndarray(dimensions, kind, self)
-        except (TypeError, ValueError) as wrong:
-            if "too small" not in str(wrong) and "too big" not in str(wrong) and "exceeded" not in str(wrong):
-                raise
-            raise ValueError(f"an array of shape {_arguments.shown(shape)} and dtype {kind} is larger than this record of "
-                             f"{self.extent.nbytes} bytes; ask for a smaller one") from None
-
     def give_back(self):
         """
         Have another consumer get the record, since this one could not handle it: with consumers="many" only. It comes when
@@ -861,59 +770,11 @@ cdef class Record:
         """
         self.check()
         if self.exports:
-            raise BufferError(f"{self.exports} views of this record of {self.role.ring.name} are alive; del them, then "
+            raise BufferError(f"{self.exports} views of this record of {self.lender.name} are alive; del them, then "
                               "give_back() again")
         if memlane_fork_is(self.pinned):
             self.role.hand_back(self.lane, self.s)
         self.is_open = self.is_held = False
         if memlane_fork_is(self.pinned):
             self.role.loan_ended()
-        self.role.ring.unpin_loan(self.pinned)
-
-    def release(self):
-        """Give the record back, now or when its last view dies. Never fails; doing it twice does nothing."""
-        self.is_open = False
-        if self.exports == 0:
-            self.end()
-
-    @cython.binding(True)  # `with` makes a bound method of it, which is cheaper of this kind
-    def __enter__(self):
-        self.check()
-        return self
-
-    @cython.binding(True)
-    def __exit__(self, _kind, _value, _traceback):
-        self.is_open = False
-        if self.exports == 0:
-            self.end()
-
-
-@cython.final
-cdef class Loans:
-    """Several borrowed records, released together: a sequence of them, and a context manager. Made by `borrow_many`."""
-
-    def __init__(self):
-        raise TypeError("Loans are made by borrow_many(), not by calling the class")
-
-    def __len__(self):
-        return len(self.records)
-
-    def __bool__(self):
-        return True
-
-    def __getitem__(self, index):
-        return self.records[index]
-
-    def __iter__(self):
-        return iter(self.records)
-
-    def release(self):
-        """Release all that are not released or given back yet. Never fails; doing it twice does nothing."""
-        for record in self.records:
-            (<Record>record).release()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_error):
-        self.release()
+        self.lender.unpin_loan(self.pinned)

@@ -293,9 +293,9 @@ cdef class ManyConsumers(ConsumerRole):
     cdef void note_freed(self, uint32_t lane, bint crossed) noexcept:
         """Look for those who wait for room, or for the end."""
         if crossed and memlane_waiters_any(&self.ring.lane_control(lane).waiters):
-            self.ring.wake_producer(lane, 1)
+            self.ring.wake_sender(lane, 1)
         if memlane_ring_shutdown(self.ring.control) and memlane_waiters_any(&self.ring.control.waiters):
-            self.ring.wake_consumers(MEMLANE_POSTS_MAX)
+            self.ring.wake_receivers(MEMLANE_POSTS_MAX)
 
     cdef bint lend(self, uint32_t lane, memlane_found *found) except -1:
         if self.claim(lane, found, 1) == 0:
@@ -315,7 +315,7 @@ cdef class ManyConsumers(ConsumerRole):
         # False: we were taken for dead, and another one has it already.
         memlane_many_hand_back(self.ring.control, &self.lanes[lane].lane, s, self.tag)
         if memlane_waiters_any(&self.ring.control.waiters):
-            self.ring.wake_consumers(1)
+            self.ring.wake_receivers(1)
         return 0
 
     cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:

@@ -127,7 +127,7 @@ cdef class OneConsumer(ConsumerRole):
                 status = self.locked_copy(lane, found.s, extents, count, total, to, &crossed)
                 memlane_mutex_unlock(&self.mutex)
         if crossed and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
-            self.ring.wake_producer(lane, 1)
+            self.ring.wake_sender(lane, 1)
         if pinned:
             self.ring.unpin(pinned)
         if status == MEMLANE_LOST:
@@ -173,7 +173,7 @@ cdef class OneConsumer(ConsumerRole):
         if memlane_role_held(&self.ring.control.consumer, self.tag):
             memlane_consumer_release(&self.lanes[lane], s)
             if memlane_waiters_any(&self.lanes[lane].lane.control.waiters):
-                self.ring.wake_producer(lane, 1)
+                self.ring.wake_sender(lane, 1)
 
     cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
         return memlane_consumer_next(&self.lanes[lane])

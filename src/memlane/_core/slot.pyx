@@ -37,7 +37,7 @@ from memlane._core.core cimport (
 from memlane._core.files cimport require_room
 from memlane._core.layout cimport tells_of
 from memlane._core.membership cimport EPOCH_CLOSED, Membership, Users, epoch_lock
-from memlane._core.opened cimport Opened, check_described, description_of, find_opened
+from memlane._core.opened cimport Opened, opened_of
 from memlane._core.os cimport (
     memlane_boottime_ns, memlane_fork_epoch, memlane_fork_is, memlane_monotonic_ns, memlane_mutex,
     memlane_mutex_lock, memlane_mutex_reset, memlane_mutex_try, memlane_mutex_unlock, sched_yield,
@@ -74,7 +74,6 @@ cdef class SlotsState(Opened):
     cdef memlane_slots_shape shape
     cdef unsigned char *address
     cdef str kind, object_name
-    cdef tuple described              # what identifies it by the entry that it was made from
     cdef memlane_mutex mutex          # keeps publishing threads of this process apart
     cdef uint64_t mutex_epoch
     cdef uint64_t *epochs             # for each slot: in which this process took the writer's role
@@ -84,20 +83,7 @@ cdef class SlotsState(Opened):
     cdef uint32_t next_probed         # the watcher whose owner is asked for next, while none is free
 
     @staticmethod
-    cdef SlotsState of(Membership membership, entry):
-        cdef uint64_t pinned = membership.pin_open()  # allocating may run the collector, and it anything
-        key = ("slots", entry[2])
-        try:
-            state = find_opened(membership, key)
-            if state is None:
-                state = membership.roles.setdefault(key, SlotsState._make(membership, entry))
-            check_described(membership, entry, (<SlotsState>state).described)
-        finally:
-            membership.unpin_loan(pinned)
-        return state
-
-    @staticmethod
-    cdef SlotsState _make(Membership membership, entry):
+    cdef Opened make(Membership membership, entry):
         cdef SlotsState state = SlotsState.__new__(SlotsState)
         cdef memlane_doorbells at_once, later
         cdef uint64_t i
@@ -105,7 +91,6 @@ cdef class SlotsState(Opened):
         state.kind = "slot" if kind == MEMLANE_KIND_SLOT else "table"
         state.object_name = name
         state.begin(membership, entry, membership.called(state.kind, name))
-        state.described = description_of(entry)
         memlane_slots_tell_doorbells(geometry[3], &at_once, &later)
         if (not memlane_slots_lay_out(&state.shape, geometry[0], geometry[1], geometry[2], geometry[3], geometry[4])
                 or state.shape.nbytes != nbytes or (kind == MEMLANE_KIND_SLOT and geometry[0] != 1)
@@ -264,7 +249,7 @@ cdef class SlotBase:
 
     def _lead_to(self, Membership membership not None, entry, uint64_t index, encode, items, decode):
         """Make this a handle of slot *index* of what *entry* of the directory describes."""
-        self.state = SlotsState.of(membership, entry)
+        self.state = opened_of(membership, entry, "slots", SlotsState.make)
         if index >= self.state.shape.slots:
             raise IndexError(f"{self.state.name} has {self.state.shape.slots} slots, got index {index}")
         self.index = index

@@ -9,8 +9,6 @@ Publishing.
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-import errno as _errno
-
 import memlane._arguments as _arguments
 
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
@@ -23,11 +21,12 @@ from memlane._core.core cimport (
     memlane_place_loans, memlane_place_moved, memlane_ring_leased, memlane_ring_shutdown,
     memlane_topic_evicted, memlane_topic_joined, memlane_waiters_count,
 )
+from memlane._core.lanes cimport Endpoint, LanesState
 from memlane._core.membership cimport Membership
-from memlane._core.opened cimport check_described, find_opened
+from memlane._core.opened cimport Opened, opened_of
 from memlane._core.os cimport memlane_coarse_ns, memlane_fork_is
 from memlane._core.topic_publisher cimport PublisherRole
-from memlane._core.topic_state cimport TopicHandle, TopicState
+from memlane._core.topic_state cimport TopicState
 from memlane._core.topic_subscriber cimport Subscriber, last_records
 
 memlane_calls_join(calls_of_process(), globals())
@@ -40,21 +39,7 @@ cdef class OpenTopic(TopicState):
     cdef PublisherRole sending
 
     @staticmethod
-    cdef OpenTopic of(Membership membership, entry):
-        """The topic for an entry of the directory; the same object for all handles of this process."""
-        cdef uint64_t pinned = membership.pin_open()  # allocating may run the collector, and it anything
-        key = ("topic", entry[2])
-        try:
-            found = find_opened(membership, key)
-            if found is None:
-                found = membership.roles.setdefault(key, OpenTopic.make(membership, entry))
-            check_described(membership, entry, (<OpenTopic>found).described)
-        finally:
-            membership.unpin_loan(pinned)
-        return found
-
-    @staticmethod
-    cdef OpenTopic make(Membership membership, entry):
+    cdef Opened make(Membership membership, entry):
         cdef OpenTopic made = OpenTopic.__new__(OpenTopic)
         made.begin_topic(membership, entry)
         made.sending = PublisherRole.__new__(PublisherRole, made)
@@ -78,7 +63,7 @@ cdef class OpenTopic(TopicState):
         cdef uint64_t holder, lag, nbytes, moved, now, at, loans, kept = 0
         cdef memlane_place *place
         cdef memlane_extent first, last
-        cdef uint32_t leased = memlane_ring_leased(&self.control.ring, self.shape.publishers)
+        cdef uint32_t leased = memlane_ring_leased(self.control, self.shape.publishers)
         lanes, subscriptions = [], []
         for lane in range(leased):
             self.lane_at(lane, &view)
@@ -127,15 +112,21 @@ cdef class OpenTopic(TopicState):
             "subscriptions": subscriptions, "evicted": memlane_topic_evicted(&self.topic),
             "times_full": sum([found["times_full"] for found in lanes]),
             "waiting_publishers": sum([found["waiting_publishers"] for found in lanes]),
-            "shutdown": ("no", "drain", "immediate")[memlane_ring_shutdown(&self.control.ring)],
+            "shutdown": ("no", "drain", "immediate")[memlane_ring_shutdown(self.control)],
         }
 
 
-cdef class Publishing(TopicHandle):
+cdef class Publishing(Endpoint):
     """The verbs of a publisher."""
 
     cdef OpenTopic shared
     cdef PublisherRole sending
+
+    @cython.final
+    cdef OpenTopic topic_there(self):
+        """As `state_there`."""
+        self.state_there()
+        return self.shared
 
     @cython.final
     cdef PublisherRole sending_of(self):
@@ -195,7 +186,7 @@ cdef class Publishing(TopicHandle):
             Full: not even one went in within *timeout*.
             As `publish` otherwise.
         """
-        return self.sending_of().publish_many(self, records, timeout)
+        return self.sending_of().insert_many(self, records, timeout, False)
 
     def reserve(self, nbytes, *, timeout=None):
         """
@@ -205,13 +196,13 @@ cdef class Publishing(TopicHandle):
         second one by the same thread is a RuntimeError.
 
         Returns:
-            A TopicReservation, with the buffer protocol. `with` commits it at the end, and aborts it on an exception.
+            A Reservation, with the buffer protocol. `with` commits it at the end, and aborts it on an exception.
 
         Raises:
             RuntimeError: this thread has a claim open on this lane.
             Full, ShutDown, RecordTooLargeError, RoleTakenError, OSError, PermissionError, ClosedError: as `publish`.
         """
-        return self.sending_of().reserve(self, nbytes, timeout)
+        return self.sending_of().reserve(self, nbytes, timeout, False)
 
 
 cdef class TopicBase(Publishing):
@@ -219,19 +210,19 @@ cdef class TopicBase(Publishing):
 
     def _lead_to(self, Membership membership not None, entry, *, wait):
         """Make this a handle of the topic that *entry* of the directory describes."""
-        cdef OpenTopic topic = OpenTopic.of(membership, entry)
-        self.lead_to(topic, wait)
+        cdef OpenTopic topic = opened_of(membership, entry, "topic", OpenTopic.make)
+        self.bind(topic, wait, False)
         self.shared, self.sending = topic, topic.sending
 
     def _leave(self):
         """Refuse new work; give back what this handle was the last to use. Doing it twice does nothing."""
-        self.leave_roles()
+        self.detach()
 
     def _make_publisher(self, publisher_class):
         """A handle of its own lane, not leased yet."""
         cdef Publisher publisher = publisher_class.__new__(publisher_class)
         self.check()
-        publisher.lead_to(self.state, "adaptive")
+        publisher.bind(self.shared, "adaptive", False)
         publisher.wait, publisher.shared = self.wait, self.shared
         publisher.sending = PublisherRole.__new__(PublisherRole, self.state)
         return publisher
@@ -240,7 +231,7 @@ cdef class TopicBase(Publishing):
         """A subscription, which joins now or at its first use."""
         cdef Subscriber subscriber = Subscriber.__new__(Subscriber)
         self.check()
-        subscriber.lead_to(self.state, self, start, waited_for, evict_after_ns, raises_on_loss, self.wait)
+        subscriber.lead_to(self.shared, self, start, waited_for, evict_after_ns, raises_on_loss, self.wait)
         if joins:
             subscriber.begin()
         return subscriber
@@ -248,7 +239,7 @@ cdef class TopicBase(Publishing):
     @property
     def _identity(self):
         """What positions of this topic begin with."""
-        cdef TopicState state = self.state_there()
+        cdef LanesState state = self.state_there()
         return (state.membership.geometry.region_id * 31 + state.entry_index * 7 + state.sequence) & 0xFFFFFFFF
 
     def peek(self, most):
@@ -263,7 +254,7 @@ cdef class TopicBase(Publishing):
             ClosedError: this process closed the handle.
         """
         cdef uint64_t count = _arguments.positive(most, "most", 1 << 30)
-        return last_records(self.state_there(), self, count, self.wait)
+        return last_records(self.topic_there(), self, count, self.wait)
 
     def shutdown(self, immediate=False):
         """
@@ -280,31 +271,23 @@ cdef class TopicBase(Publishing):
             ClosedError: this process closed the handle.
         """
         cdef bint drop = immediate  # may be Python, so it comes before the check
-        cdef uint64_t pinned
         self.check()
-        if self.state.membership.readonly:
-            raise PermissionError(_errno.EACCES, f"{self.state.name} is open read-only; open it without readonly=True")
-        pinned = self.state.pin()
-        try:
-            self.state.enter(&self.opens, &self._closed, self)
-            self.state.shut_down(drop)
-        finally:
-            self.state.unpin(pinned)
+        self.state.shut_down(drop, self)
 
     @property
     def is_shut_down(self):
         """Whether somebody has called `shutdown`: nothing can be published any more, though there may be records to get."""
-        return memlane_ring_shutdown(&self.state_there().control.ring) != 0
+        return memlane_ring_shutdown(self.state_there().control) != 0
 
     @property
     def capacity(self):
         """Bytes of records that each publisher's lane can hold."""
-        return self.state_there().shape.capacity
+        return self.state_there().capacity
 
     @property
     def max_records(self):
         """How many records each publisher's lane can hold."""
-        return self.state_there().shape.records
+        return self.state_there().records
 
     @property
     def max_record(self):
@@ -314,22 +297,22 @@ cdef class TopicBase(Publishing):
     @property
     def publishers(self):
         """How many publishers there can be at a time."""
-        return self.state_there().shape.publishers
+        return self.state_there().lanes
 
     @property
     def subscribers(self):
         """How many subscriptions there can be at a time, but for those of read-only processes, which have no limit."""
-        return self.state_there().shape.subscribers
+        return self.topic_there().shape.subscribers
 
     @property
     def order(self):
-        """ "publisher" or "all": in which order a subscription gets records of several publishers."""
-        return "all" if self.state_there().shape.order == MEMLANE_ORDER_ALL else "publisher"
+        """In which order a subscription gets records of several publishers: "publisher" or "all"."""
+        return "all" if self.topic_there().shape.order == MEMLANE_ORDER_ALL else "publisher"
 
     @property
     def when_full(self):
-        """ "overwrite" or "wait": what a subscription does that does not choose."""
-        return "wait" if self.state_there().shape.policy == MEMLANE_POLICY_WAIT else "overwrite"
+        """What a subscription does that does not choose: "overwrite" or "wait"."""
+        return "wait" if self.topic_there().shape.policy == MEMLANE_POLICY_WAIT else "overwrite"
 
     def stats(self):
         """
@@ -344,8 +327,7 @@ cdef class TopicBase(Publishing):
         Raises:
             ClosedError: this process closed the handle.
         """
-        self.state_there()
-        return self.shared.stats()
+        return self.topic_there().stats()
 
 
 @cython.final
@@ -365,7 +347,7 @@ cdef class Publisher(Publishing):
 
     def close(self):
         """Give the lane back; its records stay, the next publisher goes on behind them. Never fails."""
-        self.leave_roles()
+        self.detach()
 
     def __enter__(self):
         self.check()
@@ -383,7 +365,7 @@ cdef class Publisher(Publishing):
         return _publisher_of, (self.topic,)
 
     def __del__(self):
-        self.leave_roles()
+        self.detach()
 
 
 def _publisher_of(topic):

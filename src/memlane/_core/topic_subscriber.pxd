@@ -6,6 +6,7 @@ from memlane._core.core cimport (
     MEMLANE_OWNER_CLOSED, MEMLANE_OWNER_NEVER, memlane_extent, memlane_lane_owner, memlane_order_front, memlane_place,
     memlane_status, memlane_subscriber,
 )
+from memlane._core.loan cimport RecordLoan
 from memlane._core.os cimport memlane_mutex
 from memlane._core.runtime cimport memlane_spinning
 from memlane._core.topic_state cimport TopicState
@@ -64,7 +65,7 @@ cdef class Subscriber:
     cdef void seek_last(self) noexcept nogil
     cdef void give_place(self) noexcept
     cdef void leave(self) noexcept
-    cdef void leave_roles(self) noexcept
+    cdef void detach(self) noexcept
     cdef void loan_ended(self) noexcept
     cdef object refuse(self, memlane_status status)
 
@@ -108,21 +109,12 @@ cdef class Subscriber:
 
 
 @cython.final
-cdef class TopicRecord:
-    cdef object __weakref__
+cdef class TopicRecord(RecordLoan):
     cdef Subscriber subscriber
     cdef uint32_t lane
     cdef uint64_t s
     cdef uint64_t number
-    cdef memlane_extent extent
-    cdef unsigned char *address
-    cdef Py_ssize_t exports
-    cdef bint is_open                 # not released
-    cdef bint is_held                 # the topic keeps it for us
-    cdef uint64_t pinned
 
-    cdef int end(self) except -1
-    cdef int check(self) except -1
     cdef bint is_overwritten(self) noexcept
 
 

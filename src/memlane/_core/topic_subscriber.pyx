@@ -8,7 +8,7 @@ overwritten meanwhile does not count.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -23,7 +23,7 @@ from memlane._core.opened import closed_error
 from memlane.errors import ClosedError, CorruptedError, Empty, Evicted, Lapped, RoleTakenError, ShutDown
 
 from memlane._core.arguments cimport (
-    COPY_WITH_GIL_NBYTES, FOREVER, check_timeout, contiguous, deadline_of, dimensions_of, dtype_of, index_of,
+    COPY_WITH_GIL_NBYTES, FOREVER, check_timeout, contiguous, deadline_of,
 )
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
@@ -45,6 +45,7 @@ from memlane._core.core cimport (
     memlane_waiters_any, memlane_waiters_any_fenced, memlane_words_fetch,
 )
 from memlane._core.files cimport Descriptor
+from memlane._core.loan cimport Loans, RecordLoan
 from memlane._core.mapping cimport finalizing
 from memlane._core.membership cimport EPOCH_CLOSED, Membership, epoch_lock
 from memlane._core.os cimport (
@@ -139,7 +140,7 @@ cdef class Subscriber:
 
     def __del__(self):
         if not finalizing():
-            self.leave_roles()
+            self.detach()
 
     cdef int lead_to(self, TopicState state, object topic, object start, bint waited_for, uint64_t evict_after_ns,
                      bint raises_on_loss, int wait) except -1:
@@ -245,7 +246,7 @@ cdef class Subscriber:
                 if self.holder:
                     self.index, self.place = index, state.place(index)
                     memlane_place_ask_eviction(self.place, self.evict_after_ns)
-                    state.wake_publishers()
+                    state.wake_senders()
                     return True
             index += 1
         return False
@@ -335,7 +336,7 @@ cdef class Subscriber:
         self.place = NULL
         if place != NULL and (memlane_place_give(place, self.holder)
                               or memlane_place_give(place, memlane_holder_in(self.holder, MEMLANE_PLACE_EVICTED))):
-            self.state.wake_publishers()
+            self.state.wake_senders()
 
     cdef void leave(self) noexcept:
         """Give the place back; loans keep what they need of it until the last one is gone."""
@@ -359,10 +360,10 @@ cdef class Subscriber:
         if not memlane_fork_is(self.epoch):
             self.give_place()
         elif self.place != NULL:
-            self.state.wake_publishers()  # what is not on loan is kept no longer
+            self.state.wake_senders()  # what is not on loan is kept no longer
         self.state.unpin(pinned)
 
-    cdef void leave_roles(self) noexcept:
+    cdef void detach(self) noexcept:
         cdef Doorbell bell = self.doorbell
         if self._closed:
             return
@@ -398,9 +399,9 @@ cdef class Subscriber:
     cdef int find(self, memlane_next *found) except -2:
         """The lane of the next record, from the one after the last served; -1: none has one."""
         cdef TopicState state = self.state
-        cdef uint32_t leased = memlane_ring_leased(&state.control.ring, state.shape.publishers), lane = self.current, turn
+        cdef uint32_t leased = memlane_ring_leased(state.control, state.shape.publishers), lane = self.current, turn
         cdef memlane_status status
-        if memlane_ring_shutdown(&state.control.ring) == MEMLANE_SHUTDOWN_DROP:
+        if memlane_ring_shutdown(state.control) == MEMLANE_SHUTDOWN_DROP:
             return -1
         if state.ordered:
             return self.find_first(found)
@@ -428,7 +429,7 @@ cdef class Subscriber:
         cdef uint32_t lane, leased
         cdef memlane_status status
         while True:
-            leased = memlane_ring_leased(&state.control.ring, state.shape.publishers)
+            leased = memlane_ring_leased(state.control, state.shape.publishers)
             status = memlane_order_next(self.fronts, leased, number_in, <void *>self, &lane)
             if status == MEMLANE_OK:
                 found.number = self.fronts[lane].number
@@ -524,7 +525,7 @@ cdef class Subscriber:
             if crossed and self.place != NULL:
                 self.note_moved()
                 if self.waited_for and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
-                    self.state.wake_publisher(lane, 1)
+                    self.state.wake_sender(lane, 1)
         if pinned:
             self.state.unpin(pinned)
         if memlane_guard_is_truncated(self.state.guarded):
@@ -669,10 +670,8 @@ cdef class Subscriber:
                 self.fronts[lane].known = False
                 self.silent_since = 0
                 self.current = lane + 1
-                record.subscriber, record.lane, record.s, record.number, record.extent = self, lane, found.s, found.number, found.extent
-                record.address = subscriber.lane.bytes + found.extent.offset
-                record.pinned = self.state.pin_loan()
-                record.is_open = record.is_held = True
+                record.subscriber, record.lane, record.s, record.number = self, lane, found.s, found.number
+                record.begin(self.state, subscriber.lane.bytes + found.extent.offset, found.extent.nbytes)
                 self.state.membership.check_whole()
                 return record
             if not self.step(lane, status):
@@ -683,7 +682,7 @@ cdef class Subscriber:
         if self.waited_for:
             memlane_subscriber_release(&self.lanes[lane], s)
             if memlane_waiters_any(&self.lanes[lane].lane.control.waiters):
-                self.state.wake_publisher(lane, 1)
+                self.state.wake_sender(lane, 1)
 
     cdef object take_as(self, int how, Py_ssize_t most, Py_buffer *view):
         cdef Py_ssize_t nbytes
@@ -751,8 +750,8 @@ cdef class Subscriber:
                     self.note_moved()
                     # Nothing new: a publisher that waits for room has it, however little was freed since it was looked for.
                     if self.waited_for:
-                        state.wake_publishers()
-                if memlane_ring_shutdown(&state.control.ring):
+                        state.wake_senders()
+                if memlane_ring_shutdown(state.control):
                     if self.has_ended():
                         state.refuse(MEMLANE_CLOSED, 0)
                     if not readonly:
@@ -797,7 +796,7 @@ cdef class Subscriber:
         cdef uint32_t look, leased
         if not memlane_fork_is(self.epoch) or memlane_spinning_limit(&self.spinning, <memlane_wait>self.wait) == 0:
             return False
-        leased = memlane_ring_leased(&self.state.control.ring, self.state.shape.publishers)
+        leased = memlane_ring_leased(self.state.control, self.state.shape.publishers)
         for look in range(max(LOOKS_WITH_GIL // max(leased, 1), 1)):
             if self.any_record():
                 return True
@@ -809,10 +808,10 @@ cdef class Subscriber:
         cdef uint32_t lane
         if self.state.is_gone_now() or not memlane_fork_is(self.epoch):
             return True
-        for lane in range(memlane_ring_leased(&self.state.control.ring, self.state.shape.publishers)):
+        for lane in range(memlane_ring_leased(self.state.control, self.state.shape.publishers)):
             if self.known[lane] != 2 and self.is_leased(lane) and memlane_subscriber_any(&self.lanes[lane]):
                 return True
-        return memlane_ring_shutdown(&self.state.control.ring) != 0 and not self.state.membership.readonly
+        return memlane_ring_shutdown(self.state.control) != 0 and not self.state.membership.readonly
 
     cdef bint has_ended(self) noexcept:
         """Whether the topic was shut down, and there is nothing more to get: all lanes are closed behind the last record."""
@@ -820,7 +819,7 @@ cdef class Subscriber:
         cdef memlane_next found
         cdef memlane_status status
         cdef uint32_t lane, owner
-        if memlane_ring_shutdown(&state.control.ring) == MEMLANE_SHUTDOWN_DROP:
+        if memlane_ring_shutdown(state.control) == MEMLANE_SHUTDOWN_DROP:
             return True
         if not state.membership.readonly and not state.close_lanes():
             return False
@@ -845,7 +844,7 @@ cdef class Subscriber:
         """Look twice for what cannot be, before sleeping on it."""
         cdef TopicState state = self.state
         cdef uint32_t lane
-        for lane in range(memlane_ring_leased(&state.control.ring, state.shape.publishers)):
+        for lane in range(memlane_ring_leased(state.control, state.shape.publishers)):
             if (self.known[lane] == 1 and memlane_subscriber_overlooked(&self.lanes[lane])
                     and memlane_subscriber_overlooked(&self.lanes[lane])):
                 state.refuse(MEMLANE_CORRUPTED, 0)
@@ -948,12 +947,12 @@ cdef class Subscriber:
         Take what is there as loans, at least one record and at most *most*, waiting only for the first.
 
         Returns:
-            TopicLoans: a sequence of records that are released together, at the end of its `with` or by `release()`.
+            Loans: a sequence of records that are released together, at the end of its `with` or by `release()`.
 
         Raises:
             As `get`.
         """
-        cdef TopicLoans made = TopicLoans.__new__(TopicLoans)
+        cdef Loans made = Loans.__new__(Loans)
         cdef Py_ssize_t count = _arguments.positive(most, "most", MOST_RECORDS)
         made.records = [self.obtain(TAKE_LOAN, 1, NULL, timeout)]
         while len(made.records) < count:
@@ -1015,7 +1014,7 @@ cdef class Subscriber:
         self.check()
         if not memlane_fork_is(self.epoch):
             return 0
-        for lane in range(memlane_ring_leased(&self.state.control.ring, self.state.shape.publishers)):
+        for lane in range(memlane_ring_leased(self.state.control, self.state.shape.publishers)):
             lag += memlane_subscriber_lag(&self.lanes[lane])
         return lag
 
@@ -1031,7 +1030,7 @@ cdef class Subscriber:
             self.begin()
         return self.topic._position_of([
             memlane_subscriber_next(&self.lanes[lane])
-            for lane in range(memlane_ring_leased(&self.state.control.ring, self.state.shape.publishers))])
+            for lane in range(memlane_ring_leased(self.state.control, self.state.shape.publishers))])
 
     def stalled(self, after):
         """
@@ -1052,7 +1051,7 @@ cdef class Subscriber:
                 return False
             if self.silent_since == 0:
                 self.silent_since = now
-            return now - self.silent_since >= seconds * 1e9 or self.state.publishers_are_gone()
+            return now - self.silent_since >= seconds * 1e9 or self.state.senders_are_gone()
         finally:
             self.state.unpin(pinned)
 
@@ -1063,7 +1062,7 @@ cdef class Subscriber:
 
     def close(self):
         """Give the place back; loans keep what they need until they are released. Never fails."""
-        self.leave_roles()
+        self.detach()
 
     def __bool__(self):
         return True
@@ -1159,7 +1158,7 @@ cdef class TopicRecords:
             raise MemoryError()
         self.ends = ends
         pinned = state.pin()
-        for lane in range(memlane_ring_leased(&state.control.ring, state.shape.publishers)):
+        for lane in range(memlane_ring_leased(state.control, state.shape.publishers)):
             if self.subscriber.is_leased(lane):
                 state.lane_at(lane, &view)
                 ends[lane] = memlane_lane_end(&view)
@@ -1195,7 +1194,7 @@ cdef list last_records(TopicState state, object topic, uint64_t most, int wait):
         subscriber.lead_to(state, topic, "last", False, 0, False, wait)
         memlane_mutex_reset(&subscriber.mutex)
         subscriber.epoch = memlane_fork_epoch()
-        for lane in range(memlane_ring_leased(&state.control.ring, state.shape.publishers)):
+        for lane in range(memlane_ring_leased(state.control, state.shape.publishers)):
             if not subscriber.is_leased(lane):
                 continue
             state.lane_at(lane, &subscriber.lanes[lane].lane)
@@ -1240,8 +1239,8 @@ def _subscriber_of(topic, start, waited_for, evict_after_ns, raises_on_loss):
 
 
 @cython.final
-@cython.no_gc  # made for each record, and in no cycle: it leads to its subscription alone
-cdef class TopicRecord:
+@cython.no_gc
+cdef class TopicRecord(RecordLoan):
     """
     A borrowed record of a topic: its bytes where they lie, read-only, until it is released.
 
@@ -1249,65 +1248,9 @@ cdef class TopicRecord:
     (a memoryview, a numpy array) has died, whichever comes last.
     """
 
-    def __init__(self):
-        raise TypeError("a TopicRecord is made by borrow(), not by calling the class")
-
-    def __del__(self):
-        if self.is_held:
-            self.is_open = False
-            self.end()
-
-    cdef int end(self) except -1:
-        cdef Subscriber subscriber = self.subscriber
-        if not self.is_held:
-            return 0
-        self.is_held = False
-        # A forked child has a copy of the parent's loan, which is not its to release.
-        if memlane_fork_is(self.pinned):
-            subscriber.take_back(self.lane, self.s)
-            subscriber.loan_ended()
-        subscriber.state.unpin_loan(self.pinned)
-        return 0
-
-    cdef int check(self) except -1:
-        if not self.is_open:
-            raise ClosedError(f"this record of {'a topic' if self.subscriber is None else self.subscriber.state.name} was released; "
-                              "borrow another one")
-        return self.subscriber.state.membership.check_whole()
-
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        self.check()
-        PyBuffer_FillInfo(view, self, self.address, self.extent.nbytes, 1, flags)
-        self.exports += 1
-
-    def __releasebuffer__(self, Py_buffer *view):
-        self.exports -= 1
-        if self.exports == 0 and not self.is_open:
-            self.end()
-
-    def __len__(self):
-        return self.extent.nbytes
-
-    def __bool__(self):
-        return True
-
-    def __getitem__(self, index):
-        cdef Py_ssize_t at
-        cdef unsigned char item
-        if not isinstance(index, slice):
-            at = index_of(index)
-            if at < 0:
-                at += self.extent.nbytes
-            self.check()
-            if not 0 <= at < <Py_ssize_t>self.extent.nbytes:
-                raise IndexError(f"index {at} is out of range of a record of {self.extent.nbytes} bytes")
-            item = self.address[at]
-            self.check()  # whether it is a zero of the guard's
-            return item
-        with memoryview(self) as view:
-            copied = bytes(view[index])
-        self.check()
-        return copied
+    cdef void give_bytes_back(self) noexcept:
+        self.subscriber.take_back(self.lane, self.s)
+        self.subscriber.loan_ended()
 
     @property
     def sequence(self):
@@ -1335,75 +1278,10 @@ cdef class TopicRecord:
         return (memlane_fork_is(self.pinned) and not self.subscriber.waited_for
                 and memlane_subscriber_check(&self.subscriber.lanes[self.lane], self.s) != MEMLANE_OK)
 
-    def array(self, shape, dtype):
-        """
-        Make an array over the first bytes of the record: a view, read-only, which keeps the loan as any view does.
-
-        Raises:
-            ValueError: the record is shorter than the array.
-            ClosedError: the record was released.
-        """
-        import numpy
-        kind, dimensions = dtype_of(numpy, dtype), dimensions_of(shape)  # may run Python, so before the check
-        self.check()
-        try:
-            return numpy.ndarray(dimensions, kind, self)
-        except (TypeError, ValueError) as wrong:
-            if "too small" not in str(wrong) and "too big" not in str(wrong) and "exceeded" not in str(wrong):
-                raise
-            raise ValueError(f"an array of shape {_arguments.shown(shape)} and dtype {kind} is larger than this record of "
-                             f"{self.extent.nbytes} bytes; ask for a smaller one") from None
-
-    def release(self):
-        """Let the record go, now or when its last view dies. Never fails; doing it twice does nothing."""
-        self.is_open = False
-        if self.exports == 0:
-            self.end()
-
-    @cython.binding(True)  # `with` makes a bound method of it, which is cheaper of this kind
-    def __enter__(self):
-        self.check()
-        return self
-
     @cython.binding(True)
     def __exit__(self, kind, _value, _traceback):
         cdef bint overwritten = self.is_open and self.is_overwritten()
-        self.is_open = False
-        if self.exports == 0:
-            self.end()
+        self.close()
         if overwritten and kind is None:
-            raise Lapped(f"this record of {self.subscriber.state.name} was overwritten while it was on loan, so what was read of it may "
+            raise Lapped(f"this record of {self.lender.name} was overwritten while it was on loan, so what was read of it may "
                          "be anything", lost=1)
-
-
-@cython.final
-cdef class TopicLoans:
-    """Several borrowed records, released together: a sequence of them, and a context manager. Made by `borrow_many`."""
-
-    cdef list records
-
-    def __init__(self):
-        raise TypeError("TopicLoans are made by borrow_many(), not by calling the class")
-
-    def __len__(self):
-        return len(self.records)
-
-    def __bool__(self):
-        return True
-
-    def __getitem__(self, index):
-        return self.records[index]
-
-    def __iter__(self):
-        return iter(self.records)
-
-    def release(self):
-        """Release all that are not released yet. Never fails; doing it twice does nothing."""
-        for record in self.records:
-            (<TopicRecord>record).release()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_error):
-        self.release()

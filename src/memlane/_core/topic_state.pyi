@@ -1,8 +1,0 @@
-# SPDX-License-Identifier: MIT
-from typing_extensions import disjoint_base
-
-@disjoint_base
-class TopicHandle:
-    @property
-    def closed(self) -> bool: ...
-    def __bool__(self) -> bool: ...
