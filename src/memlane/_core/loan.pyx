@@ -26,7 +26,8 @@ cdef class Loan:
     """Bytes of an object that this process may use until it ends the loan, and until the last view of them has died."""
 
     def __init__(self):
-        raise TypeError(f"a {type(self).__name__} is made by reserve() or borrow(), not by calling the class")
+        verb = "reserve()" if self.is_writable else "borrow()"
+        raise TypeError(f"a {type(self).__name__} is made by {verb}, not by calling the class")
 
     cdef void give_bytes_back(self) noexcept:
         """In the process that began it, behind the last view."""
