@@ -53,13 +53,17 @@ static inline uint64_t memlane_subscriber_next(const struct memlane_subscriber *
     return atomic_load_explicit(&subscriber->next, memory_order_relaxed);
 }
 
-/* How many records are behind it, as a snapshot.
+/* How many records there are for it to get, as a snapshot: without those that were overwritten before it got them.
  * Callers: any thread of the subscriber. Progress: wait-free. Ordering: none. Returns: 0 to records. */
 static inline uint64_t memlane_subscriber_lag(const struct memlane_subscriber *subscriber) {
-    uint64_t lag = memlane_lane_tail(&subscriber->lane) - memlane_subscriber_next(subscriber);
-    if ((int64_t)lag < 0)
+    uint64_t next = memlane_subscriber_next(subscriber), tail = memlane_lane_tail(&subscriber->lane);
+    /* relaxed: for people */
+    uint64_t head = atomic_load_explicit(&subscriber->lane.control->head, memory_order_relaxed);
+    if (!subscriber->waited_for && (int64_t)(head - next) > 0) /* what is kept for one may lie below `head` */
+        next = head;
+    if ((int64_t)(tail - next) < 0)
         return 0;
-    return lag < subscriber->lane.records ? lag : subscriber->lane.records;
+    return tail - next < subscriber->lane.records ? tail - next : subscriber->lane.records;
 }
 
 /* Begin at a record of one lane, which nobody needs to have leased: only its control is looked at then.

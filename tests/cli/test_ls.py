@@ -39,9 +39,11 @@ def test_ls_tells_sizes_objects_users_and_what_waits(name: str) -> None:
         region.slot("pose", "6d")
         ring = region.ring("frames", capacity=4096, producers=2)
         ring.put_many([b"x"] * 3)
+        region.topic("ticks", capacity=4096, publishers=1).publish(b"kept, and waits for nobody")
         facts = listed()[name]
-        assert ["hits", "pose", "frames"] == facts["objects"]
-        assert {"hits": "counter", "pose": "slot", "frames": "ring"} == facts["kinds"]
+        assert ["hits", "pose", "frames", "ticks"] == facts["objects"]
+        kinds = {"hits": "counter", "pose": "slot", "frames": "ring", "ticks": "topic"}
+        assert kinds == facts["kinds"]
         assert region.nbytes == facts["nbytes"]
         assert region.stats()["used"] == facts["used"]
         assert os.stat(file_of(region)).st_blocks * 512 == facts["memory_nbytes"]
@@ -57,7 +59,9 @@ def test_ls_tells_sizes_objects_users_and_what_waits(name: str) -> None:
         sizes = f" +{size(facts['memory_nbytes'])} +{size(region.nbytes)}  {os.getpid()} "
         assert re.match(name + sizes, line)
         assert re.search(
-            r"hits \(counter\), pose \(slot\), frames \(ring\) 3 waiting for .* s$", line
+            r"hits \(counter\), pose \(slot\), frames \(ring\) 3 waiting for .* s, "
+            r"ticks \(topic\)$",
+            line,
         )
         region.unlink()
     assert name not in listed()

@@ -30,6 +30,9 @@ def test_stat_tells_what_every_object_says_of_itself(name: str) -> None:
         region.slot("pose", "3d").publish((1, 2, 3))
         region.table("sensors", 3, "d")[1].publish((2.5,))
         region.counter("hits").add(-7)
+        ticks = region.topic("ticks", capacity=4096, publishers=2, subscribers=3)
+        subscriber = ticks.subscribe(when_full="wait")
+        ticks.publish(b"x")
         expected = region.stats()["objects"]
         facts = json.loads(run("stat", name, "--json")[0])
         for object_name, stats in expected.items():
@@ -40,6 +43,8 @@ def test_stat_tells_what_every_object_says_of_itself(name: str) -> None:
                 stats.pop(changing, None)
             for lane in [*found.get("lanes", ()), *stats.get("lanes", ())]:
                 lane.pop("oldest_age", None)
+            for shown in [*found.get("subscriptions", ()), *stats.get("subscriptions", ())]:
+                shown.pop("seconds")
             assert stats == found
         out, _ = run("stat", name)
         assert name == out.splitlines()[0]
@@ -47,9 +52,22 @@ def test_stat_tells_what_every_object_says_of_itself(name: str) -> None:
         assert re.search(rf"^  lane 0 +producer alive, pid {os.getpid()}, put 1", out, re.MULTILINE)
         assert re.search(r"^  value +-7$", out, re.MULTILINE)
         assert re.search(r"^  versions +0, 1, 0$", out, re.MULTILINE)
+        assert re.search(r"^ticks  topic$", out, re.MULTILINE)
+        assert re.search(
+            rf"^  lane 0 +publisher alive, pid {os.getpid()}, published 1, overwritten 0, kept 1,",
+            out,
+            re.MULTILINE,
+        )
+        assert re.search(
+            rf"^  subscription 0 +subscriber alive, pid {os.getpid()}, name .+, when full wait, "
+            r"records 1, bytes \d+, seconds \d.*, loans 0$",
+            out,
+            re.MULTILINE,
+        )
         alone, _ = run("stat", f"{name}/pose")
         assert "pose  slot" in alone
         assert "hits" not in alone
+        subscriber.close()
         region.unlink()
 
 

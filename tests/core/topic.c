@@ -175,6 +175,20 @@ TEST(the_number_lost_is_exact_across_the_death_of_the_publisher) {
     topic_free(&bench);
 }
 
+TEST(what_there_is_to_get_does_not_count_what_was_overwritten_and_counts_what_is_kept) {
+    topic_new(&bench, 1, 64, 8);
+    sub_join(&bench, &ann, ALICE, MEMLANE_PLACE_OVERWRITE, MEMLANE_START_NOW);
+    topic_publish_all(&bench, 0, "abcdefgh");
+    CHECK_EQUAL(8, memlane_subscriber_lag(&ann.lanes[0]));
+    CHECK_EQUAL('a', sub_get(&ann, 0));
+    CHECK_EQUAL(MEMLANE_OK, memlane_publisher_put(&bench.publishers[0], "0123456701234567012345670123456701234567", 40));
+    CHECK_EQUAL(4, memlane_subscriber_lag(&ann.lanes[0])); /* "fgh" and the long one; "bcde" are gone */
+    sub_join(&bench, &bob, BOB, MEMLANE_PLACE_WAIT, MEMLANE_START_OLDEST);
+    CHECK_EQUAL(MEMLANE_FULL, memlane_publisher_put(&bench.publishers[0], "0123456701234567", 16));
+    CHECK_EQUAL(4, memlane_subscriber_lag(&bob.lanes[0])); /* `head` has moved, and all of them are kept */
+    topic_free(&bench);
+}
+
 TEST(a_start_is_the_next_record_the_oldest_the_last_ones_or_where_one_left) {
     topic_new(&bench, 1, 64, 8);
     topic_publish_all(&bench, 0, "abcdefghijkl");

@@ -77,8 +77,12 @@ def test_one_that_is_overtaken_is_never_waited_for_and_told_exactly_what_it_lost
         for number in range(1, 1001):
             topic.publish(struct.pack("Q", number))
             if number % 37 == 0:
-                got += everything(subscriber)
+                there = subscriber.lag
+                came = everything(subscriber)
+                got += came
                 assert number == len(got) + subscriber.lost
+                assert there >= len(came) > 0
+                assert there <= 16 - 16 // 16 + 1
         got += subscriber.get_many(100)
         numbers = [struct.unpack("Q", record)[0] for record in got]
 

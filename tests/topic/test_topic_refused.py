@@ -4,12 +4,26 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from memlane import ClosedError, RecordTooLargeError, Subscriber, Topic, TopicRecord
+from memlane import (
+    ClosedError,
+    LayoutError,
+    RecordTooLargeError,
+    Region,
+    Ring,
+    RoleTakenError,
+    Slot,
+    Subscriber,
+    Topic,
+    TopicRecord,
+)
+from tests.support.children import Gate, forever
+from tests.support.processes import Child
 
 
 @pytest.mark.parametrize(
@@ -62,6 +76,64 @@ def test_a_subscription_out_of_range_is_refused(
         with pytest.raises(kind, match=said):
             topic.subscribe(**subscribing)
         assert [] == topic.stats()["subscriptions"]
+
+
+def test_one_too_many_is_told_which_processes_have_the_places_and_the_lanes() -> None:
+    """A subscription at once, a publish when its timeout is over; each goes as soon as it can."""
+    with Topic("4 KiB", publishers=2, subscribers=2) as topic, Gate() as gate:
+        mine, publisher = topic.subscribe(), topic.publisher()
+        publisher.publish(b"mine")
+
+        def take_one_of_each() -> None:
+            kept = topic.subscribe()
+            topic.publish(b"the child's")
+            gate.open()
+            forever()
+            del kept
+
+        with Child(take_one_of_each) as child:
+            gate.wait()
+            pids = {os.getpid(), child.pid}
+            with pytest.raises(
+                RoleTakenError, match=r"all subscribers=2 of .* \(pid \d+, \d+\); close one there"
+            ) as error:
+                topic.subscribe()
+            assert ("subscriber", pids) == (error.value.role, set(error.value.pids))
+            for timeout in (0, 0.01):
+                with pytest.raises(RoleTakenError, match=r"all publishers=2 of .*\(pid ") as error:
+                    topic.publish(b"", timeout=timeout)
+                assert ("publisher", pids) == (error.value.role, set(error.value.pids))
+            mine.close()
+            publisher.close()
+            again = topic.subscribe()
+            topic.publish(b"went")
+            assert b"went" == again.get_nowait()
+            child.kill()
+
+
+def test_a_topic_is_no_ring_and_a_ring_is_no_topic(name: str) -> None:
+    """A process that opens or makes one under the name of the other is told what is there."""
+    with Region.create(name, "2 MiB") as region:
+        region.topic("ticks", capacity=4096)
+        region.ring("tasks", capacity=4096)
+        calls: list[tuple[Callable[[], object], str]] = [
+            (lambda: region.ring("ticks"), "'ticks' .* is a Topic, expected a Ring"),
+            (lambda: region.ring("ticks", capacity=4096), "is a Topic, expected a Ring"),
+            (lambda: region.topic("tasks"), "'tasks' .* is a Ring, expected a Topic"),
+            (lambda: region.topic("tasks", capacity=4096), "is a Ring, expected a Topic"),
+        ]
+        for call, said in calls:
+            with pytest.raises(LayoutError, match=said):
+                call()
+        region.unlink()
+    with Topic.create(name, capacity=4096) as topic:
+        for kind in (Ring, Slot):
+            with pytest.raises(
+                LayoutError, match=rf"open it with Topic\.open\('{name}'\)"
+            ) as error:
+                kind.open(name)  # type: ignore[attr-defined]
+            assert (kind.__name__, "Topic") == (error.value.expected, error.value.found)
+        topic.unlink()
 
 
 def test_a_record_that_can_never_fit_is_refused_at_once() -> None:

@@ -998,7 +998,10 @@ cdef class Subscriber:
 
     @property
     def lost(self):
-        """How many records were overwritten before this subscription got them: the exact number, since it began."""
+        """
+        How many records were overwritten before this subscription got them: the exact number, since it began. A get counts
+        what it passes, so those that are gone in front of the next get are not in it yet.
+        """
         cdef uint64_t lost = 0
         cdef uint32_t lane
         self.check()
