@@ -131,7 +131,7 @@ def test_a_topic_is_no_ring_and_a_ring_is_no_topic(name: str) -> None:
             with pytest.raises(
                 LayoutError, match=rf"open it with Topic\.open\('{name}'\)"
             ) as error:
-                kind.open(name)  # type: ignore[attr-defined]
+                kind.open(name)
             assert (kind.__name__, "Topic") == (error.value.expected, error.value.found)
         topic.unlink()
 
