@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "os/clock.h"
 #include "os/map.h"
 #include "os/semwait.h"
 #include "runtime/selecting.h"
@@ -165,7 +166,8 @@ static int lease_lane(struct memlane_ring *ring) {
         memlane_lane_depart(&controls[lane], membership->tag);
         return (int)status;
     }
-    memlane_producer_clock(&ring->producer, 0); /* nobody's: records of ours have no time */
+    memlane_producer_clock(&ring->producer, memlane_clock_of_process());
+    memlane_producer_stamp_next(&ring->producer);
     memlane_ring_raise_leased(ring->control, lane + 1);
     ring->produces = memlane_fork_epoch();
     return 0;
@@ -180,8 +182,12 @@ static int try_put(struct memlane_ring *ring, const void *record, size_t nbytes)
     enum memlane_status status = memlane_producer_put(&ring->producer, record, nbytes);
     if (is_truncated(ring))
         return MEMLANE_TRUNCATED;
-    if (status == MEMLANE_OK && memlane_waiters_any(&ring->control->waiters))
+    if (status == MEMLANE_OK && memlane_producer_stamp_is_due(&ring->producer))
+        memlane_producer_stamp_some(&ring->producer, memlane_coarse_ns());
+    if (status == MEMLANE_OK && memlane_waiters_any(&ring->control->waiters)) {
+        memlane_producer_stamp_next(&ring->producer);
         wake_consumers(ring, 1);
+    }
     return (int)status;
 }
 

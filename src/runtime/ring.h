@@ -2,7 +2,9 @@
  *
  * A ring for programs without Python: open it by name, put and get. A thin face of core/lane_*.h, with the waiting.
  *
- * One thread at a time uses a ring. A child of fork goes on with a row and roles of its own. What a call answers:
+ * One thread at a time uses a handle, and two threads that put need one each: nothing here locks. A child of fork goes on with
+ * a row and roles of its own. There are no loans, no reservations and no batches: each call copies one record. Records have the
+ * stamps of their age as those of Python have, so statistics tell how long they wait. What a call answers:
  *
  *   MEMLANE_OK
  *   MEMLANE_FULL         no room until the deadline

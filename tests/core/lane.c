@@ -533,6 +533,32 @@ TEST(a_batch_has_stamps_so_near_to_each_other_that_each_of_its_records_meets_one
     }
 }
 
+TEST(single_records_are_stamped_behind_a_wake_up_and_else_so_that_each_meets_a_stamp) {
+    struct bench bench = bench_new(4096, 128);
+    int stamped = 0;
+    memlane_producer_clock(&bench.producer, 7);
+    memlane_producer_stamp_next(&bench.producer);
+    for (int i = 0; i < 100; i++) {
+        if (i == 70) {
+            CHECK_EQUAL(MEMLANE_STAMPS_AFTER_WAKING + 4, stamped); /* records 16, 32, 48 and 64 */
+            memlane_producer_stamp_next(&bench.producer);
+        }
+        CHECK_EQUAL(MEMLANE_OK, bench_put(&bench, 8, i));
+        if (memlane_producer_stamp_is_due(&bench.producer)) {
+            memlane_producer_stamp_some(&bench.producer, tick(5));
+            stamped++;
+        }
+        if (i < 16)
+            CHECK_EQUAL(i + 1, stamped);
+    }
+    CHECK_EQUAL(MEMLANE_STAMPS_AFTER_WAKING + 4 + MEMLANE_STAMPS_AFTER_WAKING + 2, stamped); /* records 86 and 96 */
+    for (int i = 0; i < 100 - 15; i++) {
+        CHECK_EQUAL(tick(5), waits_since(&bench, 7));
+        CHECK_EQUAL(MEMLANE_OK, bench_get(&bench, 8, i));
+    }
+    bench_free(&bench);
+}
+
 TEST(a_record_without_a_stamp_near_has_waited_nobody_knows_how_long) {
     struct bench bench = bench_new(4096, 64);
     memlane_producer_clock(&bench.producer, 7);

@@ -4,6 +4,7 @@
  */
 #include "region_fixture.h"
 
+#include "os/clock.h"
 #include "os/semwait.h"
 #include "runtime/ring.h"
 
@@ -269,6 +270,23 @@ TEST(a_child_has_a_lane_of_its_own) {
     CHECK_EQUAL(0, status);
     CHECK_EQUAL(MEMLANE_OWNER_DEPARTED, memlane_lane_owner(fixture_lane(&made, 1)));
     CHECK_EQUAL(3, get(0) + get(0));
+    close_ring(&made);
+}
+
+TEST(records_tell_how_long_they_wait_by_the_clock_of_the_process) {
+    struct fixture made = fixture_memfd();
+    uint64_t clock = memlane_clock_of_process(), steps, begin = memlane_coarse_ns();
+    fixture_add_ring(&made, 1, 4096, 64, MEMLANE_CONSUMERS_ONE);
+    open_ring(&made);
+    for (uint64_t i = 0; i < 3 * MEMLANE_STAMP_EACH; i++)
+        CHECK_EQUAL(MEMLANE_OK, put(i, 0));
+    for (uint64_t i = 0; i <= 2 * MEMLANE_STAMP_EACH; i++) {
+        steps = 100;
+        uint64_t since = memlane_lane_waits_since(&ring.producer.lane, clock, &steps);
+        CHECK(since != 0 && since <= memlane_coarse_ns());
+        CHECK(since + (UINT64_C(1) << MEMLANE_TICK_BITS) > begin); /* stamps count ticks */
+        CHECK_EQUAL(i, get(0));
+    }
     close_ring(&made);
 }
 

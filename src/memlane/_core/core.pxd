@@ -134,7 +134,6 @@ cdef extern from "core/ownership.h" nogil:
 
 cdef extern from "core/ring_layout.h" nogil:
     enum:
-        MEMLANE_STAMP_EACH
         MEMLANE_OWNER_NEVER
         MEMLANE_OWNER_DEPARTED
         MEMLANE_OWNER_CLOSED
@@ -204,6 +203,9 @@ cdef extern from "core/lane_producer.h" nogil:
         size_t nbytes
     memlane_status memlane_producer_adopt(memlane_producer *producer)
     void memlane_producer_stamp(const memlane_producer *producer, uint64_t count, uint64_t now)
+    void memlane_producer_stamp_next(memlane_producer *producer)
+    bint memlane_producer_stamp_is_due(const memlane_producer *producer)
+    void memlane_producer_stamp_some(memlane_producer *producer, uint64_t now)
     void memlane_producer_clock(memlane_producer *producer, uint64_t clock)
     void memlane_producer_count_full(memlane_producer *producer)
     void memlane_producer_reuse(memlane_producer *producer, uint64_t looks)

@@ -84,6 +84,9 @@ cdef extern from "os/mutex.h" nogil:
     void memlane_mutex_lock(memlane_mutex *mutex)
     void memlane_mutex_unlock(memlane_mutex *mutex)
 
+cdef extern from "os/clock.h" nogil:
+    uint64_t memlane_clock_of_process()
+
 cdef extern from "os/semwait.h" nogil:
     uint64_t memlane_monotonic_ns()
     uint64_t memlane_boottime_ns()

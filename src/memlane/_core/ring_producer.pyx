@@ -16,13 +16,14 @@ from memlane._core.core cimport (
     MEMLANE_BUSY, MEMLANE_OK, memlane_lane_head, memlane_max_record, memlane_peers_came,
     memlane_producer_adopt, memlane_producer_any, memlane_producer_claim, memlane_producer_commit,
     memlane_producer_holds, memlane_producer_put, memlane_producer_put_many,
-    memlane_producer_reuse, memlane_producer_used, memlane_ring_shutdown, memlane_span,
+    memlane_producer_reuse, memlane_producer_stamp_is_due, memlane_producer_stamp_next,
+    memlane_producer_stamp_some, memlane_producer_used, memlane_ring_shutdown, memlane_span,
     memlane_status, memlane_waiters_any,
 )
 from memlane._core.lanes cimport Endpoint, LanesState
 from memlane._core.membership cimport Membership
 from memlane._core.os cimport (
-    memlane_fork_is, memlane_guard_is_truncated, memlane_mutex_lock, memlane_mutex_try,
+    memlane_coarse_ns, memlane_fork_is, memlane_guard_is_truncated, memlane_mutex_lock, memlane_mutex_try,
     memlane_mutex_unlock,
 )
 from memlane._core.ring_state cimport RingState
@@ -74,7 +75,7 @@ cdef class ProducerRole(Sender):
 
     cdef void wake_behind(self, size_t count) noexcept:
         if memlane_waiters_any(&self.state.control.waiters):
-            self.stamp_next()
+            memlane_producer_stamp_next(&self.own)
             self.state.wake_receivers(min(count, <size_t>MEMLANE_POSTS_MAX))
 
     cdef bint any_room(self, uint64_t head) noexcept nogil:
@@ -119,14 +120,14 @@ cdef class ProducerRole(Sender):
             status = MEMLANE_BUSY
             if self.claim == NULL and memlane_fork_is(self.epoch) and not self.state.is_gone():
                 status = memlane_producer_put(&self.own, span.bytes, span.nbytes)
-                if self.own.next > self.next_stamp and status == MEMLANE_OK:
-                    self.stamp_some()
+                if status == MEMLANE_OK and memlane_producer_stamp_is_due(&self.own):
+                    memlane_producer_stamp_some(&self.own, memlane_coarse_ns())
             memlane_mutex_unlock(&self.mutex)
             if status == MEMLANE_OK:
                 if memlane_guard_is_truncated(self.state.guarded):
                     self.state.membership.check_whole()  # then nobody will ever see the record
                 if memlane_waiters_any(&self.state.control.waiters):
-                    self.stamp_next()
+                    memlane_producer_stamp_next(&self.own)
                     self.state.wake_receivers(1)
                 return 0
         self.insert(handle, span, 1, deadline_of(timeout), None, require_peer)

@@ -47,8 +47,6 @@ cdef class Sender:
     cdef uint32_t lane
     cdef void *claim                  # the open Reservation, or NULL
     cdef unsigned long claim_thread
-    cdef uint32_t stamps_left         # records that are stamped before that is done more seldom
-    cdef uint64_t next_stamp          # the number of the next one
     cdef uint32_t views               # committed records of which views live; `producer` has the list
     cdef bint departing               # to be given back when the claim and the last view are gone
     cdef list waiting                 # calls that had to wait, in order: a lock each, freed when its turn comes
@@ -85,10 +83,6 @@ cdef class Sender:
     cdef object insert_many(self, Endpoint handle, object records, object timeout, bint require_peer)
     @cython.final
     cdef Reservation reserve(self, Endpoint handle, object nbytes, object timeout, bint require_peer)
-    @cython.final
-    cdef void stamp_next(self) noexcept
-    @cython.final
-    cdef void stamp_some(self) noexcept nogil
     @cython.final
     cdef size_t insert(self, Endpoint handle, const memlane_span *spans, size_t count, uint64_t deadline,
             Reservation reservation, bint require_peer) except? 0

@@ -32,10 +32,10 @@ from memlane._core.arguments cimport (
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
     MEMLANE_BUSY, MEMLANE_CLOSED, MEMLANE_FULL, MEMLANE_LOST, MEMLANE_OK, MEMLANE_OWNER_CLOSED,
-    MEMLANE_OWNER_NEVER, MEMLANE_STAMP_EACH, MEMLANE_TOO_LARGE, memlane_copy, memlane_lane_control,
+    MEMLANE_OWNER_NEVER, MEMLANE_TOO_LARGE, memlane_copy, memlane_lane_control,
     memlane_lane_depart, memlane_lane_lease, memlane_lane_owner, memlane_producer_clock,
     memlane_producer_count_full, memlane_producer_keep, memlane_producer_release,
-    memlane_producer_stamp, memlane_ring_raise_leased, memlane_ring_shutdown, memlane_span,
+    memlane_producer_stamp, memlane_producer_stamp_next, memlane_ring_raise_leased, memlane_ring_shutdown, memlane_span,
     memlane_status, memlane_waiters_any_fenced,
 )
 from memlane._core.mapping cimport finalizing
@@ -56,10 +56,6 @@ memlane_calls_join(calls_of_process(), globals())
 
 cdef extern from "Python.h":
     int PyErr_ResourceWarning(object source, Py_ssize_t stack_level, const char *text, ...) except -1
-
-cdef enum:
-    # Records that get a stamp after a consumer was woken: the calls of the kernel for that cost twenty times as much.
-    STAMPS_AFTER_WAKING = 16
 
 
 cdef tuple items_of(object records, str verb):
@@ -217,7 +213,7 @@ cdef class Sender:
             memlane_lane_depart(self.producer.lane.control, self.tag)
             state.refuse(status, 0)
         memlane_producer_clock(self.producer, CLOCK)
-        self.stamp_next()
+        memlane_producer_stamp_next(self.producer)
         memlane_ring_raise_leased(state.control, self.lane + 1)
         memlane_mutex_reset(&self.mutex)
         self.epoch = memlane_fork_epoch()
@@ -319,25 +315,6 @@ cdef class Sender:
                 PyBuffer_Release(&views[i])
             PyMem_Free(views)
             PyMem_Free(spans)
-
-    # When a record was put in is for statistics, and each look at a clock a tenth of a put. So what costs little beside it has
-    # a stamp: each batch, each reservation, what waited for room. And of the rest those that a consumer leaves that has
-    # stopped: the first after one was woken, since one that goes on getting does not sleep. Else one in MEMLANE_STAMP_EACH.
-
-    @cython.final
-    cdef void stamp_next(self) noexcept:
-        self.stamps_left, self.next_stamp = STAMPS_AFTER_WAKING, 0
-
-    @cython.final
-    cdef void stamp_some(self) noexcept nogil:
-        """Under the mutex, behind a record whose stamp is due."""
-        cdef uint64_t next = self.producer.next
-        memlane_producer_stamp(self.producer, 1, memlane_coarse_ns())
-        if self.stamps_left != 0:
-            self.stamps_left -= 1
-            self.next_stamp = next
-        else:
-            self.next_stamp = (next + MEMLANE_STAMP_EACH - 1) // MEMLANE_STAMP_EACH * MEMLANE_STAMP_EACH
 
     @cython.final
     cdef Reservation reserve(self, Endpoint handle, object nbytes, object timeout, bint require_peer):

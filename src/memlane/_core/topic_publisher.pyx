@@ -13,14 +13,14 @@ from memlane._core.arguments cimport COPY_WITH_GIL_NBYTES, check_timeout, deadli
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
     MEMLANE_BUSY, MEMLANE_OK, memlane_extent, memlane_extent_of, memlane_holder_tag,
-    memlane_producer_used, memlane_publisher_adopt, memlane_publisher_any,
+    memlane_producer_stamp_is_due, memlane_producer_stamp_some, memlane_producer_used, memlane_publisher_adopt, memlane_publisher_any,
     memlane_publisher_claim, memlane_publisher_commit, memlane_publisher_put,
     memlane_publisher_put_many, memlane_publisher_watch, memlane_sight, memlane_span,
     memlane_status,
 )
 from memlane._core.lanes cimport Endpoint, LanesState
 from memlane._core.os cimport (
-    memlane_fork_is, memlane_guard_is_truncated, memlane_monotonic_ns, memlane_mutex_lock,
+    memlane_coarse_ns, memlane_fork_is, memlane_guard_is_truncated, memlane_monotonic_ns, memlane_mutex_lock,
     memlane_mutex_try, memlane_mutex_unlock,
 )
 from memlane._core.sender cimport Sender, span_of
@@ -90,8 +90,8 @@ cdef class PublisherRole(Sender):
             status = MEMLANE_BUSY
             if self.claim == NULL and memlane_fork_is(self.epoch) and not self.state.is_gone():
                 status = memlane_publisher_put(&self.own, span.bytes, span.nbytes)
-                if self.own.producer.next > self.next_stamp and status == MEMLANE_OK:
-                    self.stamp_some()
+                if status == MEMLANE_OK and memlane_producer_stamp_is_due(&self.own.producer):
+                    memlane_producer_stamp_some(&self.own.producer, memlane_coarse_ns())
             memlane_mutex_unlock(&self.mutex)
             if status == MEMLANE_OK:
                 if memlane_guard_is_truncated(self.state.guarded):

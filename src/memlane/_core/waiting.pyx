@@ -17,7 +17,9 @@ from memlane._core.core cimport (
     memlane_doorbell_note,
 )
 from memlane._core.membership cimport Doorbells, EPOCH_CLOSED, Membership, epoch_lock
-from memlane._core.os cimport memlane_fork_epoch, memlane_fork_is, memlane_unguarded
+from memlane._core.os cimport (
+    memlane_clock_of_process, memlane_fork_epoch, memlane_fork_is, memlane_unguarded,
+)
 from memlane._core.os_errors cimport os_error
 from memlane._core.runtime cimport (
     MEMLANE_POSTS_MAX, MEMLANE_WAIT_ADAPTIVE, MEMLANE_WAIT_SLEEP, MEMLANE_WAIT_SPIN, memlane_bell, memlane_bell_attach, memlane_bell_attach_made,
@@ -35,33 +37,11 @@ cdef uint64_t CLOCK = 0
 cdef uint64_t CLOCK_EPOCH = EPOCH_CLOSED
 
 
-cdef uint64_t clock_hash() noexcept:
-    """
-    What tells the clocks of this process from those of others: the boot of the machine, and how far a time namespace sets
-    them forward; 0 if the kernel does not say. Two processes whose numbers differ cannot compare their times.
-    """
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as boot_id:
-            found = int(boot_id.read().replace(b"-", b"").strip()[:16], 16)
-    except (OSError, ValueError):
-        return 0
-    try:
-        with open("/proc/self/timens_offsets", "rb") as offsets:
-            for line in offsets:
-                clock, seconds, nanoseconds = line.split()
-                # any two odd numbers
-                factor = {b"boottime": 0x9E3779B97F4A7C15, b"monotonic": 0xC2B2AE3D27D4EB4F}.get(clock, 0)
-                found += (int(seconds) * 1_000_000_000 + int(nanoseconds)) * factor
-    except (OSError, ValueError):
-        pass  # a kernel without time namespaces
-    return found % 2**64 or 1
-
-
 cdef int know_clock() except -1:
     """A child may have been forked into another time namespace."""
     global CLOCK, CLOCK_EPOCH
     if not memlane_fork_is(CLOCK_EPOCH):
-        CLOCK = clock_hash()
+        CLOCK = memlane_clock_of_process()
         CLOCK_EPOCH = memlane_fork_epoch()
     return 0
 
