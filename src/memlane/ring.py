@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 import memlane._arguments as _arguments
 import memlane._core as _core
-from memlane._core import Consumer, Producer, RingBase
+from memlane._core import Consumer, Producer, Receiving, Record, RingBase
 from memlane._instead import instead
 from memlane._region.attachment import Attachment
 from memlane._region.directory import Entry, Wanted
@@ -81,7 +81,7 @@ _OPERATORS = {
 
 @_core.clear_errors
 @instead(_INSTEAD, _OPERATORS)
-class Ring(RingBase, SharedObject, kind=_core.KIND_RING):
+class Ring(RingBase, Receiving[Record], SharedObject, kind=_core.KIND_RING):
     """
     A ring of records between processes: bytes in, the same bytes out, in the order of each
     producer.

@@ -29,6 +29,7 @@ PUBLIC = {
     "Loans",
     "Record",
     "Records",
+    "Receiving",
     "Sending",
     "RingBase",
     "Producer",

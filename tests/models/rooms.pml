@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Rooms of which views live on after the commit: src/core/lane_producer.h, memlane_producer_keep, _release, _holds, _refresh,
- * _fit_seen, _any, _claim, _commit, _adopt, memlane_many_advance, and Room and ProducerRole.depart in
- * src/memlane/_core/ring_producer.pyx. Here the bytes of the lane are cells, of which a record has one or two.
+ * _fit_seen, _any, _claim, _commit, _adopt, memlane_many_advance, and Reservation and Sender.depart in
+ * src/memlane/_core/sender.pyx. Here the bytes of the lane are cells, of which a record has one or two.
  *
  * Producer 1 may close its handle or die anywhere, then 2 takes the lane over. Each record is put with a view or
  * without one, and may be shorter than what was reserved for it. A view dies at any moment when its process does not
@@ -85,7 +85,7 @@ inline end_view(s) {
     od
 }
 
-/* Room.end, by whoever lets the last view go */
+/* Reservation.give_bytes_back, by whoever lets the last view go */
 proctype Views(byte me) {
     byte s, i;
 end:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from memlane import Full, RoleTakenError, Topic
+from memlane import Empty, Full, PeerGoneError, RoleTakenError, Topic
 from tests.support.children import Gate, forever, killed_after
 from tests.support.processes import Child
 from tests.topic.test_publish_get import everything
@@ -96,3 +97,52 @@ def test_a_live_publisher_keeps_its_lane() -> None:
         ):
             publisher.publish(b"b", timeout=0)
         assert ("publisher", (os.getpid(),)) == (taken.value.role, taken.value.pids)
+
+
+@pytest.mark.parametrize("verb", ["get", "get_many", "borrow", "records", "borrowed"])
+def test_what_requires_a_publisher_ends_when_all_have_died_or_left(verb: str) -> None:
+    """Not before the first one has come, and not before all that they published is got."""
+
+    def next_of(subscriber: Any) -> Any:
+        if verb == "get_many":
+            return subscriber.get_many(1, timeout=0, require_peer=True)
+        if verb in ("records", "borrowed"):
+            return next(getattr(subscriber, verb)(timeout=0, require_peer=True))
+        return getattr(subscriber, verb)(timeout=0, require_peer=True)
+
+    with Topic("4 KiB", publishers=2) as topic:
+        subscriber = topic.subscribe()
+        with pytest.raises(Empty):
+            next_of(subscriber)
+        publisher = topic.publisher()
+        publisher.publish(b"of one that will leave")
+        killed_after(lambda: topic.publish(b"of one that died"))
+        for _ in range(2):
+            next_of(subscriber)
+        with pytest.raises(Empty):
+            next_of(subscriber)
+        publisher.close()
+        with pytest.raises(PeerGoneError, match="no publisher of unnamed topic is left") as gone:
+            next_of(subscriber)
+        assert (1, 1) == (gone.value.died, gone.value.left)
+        with pytest.raises(Empty):
+            subscriber.get(timeout=0)
+
+
+def test_a_get_that_requires_a_publisher_is_told_of_its_death() -> None:
+    """Also while it waits: it looks again within a tenth of a second."""
+    with Topic("4 KiB", publishers=2) as topic, Gate() as gate:
+        subscriber = topic.subscribe()
+
+        def publish() -> None:
+            topic.publish(b"x")
+            gate.open()
+            forever()
+
+        with Child(publish) as child, ThreadPoolExecutor() as pool:
+            gate.wait()
+            assert b"x" == subscriber.get(require_peer=True)
+            waiting = pool.submit(subscriber.get, require_peer=True)
+            child.kill()
+            with pytest.raises(PeerGoneError):
+                waiting.result()

@@ -9,6 +9,7 @@ from memlane._core.arguments import ctypes_holds
 from memlane._core.calls import clear_errors
 from memlane._core.counter import CounterBase
 from memlane._core.files import Descriptor, is_network_file, reserve
+from memlane._core.handles import Borrowed, LaneHandle, Receiving, Records
 from memlane._core.lanes import Endpoint
 from memlane._core.layout import (
     BACKING_ANONYMOUS,
@@ -41,7 +42,7 @@ from memlane._core.layout import (
     slots_shape,
     topic_shape,
 )
-from memlane._core.loan import Loan, Loans, RecordLoan
+from memlane._core.loan import Loan
 from memlane._core.mapping import PERMISSIONS, Mapping, guard
 from memlane._core.mapping_options import PAGE_SIZE
 from memlane._core.membership import (
@@ -55,12 +56,13 @@ from memlane._core.membership import (
 )
 from memlane._core.opened import closed_error, free_removed_objects
 from memlane._core.os_errors import explained, no_room
-from memlane._core.ring import Borrowed, Consumer, Producer, Records, RingBase, Sending
+from memlane._core.receiver import Loans, RecordLoan
+from memlane._core.ring import Consumer, Producer, RingBase, Sending
 from memlane._core.ring_consumer import Record
 from memlane._core.sender import Reservation
 from memlane._core.slot import SlotBase
-from memlane._core.topic import Publisher, Publishing, TopicBase
-from memlane._core.topic_subscriber import Subscriber, TopicRecord, TopicRecords
+from memlane._core.topic import Publisher, Publishing, Subscriber, TopicBase
+from memlane._core.topic_subscriber import TopicRecord
 from memlane._core.waiting import Doorbell, HeldDoorbells, slices_slept
 
 __all__ = [
@@ -98,6 +100,7 @@ __all__ = [
     "Endpoint",
     "Handle",
     "HeldDoorbells",
+    "LaneHandle",
     "Loan",
     "Loans",
     "Mapping",
@@ -106,6 +109,7 @@ __all__ = [
     "Producer",
     "Publisher",
     "Publishing",
+    "Receiving",
     "Record",
     "RecordLoan",
     "Records",
@@ -116,7 +120,6 @@ __all__ = [
     "Subscriber",
     "TopicBase",
     "TopicRecord",
-    "TopicRecords",
     "clear_errors",
     "closed_error",
     "ctypes_holds",

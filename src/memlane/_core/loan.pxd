@@ -67,13 +67,3 @@ cdef class Loan:
     cdef void note_dropped(self) noexcept
     cdef object refuse_closed(self)
     cdef str word(self)
-
-
-@cython.no_gc
-cdef class RecordLoan(Loan):
-    pass
-
-
-@cython.final
-cdef class Loans:
-    cdef list records

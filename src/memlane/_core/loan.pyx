@@ -2,18 +2,16 @@
 """
 Loans: bytes where they lie in the memory of an object, which this process may use until it ends the loan.
 
-Loan         what every loan is: a buffer that counts its views, and keeps row, role and memory until the last one has died
-RecordLoan   a record that was borrowed, read-only
-Loans        several of them, released together
+A loan is a buffer that counts its views, and keeps row, role and memory until the last one has died. Reservation (sender.pyx) and
+RecordLoan (receiver.pyx) derive from it.
 """
 
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 
 import memlane._arguments as _arguments
-from memlane.errors import ClosedError
 
-from memlane._core.arguments cimport dimensions_of, dtype_of, index_of
+from memlane._core.arguments cimport index_of
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.mapping cimport finalizing
 from memlane._core.os cimport memlane_fork_is
@@ -87,77 +85,3 @@ cdef class Loan:
     def __enter__(self):
         self.check()
         return self
-
-
-@cython.no_gc
-cdef class RecordLoan(Loan):
-    """A borrowed record: its bytes where they lie, read-only, until it is released."""
-
-    cdef object refuse_closed(self):
-        raise ClosedError(f"this record{'' if self.lender is None else ' of ' + self.lender.name} was released; "
-                          "borrow another one")
-
-    cdef str word(self):
-        return "record"
-
-    def array(self, shape, dtype):
-        """
-        Make an array over the first bytes of the record: a view, read-only, which keeps the loan as any view does.
-
-        Raises:
-            ValueError: the record is shorter than the array.
-            ClosedError: the record was released.
-        """
-        import numpy
-        kind, dimensions = dtype_of(numpy, dtype), dimensions_of(shape)  # may run Python, so before the check
-        self.check()
-        try:
-            return numpy.ndarray(dimensions, kind, self)
-        except (TypeError, ValueError) as wrong:
-            if "too small" not in str(wrong) and "too big" not in str(wrong) and "exceeded" not in str(wrong):
-                raise
-            raise ValueError(f"an array of shape {_arguments.shown(shape)} and dtype {kind} is larger than this record of "
-                             f"{self.nbytes} bytes; ask for a smaller one") from None
-
-    def release(self):
-        """Give the record back, now or when its last view dies. Never fails; doing it twice does nothing."""
-        self.close()
-
-    @cython.binding(True)
-    def __exit__(self, _kind, _value, _traceback):
-        self.close()
-
-
-@cython.final
-cdef class Loans:
-    """Several borrowed records, released together: a sequence of them, and a context manager. Made by `borrow_many`."""
-
-    def __init__(self):
-        raise TypeError("Loans are made by borrow_many(), not by calling the class")
-
-    @classmethod
-    def __class_getitem__(cls, _record, /):
-        return cls  # generic in its records, for type checkers alone
-
-    def __len__(self):
-        return len(self.records)
-
-    def __bool__(self):
-        return True
-
-    def __getitem__(self, index):
-        return self.records[index]
-
-    def __iter__(self):
-        return iter(self.records)
-
-    def release(self):
-        """Release all that are not released or given back yet. Never fails; doing it twice does nothing."""
-        for record in self.records:
-            (<RecordLoan>record).close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_error):
-        self.release()

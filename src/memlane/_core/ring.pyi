@@ -1,32 +1,21 @@
 # SPDX-License-Identifier: MIT
 from collections.abc import Iterable
-from multiprocessing.process import BaseProcess
-from subprocess import Popen
-from typing import Any, Self, SupportsFloat, TypeAlias, TypeVar, final
+from typing import Any, Self, SupportsFloat, TypeVar, final
 
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import Buffer
 
 from memlane._core.arguments import _NumpyArray
-from memlane._core.lanes import Endpoint
+from memlane._core.handles import LaneHandle, Receiving
 from memlane._core.layout import _Entry
-from memlane._core.loan import Loans
 from memlane._core.membership import Membership
 from memlane._core.ring_consumer import Record
 from memlane._core.sender import Reservation
-
-_Ending: TypeAlias = BaseProcess | Popen[Any] | int
-
-_Until: TypeAlias = _Ending | Iterable[_Ending]
 
 _ProducerT = TypeVar("_ProducerT", bound=Producer)
 
 _ConsumerT = TypeVar("_ConsumerT", bound=Consumer)
 
-@disjoint_base
-class RingHandle(Endpoint): ...
-
-@disjoint_base
-class Sending(RingHandle):
+class Sending(LaneHandle):
     """The verbs of a producer."""
 
     def put(
@@ -105,23 +94,8 @@ class Sending(RingHandle):
             Full, ShutDown, PeerGoneError, RecordTooLargeError, RoleTakenError, OSError, ClosedError: as `put`.
         """
 
-@final
-class Records:
-    """What `records` iterates with."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None: ...
-    def __iter__(self) -> Self: ...
-    def __next__(self) -> bytes: ...
-
-@final
-class Borrowed:
-    def __init__(self, *args: object, **kwargs: object) -> None: ...
-    def __iter__(self) -> Self: ...
-    def __next__(self) -> Record: ...
-    def close(self) -> None: ...
-
 class RingBase(Sending):
-    """What a ring does without going through Python: every verb of both roles."""
+    """What a ring does without going through Python, but for the verbs of Receiving, which its class has as another base."""
 
     def _lead_to(
         self, membership: Membership, entry: _Entry, *, wait: str, require_peer: bool
@@ -130,124 +104,6 @@ class RingBase(Sending):
     def _leave(self) -> None: ...
     def _make_producer(self, producer_class: type[_ProducerT]) -> _ProducerT: ...
     def _make_consumer(self, consumer_class: type[_ConsumerT]) -> _ConsumerT: ...
-    def get(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> bytes:
-        """
-        Take the next record out, waiting while there is none.
-
-        The lanes of the producers are served in turn; of each, records come in the order of `put`. Takes the
-        role of the consumer at first use. Other threads run while it waits; Ctrl-C interrupts it.
-
-        Args:
-            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
-            require_peer: Do not wait for producers that are gone. Before the first one came nobody is: then it waits.
-
-        Returns:
-            The record as new bytes.
-
-        Raises:
-            Empty: there was none within *timeout*.
-            ShutDown: the ring was shut down and is drained.
-            PeerGoneError: asked for by *require_peer*: there were producers, all have died or left, and the ring
-                is drained.
-            RoleTakenError: a live process is the consumer; nothing is waited for.
-            CorruptedError: the region holds bytes that no sound program writes.
-            ClosedError: this process closed the handle or the region.
-            MemoryError: no memory for the result; the record stays.
-        """
-    def get_nowait(self) -> bytes:
-        """`get(timeout=0)`: raises Empty at once where there is nothing."""
-    def get_many(
-        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
-    ) -> list[bytes]:
-        """
-        Take what is there, at least one record and at most *most*, waiting only for the first.
-
-        A call ends before *most* where its records come to more than some pages: so much memory at a time would be new
-        to the process, and cost more than the calls that are saved.
-
-        Returns:
-            A list of new bytes.
-
-        Raises:
-            As `get`; nothing is lost.
-        """
-    def get_into(
-        self,
-        buffer: Buffer | _NumpyArray,
-        *,
-        timeout: SupportsFloat | None = None,
-        require_peer: bool = False,
-    ) -> int:
-        """
-        Copy the next record into a writable contiguous *buffer*.
-
-        Returns:
-            Its length in bytes; the rest of the buffer is left as it was.
-
-        Raises:
-            ValueError: it is longer than the buffer; it stays in the ring.
-            As `get` otherwise.
-        """
-    def borrow(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> Record:
-        """
-        Take the next record as a loan: its bytes where they lie, read-only, no copy.
-
-        Returns:
-            A Record, with the buffer protocol, to be released: by `with`, or when its last view dies. Until
-            then it takes up room in the ring; in this process the next get goes on behind it.
-
-        Raises:
-            As `get`.
-        """
-    def borrow_many(
-        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
-    ) -> Loans[Record]:
-        """
-        Take what is there as loans, at least one record and at most *most*, waiting only for the first.
-
-        Returns:
-            Loans: a sequence of Records that are released together, at the end of its `with` or by `release()`.
-
-        Raises:
-            As `get`.
-        """
-    def borrowed(
-        self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
-    ) -> Borrowed:
-        """
-        Iterate over loans until the ring is shut down and drained. Each is released when the next one is asked for, or
-        later with its last view.
-
-        Raises:
-            Empty: there was no record within *timeout*.
-            As `get` otherwise, but for ShutDown, which ends the iteration.
-        """
-    def records(
-        self,
-        *,
-        until: _Until | None = None,
-        require_peer: bool = False,
-        timeout: SupportsFloat | None = None,
-    ) -> Records:
-        """
-        Iterate over records, as `get` gives them, until the ring is shut down and drained, or *until* has come.
-
-        Args:
-            until: Processes whose end ends the iteration, once all that they put is read: a multiprocessing.Process, a
-                subprocess.Popen, a sentinel or a pidfd, or a collection of them. It does not matter how they end, nor
-                whether they ever put anything. Looked for when there is nothing to get, and at least ten times a second;
-                records of others that come meanwhile are given out, too.
-            require_peer: Do not wait for producers that are gone, as in `get`.
-            timeout: Longest wait in seconds for each record. None waits for ever.
-
-        Raises:
-            Empty: there was no record within *timeout*.
-            TypeError: *until* is none of those.
-            ValueError: a process of *until* has not been started or is closed, or a descriptor is not open.
-            As `get` otherwise, but for ShutDown, which ends the iteration.
-        """
-    def __iter__(self) -> Self: ...
-    def __next__(self) -> bytes: ...
     def shutdown(self, immediate: bool = False) -> None:
         """
         Bring the ring to its end, for all processes and for good.
@@ -316,136 +172,18 @@ class Producer(Sending):
     def __exit__(self, *_error: object) -> None: ...
 
 @final
-class Consumer(RingHandle):
+class Consumer(Receiving[Record]):
     """
     A handle of the consumer's role, which all such handles of one process share. Made by `Ring.consumer()`.
 
     The role is taken at first use, and given back when the last handle that used it is closed. Pickled, it becomes a
-    handle without the role. The verbs are those of Ring.
+    handle without the role. The verbs are those of a ring.
 
     Attributes:
         ring: The ring that it belongs to.
     """
 
     ring: Any
-    def get(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> bytes:
-        """
-        Take the next record out, waiting while there is none.
-
-        The lanes of the producers are served in turn; of each, records come in the order of `put`. Takes the
-        role of the consumer at first use. Other threads run while it waits; Ctrl-C interrupts it.
-
-        Args:
-            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
-            require_peer: Do not wait for producers that are gone. Before the first one came nobody is: then it waits.
-
-        Returns:
-            The record as new bytes.
-
-        Raises:
-            Empty: there was none within *timeout*.
-            ShutDown: the ring was shut down and is drained.
-            PeerGoneError: asked for by *require_peer*: there were producers, all have died or left, and the ring
-                is drained.
-            RoleTakenError: a live process is the consumer; nothing is waited for.
-            CorruptedError: the region holds bytes that no sound program writes.
-            ClosedError: this process closed the handle or the region.
-            MemoryError: no memory for the result; the record stays.
-        """
-    def get_nowait(self) -> bytes:
-        """`get(timeout=0)`: raises Empty at once where there is nothing."""
-    def get_many(
-        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
-    ) -> list[bytes]:
-        """
-        Take what is there, at least one record and at most *most*, waiting only for the first.
-
-        A call ends before *most* where its records come to more than some pages: so much memory at a time would be new
-        to the process, and cost more than the calls that are saved.
-
-        Returns:
-            A list of new bytes.
-
-        Raises:
-            As `get`; nothing is lost.
-        """
-    def get_into(
-        self,
-        buffer: Buffer | _NumpyArray,
-        *,
-        timeout: SupportsFloat | None = None,
-        require_peer: bool = False,
-    ) -> int:
-        """
-        Copy the next record into a writable contiguous *buffer*.
-
-        Returns:
-            Its length in bytes; the rest of the buffer is left as it was.
-
-        Raises:
-            ValueError: it is longer than the buffer; it stays in the ring.
-            As `get` otherwise.
-        """
-    def borrow(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> Record:
-        """
-        Take the next record as a loan: its bytes where they lie, read-only, no copy.
-
-        Returns:
-            A Record, with the buffer protocol, to be released: by `with`, or when its last view dies. Until
-            then it takes up room in the ring; in this process the next get goes on behind it.
-
-        Raises:
-            As `get`.
-        """
-    def borrow_many(
-        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
-    ) -> Loans[Record]:
-        """
-        Take what is there as loans, at least one record and at most *most*, waiting only for the first.
-
-        Returns:
-            Loans: a sequence of Records that are released together, at the end of its `with` or by `release()`.
-
-        Raises:
-            As `get`.
-        """
-    def borrowed(
-        self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
-    ) -> Borrowed:
-        """
-        Iterate over loans until the ring is shut down and drained. Each is released when the next one is asked for, or
-        later with its last view.
-
-        Raises:
-            Empty: there was no record within *timeout*.
-            As `get` otherwise, but for ShutDown, which ends the iteration.
-        """
-    def records(
-        self,
-        *,
-        until: _Until | None = None,
-        require_peer: bool = False,
-        timeout: SupportsFloat | None = None,
-    ) -> Records:
-        """
-        Iterate over records, as `get` gives them, until the ring is shut down and drained, or *until* has come.
-
-        Args:
-            until: Processes whose end ends the iteration, once all that they put is read: a multiprocessing.Process, a
-                subprocess.Popen, a sentinel or a pidfd, or a collection of them. It does not matter how they end, nor
-                whether they ever put anything. Looked for when there is nothing to get, and at least ten times a second;
-                records of others that come meanwhile are given out, too.
-            require_peer: Do not wait for producers that are gone, as in `get`.
-            timeout: Longest wait in seconds for each record. None waits for ever.
-
-        Raises:
-            Empty: there was no record within *timeout*.
-            TypeError: *until* is none of those.
-            ValueError: a process of *until* has not been started or is closed, or a descriptor is not open.
-            As `get` otherwise, but for ShutDown, which ends the iteration.
-        """
-    def __iter__(self) -> Self: ...
-    def __next__(self) -> bytes: ...
     def close(self) -> None:
         """Refuse new work; the role goes with the last handle and the last loan. Never fails."""
     def __enter__(self) -> Self: ...

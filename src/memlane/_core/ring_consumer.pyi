@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 from typing import final
 
-from memlane._core.loan import RecordLoan
+from memlane._core.receiver import RecordLoan
 
 @final
 class Record(RecordLoan):

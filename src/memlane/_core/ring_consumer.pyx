@@ -23,8 +23,11 @@ from memlane._core.core cimport (
 from memlane._core.mapping cimport finalizing
 from memlane._core.membership cimport EPOCH_CLOSED, Membership, PROBES_A_SLICE, Users, epoch_lock
 from memlane._core.os cimport memlane_fork_epoch, memlane_fork_is, memlane_monotonic_ns
-from memlane._core.lanes cimport Endpoint
-from memlane._core.loan cimport RecordLoan
+from memlane._core.lanes cimport Endpoint, LanesState
+from memlane._core.receiver cimport (
+    BATCH_NBYTES, END_TRIES, Receiver, RecordLoan, STEP_RECORDS, TAKE_MANY, add_to_batch,
+    cut_batch,
+)
 from memlane._core.ring_state cimport RingState
 from memlane._core.runtime cimport (
     MEMLANE_DEAD, MEMLANE_POSTS_MAX, MEMLANE_SLICE_NS, MEMLANE_WAIT_SPIN, memlane_membership_row,
@@ -39,66 +42,6 @@ cdef enum:
     END_OF_OTHERS     # nothing will follow, but others have records in hand
     END_NOW
 
-# Each time that the end is put off, a commit or another consumer got on, and of commits that passed the flag there is
-# one a lane. So many tries more than there are lanes are those of bytes that nobody sound writes.
-cdef uint32_t END_TRIES = 1000
-
-# Looks at one lane, of some 50 ns, which other threads wait for.
-cdef uint32_t LOOKS_WITH_GIL = 32
-
-cdef extern from *:
-    """
-    /* More pointers are no small object for Python's allocator. */
-    #define MEMLANE_BATCH_ROOM 64
-
-    /* An empty list with room for what a batch is likely to get. */
-    static PyObject *memlane_new_batch(Py_ssize_t most)
-    {
-        PyObject *batch = PyList_New(most < MEMLANE_BATCH_ROOM ? most : MEMLANE_BATCH_ROOM);
-        if (batch != NULL) Py_SET_SIZE(batch, 0);
-        return batch;
-    }
-
-    /* Add new bytes, not filled yet; where to fill them in. Runs no Python: neither bytes nor the room of a list are the
-     * collector's business. */
-    static char *memlane_add_to_batch(PyObject *batch, Py_ssize_t nbytes)
-    {
-        PyObject *record = PyBytes_FromStringAndSize(NULL, nbytes);
-        if (record == NULL) return NULL;
-        Py_ssize_t size = Py_SIZE(batch);
-        if (size < ((PyListObject *)batch)->allocated) {
-            PyList_SET_ITEM(batch, size, record);
-            Py_SET_SIZE(batch, size + 1);
-        } else {
-            int failed = PyList_Append(batch, record);
-            Py_DECREF(record);
-            if (failed) return NULL;
-        }
-        return PyBytes_AS_STRING(record);
-    }
-
-    /* Keep the first ones, without asking for memory as a slice would. */
-    static void memlane_cut_batch(PyObject *batch, Py_ssize_t size)
-    {
-        while (Py_SIZE(batch) > size) {
-            Py_ssize_t last = Py_SIZE(batch) - 1;
-            PyObject *record = PyList_GET_ITEM(batch, last);
-            PyList_SET_ITEM(batch, last, NULL);
-            Py_SET_SIZE(batch, last);
-            Py_DECREF(record);
-        }
-    }
-    """
-    list new_batch "memlane_new_batch"(Py_ssize_t most)
-    char *add_to_batch "memlane_add_to_batch"(list batch, Py_ssize_t nbytes) except NULL
-    void cut_batch "memlane_cut_batch"(list batch, Py_ssize_t size)
-
-# A batch ends before its bytes come to more than this. A caller holds this batch and the one before: beyond some pages that
-# is no longer memory that was just given back. Twice this is less than the 128 KiB that the C library gives back to the
-# system, whose pages the next batch would have to fault in again.
-cdef Py_ssize_t BATCH_NBYTES = 49152
-
-
 # A consumer that was woken in vain costs some 10 microseconds of somebody's time, so the least pause makes that
 # a tenth; the greatest is the longest that a record can wait for it when the others are busy all of a sudden.
 cdef uint64_t OUTRUN_PAUSE_MIN_NS = 100000
@@ -106,7 +49,7 @@ cdef uint64_t OUTRUN_PAUSE_MIN_NS = 100000
 cdef uint64_t OUTRUN_PAUSE_MAX_NS = 1000000
 
 
-cdef class ConsumerRole:
+cdef class ConsumerRole(Receiver):
     """
     What gets from a ring in this process; all its handles and threads share it.
 
@@ -114,18 +57,8 @@ cdef class ConsumerRole:
     not depend on it: waiting, the end, and what a caller gets of it.
     """
 
-    def __cinit__(self, RingState ring):
-        self.ring = ring
-        self.epoch = EPOCH_CLOSED
-        self.preparing = {}
-        memlane_spinning_begin(&self.spinning)
-        self.users = Users()
-        self.known = <unsigned char *>PyMem_Calloc(ring.shape.lanes, 1)
-        if self.known == NULL:
-            raise MemoryError()
-
-    def __dealloc__(self):
-        PyMem_Free(self.known)
+    def __cinit__(self, LanesState state):
+        self.ring = <RingState>state
 
     def __del__(self):
         if not finalizing():
@@ -167,13 +100,6 @@ cdef class ConsumerRole:
         raise ValueError(f"{self.ring.name} has one consumer, so there is nobody else to give the record to; keep it and handle "
                          'it later, put a copy of it again, or create the ring with consumers="many"')
 
-    cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
-        """Free a record that was lent, in any order, from any thread."""
-
-    cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
-        """The number of the record that is taken next of a leased lane."""
-        return 0
-
     cdef int64_t held_by_others(self, uint32_t *tags) noexcept:
         """How many records other processes have in hand, by a bounded look, and the first PROBES_A_SLICE *tags* of them."""
         return 0
@@ -204,10 +130,6 @@ cdef class ConsumerRole:
         """Look further for what the dead had in hand; whether something is to be tried before this consumer sleeps."""
         return False
 
-    cdef bint overlooked_in(self, uint32_t lane) noexcept nogil:
-        """Whether the hints of a leased lane contradict its states."""
-        return False
-
     cdef uint64_t taken_by_all(self) noexcept nogil:
         """How many records all consumers together have taken; constant where there is only one."""
         return 0
@@ -222,38 +144,17 @@ cdef class ConsumerRole:
 
     # ---- the role -----------------------------------------------------------------------------------
 
-    @cython.final
-    cdef int prepare(self, Endpoint handle) except -1:
-        """See that this process is a consumer, in this epoch."""
-        handle.check()
-        self.ring.membership._check_open()
-        self.ring.enter(&handle.opens, &handle._closed, handle)
+    cdef int join(self) except -1:
+        self.tag = self.ring.membership.own_tag()
+        # It may be done: by a handler that ran while this process joined.
         if not memlane_fork_is(self.epoch):
-            with epoch_lock(self.preparing):
-                if not memlane_fork_is(self.epoch):
-                    self.tag = self.ring.membership.own_tag()
-                    # It may be done: by a handler that ran while this process joined.
-                    if not memlane_fork_is(self.epoch):
-                        self.take_role()
-                        memset(self.known, 0, self.ring.shape.lanes)
-                        self.loans = 0
-                        self.ending = False
-                        self.epoch = memlane_fork_epoch()
-        self.departing = False
-        self.users.add(&handle.receives)
-        handle.require_still_open()
+            self.take_role()
+            memset(self.known, 0, self.ring.lanes)
+            self.loans = 0
+            self.ending = False
+            self.epoch = memlane_fork_epoch()
         return 0
 
-    @cython.final
-    cdef void loan_ended(self) noexcept:
-        cdef bint last
-        with cython.critical_section(self):
-            self.loans -= 1
-            last = self.loans == 0 and self.departing
-        if last:
-            self.leave()
-
-    @cython.final
     cdef void leave(self) noexcept:
         """Depart, and let those know who wait and require a consumer."""
         cdef bint was = memlane_fork_is(self.epoch) and self.ring.is_held()
@@ -263,7 +164,6 @@ cdef class ConsumerRole:
 
     # ---- looking and taking ---------------------------------------------------------------------------
 
-    @cython.final
     cdef object take(self, bint is_first=True):
         """
         One record as new bytes, or None if there is none now. Behind the first one of a batch no handler of a signal may
@@ -285,7 +185,6 @@ cdef class ConsumerRole:
             if not memlane_fork_is(self.epoch):
                 return None
 
-    @cython.final
     cdef int take_many(self, list taken, Py_ssize_t most) except -1:
         """
         Add to *taken*, an empty `new_batch`, up to *most* records of all lanes that have some; not more than BATCH_NBYTES
@@ -337,7 +236,6 @@ cdef class ConsumerRole:
                 raise
         return 0
 
-    @cython.final
     cdef Py_ssize_t take_into(self, Py_buffer *view) except -2:
         """Copy one record into a buffer; its length, or -1 if there is none now."""
         cdef memlane_found found
@@ -356,8 +254,7 @@ cdef class ConsumerRole:
                 return -1
             PyErr_CheckSignals()
 
-    @cython.final
-    cdef Record take_loan(self, bint is_first=True):
+    cdef RecordLoan take_loan(self, bint is_first=True):
         """One record as a loan, or None if there is none now; *is_first* as in `take`."""
         cdef memlane_found found
         cdef memlane_lane view
@@ -380,92 +277,14 @@ cdef class ConsumerRole:
                 return None
             PyErr_CheckSignals()
 
-    @cython.final
-    cdef Record lend_more(self):
-        """Another loan behind the first one of a batch, or None: nothing is waited for, and no handler of a signal runs."""
-        cdef Record record = None
-        cdef uint64_t pinned
-        if memlane_fork_is(self.epoch):
-            pinned = self.ring.membership.pin()
-            try:
-                record = self.take_loan(False)
-            finally:
-                self.ring.membership.unpin(pinned)
-        return record
+    cdef bint is_overtaken(self) noexcept nogil:
+        return self.outrun_pause_ns != 0
 
-    @cython.final
-    cdef object take_as(self, int how, Py_ssize_t most, Py_buffer *view):
-        cdef Py_ssize_t nbytes
-        cdef list taken
-        if how == TAKE_ONE:
-            return self.take()
-        if how == TAKE_MANY:
-            taken = new_batch(most)
-            self.take_many(taken, most)
-            return taken or None
-        if how == TAKE_LOAN:
-            return self.take_loan()
-        nbytes = self.take_into(view)
-        return None if nbytes < 0 else nbytes
+    cdef bint knows_leased(self, uint32_t lane) noexcept nogil:
+        return self.is_leased(lane)
 
     # ---- getting --------------------------------------------------------------------------------------
 
-    @cython.final
-    cdef object get(self, Endpoint handle, object timeout, bint require_peer):
-        check_timeout(timeout)  # first: it may run Python, which may close the ring
-        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
-            if self.ring.is_gone():
-                self.ring.refuse_gone()
-            record = self.take()
-            if record is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
-                record = self.take()
-            if record is not None:
-                return record
-        return self.extract(handle, TAKE_ONE, 1, NULL, deadline_of(timeout), require_peer)
-
-    @cython.final
-    cdef object get_now(self, Endpoint handle):
-        """`get` where there is something at once; None: go the long way."""
-        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
-            if self.ring.is_gone():
-                self.ring.refuse_gone()
-            return self.take()
-        return None
-
-    @cython.final
-    cdef object get_many(self, Endpoint handle, Py_ssize_t most, object timeout, bint require_peer):
-        cdef list taken = new_batch(most)  # before the look whether the ring is open: the collector may run
-        check_timeout(timeout)
-        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
-            if self.ring.is_gone():
-                self.ring.refuse_gone()
-            self.take_many(taken, most)
-            if not taken and (timeout is None or timeout) and self.comes_soon(handle.wait):
-                self.take_many(taken, most)
-            if taken:
-                return taken
-        return self.extract(handle, TAKE_MANY, most, NULL, deadline_of(timeout), require_peer)
-
-    @cython.final
-    cdef object obtain(self, Endpoint handle, int how, Py_ssize_t most, Py_buffer *view, object timeout, bint require_peer):
-        """`get` for the other ways to take: at once where there is something, else as `extract` does."""
-        cdef uint64_t pinned
-        check_timeout(timeout)
-        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
-            pinned = self.ring.pin()  # another thread may close the ring between two steps
-            try:
-                if self.ring.is_gone():
-                    self.ring.refuse_gone()
-                found = self.take_as(how, most, view)
-                if found is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
-                    found = self.take_as(how, most, view)
-            finally:
-                self.ring.unpin(pinned)
-            if found is not None:
-                return found
-        return self.extract(handle, how, most, view, deadline_of(timeout), require_peer)
-
-    @cython.final
     cdef object extract(self, Endpoint handle, int how, Py_ssize_t most, Py_buffer *view, uint64_t deadline,
                         bint require_peer):
         """Take in one of four ways, waiting until the deadline."""
@@ -505,7 +324,7 @@ cdef class ConsumerRole:
                         PyErr_CheckSignals()
                         continue
                 elif (require_peer or handle.require_peer) and ring.senders_are_gone() and not self.any_record():
-                    self.refuse_gone()
+                    self.refuse_unsent()
                 if sleep is None:
                     sleep = RecordSleep()
                     sleep.begin(deadline, &self.spinning)
@@ -530,24 +349,6 @@ cdef class ConsumerRole:
         finally:
             ring.unpin(pinned)
 
-    @cython.final
-    cdef bint comes_soon(self, int wait) noexcept nogil:
-        """
-        Whether there is a record within a microsecond or two, which is how long an answer takes that was asked for.
-        With the GIL: to give it away and take it back would be most of that time.
-        """
-        cdef uint32_t look, leased
-        # Nothing is pinned by get: where another thread has closed the ring, its memory is gone.
-        if not memlane_fork_is(self.epoch) or self.outrun_pause_ns or memlane_spinning_limit(&self.spinning, <memlane_wait>wait) == 0:
-            return False
-        leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
-        for look in range(max(LOOKS_WITH_GIL // max(leased, 1), 1)):
-            if self.any_record():
-                return True
-            memlane_cpu_relax()
-        return False
-
-    @cython.final
     cdef bint any_record(self) noexcept nogil:
         """The second look: is there anything that a waiting get would act on?"""
         cdef uint32_t lane
@@ -594,15 +395,6 @@ cdef class ConsumerRole:
         with nogil:
             drained = self.is_drained()
         return END_NOW if drained else END_OF_OTHERS
-
-    @cython.final
-    cdef object refuse_gone(self):
-        """Of each lane its last producer counts: who had it before is forgotten."""
-        cdef uint32_t lane, died = 0, leased = memlane_ring_leased(self.ring.control, self.ring.shape.lanes)
-        for lane in range(leased):
-            died += memlane_lane_owner(self.ring.lane_control(lane)) > MEMLANE_OWNER_CLOSED
-        raise PeerGoneError(f"no producer of {self.ring.name} is left ({died} died, {leased - died} left), and it is drained; "
-                            "start another one, or end here", died=died, left=leased - died)
 
     @cython.final
     cdef object refuse_empty(self, bint has_waited):
@@ -677,15 +469,6 @@ cdef class ConsumerRole:
                 return False
         return leased > 0
 
-    @cython.final
-    cdef int check_sound(self) except -1:
-        """Look twice for what cannot be, before sleeping on it."""
-        cdef uint32_t lane
-        for lane in range(memlane_ring_leased(self.ring.control, self.ring.shape.lanes)):
-            if self.is_leased(lane) and self.overlooked_in(lane) and self.overlooked_in(lane):
-                self.ring.refuse(MEMLANE_CORRUPTED, 0)
-        return 0
-
 
 @cython.final
 cdef class RecordSleep(Sleep):
@@ -737,10 +520,6 @@ cdef class Record(RecordLoan):
             consumers="many" only: of one consumer nobody can tell what it had in hand, and this is False.
     """
 
-    cdef void give_bytes_back(self) noexcept:
-        self.role.take_back(self.lane, self.s)
-        self.role.loan_ended()
-
     @property
     def sequence(self):
         """
@@ -773,7 +552,7 @@ cdef class Record(RecordLoan):
             raise BufferError(f"{self.exports} views of this record of {self.lender.name} are alive; del them, then "
                               "give_back() again")
         if memlane_fork_is(self.pinned):
-            self.role.hand_back(self.lane, self.s)
+            (<ConsumerRole>self.role).hand_back(self.lane, self.s)
         self.is_open = self.is_held = False
         if memlane_fork_is(self.pinned):
             self.role.loan_ended()

@@ -19,6 +19,7 @@ from memlane._core.core cimport (
     memlane_peers_come, memlane_ring_leased, memlane_ring_shutdown, memlane_state_kind,
     memlane_state_tag, memlane_status, memlane_waiters_any,
 )
+from memlane._core.lanes cimport LanesState
 from memlane._core.membership cimport EPOCH_CLOSED, PROBES_A_SLICE
 from memlane._core.os cimport memlane_fork_is, memlane_guard_is_truncated, memlane_monotonic_ns
 from memlane._core.ring_consumer cimport ConsumerRole, HELD_LOOKS
@@ -47,8 +48,8 @@ cdef class ManyConsumers(ConsumerRole):
     cdef uint32_t lived               # how many were, ever: the newest are kept
     cdef uint64_t handed_back         # as it was when the pass began
 
-    def __cinit__(self, RingState ring):
-        self.lanes = <memlane_many *>PyMem_Calloc(ring.shape.lanes, sizeof(memlane_many))
+    def __cinit__(self, LanesState state):
+        self.lanes = <memlane_many *>PyMem_Calloc(state.lanes, sizeof(memlane_many))
         if self.lanes == NULL:
             raise MemoryError()
 

@@ -20,6 +20,7 @@ from memlane._core.core cimport (
     memlane_role_held, memlane_role_owner, memlane_status, memlane_waiters_any,
     memlane_waiters_any_fenced,
 )
+from memlane._core.lanes cimport LanesState
 from memlane._core.membership cimport EPOCH_CLOSED
 from memlane._core.os cimport (
     memlane_fork_is, memlane_guard_is_truncated, memlane_mutex, memlane_mutex_lock,
@@ -41,8 +42,8 @@ cdef class OneConsumer(ConsumerRole):
     cdef memlane_consumer *lanes
     cdef memlane_mutex mutex          # guards `lanes` and `departing`
 
-    def __cinit__(self, RingState ring):
-        self.lanes = <memlane_consumer *>PyMem_Calloc(ring.shape.lanes, sizeof(memlane_consumer))
+    def __cinit__(self, LanesState state):
+        self.lanes = <memlane_consumer *>PyMem_Calloc(state.lanes, sizeof(memlane_consumer))
         if self.lanes == NULL:
             raise MemoryError()
 

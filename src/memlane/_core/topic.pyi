@@ -2,19 +2,18 @@
 from collections.abc import Iterable
 from typing import Any, Literal, Self, SupportsFloat, TypeVar, final
 
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import Buffer
 
 from memlane._core.arguments import _NumpyArray
-from memlane._core.lanes import Endpoint
+from memlane._core.handles import LaneHandle, Receiving
 from memlane._core.layout import _Entry
 from memlane._core.membership import Membership
 from memlane._core.sender import Reservation
-from memlane._core.topic_subscriber import Subscriber
+from memlane._core.topic_subscriber import TopicRecord
 
 _PublisherT = TypeVar("_PublisherT", bound=Publisher)
 
-@disjoint_base
-class Publishing(Endpoint):
+class Publishing(LaneHandle):
     """The verbs of a publisher."""
 
     def publish(
@@ -170,5 +169,48 @@ class Publisher(Publishing):
     topic: Any
     def close(self) -> None:
         """Give the lane back; its records stay, the next publisher goes on behind them. Never fails."""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_error: object) -> None: ...
+
+@final
+class Subscriber(Receiving[TopicRecord]):
+    """
+    A subscription of a topic: it sees every record that is published from its start on. Made by `Topic.subscribe`.
+
+    A context manager; threads may share it. In a forked child, and where it was pickled to, it is a subscription of its
+    own, which begins at its first use there.
+
+    Attributes:
+        topic: The topic that it belongs to.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    @property
+    def topic(self) -> Any: ...
+    @property
+    def lost(self) -> int:
+        """
+        How many records were overwritten before this subscription got them: the exact number, since it began. A get counts
+        what it passes, so those that are gone in front of the next get are not in it yet.
+        """
+    @property
+    def lag(self) -> int:
+        """How many records there are for this subscription to get, at some moment just past."""
+    @property
+    def position(self) -> int | str:
+        """
+        Where this subscription is: what `subscribe(start=...)` goes on from, in whatever process and however late. An int if
+        the topic has one publisher, else a short text; it can be printed, pickled and stored.
+        """
+    def stalled(self, after: SupportsFloat) -> bool:
+        """
+        Whether publishers are silent: there is nothing to get, and nothing has come for *after* seconds, as far as this
+        subscription has looked; or there were publishers, and none of them lives.
+
+        Raises:
+            ClosedError: this process closed the handle, or the subscription was evicted.
+        """
+    def close(self) -> None:
+        """Give the place back; loans keep what they need until they are released. Never fails."""
     def __enter__(self) -> Self: ...
     def __exit__(self, *_error: object) -> None: ...

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
 """
-The handles of a topic that publish, with the verbs that users call. Nothing in Python wraps them.
+The handles of a topic, with the verbs that users call. Nothing in Python wraps them.
 
-TopicBase has every verb, by this process's one default publisher; Publisher has a lane of its own. The texts stand at
-Publishing.
+TopicBase has the verbs of Publishing, by this process's one default publisher; Publisher has a lane of its own. Subscriber has
+those of Receiving.
 """
 
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 import memlane._arguments as _arguments
+from memlane._core.opened import closed_error
 
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
@@ -19,15 +20,17 @@ from memlane._core.core cimport (
     memlane_lane_full, memlane_lane_head, memlane_lane_length, memlane_lane_owner,
     memlane_lane_tail, memlane_place, memlane_place_holder, memlane_place_is_at,
     memlane_place_loans, memlane_place_moved, memlane_ring_leased, memlane_ring_shutdown,
-    memlane_topic_evicted, memlane_topic_joined, memlane_waiters_count,
+    memlane_subscriber_lag, memlane_topic_evicted, memlane_topic_joined, memlane_waiters_count,
 )
+from memlane._core.handles cimport LaneHandle, Receiving
 from memlane._core.lanes cimport Endpoint, LanesState
+from memlane._core.mapping cimport finalizing
 from memlane._core.membership cimport Membership
 from memlane._core.opened cimport Opened, opened_of
-from memlane._core.os cimport memlane_coarse_ns, memlane_fork_is
+from memlane._core.os cimport memlane_coarse_ns, memlane_fork_is, memlane_monotonic_ns
 from memlane._core.topic_publisher cimport PublisherRole
 from memlane._core.topic_state cimport TopicState
-from memlane._core.topic_subscriber cimport Subscriber, last_records
+from memlane._core.topic_subscriber cimport Subscription, last_records
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -116,31 +119,14 @@ cdef class OpenTopic(TopicState):
         }
 
 
-cdef class Publishing(Endpoint):
+cdef class Publishing(LaneHandle):
     """The verbs of a publisher."""
-
-    cdef OpenTopic shared
-    cdef PublisherRole sending
-
-    @cython.final
-    cdef OpenTopic topic_there(self):
-        """As `state_there`."""
-        self.state_there()
-        return self.shared
 
     @cython.final
     cdef PublisherRole sending_of(self):
         if self._closed:
             self.check()
-        return self.sending
-
-    cdef void give_roles_back(self) noexcept:
-        if self.sending is not None:
-            if self.sending.users.remove(&self.sends):
-                self.sending.depart()
-            elif memlane_fork_is(self.sending.epoch) and not self.state.membership.closed:
-                self.sending.wake_sleepers()  # a publish of this handle may sleep there
-        self.state.leave(&self.opens)
+        return <PublisherRole>self.sending
 
     def publish(self, record, *, timeout=None):
         """
@@ -208,11 +194,16 @@ cdef class Publishing(Endpoint):
 cdef class TopicBase(Publishing):
     """What a topic does without going through Python."""
 
+    @cython.final
+    cdef OpenTopic topic_there(self):
+        """As `state_there`."""
+        return <OpenTopic>self.state_there()
+
     def _lead_to(self, Membership membership not None, entry, *, wait):
         """Make this a handle of the topic that *entry* of the directory describes."""
         cdef OpenTopic topic = opened_of(membership, entry, "topic", OpenTopic.make)
         self.bind(topic, wait, False)
-        self.shared, self.sending = topic, topic.sending
+        self.sending = topic.sending
 
     def _leave(self):
         """Refuse new work; give back what this handle was the last to use. Doing it twice does nothing."""
@@ -222,18 +213,21 @@ cdef class TopicBase(Publishing):
         """A handle of its own lane, not leased yet."""
         cdef Publisher publisher = publisher_class.__new__(publisher_class)
         self.check()
-        publisher.bind(self.shared, "adaptive", False)
-        publisher.wait, publisher.shared = self.wait, self.shared
+        publisher.bind(self.state, "adaptive", False)
+        publisher.wait = self.wait
         publisher.sending = PublisherRole.__new__(PublisherRole, self.state)
         return publisher
 
     def _make_subscriber(self, start, bint waited_for, uint64_t evict_after_ns, bint raises_on_loss, bint joins):
         """A subscription, which joins now or at its first use."""
         cdef Subscriber subscriber = Subscriber.__new__(Subscriber)
+        cdef Subscription role = Subscription.__new__(Subscription, self.state)
         self.check()
-        subscriber.lead_to(self.shared, self, start, waited_for, evict_after_ns, raises_on_loss, self.wait)
+        role.ask_for(start, waited_for, evict_after_ns, raises_on_loss)
+        subscriber.bind(self.state, "adaptive", False)
+        subscriber.wait, subscriber.receiving, subscriber.topic = self.wait, role, self
         if joins:
-            subscriber.begin()
+            role.begin(subscriber)
         return subscriber
 
     @property
@@ -254,7 +248,7 @@ cdef class TopicBase(Publishing):
             ClosedError: this process closed the handle.
         """
         cdef uint64_t count = _arguments.positive(most, "most", 1 << 30)
-        return last_records(self.topic_there(), self, count, self.wait)
+        return last_records(self.topic_there(), count)
 
     def shutdown(self, immediate=False):
         """
@@ -370,3 +364,122 @@ cdef class Publisher(Publishing):
 
 def _publisher_of(topic):
     return topic.publisher()
+
+
+@cython.final
+cdef class Subscriber(Receiving):
+    """
+    A subscription of a topic: it sees every record that is published from its start on. Made by `Topic.subscribe`.
+
+    A context manager; threads may share it. In a forked child, and where it was pickled to, it is a subscription of its
+    own, which begins at its first use there.
+
+    Attributes:
+        topic: The topic that it belongs to.
+    """
+
+    cdef object __weakref__
+    cdef readonly object topic
+
+    def __init__(self):
+        raise TypeError("a Subscriber is made by topic.subscribe(), not by calling the class")
+
+    def __del__(self):
+        if not finalizing():
+            self.detach()
+
+    cdef int check(self) except -1:
+        if self._closed or self.state is None:
+            raise closed_error(self, "a subscription" if self.state is None else f"a subscription of {self.state.name}")
+        if (<Subscription>self.receiving).is_over:
+            (<Subscription>self.receiving).refuse_over()
+        return Endpoint.check(self)
+
+    @property
+    def lost(self):
+        """
+        How many records were overwritten before this subscription got them: the exact number, since it began. A get counts
+        what it passes, so those that are gone in front of the next get are not in it yet.
+        """
+        cdef Subscription role = <Subscription>self.receiving
+        cdef uint64_t lost = 0
+        cdef uint32_t lane
+        self.check()
+        for lane in range(role.count):
+            lost += role.lanes[lane].lost
+        return lost
+
+    @property
+    def lag(self):
+        """How many records there are for this subscription to get, at some moment just past."""
+        cdef Subscription role = <Subscription>self.receiving
+        cdef uint64_t lag = 0
+        cdef uint32_t lane
+        self.check()
+        if not memlane_fork_is(role.epoch):
+            return 0
+        for lane in range(memlane_ring_leased(self.state.control, self.state.lanes)):
+            lag += memlane_subscriber_lag(&role.lanes[lane])
+        return lag
+
+    @property
+    def position(self):
+        """
+        Where this subscription is: what `subscribe(start=...)` goes on from, in whatever process and however late. An int if
+        the topic has one publisher, else a short text; it can be printed, pickled and stored.
+        """
+        cdef Subscription role = <Subscription>self.receiving
+        cdef uint32_t lane
+        self.check()
+        if not memlane_fork_is(role.epoch):
+            role.begin(self)
+        return self.topic._position_of([
+            role.next_of(lane) for lane in range(memlane_ring_leased(self.state.control, self.state.lanes))])
+
+    def stalled(self, after):
+        """
+        Whether publishers are silent: there is nothing to get, and nothing has come for *after* seconds, as far as this
+        subscription has looked; or there were publishers, and none of them lives.
+
+        Raises:
+            ClosedError: this process closed the handle, or the subscription was evicted.
+        """
+        cdef uint64_t now = memlane_monotonic_ns(), pinned
+        cdef Subscription role = <Subscription>self.receiving
+        cdef double seconds = _arguments.timeout(after, "after", "")
+        self.check()
+        pinned = self.state.pin()
+        try:
+            role.prepare(self)
+            if role.any_record():
+                role.silent_since = 0
+                return False
+            if role.silent_since == 0:
+                role.silent_since = now
+            return now - role.silent_since >= seconds * 1e9 or self.state.senders_are_gone()
+        finally:
+            self.state.unpin(pinned)
+
+    def close(self):
+        """Give the place back; loans keep what they need until they are released. Never fails."""
+        self.detach()
+
+    def __enter__(self):
+        self.check()
+        return self
+
+    def __exit__(self, *_error):
+        self.close()
+
+    @property
+    def _goes_with(self):
+        """By which close it may be closed, too, and of what: for errors."""
+        return "topic", self.topic
+
+    def __reduce__(self):
+        cdef Subscription role = <Subscription>self.receiving
+        return _subscriber_of, (self.topic, role.start, bool(role.waited_for), role.evict_after_ns, bool(role.raises_on_loss))
+
+
+def _subscriber_of(topic, start, waited_for, evict_after_ns, raises_on_loss):
+    return topic._subscribe(start, waited_for, evict_after_ns, raises_on_loss, False)

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: MIT
 """
-One subscription of a topic in this process, and the records it has on loan.
+A subscription of a topic in this process, and the records it has on loan.
 
-A subscription is a handle and a role in one: it has a place of the topic, and how far it is in each lane. Its threads share
-it. A record is looked at, its bytes are made, and under the mutex it is looked at again, copied and checked: what was
-overwritten meanwhile does not count.
+It has a place of the topic, and how far it is in each lane. Its threads share it. A record is looked at, its bytes are made, and
+under the mutex it is looked at again, copied and checked: what was overwritten meanwhile does not count.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -18,20 +16,16 @@ from libc.string cimport memset
 import errno as _errno
 
 import memlane._arguments as _arguments
-import memlane._processes as _processes
-from memlane._core.opened import closed_error
-from memlane.errors import ClosedError, CorruptedError, Empty, Evicted, Lapped, RoleTakenError, ShutDown
+from memlane.errors import ClosedError, Evicted, Lapped, RoleTakenError
 
-from memlane._core.arguments cimport (
-    COPY_WITH_GIL_NBYTES, FOREVER, check_timeout, contiguous, deadline_of,
-)
+from memlane._core.arguments cimport COPY_WITH_GIL_NBYTES
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
     MEMLANE_BUSY, MEMLANE_CLOSED, MEMLANE_CORRUPTED, MEMLANE_EMPTY, MEMLANE_EVICTED,
     MEMLANE_LAPPED, MEMLANE_LOST, MEMLANE_OK, MEMLANE_OWNER_DEPARTED,
     MEMLANE_PLACE_EVICTED, MEMLANE_PLACE_OVERWRITE, MEMLANE_PLACE_WAIT, MEMLANE_SHUTDOWN_DROP,
     MEMLANE_START_AT, MEMLANE_START_LAST, MEMLANE_START_NOW, MEMLANE_START_OLDEST,
-    memlane_cpu_relax, memlane_extent, memlane_holder_in, memlane_holder_tag, memlane_lane, memlane_lane_end,
+    memlane_extent, memlane_holder_in, memlane_holder_tag,
     memlane_lane_head, memlane_lane_owner, memlane_occupied,
     memlane_order_front, memlane_order_next, memlane_place_ask_eviction, memlane_place_eviction,
     memlane_place_find, memlane_place_give, memlane_place_note_moved, memlane_place_show,
@@ -44,55 +38,29 @@ from memlane._core.core cimport (
     memlane_subscriber_settle, memlane_subscriber_start, memlane_topic_armed, memlane_topic_start,
     memlane_waiters_any, memlane_waiters_any_fenced, memlane_words_fetch,
 )
-from memlane._core.files cimport Descriptor
-from memlane._core.loan cimport Loans, RecordLoan
+from memlane._core.lanes cimport Endpoint, LanesState
 from memlane._core.mapping cimport finalizing
-from memlane._core.membership cimport EPOCH_CLOSED, Membership, epoch_lock
+from memlane._core.membership cimport EPOCH_CLOSED
 from memlane._core.os cimport (
     memlane_coarse_ns, memlane_fork_epoch, memlane_fork_is, memlane_guard_is_truncated,
     memlane_monotonic_ns, memlane_mutex_lock, memlane_mutex_reset, memlane_mutex_try,
     memlane_mutex_unlock,
 )
-from memlane._core.runtime cimport (
-    MEMLANE_DEAD, MEMLANE_SLICE_NS, MEMLANE_WAIT_SPIN, memlane_spinning_begin, memlane_spinning_limit, memlane_wait,
-    memlane_waiting_sleep_armed,
+from memlane._core.receiver cimport (
+    BATCH_NBYTES, END_TRIES, Receiver, RecordLoan, STEP_RECORDS, TAKE_NOTHING, add_to_batch, cut_batch,
 )
+from memlane._core.runtime cimport MEMLANE_DEAD, MEMLANE_WAIT_SPIN, memlane_waiting_sleep_armed
 from memlane._core.topic_state cimport TopicState
 from memlane._core.waiting cimport Doorbell, Sleep, doorbell_of
 
 memlane_calls_join(calls_of_process(), globals())
 
-cdef enum:
-    TAKE_ONE
-    TAKE_MANY
-    TAKE_LOAN
-    TAKE_INTO
-    TAKE_NOTHING                      # but join
-
-cdef enum:
-    # Records looked at in one step of get_many: what fits on the stack.
-    STEP_RECORDS = 256
-    # At most so many are asked for at a time; arbitrary.
-    MOST_RECORDS = 1 << 30
-
-# As of a ring: a batch ends before its bytes come to more than this.
-cdef Py_ssize_t BATCH_NBYTES = 49152
-
-# Looks at one lane, of some 50 ns, which other threads wait for.
-cdef uint32_t LOOKS_WITH_GIL = 32
-
-# As of a ring: while records come one after the other, the processes of until= are asked for after so many.
-cdef uint32_t ASK_AFTER_RECORDS = 1024
-
-# Each time that the end is put off a publish that had passed the flag was committed, of which there is one a lane.
-cdef uint32_t END_TRIES = 1000
-
 
 cdef memlane_status number_in(void *reader, uint32_t lane, uint64_t *number) noexcept nogil:
     """A look at a lane for memlane_order_next: not into one whose memory may not be there."""
-    if not (<Subscriber>reader).is_leased(lane):
+    if not (<Subscription>reader).is_leased(lane):
         return MEMLANE_EMPTY
-    return memlane_subscriber_number((<Subscriber>reader).lanes, lane, number)
+    return memlane_subscriber_number((<Subscription>reader).lanes, lane, number)
 
 
 @cython.final
@@ -100,34 +68,20 @@ cdef class SubscriberSleep(Sleep):
     """A get that waits for a record: announced by the bit of its place."""
 
     cdef bint is_due(self) noexcept nogil:
-        return self.subscriber._closed or self.subscriber.any_record()
+        return self.handle._closed or self.role.any_record()
 
     cdef void nap(self, void *armed, Doorbell bell) noexcept:
         bell.attach()
         with nogil:
-            memlane_waiting_sleep_armed(&self.waiting, armed, self.subscriber.index % 64, &bell.bell)
+            memlane_waiting_sleep_armed(&self.waiting, armed, self.role.index % 64, &bell.bell)
 
 
 @cython.final
-cdef class Subscriber:
-    """
-    A subscription of a topic: it sees every record that is published from its start on. Made by `Topic.subscribe`.
+cdef class Subscription(Receiver):
+    """A subscription of this process. In a forked child it is one of its own, which begins at its first use there."""
 
-    A context manager; threads may share it. In a forked child, and where it was pickled to, it is a subscription of its
-    own, which begins at its first use there.
-
-    Attributes:
-        topic: The topic that it belongs to.
-    """
-
-    def __init__(self):
-        raise TypeError("a Subscriber is made by topic.subscribe(), not by calling the class")
-
-    def __cinit__(self, *_args, **_keywords):
-        self._closed = True
-        self.epoch = self.opens = EPOCH_CLOSED
-        self.preparing = {}
-        memlane_spinning_begin(&self.spinning)
+    def __cinit__(self, LanesState state):
+        self.topic = <TopicState>state
 
     def __dealloc__(self):
         cdef uint32_t lane
@@ -136,57 +90,30 @@ cdef class Subscriber:
                 PyMem_Free(self.lanes[lane].lent)
         PyMem_Free(self.lanes)
         PyMem_Free(self.fronts)
-        PyMem_Free(self.known)
 
     def __del__(self):
         if not finalizing():
-            self.detach()
+            self.leave()
 
-    cdef int lead_to(self, TopicState state, object topic, object start, bint waited_for, uint64_t evict_after_ns,
-                     bint raises_on_loss, int wait) except -1:
-        self.state, self.topic, self.start = state, topic, start
-        self.waited_for, self.evict_after_ns, self.raises_on_loss, self.wait = waited_for, evict_after_ns, raises_on_loss, wait
-        self.count = state.shape.publishers
+    cdef int ask_for(self, object start, bint waited_for, uint64_t evict_after_ns, bint raises_on_loss) except -1:
+        """What it is to be; joined at its first use."""
+        self.start = start
+        self.waited_for, self.evict_after_ns, self.raises_on_loss = waited_for, evict_after_ns, raises_on_loss
+        self.count = self.topic.lanes
         self.lanes = <memlane_subscriber *>PyMem_Calloc(self.count, sizeof(memlane_subscriber))
-        self.fronts = <memlane_order_front *>PyMem_Calloc(state.shape.publishers, sizeof(memlane_order_front))
-        self.known = <unsigned char *>PyMem_Calloc(state.shape.publishers, 1)
-        if self.lanes == NULL or self.fronts == NULL or self.known == NULL:
+        self.fronts = <memlane_order_front *>PyMem_Calloc(self.count, sizeof(memlane_order_front))
+        if self.lanes == NULL or self.fronts == NULL:
             raise MemoryError()
-        self._closed = False
-        return 0
-
-    cdef int check(self) except -1:
-        if self._closed or self.state is None:
-            raise closed_error(self, "a subscription" if self.state is None else f"a subscription of {self.state.name}")
-        if self.is_over:
-            raise ClosedError(f"this subscription of {self.state.name} was evicted; subscribe again")
-        if not self.state.membership.closed and self.state.is_gone():
-            self.state.refuse_gone()
         return 0
 
     # ---- join and leave --------------------------------------------------------------------------------
-
-    cdef int prepare(self) except -1:
-        """See that this process has joined, in this epoch."""
-        self.check()
-        self.state.membership._check_open()
-        if not self.state.membership.readonly:
-            self.state.enter(&self.opens, &self._closed, self)
-        if not memlane_fork_is(self.epoch):
-            with epoch_lock(self.preparing):
-                if not memlane_fork_is(self.epoch):
-                    self.join()
-        if self._closed:
-            self.leave()
-            self.check()
-        return 0
 
     cdef int join(self) except -1:
         """
         Take a place, begin in every lane, show it. From the moment that a place is taken no Python runs until that is known,
         or given up.
         """
-        cdef TopicState state = self.state
+        cdef TopicState state = self.topic
         cdef uint64_t gone, number = 0
         cdef bint readonly = state.membership.readonly
         self.place = NULL
@@ -230,7 +157,7 @@ cdef class Subscriber:
 
     cdef bint take_place(self) noexcept:
         """A free place, or that of one that is proven dead; False: live subscribers have them all."""
-        cdef TopicState state = self.state
+        cdef TopicState state = self.topic
         cdef uint32_t index = 0
         cdef uint64_t found
         while memlane_place_find(&state.topic, False, &index, &found) == MEMLANE_OK:
@@ -252,7 +179,7 @@ cdef class Subscriber:
         return False
 
     cdef object refuse_place(self):
-        cdef TopicState state = self.state
+        cdef TopicState state = self.topic
         cdef uint32_t index = 0
         cdef uint64_t found
         pids = []
@@ -266,7 +193,7 @@ cdef class Subscriber:
 
     cdef int start_lanes(self) except -1:
         """Begin in every lane as `start` says. Of one that nobody has leased only the control is looked at."""
-        cdef TopicState state = self.state
+        cdef TopicState state = self.topic
         cdef memlane_subscriber *subscriber
         cdef memlane_topic_start kind = MEMLANE_START_NOW
         cdef uint64_t s = 1
@@ -297,7 +224,7 @@ cdef class Subscriber:
         """Behind the show: how many records from the start on were gone."""
         cdef uint64_t gone = 0
         cdef uint32_t lane
-        for lane in range(self.state.shape.publishers):
+        for lane in range(self.topic.shape.publishers):
             self.lanes[lane].holder = self.holder
             gone += memlane_subscriber_settle(&self.lanes[lane])
         return gone
@@ -307,7 +234,7 @@ cdef class Subscriber:
         cdef uint64_t found, oldest = ~<uint64_t>0
         cdef bint overwritten = False
         cdef uint32_t lane
-        for lane in range(self.state.shape.publishers):
+        for lane in range(self.topic.shape.publishers):
             if self.is_leased(lane):
                 if memlane_lane_head(&self.lanes[lane].lane) != 0:
                     overwritten = True
@@ -315,7 +242,7 @@ cdef class Subscriber:
                     oldest = min(oldest, found)
                 memlane_subscriber_seek(&self.lanes[lane], number)
         if overwritten and oldest != ~<uint64_t>0 and oldest > number:
-            raise Lapped(f"the records of {self.state.name} from number {number} to {oldest - 1} are gone; subscribe with "
+            raise Lapped(f"the records of {self.topic.name} from number {number} to {oldest - 1} are gone; subscribe with "
                          'start="oldest"', lost=oldest - number)
         return 0
 
@@ -323,11 +250,11 @@ cdef class Subscriber:
         """Of the last records of all lanes only the last one counts."""
         cdef uint64_t found, last = 0
         cdef uint32_t lane
-        for lane in range(self.state.shape.publishers):
+        for lane in range(self.topic.shape.publishers):
             if (self.is_leased(lane) and memlane_subscriber_number_at(
                     &self.lanes[lane], memlane_subscriber_next(&self.lanes[lane]), &found) == MEMLANE_OK):
                 last = max(last, found)
-        for lane in range(self.state.shape.publishers):
+        for lane in range(self.topic.shape.publishers):
             if self.is_leased(lane):
                 memlane_subscriber_seek(&self.lanes[lane], last)
 
@@ -336,18 +263,24 @@ cdef class Subscriber:
         self.place = NULL
         if place != NULL and (memlane_place_give(place, self.holder)
                               or memlane_place_give(place, memlane_holder_in(self.holder, MEMLANE_PLACE_EVICTED))):
-            self.state.wake_senders()
+            self.topic.wake_senders()
 
     cdef void leave(self) noexcept:
         """Give the place back; loans keep what they need of it until the last one is gone."""
+        cdef Doorbell bell = self.doorbell
+        self.leave_place()
+        if bell is not None and self.sleepers:
+            bell.post()  # a get of another thread sleeps there
+
+    cdef void leave_place(self) noexcept:
         cdef uint64_t pinned
-        if not memlane_fork_is(self.epoch) or self.state.membership.closed:
+        if not memlane_fork_is(self.epoch) or self.topic.membership.closed:
             return
-        if self.place != NULL and not self.state.is_held():
+        if self.place != NULL and not self.topic.is_held():
             self.epoch = EPOCH_CLOSED  # the topic was removed, and its room may be another object's
             return
         try:
-            pinned = self.state.pin()
+            pinned = self.topic.pin()
         except ClosedError:
             return
         memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
@@ -360,26 +293,19 @@ cdef class Subscriber:
         if not memlane_fork_is(self.epoch):
             self.give_place()
         elif self.place != NULL:
-            self.state.wake_senders()  # what is not on loan is kept no longer
-        self.state.unpin(pinned)
+            self.topic.wake_senders()  # what is not on loan is kept no longer
+        self.topic.unpin(pinned)
 
-    cdef void detach(self) noexcept:
-        cdef Doorbell bell = self.doorbell
-        if self._closed:
-            return
-        self._closed = True
-        self.leave()
-        if bell is not None and self.sleepers:
-            bell.post()  # a get of another thread sleeps there
-        self.state.leave(&self.opens)
+    cdef object refuse_left(self):
+        """Another thread, or a handler of a signal, has given the place back in the midst of a call."""
+        if self.is_over:
+            self.refuse_over()
+        if not self.topic.membership.closed and self.topic.is_gone():
+            self.topic.refuse_gone()
+        raise ClosedError(f"this subscription of {self.topic.name} was closed in this process; subscribe again")
 
-    cdef void loan_ended(self) noexcept:
-        cdef bint last
-        with cython.critical_section(self):
-            self.loans -= 1
-            last = self.loans == 0 and self.departing
-        if last:
-            self.leave()
+    cdef object refuse_over(self):
+        raise ClosedError(f"this subscription of {self.topic.name} was evicted; subscribe again")
 
     cdef object refuse(self, memlane_status status):
         """Raise what a status means. An evicted one is told so once, and has no place from then on."""
@@ -388,19 +314,21 @@ cdef class Subscriber:
             memlane_place_eviction(self.place, &after, &behind)
             self.is_over = True
             self.leave()
-            raise Evicted(f"this subscription of {self.state.name} was evicted: it had made no progress for {after / 1e9:.3g} s and "
+            raise Evicted(f"this subscription of {self.topic.name} was evicted: it had made no progress for {after / 1e9:.3g} s and "
                           f"was {behind} records behind; subscribe again", seconds=after / 1e9, records=behind)
-        if status == MEMLANE_LOST and not self._closed:
+        if status == MEMLANE_LOST and not self.departing:
             self.epoch = EPOCH_CLOSED
-        self.state.refuse(status, 0)
+        self.topic.refuse(status, 0)
 
     # ---- looking and taking ------------------------------------------------------------------------------
 
     cdef int find(self, memlane_next *found) except -2:
         """The lane of the next record, from the one after the last served; -1: none has one."""
-        cdef TopicState state = self.state
+        cdef TopicState state = self.topic
         cdef uint32_t leased = memlane_ring_leased(state.control, state.shape.publishers), lane = self.current, turn
         cdef memlane_status status
+        if self.is_over:
+            self.refuse_over()
         if memlane_ring_shutdown(state.control) == MEMLANE_SHUTDOWN_DROP:
             return -1
         if state.ordered:
@@ -425,7 +353,7 @@ cdef class Subscriber:
 
     cdef int find_first(self, memlane_next *found) except -2:
         """With order="all": the lane of the record that is next in the order of all."""
-        cdef TopicState state = self.state
+        cdef TopicState state = self.topic
         cdef uint32_t lane, leased
         cdef memlane_status status
         while True:
@@ -450,8 +378,8 @@ cdef class Subscriber:
         self.untold += memlane_subscriber_catch_up(&self.lanes[lane])
         memlane_mutex_unlock(&self.mutex)
         PyErr_CheckSignals()  # a publisher may overtake again and again
-        if not memlane_fork_is(self.epoch):
-            self.check()
+        if self.epoch == EPOCH_CLOSED:
+            self.refuse_left()
         return 0
 
     cdef int tell_loss(self) except -1:
@@ -459,7 +387,7 @@ cdef class Subscriber:
         cdef uint64_t lost = self.untold
         self.untold = 0
         if self.raises_on_loss and lost:
-            raise Lapped(f"{lost} records of {self.state.name} were overwritten before this subscription got them; it goes on behind "
+            raise Lapped(f"{lost} records of {self.topic.name} were overwritten before this subscription got them; it goes on behind "
                          "them", lost=lost)
         return 0
 
@@ -514,7 +442,7 @@ cdef class Subscriber:
             memlane_mutex_unlock(&self.mutex)
         else:
             # Pinned: while we have no GIL, another thread may close the topic.
-            pinned = self.state.pin()
+            pinned = self.topic.pin()
             with nogil:
                 memlane_mutex_lock(&self.mutex)
                 status = self.locked_copy(lane, found, extents, count, to, &crossed)
@@ -525,13 +453,13 @@ cdef class Subscriber:
             if crossed and self.place != NULL:
                 self.note_moved()
                 if self.waited_for and memlane_waiters_any_fenced(&self.lanes[lane].lane.control.waiters):
-                    self.state.wake_sender(lane, 1)
+                    self.topic.wake_sender(lane, 1)
         if pinned:
-            self.state.unpin(pinned)
-        if memlane_guard_is_truncated(self.state.guarded):
-            self.state.membership.check_whole()  # then what was copied may be zeros
-        if self.place == NULL and status == MEMLANE_OK and memlane_fork_is(self.epoch) and self.state.is_gone_now():
-            self.state.refuse_gone()  # one that has not entered: it may be another object's bytes
+            self.topic.unpin(pinned)
+        if memlane_guard_is_truncated(self.topic.guarded):
+            self.topic.membership.check_whole()  # then what was copied may be zeros
+        if self.place == NULL and status == MEMLANE_OK and memlane_fork_is(self.epoch) and self.topic.is_gone_now():
+            self.topic.refuse_gone()  # one that has not entered: it may be another object's bytes
         return status
 
     cdef bint step(self, uint32_t lane, memlane_status status) except -1:
@@ -545,7 +473,7 @@ cdef class Subscriber:
             self.refuse(status)
         return memlane_fork_is(self.epoch)
 
-    cdef object take(self):
+    cdef object take(self, bint is_first=True):
         """One record as new bytes, or None if there is none now."""
         cdef memlane_next found
         cdef memlane_status status
@@ -563,7 +491,7 @@ cdef class Subscriber:
             if status == MEMLANE_OK:
                 self.current = lane + 1
                 return record
-            if not self.step(lane, status):
+            if not is_first or not self.step(lane, status):
                 return None
 
     cdef int take_many(self, list taken, Py_ssize_t most) except -1:
@@ -593,10 +521,7 @@ cdef class Subscriber:
                                                        max(BATCH_NBYTES - nbytes, <Py_ssize_t>found.extent.nbytes), extents)
                 # In the list before they are taken: behind that nothing may fail.
                 for i in range(count):
-                    record = PyBytes_FromStringAndSize(NULL, extents[i].nbytes)
-                    to[i] = PyBytes_AS_STRING(record)
-                    taken.append(record)
-                record = None
+                    to[i] = add_to_batch(taken, extents[i].nbytes)
                 status = self.copy_out(lane, &found, extents, count, to)
                 if status == MEMLANE_OK:
                     had += count
@@ -604,13 +529,13 @@ cdef class Subscriber:
                         nbytes += extents[i].nbytes
                     self.current = lane + 1
                     continue
-                del taken[had:]
+                cut_batch(taken, had)
                 if had:
                     break  # a handler's exception must not lose what is taken
                 if not self.step(lane, status):
                     break
         except Exception:
-            del taken[had:]
+            cut_batch(taken, had)
             # What was taken is handed out; what is wrong will still be wrong at the next call.
             if had == 0 or self.is_over:
                 raise
@@ -629,7 +554,7 @@ cdef class Subscriber:
             if lane < 0:
                 return -1
             if found.extent.nbytes > <uint64_t>view.len:
-                raise ValueError(f"the next record of {self.state.name} has {found.extent.nbytes} bytes, the buffer "
+                raise ValueError(f"the next record of {self.topic.name} has {found.extent.nbytes} bytes, the buffer "
                                  f"{view.len}; it is still the next one: pass a larger buffer")
             status = self.copy_out(lane, &found, &found.extent, 1, &to)
             if status == MEMLANE_OK:
@@ -638,7 +563,7 @@ cdef class Subscriber:
             if not self.step(lane, status):
                 return -1
 
-    cdef TopicRecord take_loan(self):
+    cdef RecordLoan take_loan(self, bint is_first=True):
         """One record as a loan, or None if there is none now."""
         cdef memlane_next found
         cdef memlane_status status
@@ -670,11 +595,11 @@ cdef class Subscriber:
                 self.fronts[lane].known = False
                 self.silent_since = 0
                 self.current = lane + 1
-                record.subscriber, record.lane, record.s, record.number = self, lane, found.s, found.number
-                record.begin(self.state, subscriber.lane.bytes + found.extent.offset, found.extent.nbytes)
-                self.state.membership.check_whole()
+                record.role, record.lane, record.s, record.number = self, lane, found.s, found.number
+                record.begin(self.topic, subscriber.lane.bytes + found.extent.offset, found.extent.nbytes)
+                self.topic.membership.check_whole()
                 return record
-            if not self.step(lane, status):
+            if not is_first or not self.step(lane, status):
                 return None
 
     cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
@@ -682,63 +607,27 @@ cdef class Subscriber:
         if self.waited_for:
             memlane_subscriber_release(&self.lanes[lane], s)
             if memlane_waiters_any(&self.lanes[lane].lane.control.waiters):
-                self.state.wake_sender(lane, 1)
-
-    cdef object take_as(self, int how, Py_ssize_t most, Py_buffer *view):
-        cdef Py_ssize_t nbytes
-        cdef list taken
-        if how == TAKE_ONE:
-            return self.take()
-        if how == TAKE_MANY:
-            taken = []
-            self.take_many(taken, most)
-            return taken or None
-        if how == TAKE_LOAN:
-            return self.take_loan()
-        if how == TAKE_NOTHING:
-            return True
-        nbytes = self.take_into(view)
-        return None if nbytes < 0 else nbytes
+                self.topic.wake_sender(lane, 1)
 
     # ---- getting -----------------------------------------------------------------------------------------
 
-    cdef int begin(self) except -1:
+    cdef int begin(self, Endpoint handle) except -1:
         """Join now."""
-        self.extract(TAKE_NOTHING, 0, NULL, 0)
+        self.extract(handle, TAKE_NOTHING, 0, NULL, 0, False)
         return 0
 
-    cdef object obtain(self, int how, Py_ssize_t most, Py_buffer *view, object timeout):
-        """Take in one of four ways: at once where there is something, else as `extract` does."""
-        cdef uint64_t pinned
-        check_timeout(timeout)
-        if self._closed or self.is_over:
-            self.check()
-        if memlane_fork_is(self.epoch):
-            pinned = self.state.pin()  # another thread may close the topic between two steps
-            try:
-                if self.state.is_gone():
-                    self.state.refuse_gone()
-                found = self.take_as(how, most, view)
-                if found is None and (timeout is None or timeout) and self.comes_soon():
-                    found = self.take_as(how, most, view)
-            finally:
-                self.state.unpin(pinned)
-            if found is not None:
-                return found
-        return self.extract(how, most, view, deadline_of(timeout))
-
-    cdef object extract(self, int how, Py_ssize_t most, Py_buffer *view, uint64_t deadline):
-        """Take in one of four ways, waiting until the deadline."""
-        cdef TopicState state = self.state
+    cdef object extract(self, Endpoint handle, int how, Py_ssize_t most, Py_buffer *view, uint64_t deadline,
+                        bint require_peer):
+        cdef TopicState state = self.topic
         cdef SubscriberSleep sleep = None
         cdef uint32_t tries = 0
         cdef uint64_t pinned
         cdef bint readonly = state.membership.readonly
-        self.check()
+        handle.check()
         pinned = state.pin()
         try:
             while True:
-                self.prepare()
+                self.prepare(handle)
                 record = self.take_as(how, most, view)
                 if record is not None:
                     if self.sleepers and sleep is not None:
@@ -762,16 +651,18 @@ cdef class Subscriber:
                             state.refuse(MEMLANE_EMPTY, 0)
                         PyErr_CheckSignals()
                         continue
+                elif (require_peer or handle.require_peer) and state.senders_are_gone() and not self.any_record():
+                    self.refuse_unsent()
                 if sleep is None:
                     sleep = SubscriberSleep()
                     sleep.begin(deadline, &self.spinning)
-                    sleep.subscriber = self
+                    sleep.role, sleep.handle = self, handle
                 if deadline == 0 or sleep.is_over():
                     self.check_sound()
                     state.refuse(MEMLANE_EMPTY, 0)
-                if not sleep.spin(self.wait):
+                if not sleep.spin(handle.wait):
                     self.check_sound()
-                    if self.wait != MEMLANE_WAIT_SPIN:
+                    if handle.wait != MEMLANE_WAIT_SPIN:
                         self.sleep_once(sleep)
                 PyErr_CheckSignals()
         finally:
@@ -783,39 +674,27 @@ cdef class Subscriber:
             sleep.poll()
             return 0
         if self.doorbell is None:
-            bell = doorbell_of(self.state.membership, &self.place.doorbell)
+            bell = doorbell_of(self.topic.membership, &self.place.doorbell)
             bell.prepare()
             self.doorbell = bell
         self.sleepers += 1
-        sleep.nap(memlane_topic_armed(&self.state.topic, self.index), self.doorbell)
+        sleep.nap(memlane_topic_armed(&self.topic.topic, self.index), self.doorbell)
         self.sleepers -= 1
         return 0
-
-    cdef bint comes_soon(self) noexcept nogil:
-        """As of a ring: whether there is a record within a microsecond or two."""
-        cdef uint32_t look, leased
-        if not memlane_fork_is(self.epoch) or memlane_spinning_limit(&self.spinning, <memlane_wait>self.wait) == 0:
-            return False
-        leased = memlane_ring_leased(self.state.control, self.state.shape.publishers)
-        for look in range(max(LOOKS_WITH_GIL // max(leased, 1), 1)):
-            if self.any_record():
-                return True
-            memlane_cpu_relax()
-        return False
 
     cdef bint any_record(self) noexcept nogil:
         """The second look: is there anything that a waiting get would act on?"""
         cdef uint32_t lane
-        if self.state.is_gone_now() or not memlane_fork_is(self.epoch):
+        if self.topic.is_gone_now() or not memlane_fork_is(self.epoch):
             return True
-        for lane in range(memlane_ring_leased(self.state.control, self.state.shape.publishers)):
+        for lane in range(memlane_ring_leased(self.topic.control, self.topic.shape.publishers)):
             if self.known[lane] != 2 and self.is_leased(lane) and memlane_subscriber_any(&self.lanes[lane]):
                 return True
-        return memlane_ring_shutdown(self.state.control) != 0 and not self.state.membership.readonly
+        return memlane_ring_shutdown(self.topic.control) != 0 and not self.topic.membership.readonly
 
     cdef bint has_ended(self) noexcept:
         """Whether the topic was shut down, and there is nothing more to get: all lanes are closed behind the last record."""
-        cdef TopicState state = self.state
+        cdef TopicState state = self.topic
         cdef memlane_next found
         cdef memlane_status status
         cdef uint32_t lane, owner
@@ -840,353 +719,19 @@ cdef class Subscriber:
         if self.place != NULL:
             memlane_place_note_moved(self.place, memlane_coarse_ns())
 
-    cdef int check_sound(self) except -1:
-        """Look twice for what cannot be, before sleeping on it."""
-        cdef TopicState state = self.state
-        cdef uint32_t lane
-        for lane in range(memlane_ring_leased(state.control, state.shape.publishers)):
-            if (self.known[lane] == 1 and memlane_subscriber_overlooked(&self.lanes[lane])
-                    and memlane_subscriber_overlooked(&self.lanes[lane])):
-                state.refuse(MEMLANE_CORRUPTED, 0)
-        return 0
+    cdef bint knows_leased(self, uint32_t lane) noexcept nogil:
+        return self.is_leased(lane)
 
-    # ---- what users call -------------------------------------------------------------------------------------
+    cdef uint64_t next_of(self, uint32_t lane) noexcept nogil:
+        return memlane_subscriber_next(&self.lanes[lane])
 
-    def get(self, *, timeout=None):
-        """
-        Copy the next record out, waiting while there is none.
-
-        Records of one publisher come in the order of their publishes; with order="all" those of all publishers do. Other
-        threads run while it waits; Ctrl-C interrupts it.
-
-        Args:
-            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
-
-        Returns:
-            The record as new bytes.
-
-        Raises:
-            Empty: there was none within *timeout*.
-            ShutDown: the topic was shut down, and all that was published has been got.
-            Evicted: publishers waited for this subscription longer than its evict_after=. Told once; the subscription has
-                ended, and its loans stay readable.
-            Lapped: records were overwritten before they were got. Only if the subscription asked for it; it goes on behind.
-            CorruptedError: the region holds bytes that no sound program writes.
-            ClosedError: this process closed the handle or the region, or it was told before that it is evicted.
-            MemoryError: no memory for the result; the record is still the next one.
-        """
-        check_timeout(timeout)  # first: it may run Python, which may close the topic
-        if self._closed or self.is_over:
-            self.check()
-        if memlane_fork_is(self.epoch):
-            if self.state.is_gone():
-                self.state.refuse_gone()
-            record = self.take()
-            if record is None and (timeout is None or timeout) and self.comes_soon():
-                record = self.take()
-            if record is not None:
-                return record
-        return self.extract(TAKE_ONE, 1, NULL, deadline_of(timeout))
-
-    def get_nowait(self):
-        """`get(timeout=0)`: raises Empty at once where there is nothing."""
-        return self.get(timeout=0)
-
-    def get_many(self, most, *, timeout=None):
-        """
-        Copy what is there, at least one record and at most *most*, waiting only for the first.
-
-        A call ends before *most* where its records come to more than some pages, as of a ring.
-
-        Returns:
-            A list of new bytes.
-
-        Raises:
-            As `get`; nothing is lost.
-        """
-        return self.obtain(TAKE_MANY, _arguments.positive(most, "most", MOST_RECORDS), NULL, timeout)
-
-    def get_into(self, buffer, *, timeout=None):
-        """
-        Copy the next record into a writable contiguous *buffer*.
-
-        Returns:
-            Its length in bytes; the rest of the buffer is left as it was, or holds rubbish where a record was overwritten
-            while it was copied.
-
-        Raises:
-            ValueError: it is longer than the buffer; it is still the next one.
-            As `get` otherwise.
-        """
-        cdef Py_buffer view
-        self.check()
-        contiguous(buffer, &view, PyBUF_WRITABLE, "get_into")
-        try:
-            return self.obtain(TAKE_INTO, 1, &view, timeout)
-        finally:
-            PyBuffer_Release(&view)
-
-    def borrow(self, *, timeout=None):
-        """
-        Take the next record as a loan: its bytes where they lie, read-only, no copy.
-
-        With when_full="wait" the record stays there until every subscription that borrowed it has released it. With
-        "overwrite" a publisher may overwrite it meanwhile: the end of its `with` raises Lapped then, and
-        `record.overwritten` says so before.
-
-        Returns:
-            A TopicRecord, with the buffer protocol, to be released: by `with`, or when its last view dies.
-
-        Raises:
-            As `get`.
-        """
-        return self.obtain(TAKE_LOAN, 1, NULL, timeout)
-
-    def borrow_many(self, most, *, timeout=None):
-        """
-        Take what is there as loans, at least one record and at most *most*, waiting only for the first.
-
-        Returns:
-            Loans: a sequence of records that are released together, at the end of its `with` or by `release()`.
-
-        Raises:
-            As `get`.
-        """
-        cdef Loans made = Loans.__new__(Loans)
-        cdef Py_ssize_t count = _arguments.positive(most, "most", MOST_RECORDS)
-        made.records = [self.obtain(TAKE_LOAN, 1, NULL, timeout)]
-        while len(made.records) < count:
-            try:
-                record = self.obtain(TAKE_LOAN, 1, NULL, 0)
-            except Exception:
-                break  # what is wrong will still be wrong at the next call
-            made.records.append(record)
-        return made
-
-    def records(self, *, until=None, timeout=None):
-        """
-        Iterate over records, as `get` gives them, until the topic is shut down and everything is got, or *until* has come.
-
-        Args:
-            until: Processes whose end ends the iteration, once all that they published is read: a multiprocessing.Process, a
-                subprocess.Popen, a sentinel or a pidfd, or a collection of them. It does not matter how they end, nor
-                whether they ever published anything. Looked for when there is nothing to get, and at least ten times a
-                second; records of others that come meanwhile are given out, too.
-            timeout: Longest wait in seconds for each record. None waits for ever.
-
-        Raises:
-            Empty: there was no record within *timeout*.
-            TypeError: *until* is none of those.
-            ValueError: a process of *until* has not been started or is closed, or a descriptor is not open.
-            As `get` otherwise, but for ShutDown, which ends the iteration.
-        """
-        cdef TopicRecords made = TopicRecords.__new__(TopicRecords)
-        check_timeout(timeout)
-        made.until = None if until is None else _processes.Ends(until, Descriptor)
-        self.check()
-        made.subscriber, made.timeout = self, timeout
-        return made
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        try:
-            return self.get()
-        except ShutDown:
-            raise StopIteration from None
-
-    @property
-    def lost(self):
-        """
-        How many records were overwritten before this subscription got them: the exact number, since it began. A get counts
-        what it passes, so those that are gone in front of the next get are not in it yet.
-        """
-        cdef uint64_t lost = 0
-        cdef uint32_t lane
-        self.check()
-        for lane in range(self.state.shape.publishers):
-            lost += self.lanes[lane].lost
-        return lost
-
-    @property
-    def lag(self):
-        """How many records there are for this subscription to get, at some moment just past."""
-        cdef uint64_t lag = 0
-        cdef uint32_t lane
-        self.check()
-        if not memlane_fork_is(self.epoch):
-            return 0
-        for lane in range(memlane_ring_leased(self.state.control, self.state.shape.publishers)):
-            lag += memlane_subscriber_lag(&self.lanes[lane])
-        return lag
-
-    @property
-    def position(self):
-        """
-        Where this subscription is: what `subscribe(start=...)` goes on from, in whatever process and however late. An int if
-        the topic has one publisher, else a short text; it can be printed, pickled and stored.
-        """
-        cdef uint32_t lane
-        self.check()
-        if not memlane_fork_is(self.epoch):
-            self.begin()
-        return self.topic._position_of([
-            memlane_subscriber_next(&self.lanes[lane])
-            for lane in range(memlane_ring_leased(self.state.control, self.state.shape.publishers))])
-
-    def stalled(self, after):
-        """
-        Whether publishers are silent: there is nothing to get, and nothing has come for *after* seconds, as far as this
-        subscription has looked; or there were publishers, and none of them lives.
-
-        Raises:
-            ClosedError: this process closed the handle, or the subscription was evicted.
-        """
-        cdef uint64_t now = memlane_monotonic_ns(), pinned
-        cdef double seconds = _arguments.timeout(after, "after", "")
-        self.check()
-        pinned = self.state.pin()
-        try:
-            self.prepare()
-            if self.any_record():
-                self.silent_since = 0
-                return False
-            if self.silent_since == 0:
-                self.silent_since = now
-            return now - self.silent_since >= seconds * 1e9 or self.state.senders_are_gone()
-        finally:
-            self.state.unpin(pinned)
-
-    @property
-    def closed(self):
-        """Whether this process has closed this handle."""
-        return self._closed
-
-    def close(self):
-        """Give the place back; loans keep what they need until they are released. Never fails."""
-        self.detach()
-
-    def __bool__(self):
-        return True
-
-    def __enter__(self):
-        self.check()
-        return self
-
-    def __exit__(self, *_error):
-        self.close()
-
-    @property
-    def _goes_with(self):
-        """By which close it may be closed, too, and of what: for errors."""
-        return "topic", self.topic
-
-    def __reduce__(self):
-        return _subscriber_of, (self.topic, self.start, self.waited_for, self.evict_after_ns, bool(self.raises_on_loss))
+    cdef bint overlooked_in(self, uint32_t lane) noexcept nogil:
+        return self.known[lane] == 1 and memlane_subscriber_overlooked(&self.lanes[lane])
 
 
-@cython.final
-cdef class TopicRecords:
-    """What `records` iterates with."""
-
-    cdef Subscriber subscriber
-    cdef object until                 # None: for no process
-    cdef object timeout
-    cdef bint is_over
-    cdef uint32_t given               # since the processes were last asked for
-    cdef uint64_t *ends               # when all processes have ended: up to which record of each lane they have published
-
-    def __init__(self):
-        raise TypeError("TopicRecords are made by records(), not by calling the class")
-
-    def __dealloc__(self):
-        PyMem_Free(self.ends)
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        if self.is_over:
-            raise StopIteration
-        try:
-            if self.until is None:
-                return self.subscriber.get(timeout=self.timeout)
-            record = self.next_until()
-        except ShutDown:
-            record = None
-        if record is None:
-            self.is_over = True
-            raise StopIteration
-        return record
-
-    cdef object next_until(self):
-        """The next record; None: that was all."""
-        cdef Subscriber subscriber = self.subscriber
-        cdef uint64_t deadline
-        if self.ends == NULL and self.given < ASK_AFTER_RECORDS:
-            try:
-                record = subscriber.get_nowait()
-            except Empty:
-                record = None
-            if record is not None:
-                self.given += 1
-                return record
-        deadline = deadline_of(self.timeout)
-        while True:
-            self.given = 0
-            if self.ends == NULL and self.until.have_come():
-                self.note_ends()
-            if self.ends != NULL:
-                if self.is_past_ends():
-                    return None
-                try:
-                    return subscriber.extract(TAKE_ONE, 1, NULL, 0)
-                except Empty:
-                    return None  # another thread of this subscription has got the rest
-            try:
-                return subscriber.extract(TAKE_ONE, 1, NULL, min(deadline, memlane_monotonic_ns() + MEMLANE_SLICE_NS))
-            except Empty:
-                if deadline != FOREVER and memlane_monotonic_ns() >= deadline:
-                    raise
-
-    cdef int note_ends(self) except -1:
-        """What others publish from now on does not count, or they could keep the iteration going for ever."""
-        cdef TopicState state = self.subscriber.state
-        cdef memlane_lane view
-        cdef uint32_t lane
-        cdef uint64_t pinned
-        cdef uint64_t *ends = <uint64_t *>PyMem_Calloc(state.shape.publishers, sizeof(uint64_t))
-        if ends == NULL:
-            raise MemoryError()
-        self.ends = ends
-        pinned = state.pin()
-        for lane in range(memlane_ring_leased(state.control, state.shape.publishers)):
-            if self.subscriber.is_leased(lane):
-                state.lane_at(lane, &view)
-                ends[lane] = memlane_lane_end(&view)
-        state.unpin(pinned)
-        return 0
-
-    cdef bint is_past_ends(self) except -1:
-        """Whether all that was published up to the ends is got."""
-        cdef Subscriber subscriber = self.subscriber
-        cdef bint is_past = True
-        cdef uint32_t lane
-        cdef uint64_t pinned
-        if not memlane_fork_is(subscriber.epoch):
-            return False  # not joined yet
-        pinned = subscriber.state.pin()
-        for lane in range(subscriber.state.shape.publishers):
-            if self.ends[lane] and <int64_t>(self.ends[lane] - memlane_subscriber_next(&subscriber.lanes[lane])) > 0:
-                is_past = False
-        subscriber.state.unpin(pinned)
-        return is_past
-
-
-cdef list last_records(TopicState state, object topic, uint64_t most, int wait):
+cdef list last_records(TopicState state, uint64_t most):
     """The last records of each lane, or with order="all" of them together, by one that joins nothing."""
-    cdef Subscriber subscriber = Subscriber.__new__(Subscriber)
+    cdef Subscription subscriber = Subscription.__new__(Subscription, state)
     cdef memlane_next found
     cdef memlane_status status
     cdef char *to
@@ -1194,7 +739,7 @@ cdef list last_records(TopicState state, object topic, uint64_t most, int wait):
     cdef uint64_t count, pinned = state.pin()
     numbered, records = [], []
     try:
-        subscriber.lead_to(state, topic, "last", False, 0, False, wait)
+        subscriber.ask_for("last", False, 0, False)
         memlane_mutex_reset(&subscriber.mutex)
         subscriber.epoch = memlane_fork_epoch()
         for lane in range(memlane_ring_leased(state.control, state.shape.publishers)):
@@ -1228,17 +773,12 @@ cdef list last_records(TopicState state, object topic, uint64_t most, int wait):
         if state.is_gone_now():
             state.refuse_gone()
     finally:
-        subscriber._closed = True
         subscriber.epoch = EPOCH_CLOSED
         state.unpin(pinned)
     if state.ordered:
         numbered.sort()
         records = [record for _, record in numbered[-<Py_ssize_t>most:]]
     return records
-
-
-def _subscriber_of(topic, start, waited_for, evict_after_ns, raises_on_loss):
-    return topic._subscribe(start, waited_for, evict_after_ns, raises_on_loss, False)
 
 
 @cython.final
@@ -1251,17 +791,13 @@ cdef class TopicRecord(RecordLoan):
     (a memoryview, a numpy array) has died, whichever comes last.
     """
 
-    cdef void give_bytes_back(self) noexcept:
-        self.subscriber.take_back(self.lane, self.s)
-        self.subscriber.loan_ended()
-
     @property
     def sequence(self):
         """
         Its number among the records of its publisher, which begin at 0 and never repeat; with order="all" among those of all
         publishers, of which one may be missing that was never published.
         """
-        return self.number if self.subscriber.state.ordered else self.s
+        return self.number if (<TopicState>self.lender).ordered else self.s
 
     @property
     def publisher(self):
@@ -1278,8 +814,8 @@ cdef class TopicRecord(RecordLoan):
         return self.is_overwritten()
 
     cdef bint is_overwritten(self) noexcept:
-        return (memlane_fork_is(self.pinned) and not self.subscriber.waited_for
-                and memlane_subscriber_check(&self.subscriber.lanes[self.lane], self.s) != MEMLANE_OK)
+        return (memlane_fork_is(self.pinned) and not (<Subscription>self.role).waited_for
+                and memlane_subscriber_check(&(<Subscription>self.role).lanes[self.lane], self.s) != MEMLANE_OK)
 
     @cython.binding(True)
     def __exit__(self, kind, _value, _traceback):
