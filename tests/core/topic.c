@@ -181,7 +181,8 @@ TEST(what_there_is_to_get_does_not_count_what_was_overwritten_and_counts_what_is
     topic_publish_all(&bench, 0, "abcdefgh");
     CHECK_EQUAL(8, memlane_subscriber_lag(&ann.lanes[0]));
     CHECK_EQUAL('a', sub_get(&ann, 0));
-    CHECK_EQUAL(MEMLANE_OK, memlane_publisher_put(&bench.publishers[0], "0123456701234567012345670123456701234567", 40));
+    CHECK_EQUAL(MEMLANE_OK,
+                memlane_publisher_put(&bench.publishers[0], "0123456701234567012345670123456701234567", 40));
     CHECK_EQUAL(4, memlane_subscriber_lag(&ann.lanes[0])); /* "fgh" and the long one; "bcde" are gone */
     sub_join(&bench, &bob, BOB, MEMLANE_PLACE_WAIT, MEMLANE_START_OLDEST);
     CHECK_EQUAL(MEMLANE_FULL, memlane_publisher_put(&bench.publishers[0], "0123456701234567", 16));
