@@ -294,6 +294,8 @@ TESTED_BY = {
     "core/topic_publisher.h": ("tests/core/topic.c", "needs the other end of the topic"),
     "core/topic_subscriber.h": ("tests/core/topic.c", "needs the other end of the topic"),
     "core/lane_order.h": ("tests/core/topic.c", "needs lanes whose records have numbers"),
+    "core/queue_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
+    "core/queue_producer.h": ("tests/core/queue_order.c", "needs the other end of the queue"),
     "core/ownership.h": ("tests/core/participants.c", "owners are participants"),
     "core/lane_producer.h": ("tests/core/lane.c", "needs the other end of the lane"),
     "core/lane_consumer.h": ("tests/core/lane.c", "needs the other end of the lane"),
