@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +45,11 @@ OUTPUTS = {
         "second: 20000 ticks",
         "slow: evicted",
         "third: 20000 ticks",
+    ],
+    "server_sent_events.py": [
+        "1 connections: 100 events, in order",
+        "2 connections: 100 events, in order",
+        "3 connections: 100 events, in order",
     ],
     "file_backed.py": [
         "anna: visit 1, found 'nothing'",
@@ -106,6 +114,87 @@ def test_two_unrelated_programs_meet_at_a_name_when_the_producer_has_ended(name:
     assert name in memlane.Region.names()
     assert CONSUMED == printed(started("two_programs_consumer.py", name))
     assert name not in memlane.Region.names()
+
+
+class EventStream:
+    """What a browser does with an event stream, over a connection of its own."""
+
+    def __init__(self, port: int, last_event_id: str | None = None) -> None:
+        self.last_event_id = last_event_id
+        self._client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        self._client.request("GET", "/", headers=headers)
+        self.response = self._client.getresponse()
+
+    def block(self) -> dict[str, str]:
+        """The fields of the next block; what it says of the position is remembered."""
+        fields: dict[str, str] = {}
+        while line := self.response.readline().decode().rstrip("\n"):
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        self.last_event_id = fields.get("id", self.last_event_id)
+        return fields
+
+    def events(self, count: int) -> list[str]:
+        found: list[str] = []
+        while len(found) < count:
+            found += [fields["data"] for fields in [self.block()] if "data" in fields]
+        return found
+
+    def close(self) -> None:
+        self.response.close()
+        self._client.close()
+
+
+def test_clients_of_web_workers_get_each_event_once_although_connections_and_workers_die() -> None:
+    """Whichever worker is posted to, whichever answers, and where one is killed with a client."""
+
+    def post(text: str) -> None:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        client.request("POST", "/", text)
+        assert 204 == client.getresponse().status
+        client.close()
+
+    server = started("server_sent_events.py", "--port", "0")
+    children: list[str] = []
+    try:
+        assert server.stdout is not None
+        found = re.fullmatch(r"serving at http://127\.0\.0\.1:(\d+)/\n", server.stdout.readline())
+        assert found
+        port = int(found[1])
+        stays, leaves = EventStream(port), EventStream(port)
+        assert "text/event-stream; charset=utf-8" == stays.response.headers["Content-Type"]
+        for stream in (stays, leaves):
+            assert ["id"] == list(stream.block())  # a position before the first event
+        for number in range(10):
+            post(f"event {number}")
+        assert [f"event {number}" for number in range(10)] == stays.events(10)
+        assert [f"event {number}" for number in range(4)] == leaves.events(4)
+        leaves.close()
+        for number in range(10, 20):
+            post(f"event {number}")
+        returns = EventStream(port, leaves.last_event_id)
+        assert [f"event {number}" for number in range(4, 20)] == returns.events(16)
+
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        assert 4 == len(children)
+        for child in children[:3]:
+            os.kill(int(child), signal.SIGKILL)
+        for number in range(20, 30):
+            post(f"event {number}")
+        again = EventStream(port, returns.last_event_id)
+        assert [f"event {number}" for number in range(20, 30)] == again.events(10)
+
+        refused = EventStream(port, "no position")
+        assert 400 == refused.response.status
+        for stream in (stays, returns, again, refused):
+            stream.close()
+    finally:
+        server.send_signal(signal.SIGINT)
+        for child in children[3:]:
+            os.kill(int(child), signal.SIGKILL)
+        out, err = server.communicate(timeout=PATIENCE_S)
+    assert ("", "") == (out, err)
 
 
 def test_file_given_to_the_file_backed_example_goes_on_where_the_last_run_ended(
