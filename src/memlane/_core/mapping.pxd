@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 from memlane._core.files cimport file_identity
 from memlane._core.mapping_options cimport Options
-from memlane._core.os cimport memlane_guard_is_truncated, memlane_guarded
+from memlane._core.os cimport memlane_fork_is, memlane_guard_is_truncated, memlane_guarded
 
 cdef bint finalizing() noexcept
 
@@ -52,8 +52,29 @@ cdef class Mapping:
     cdef bint _is_private_memory(self) noexcept
     cdef str _source(self)
     cdef int hold(self) except -1
-    cdef int keep(self) except -1
-    cdef void let_go(self) noexcept
+
+    @cython.final
+    cdef inline int keep(self) except -1:
+        """As hold, whatever has become of the bytes."""
+        cdef bint refused
+        with cython.critical_section(self):
+            refused = self._closed or (self._kept_from_children and not memlane_fork_is(self._born))
+            if not refused:
+                self._uses += 1
+        if refused:
+            self.refuse_kept()
+        return 0
+
+    @cython.final
+    cdef inline void let_go(self) noexcept:
+        cdef bint last
+        with cython.critical_section(self):
+            self._uses -= 1
+            last = self._closed and self._uses == 0
+        if last:
+            self._unmap()
+
+    cdef object refuse_kept(self)
     cdef void _unmap(self) noexcept
     cdef inline bint _plainly(self, Py_ssize_t start, Py_ssize_t count, int needed) noexcept
     cdef object _byte(self, item, Py_ssize_t i)

@@ -659,25 +659,9 @@ cdef class Mapping:
             raise error
         return 0
 
-    cdef int keep(self) except -1:
-        """As hold, whatever has become of the bytes."""
-        cdef bint refused
-        with cython.critical_section(self):
-            refused = self._closed or (self._kept_from_children and not memlane_fork_is(self._born))
-            if not refused:
-                self._uses += 1
-        if refused:
-            raise ClosedError(f"this mapping of {self._source()} is closed; map it again" if self._closed else
-                              f"this mapping of {self._source()} was kept from forked children by advise('dontfork')")
-        return 0
-
-    cdef void let_go(self) noexcept:
-        cdef bint last
-        with cython.critical_section(self):
-            self._uses -= 1
-            last = self._closed and self._uses == 0
-        if last:
-            self._unmap()
+    cdef object refuse_kept(self):
+        raise ClosedError(f"this mapping of {self._source()} is closed; map it again" if self._closed else
+                          f"this mapping of {self._source()} was kept from forked children by advise('dontfork')")
 
     cdef void _unmap(self) noexcept:
         """Give memory and descriptor back. Only the last user comes here, and only once."""

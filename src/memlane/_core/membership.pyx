@@ -158,9 +158,6 @@ cdef class Users:
                 counted_in[0] = epoch
                 self.count += 1
 
-    cdef bint is_empty(self) noexcept:
-        return self.count == 0 or not memlane_fork_is(self.epoch)
-
     cdef bint remove(self, uint64_t *counted_in) noexcept:
         """Whether it was the last one."""
         cdef bint last = False
@@ -744,42 +741,8 @@ cdef class Membership:
             raise ClosedError(f"{self.name} is closed")
         return self.check_whole()
 
-    cdef uint64_t pin(self) except 0:
-        """
-        Keep row, roles and memory for a call under way; returns what unpin wants back. A forked child begins
-        to count anew: the calls of the parent's other threads never end in it.
-        """
-        cdef uint64_t epoch = memlane_fork_epoch()
-        with cython.critical_section(self):
-            if not self.closed:
-                if self._pins_epoch != epoch:
-                    self._pins_epoch, self._pins = epoch, 0
-                self._pins += 1
-                return epoch
+    cdef object refuse_closed(self):
         raise ClosedError(f"{self.name} is closed")
-
-    cdef void unpin(self, uint64_t epoch) noexcept:
-        cdef bint last = False
-        with cython.critical_section(self):
-            if memlane_fork_is(epoch):
-                self._pins -= 1
-                if self._closing and self._pins == 0 and not self.closed:
-                    self.closed = last = True
-        if last:
-            self._let_everything_go()
-
-    cdef uint64_t pin_loan(self) except 0:
-        """
-        Keep them for a loan, or for a call with Python in its midst. A child that is forked meanwhile keeps the memory,
-        but not the row.
-        """
-        cdef uint64_t pinned = self.pin()
-        self.mapping.keep()
-        return pinned
-
-    cdef void unpin_loan(self, uint64_t epoch) noexcept:
-        self.unpin(epoch)
-        self.mapping.let_go()
 
     cdef uint64_t pin_open(self) except 0:
         """As pin_loan, for a new call: refuses one while closing waits for others, and where the file was cut off."""

@@ -46,14 +46,37 @@ cdef class Opened:
     cdef void leave(self, uint64_t *counted_in) noexcept
     @cython.final
     cdef bint is_in_use(self) noexcept nogil
+
     @cython.final
-    cdef uint64_t pin(self) except 0
+    cdef inline uint64_t pin(self) except 0:
+        """As `Membership.pin`, and keep the lock."""
+        cdef uint64_t epoch = self.membership.pin()
+        with cython.critical_section(self):
+            if self.uses_epoch != epoch:
+                self.uses_epoch, self.uses = epoch, 0
+            self.uses += 1
+        return epoch
+
     @cython.final
-    cdef void unpin(self, uint64_t epoch) noexcept
+    cdef inline void unpin(self, uint64_t epoch) noexcept:
+        if memlane_fork_is(epoch):
+            self.uses -= 1
+            if self.uses == 0 and memlane_fork_is(self.held) and (self.holders.is_empty() or self.is_gone()):
+                self.let_go()
+        self.membership.unpin(epoch)
+
     @cython.final
-    cdef uint64_t pin_loan(self) except 0
+    cdef inline uint64_t pin_loan(self) except 0:
+        """As `Membership.pin_loan`, and keep the lock."""
+        self.membership.mapping.keep()
+        return self.pin()
+
     @cython.final
-    cdef void unpin_loan(self, uint64_t epoch) noexcept
+    cdef inline void unpin_loan(self, uint64_t epoch) noexcept:
+        cdef Membership membership = self.membership
+        self.unpin(epoch)
+        membership.mapping.let_go()
+
     @cython.final
     cdef void notice(self) noexcept
     @cython.final

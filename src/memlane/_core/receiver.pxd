@@ -2,9 +2,11 @@
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from memlane._core.arguments cimport check_timeout, deadline_of
 from memlane._core.lanes cimport Endpoint, LanesState
 from memlane._core.loan cimport Loan
 from memlane._core.membership cimport Users
+from memlane._core.os cimport memlane_fork_is
 from memlane._core.runtime cimport memlane_spinning
 
 cdef enum:
@@ -64,8 +66,20 @@ cdef class Receiver:
     cdef object take_as(self, int how, Py_ssize_t most, Py_buffer *view)
     @cython.final
     cdef RecordLoan lend_more(self)
+
     @cython.final
-    cdef object get(self, Endpoint handle, object timeout, bint require_peer)
+    cdef inline object get(self, Endpoint handle, object timeout, bint require_peer):
+        check_timeout(timeout)  # first: it may run Python, which may close the object
+        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
+            if self.state.is_gone():
+                self.state.refuse_gone()
+            record = self.take()
+            if record is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
+                record = self.take()
+            if record is not None:
+                return record
+        return self.extract(handle, TAKE_ONE, 1, NULL, deadline_of(timeout), require_peer)
+
     @cython.final
     cdef object get_now(self, Endpoint handle)
     @cython.final

@@ -163,19 +163,6 @@ cdef class Receiver:
         return record
 
     @cython.final
-    cdef object get(self, Endpoint handle, object timeout, bint require_peer):
-        check_timeout(timeout)  # first: it may run Python, which may close the object
-        if handle.receives == self.epoch and memlane_fork_is(self.epoch):
-            if self.state.is_gone():
-                self.state.refuse_gone()
-            record = self.take()
-            if record is None and (timeout is None or timeout) and self.comes_soon(handle.wait):
-                record = self.take()
-            if record is not None:
-                return record
-        return self.extract(handle, TAKE_ONE, 1, NULL, deadline_of(timeout), require_peer)
-
-    @cython.final
     cdef object get_now(self, Endpoint handle):
         """`get` where there is something at once; None: go the long way."""
         if handle.receives == self.epoch and memlane_fork_is(self.epoch):
