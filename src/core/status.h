@@ -17,6 +17,7 @@ enum memlane_status {
     MEMLANE_LOST, /* the role is no longer ours: we were taken for dead */
     MEMLANE_LAPPED, /* what was to be read has been overwritten */
     MEMLANE_EVICTED, /* publishers wait for us no longer */
+    MEMLANE_DIFFERS, /* it is not what the caller expected: nothing was done */
     /* of a header, see directory.h */
     MEMLANE_TRUNCATED,
     MEMLANE_FOREIGN,
