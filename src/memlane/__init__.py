@@ -61,9 +61,8 @@ from memlane.windows import windows
 
 __version__: str = _VERSION
 
-#: Other names of Reservation, which annotations may have.
+#: Another name of Reservation, which annotations may have.
 Room = Reservation
-TopicReservation = Reservation
 
 __all__ = [
     "PAGE_SIZE",
@@ -98,7 +97,6 @@ __all__ = [
     "Subscriber",
     "Topic",
     "TopicRecord",
-    "TopicReservation",
     "TruncatedError",
     "__version__",
     "guard",

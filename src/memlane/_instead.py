@@ -23,10 +23,21 @@ class _Missing:
     def __init__(self, name: str, what: str) -> None:
         self._name, self._what = name, what
 
-    def __get__(self, _thing: object, kind: type) -> NoReturn:
+    def __get__(self, thing: object, kind: type) -> object:
+        if thing is not None and self._name in vars(thing):
+            return vars(thing)[self._name]
         raise AttributeError(
             f"a {kind.__name__} has no {self._name}; {self._what}", name=self._name
         )
+
+    def __set__(self, thing: object, value: object) -> None:
+        kind = type(thing)
+        if vars(kind).get(self._name) is self:  # or the assignment would have no effect
+            raise AttributeError(
+                f"a {kind.__name__} has no {self._name} to be assigned; {self._what}",
+                name=self._name,
+            )
+        vars(thing)[self._name] = value  # classes that users derive have attributes of their own
 
 
 class _Refused:

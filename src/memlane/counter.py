@@ -109,6 +109,14 @@ class Counter(CounterBase, SharedObject, kind=_core.KIND_COUNTER):
     def _attach(self, member: _core.Membership, entry: Entry, **_options: Any) -> None:
         self._lead_to(member, entry)
 
+    def __format__(self, specification: str) -> str:
+        if specification:
+            raise TypeError(
+                f"a Counter is no number, got the format {specification!r}; "
+                f"use f'{{counter.value:{specification}}}'"
+            )
+        return str(self)
+
     def stats(self) -> dict[str, Any]:
         """
         Its value, as a plain dict.

@@ -156,7 +156,8 @@ class _Slots(SharedObject):
 #: What values, events and queues of others call what a slot does.
 _READS, _PUBLISHES = "use read()", "use publish(value)"
 _INSTEAD = {
-    "get load latest peek value recv receive get_nowait data contents get_obj": _READS,
+    "get load latest peek recv receive get_nowait data contents get_obj": _READS,
+    "value": f"{_READS} and publish(value)",
     "set put write store send update put_nowait set_value append": _PUBLISHES,
     "wait wait_for is_set isSet poll get_blocking": (
         "use wait_newer(version), with the version that read_versioned() told"

@@ -22,14 +22,13 @@ def test_all_names_everything_public_and_nothing_else() -> None:
 def test_a_reservation_has_the_names_that_it_had_before() -> None:
     """What annotations of older programs say is still that class."""
     assert memlane.Room is memlane.Reservation
-    assert memlane.TopicReservation is memlane.Reservation
 
 
 def test_help_of_the_package_tells_of_each_kind_of_object() -> None:
     """A newcomer sees what there is; errors and what other objects hand out are told of there."""
     said = memlane.__doc__ or ""
     handed_out = {"Producer", "Consumer", "Reservation", "Room", "Record"}
-    handed_out |= {"Publisher", "Subscriber", "TopicRecord", "TopicReservation"}
+    handed_out |= {"Publisher", "Subscriber", "TopicRecord"}
     handed_out |= {"Participant", "PAGE_SIZE"}
     named = {
         name

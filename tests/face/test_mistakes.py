@@ -1147,7 +1147,7 @@ def test_whole_tracebacks_can_be_asked_for() -> None:
         check=True,
     )
 
-    assert "_core/ring.pyx" in ran.stdout
+    assert "_core/handles.pyx" in ran.stdout
     assert "_check_wait" in ran.stdout
 
 
@@ -1171,6 +1171,52 @@ def test_what_no_sound_code_raises_keeps_its_frames() -> None:
 
     assert 2 <= len(frames_of_ours(bug))
     assert [] == frames_of_ours(told)
+
+
+# ---- what is made by a verb, and what is no number ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "verb"),
+    [
+        (memlane.Producer, "ring.producer()"),
+        (memlane.Consumer, "ring.consumer()"),
+        (memlane.Publisher, "topic.publisher()"),
+        (memlane.Subscriber, "topic.subscribe()"),
+        (memlane.Reservation, "reserve()"),
+        (memlane.Record, "borrow()"),
+        (memlane.TopicRecord, "borrow()"),
+    ],
+)
+def test_what_a_verb_hands_out_is_not_made_by_calling_its_class(kind: Any, verb: str) -> None:
+    """Whatever it is called with: a handle that leads nowhere would fail later, and elsewhere."""
+    for call in (kind, lambda: kind(8), lambda: kind(ring=None)):
+        with pytest.raises(TypeError) as caught:
+            call()
+        assert f"made by {verb}, not by calling the class" in str(caught.value)
+
+
+def test_counter_takes_no_format_of_a_number() -> None:
+    """The message writes the format as it would be right; without one it is shown as it is."""
+    with memlane.Counter.create(None) as counter:
+        with pytest.raises(TypeError, match=r"use f'\{counter\.value:05d\}'"):
+            f"{counter:05d}"
+
+        assert str(counter) == f"{counter}"
+
+
+def test_assignment_of_a_value_to_a_slot_is_refused() -> None:
+    """It would have no effect, and say nothing; a class derived from it may have such a name."""
+
+    class Named(memlane.Ring):
+        pass
+
+    with memlane.Slot.create(None, "3d") as slot, Named() as ring:
+        with pytest.raises(AttributeError, match=r"no value to be assigned; use .* publish"):
+            slot.value = (1.0, 2.0, 3.0)  # type: ignore[attr-defined]
+        ring.count = 3  # type: ignore[attr-defined]
+
+        assert 3 == ring.count  # type: ignore[attr-defined]
 
 
 # ---- what a wrapped verb still is ----------------------------------------------------------------

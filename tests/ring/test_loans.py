@@ -106,13 +106,6 @@ def test_large_records_are_written_where_the_last_one_was_if_the_consumer_keeps_
         assert shared.extent(100_000, 100_000) == shared.word(shared.extent_at(0, 7))
 
 
-@pytest.mark.parametrize("kind", [Reservation, Record])
-def test_loans_are_made_by_verbs_only(kind: Any) -> None:
-    """The classes are there for annotations."""
-    with pytest.raises(TypeError, match="made by"):
-        kind()
-
-
 def test_a_borrowed_record_keeps_its_room_until_it_is_released(ring: Ring) -> None:
     """Gets go on behind it; its bytes do not change while the ring turns over."""
     ring.put(b"kept" * 100)

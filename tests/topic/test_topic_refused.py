@@ -18,9 +18,7 @@ from memlane import (
     Ring,
     RoleTakenError,
     Slot,
-    Subscriber,
     Topic,
-    TopicRecord,
 )
 from tests.support.children import Gate, forever
 from tests.support.processes import Child
@@ -197,10 +195,3 @@ def test_a_closed_one_says_by_what_it_was_closed() -> None:
     for call in calls:
         with pytest.raises(ClosedError, match="this handle of topic labeled 'news' was closed"):
             call()
-
-
-def test_what_a_topic_hands_out_is_not_made_by_hand() -> None:
-    """The text says by what."""
-    for kind, verb in ((Subscriber, r"topic\.subscribe\(\)"), (TopicRecord, r"borrow\(\)")):
-        with pytest.raises(TypeError, match=f"is made by {verb}, not by calling the class"):
-            kind()

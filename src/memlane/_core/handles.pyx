@@ -237,7 +237,7 @@ cdef class Borrowed:
     cdef bint require_peer
     cdef RecordLoan record
 
-    def __init__(self):
+    def __init__(self, *_arguments, **_keywords):
         raise TypeError("Borrowed is made by borrowed(), not by calling the class")
 
     def __iter__(self):
@@ -271,7 +271,7 @@ cdef class Records:
     cdef uint32_t given               # since the processes were last asked for
     cdef uint64_t *ends               # when all processes have ended: up to which record of each lane they have put
 
-    def __init__(self):
+    def __init__(self, *_arguments, **_keywords):
         raise TypeError("Records are made by records(), not by calling the class")
 
     def __dealloc__(self):

@@ -23,7 +23,7 @@ memlane_calls_join(calls_of_process(), globals())
 cdef class Loan:
     """Bytes of an object that this process may use until it ends the loan, and until the last view of them has died."""
 
-    def __init__(self):
+    def __init__(self, *_arguments, **_keywords):
         verb = "reserve()" if self.is_writable else "borrow()"
         raise TypeError(f"a {type(self).__name__} is made by {verb}, not by calling the class")
 

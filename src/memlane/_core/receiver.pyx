@@ -289,7 +289,7 @@ cdef class RecordLoan(Loan):
 cdef class Loans:
     """Several borrowed records, released together: a sequence of them, and a context manager. Made by `borrow_many`."""
 
-    def __init__(self):
+    def __init__(self, *_arguments, **_keywords):
         raise TypeError("Loans are made by borrow_many(), not by calling the class")
 
     @classmethod

@@ -166,6 +166,7 @@ class Producer(Sending):
     """
 
     ring: Any
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     def close(self) -> None:
         """Give the lane back; its records stay, the next producer goes on behind them. Never fails."""
     def __enter__(self) -> Self: ...
@@ -184,6 +185,7 @@ class Consumer(Receiving[Record]):
     """
 
     ring: Any
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     def close(self) -> None:
         """Refuse new work; the role goes with the last handle and the last loan. Never fails."""
     def __enter__(self) -> Self: ...

@@ -308,6 +308,9 @@ cdef class Producer(Sending):
     cdef object __weakref__
     cdef public object ring
 
+    def __init__(self, *_arguments, **_keywords):
+        raise TypeError("a Producer is made by ring.producer(), not by calling the class")
+
     def close(self):
         """Give the lane back; its records stay, the next producer goes on behind them. Never fails."""
         self.detach()
@@ -345,6 +348,9 @@ cdef class Consumer(Receiving):
 
     cdef object __weakref__
     cdef public object ring
+
+    def __init__(self, *_arguments, **_keywords):
+        raise TypeError("a Consumer is made by ring.consumer(), not by calling the class")
 
     def close(self):
         """Refuse new work; the role goes with the last handle and the last loan. Never fails."""

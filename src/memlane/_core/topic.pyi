@@ -167,6 +167,7 @@ class Publisher(Publishing):
     """
 
     topic: Any
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     def close(self) -> None:
         """Give the lane back; its records stay, the next publisher goes on behind them. Never fails."""
     def __enter__(self) -> Self: ...

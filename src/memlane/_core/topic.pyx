@@ -339,6 +339,9 @@ cdef class Publisher(Publishing):
     cdef object __weakref__
     cdef public object topic
 
+    def __init__(self, *_arguments, **_keywords):
+        raise TypeError("a Publisher is made by topic.publisher(), not by calling the class")
+
     def close(self):
         """Give the lane back; its records stay, the next publisher goes on behind them. Never fails."""
         self.detach()
@@ -381,7 +384,7 @@ cdef class Subscriber(Receiving):
     cdef object __weakref__
     cdef readonly object topic
 
-    def __init__(self):
+    def __init__(self, *_arguments, **_keywords):
         raise TypeError("a Subscriber is made by topic.subscribe(), not by calling the class")
 
     def __del__(self):
