@@ -17,7 +17,6 @@
  * sizes: LANES=2 FIRST=2 OTHER=1 BACK=0 MORTAL_PRODUCERS=1 MORTAL_CONSUMERS=0
  * sizes: LANES=2 FIRST=2 OTHER=1 BACK=0 MORTAL_PRODUCERS=0 MORTAL_CONSUMERS=1
  * sizes: LANES=2 FIRST=2 OTHER=1 BACK=1 MORTAL_PRODUCERS=0 MORTAL_CONSUMERS=0
- * sizes: LANES=3 FIRST=1 OTHER=1 BACK=0 MORTAL_PRODUCERS=0 MORTAL_CONSUMERS=0
  * mistake ONE_LOOK: LANES=2 FIRST=2 OTHER=1 BACK=0 MORTAL_PRODUCERS=0 MORTAL_CONSUMERS=0; finds "may_claim"
  *     the first record that a look finds is claimed
  * mistake LEASED_ONCE: LANES=2 FIRST=2 OTHER=1 BACK=0 MORTAL_PRODUCERS=0 MORTAL_CONSUMERS=0; finds "may_claim"
@@ -171,7 +170,11 @@ inline front(lane) {
 }
 
 /* something that a look would find, at once or after a slice */
+#ifdef NO_REDELIVERY
+#define IS_SOMETHING(i) (state[i] == READY || state[i] == BACK_STATE)
+#else
 #define IS_SOMETHING(i) (state[i] == READY || state[i] == BACK_STATE || (state[i] == TAKEN + 1 && dead_consumer))
+#endif
 #define SOMETHING (IS_SOMETHING(0) || IS_SOMETHING(1) || IS_SOMETHING(ALL - 1))
 #define OVER                                                                                                           \
     (gone[0] && gone[1] && gone[LANES - 1] && finished == ended[0] + ended[1] + (LANES > 2 -> ended[LANES - 1] : 0))
