@@ -41,6 +41,7 @@ cdef class Subscription(Receiver):
 
     cdef int ask_for(self, object start, bint waited_for, uint64_t evict_after_ns, bint raises_on_loss) except -1
     cdef bint take_place(self) noexcept
+    cdef bint take_found(self, uint32_t index, uint64_t found) noexcept
     cdef object refuse_place(self)
     cdef int start_lanes(self) except -1
     cdef uint64_t settle_lanes(self) noexcept nogil

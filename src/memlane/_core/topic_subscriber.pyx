@@ -156,27 +156,38 @@ cdef class Subscription(Receiver):
         return 0
 
     cdef bint take_place(self) noexcept:
-        """A free place, or that of one that is proven dead; False: live subscribers have them all."""
+        """
+        A free place, or that of one that is proven dead; False: at one moment live subscribers had them all. That is so
+        where two walks have met the same holders: else one may have been freed behind the first walk, and others have moved.
+        """
         cdef TopicState state = self.topic
-        cdef uint32_t index = 0
-        cdef uint64_t found
-        while memlane_place_find(&state.topic, False, &index, &found) == MEMLANE_OK:
-            self.holder = memlane_place_take(&state.topic, index, found, self.tag)
-            if self.holder:
-                self.index, self.place = index, state.place(index)
-                memlane_place_ask_eviction(self.place, self.evict_after_ns)
-                return True
-        index = 0
-        while memlane_place_find(&state.topic, True, &index, &found) == MEMLANE_OK:
-            if state.membership.life(memlane_holder_tag(found)) == MEMLANE_DEAD:
-                self.holder = memlane_place_take(&state.topic, index, found, self.tag)
-                if self.holder:
-                    self.index, self.place = index, state.place(index)
-                    memlane_place_ask_eviction(self.place, self.evict_after_ns)
-                    state.wake_senders()
+        cdef uint32_t index, held
+        cdef uint64_t found, seen = 0, before
+        while True:
+            index = 0
+            while memlane_place_find(&state.topic, False, &index, &found) == MEMLANE_OK:
+                if self.take_found(index, found):
                     return True
-            index += 1
-        return False
+            index = held = 0
+            before, seen = seen, 1
+            while memlane_place_find(&state.topic, True, &index, &found) == MEMLANE_OK:
+                if state.membership.life(memlane_holder_tag(found)) == MEMLANE_DEAD:
+                    if self.take_found(index, found):
+                        state.wake_senders()
+                        return True
+                held += 1
+                seen = seen * 31 + found  # 31: arbitrary and odd
+                index += 1
+            if held == state.shape.subscribers and seen == before:
+                return False
+
+    cdef bint take_found(self, uint32_t index, uint64_t found) noexcept:
+        self.holder = memlane_place_take(&self.topic.topic, index, found, self.tag)
+        if not self.holder:
+            return False
+        self.index, self.place = index, self.topic.place(index)
+        memlane_place_ask_eviction(self.place, self.evict_after_ns)
+        return True
 
     cdef object refuse_place(self):
         cdef TopicState state = self.topic
