@@ -103,6 +103,9 @@ def is_device(path: str) -> bool:
         return False
 
 
+@pytest.mark.skipif(
+    "libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer needs address space"
+)
 def test_no_address_space_is_enomem_that_names_the_limit() -> None:
     """RLIMIT_AS: mapping and growing are refused, and what there was goes on."""
 
