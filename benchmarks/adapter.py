@@ -31,8 +31,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 #: One call for each record without sleeping | as a plain program waits | lists of records | loans
-#: of memory | the latest value | objects that the library itself pickles.
-Kind: TypeAlias = Literal["busy", "wait", "batch", "loan", "slot", "object"]
+#: of memory | the latest value | objects that the library itself pickles | each record to several
+#: receivers, and they wait | the same by loans of memory.
+Kind: TypeAlias = Literal["busy", "wait", "batch", "loan", "slot", "object", "topic", "topic-loan"]
 
 BATCH = 256
 #: The mark of a loan that says there are no more; only lossy receivers get one.
@@ -57,6 +58,8 @@ class Plan:
     capacity: int  # bytes of records that can be on their way
     producers: int = 1
     answers: bool = False  # each record is waited for before the next one is sent
+    subscribers: int = 1
+    subscriber: int = 0  # which of them this is
 
     @property
     def records(self) -> int:
@@ -377,6 +380,28 @@ def pong(sender: Sender, receiver: Receiver, count: int) -> None:
             put(found)
 
 
+# ---- loops: several receivers ------------------------------------------------------------------
+
+
+def receive_beside_others(receiver: Receiver, records: list[bytes], count: int) -> int:
+    """As `receive_each`, but one who polls in vain lets the others run."""
+    if not receiver.polls and not receiver.lossy:
+        return receive_each(receiver, records, count)
+    get, pause = receiver.get, os.sched_yield
+
+    def get_next() -> Any:
+        polls = POLLS
+        while (record := get()) is None:
+            polls -= 1
+            if polls < 0:
+                pause()
+        return record
+
+    if receiver.lossy:
+        return receive_lossy(get_next, records)
+    return receive_each(Receiver(get_next, pads=receiver.pads), records, count)
+
+
 # ---- loops: many producers ---------------------------------------------------------------------
 
 
@@ -500,11 +525,13 @@ def read_for(receiver: Receiver, nbytes: int, seconds: float, now: Callable[[], 
 ALTERNATIVES = [
     "memlane",
     "memlane_reserve",
+    "memlane_overwrite",
     "multiprocessing_queue",
     "multiprocessing_simple_queue",
     "multiprocessing_pipe",
     "os_pipe",
     "zmq_ipc",
+    "zmq_pub",
     "faster_fifo",
     "iceoryx2_pubsub",
     "cloudtoid",
@@ -514,6 +541,8 @@ ALTERNATIVES = [
     "zerochannel",
     "tachyon",
     "zenoh",
+    "mmbus",
+    "sharedbox",
 ]
 
 

@@ -24,7 +24,14 @@ from adapter import Alternative, Kind, Plan, Receiver, Sender
 from workers import FailedError, State, Worker
 
 Shape: TypeAlias = Literal[
-    "one way", "there and back", "objects", "many producers", "latest", "idle", "alone"
+    "one way",
+    "there and back",
+    "objects",
+    "many producers",
+    "to all",
+    "latest",
+    "idle",
+    "alone",
 ]
 
 KIB = 1024
@@ -33,6 +40,7 @@ MIB = 1024 * 1024
 CAPACITY = 256 * KIB
 FRAME_NBYTES = 1920 * 1080 * 3
 PRODUCERS = 4
+LOANS = ("loan", "topic-loan")
 IDLE_S = 2.0
 
 # Monotonic and the same in all processes.
@@ -53,6 +61,7 @@ class Case:
     capacity: int = CAPACITY
     wanted: str = ""  # how many times as good as the best alternative memlane is meant to be
     rounds: int | None = None  # at most
+    subscribers: int = 1
 
     @property
     def more_is_better(self) -> bool:
@@ -148,6 +157,39 @@ CASES = [
         PRODUCERS * CAPACITY,
         wanted="1.5",
     ),
+    *(
+        Case(
+            f"topic-{count}",
+            f"to {count} subscriber{'s' * (count > 1)}, 256 bytes, delivered",
+            "to all",
+            "topic",
+            256,
+            "M/s",
+            wanted="1.5; 1.2 of those that lose",
+            subscribers=count,
+        )
+        for count in (1, 3, 8)
+    ),
+    Case(
+        "topic-frame",
+        "1080p frame to 3 subscribers, loans, delivered",
+        "to all",
+        "topic-loan",
+        FRAME_NBYTES,
+        "1/s",
+        4 * FRAME_NBYTES,
+        wanted="2.5",
+        subscribers=3,
+    ),
+    Case(
+        "topic-trip",
+        "round trip / 2 by two topics, 8 bytes, waiting",
+        "there and back",
+        "topic",
+        8,
+        "µs",
+        wanted="1.15 times a ring's",
+    ),
     Case("calls", "one process, a turn of a loop", "alone", "busy", 64, "ns"),
 ]
 
@@ -183,7 +225,7 @@ def send(state: State, kind: Kind, nbytes: int, count: int) -> float:
         records = adapter.records_of(nbytes)
         begin = now()
         adapter.send_batches(sender.put_many, records, count)
-    elif kind == "loan":
+    elif kind in LOANS:
         payloads = adapter.payloads_of(nbytes)
         begin = now()
         adapter.send_payloads(sender, payloads, count)
@@ -198,7 +240,7 @@ def send_ends(state: State, kind: Kind, nbytes: int) -> None:
     """To a lossy receiver: tell it that there are no more, until it has heard it."""
     sender: Sender = state.ends["there"]
     while not state.told_to_stop(0.0005):
-        if kind == "loan":
+        if kind in LOANS:
             last = bytes([adapter.END_MARK])
             adapter.send_payloads(sender, [last * nbytes], 1)
         else:
@@ -221,10 +263,14 @@ def receive(state: State, kind: Kind, nbytes: int, count: int) -> tuple[int, flo
     if kind == "batch" and receiver.get_many is not None:
         state.ready()
         adapter.receive_batches(receiver.get_many, count, nbytes, whole=False)
-    elif kind == "loan":
+    elif kind in LOANS:
         marks = len(adapter.payloads_of(nbytes))
         state.ready()
         came = adapter.receive_payloads(receiver, nbytes, marks, count)
+    elif kind == "topic":
+        records = adapter.records_of(nbytes)
+        state.ready()
+        came = adapter.receive_beside_others(receiver, records, count)
     else:
         records = adapter.records_of(nbytes)
         state.ready()
@@ -368,7 +414,13 @@ def send_one(state: State, nbytes: int) -> None:
 # ---- one library in one case -------------------------------------------------------------------
 
 #: Of the first sample, that tells how many fit into one.
-FEW = {"one way": 256, "objects": 256, "there and back": 64, "many producers": 1024}
+FEW = {
+    "one way": 256,
+    "objects": 256,
+    "there and back": 64,
+    "many producers": 1024,
+    "to all": 256,
+}
 ANSWER_S = 20.0
 
 
@@ -416,6 +468,7 @@ class Pair:
             capacity=case.capacity,
             producers=PRODUCERS if case.shape == "many producers" else 1,
             answers=case.shape == "there and back",
+            subscribers=case.subscribers,
         )
 
     # ---- its life
@@ -425,14 +478,18 @@ class Pair:
         ways = ["there", "back"] if self.case.shape == "there and back" else ["there"]
         plans = [dataclasses.replace(self._plan, name=self._plan.name + way) for way in ways]
         self._prepare(plans)
-        self._workers = [Worker() for _ in range(1 + self._plan.producers)]
+        subscribers = self._plan.subscribers
+        self._workers = [Worker() for _ in range(subscribers + self._plan.producers)]
         adapter.inherit({})
-        receiver, *senders = self._workers
+        self._receivers, self._senders = self._workers[:subscribers], self._workers[subscribers:]
+        self._receiver = self._receivers[0]
+        receivers, senders = self._receivers, self._senders
         for way, plan in zip(ways, plans, strict=True):
             if way == "back":
-                receiver, senders = senders[0], [receiver]
+                receivers, senders = senders, receivers
             makers: list[tuple[Worker, Callable[..., Any], Plan]] = [
-                (receiver, make_receiver, plan)
+                (receiver, make_receiver, dataclasses.replace(plan, subscriber=number))
+                for number, receiver in enumerate(receivers)
             ]
             makers += [(sender, make_sender, plan) for sender in senders]
             if getattr(self.alternative, "SENDER_FIRST", False):
@@ -447,7 +504,6 @@ class Pair:
                 for worker, job, mine in makers:
                     results.append(worker.run(job, self.alternative.__name__, way, mine))
             self._lossy = any(results)
-        self._receiver, *self._senders = self._workers
 
     def _prepare(self, plans: list[Plan]) -> None:
         prepare = getattr(self.alternative, "prepare", None)
@@ -474,12 +530,13 @@ class Pair:
             "objects": self._objects,
             "there and back": self._there_and_back,
             "many producers": self._many_producers,
+            "to all": self._to_all,
             "latest": self._latest,
             "idle": self._idle,
         }[self.case.shape]
         if not self._count and self.case.shape in FEW:
             few = FEW[self.case.shape]
-            if self.case.kind == "loan":
+            if self.case.kind in LOANS:
                 few = len(adapter.payloads_of(self.case.nbytes))
             self._count = few
             # What is used for the first time is slow, so a few tell too little.
@@ -560,6 +617,27 @@ class Pair:
                 sender.run(send_end_beside_others, nbytes)
         came, end = self._receiver.result(ANSWER_S)
         return self._rate(came, count, end - begin), end - begin
+
+    def _to_all(self, count: int) -> tuple[Sample, float]:
+        """What counts is what all subscribers together got."""
+        kind, nbytes = self.case.kind, self.case.nbytes
+        sender = self._senders[0]
+        for receiver in self._receivers:
+            receiver.start(receive, kind, nbytes, count)
+        for receiver in self._receivers:
+            receiver.wait_ready()
+        begin = sender.run(send, kind, nbytes, count, timeout=ANSWER_S)
+        if self._lossy:
+            sender.start(send_ends, kind, nbytes)
+        results = [receiver.result(ANSWER_S) for receiver in self._receivers]
+        if self._lossy:
+            sender.stop()
+            sender.result()
+            for receiver in self._receivers:
+                receiver.run(drain)
+        seconds = max(end for _, end, _ in results) - begin
+        came = sum(count for count, _, _ in results)
+        return self._rate(came, count * len(self._receivers), seconds), seconds
 
     def _latest(self, count: int) -> tuple[Sample, float]:
         nbytes = self.case.nbytes

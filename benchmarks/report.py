@@ -151,6 +151,10 @@ _GROUPS = {
         "Objects, latest values, several producers",
         ["dict", "slot-64B", "slot-4KiB", "4to1"],
     ),
+    "topics": (
+        "Every record to every subscriber",
+        ["topic-1", "topic-3", "topic-8", "topic-frame", "topic-trip"],
+    ),
 }
 _OURS_COLOR, _OTHERS_COLOR, _LIMIT_COLOR = "#c2410c", "#94a3b8", "#1e293b"
 

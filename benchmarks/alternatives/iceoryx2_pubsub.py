@@ -16,6 +16,8 @@ USES: dict[Kind, str] = {
     "busy": "loan_uninit, memmove, send / receive, polled, string_at; no overflow, so no loss",
     "wait": "the same, with an event service: notify / blocking_wait when nothing is there",
     "loan": "loan_uninit, memmove, send / receive, polled, and the payload in place",
+    "topic": "as to wait for each record, one event for each subscriber; no overflow, so no loss",
+    "topic-loan": "loan_uninit, memmove, send / receive, polled, and the payload in place",
     "slot": "a blackboard: update_with_copy / get and its data",
 }
 
@@ -37,11 +39,11 @@ def _services(plan: Plan) -> tuple[Any, Any]:
         .enable_safe_overflow(False)
         .subscriber_max_buffer_size(min(plan.records, 4096))
         .max_publishers(plan.producers)
-        .max_subscribers(1)
+        .max_subscribers(plan.subscribers)
         .open_or_create()
     )
     events = node.service_builder(iceoryx2.ServiceName.new(plan.name + "event")).event()
-    return records, events.open_or_create() if plan.kind == "wait" else None
+    return records, events.open_or_create() if plan.kind in ("wait", "topic") else None
 
 
 _kept: list[Any] = []

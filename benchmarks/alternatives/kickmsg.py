@@ -14,6 +14,8 @@ USES: dict[Kind, str] = {
     "busy": "send / try_receive, polled; lossy, with several producers room for 16 times as much",
     "wait": "send / receive with a timeout of an hour; lossy, room for 16 times as much",
     "loan": "allocate, a memoryview, publish / try_receive_view, a memoryview; lossy",
+    "topic": "send / receive with a timeout of an hour; lossy, room for 16 times as much",
+    "topic-loan": "allocate, a memoryview, publish / try_receive_view, a memoryview; lossy",
     "slot": "Blackboard: write / read, and .data of what is read",
 }
 _HOUR_S = 3600.0
@@ -42,13 +44,17 @@ def receiver(plan: Plan) -> Receiver:
 
         return Receiver(get)
     settings = kickmsg.Config()
-    settings.max_subscribers = 1
-    outrun = plan.producers > 1 or (plan.kind == "wait" and not plan.answers)
+    settings.max_subscribers = plan.subscribers
+    waits = plan.kind in ("wait", "topic")
+    outrun = plan.producers > 1 or (waits and not plan.answers)
     settings.sub_ring_capacity = _power_of_two(plan.records * (_DEEPER if outrun else 1))
     # A slot comes back only when the ring has turned over it; a smaller pool ends in a standstill.
-    settings.pool_size = 2 * settings.sub_ring_capacity
+    settings.pool_size = 2 * settings.sub_ring_capacity * plan.subscribers
     settings.max_payload_size = plan.nbytes
-    region = kickmsg.SharedRegion.create("/" + plan.name, kickmsg.ChannelType.PubSub, settings)
+    if plan.subscriber == 0:
+        region = kickmsg.SharedRegion.create("/" + plan.name, kickmsg.ChannelType.PubSub, settings)
+    else:
+        region = kickmsg.SharedRegion.open("/" + plan.name)
     end = kickmsg.Subscriber(region)
 
     def receive_loans(nbytes: int, marks: int, count: int) -> int:
@@ -66,7 +72,7 @@ def receiver(plan: Plan) -> Receiver:
                 return came
             came += 1
 
-    if plan.kind == "wait":
+    if waits:
         receive = end.receive
         return Receiver(
             lambda: receive(_HOUR_S), lossy=True, get_left=end.try_receive, close=region.unlink

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 from importlib import metadata
+from typing import Literal
 
 from adapter import BATCH, Kind, Plan, Receiver, Sender, WrongPayloadError
 
@@ -17,6 +18,8 @@ USES: dict[Kind, str] = {
     "batch": 'put_many / get_many(256) of a ring with wait="spin"',
     "loan": 'put, which is one copy / borrow of a ring with wait="spin"',
     "slot": "publish / read of a slot of bytes",
+    "topic": 'publish / get of a topic with its default waiting, when_full="wait", so no loss',
+    "topic-loan": 'publish, which is one copy / borrow of a topic, when_full="wait"',
 }
 
 
@@ -30,6 +33,8 @@ def receiver(plan: Plan) -> Receiver:
     if plan.kind == "slot":
         slot = memlane.Slot.create(plan.name, plan.nbytes)
         return Receiver(slot.read, close=slot.unlink)
+    if plan.kind in ("topic", "topic-loan"):
+        return subscriber(plan, "wait")
     ring = memlane.Ring.create(
         plan.name,
         capacity=plan.capacity // plan.producers,
@@ -55,8 +60,47 @@ def receiver(plan: Plan) -> Receiver:
     )
 
 
+def subscriber(plan: Plan, when_full: Literal["overwrite", "wait"]) -> Receiver:
+    """One of those that get each record; the first of them makes the topic."""
+    import memlane
+
+    topic = memlane.Topic.open_or_create(
+        plan.name, capacity=plan.capacity, publishers=1, subscribers=plan.subscribers
+    )
+    handle = topic.subscribe(when_full=when_full)
+    lossy = when_full == "overwrite"
+
+    def receive_loans(nbytes: int, marks: int, count: int) -> int:
+        borrow = handle.borrow
+        for _ in range(count // marks):
+            for mark in range(marks):
+                with borrow() as record:
+                    if record[0] != mark or record[-1] != mark or len(record) != nbytes:
+                        raise WrongPayloadError(f"expected {mark}, found {record[0]}")
+        return count
+
+    def get_left() -> bytes | None:
+        try:
+            return handle.get_nowait()
+        except memlane.Empty:
+            return None
+
+    def close() -> None:
+        handle.close()
+        if plan.subscriber == 0:
+            topic.unlink()
+
+    return Receiver(
+        handle.get, receive_loans=receive_loans, lossy=lossy, get_left=get_left, close=close
+    )
+
+
 def sender(plan: Plan) -> Sender:
     import memlane
+
+    if plan.kind in ("topic", "topic-loan"):
+        topic = memlane.Topic.open(plan.name)
+        return Sender(topic.publisher().publish, close=topic.close)
 
     if plan.kind == "slot":
         slot = memlane.Slot.open(plan.name)

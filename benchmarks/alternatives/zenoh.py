@@ -16,6 +16,8 @@ _PLAIN = "put / recv of a FIFO channel over a unix socket; blocks when congested
 USES: dict[Kind, str] = {
     "busy": _PLAIN,
     "wait": _PLAIN,
+    "topic": _PLAIN,
+    "topic-loan": "put of a shared-memory buffer / bytes of the payload, which are a copy",
     "loan": "put of a shared-memory buffer / bytes of the payload, which are a copy",
 }
 
@@ -28,14 +30,15 @@ def _session(plan: Plan, role: str) -> Any:
     import zenoh
 
     settings = zenoh.Config()
-    endpoints = [f"unixsock-stream/{plan.directory / plan.name}"]
+    numbers = [plan.subscriber] if role == "listen" else range(plan.subscribers)
+    endpoints = [f"unixsock-stream/{plan.directory / plan.name}{number}" for number in numbers]
     # Nothing is looked for on the network: each of the two knows where the other is.
     for key, value in {
         "mode": "peer",
         "listen/endpoints": endpoints if role == "listen" else [],
         "connect/endpoints": endpoints if role == "connect" else [],
         "scouting/multicast/enabled": False,
-        "transport/shared_memory/enabled": plan.kind == "loan",
+        "transport/shared_memory/enabled": plan.kind in ("loan", "topic-loan"),
     }.items():
         settings.insert_json5(key, json.dumps(value))
     return zenoh.open(settings)
@@ -63,10 +66,15 @@ def sender(plan: Plan) -> Sender:
         congestion_control=zenoh.CongestionControl.BLOCK,
         express=plan.answers,  # a receiver that waits for each gains nothing by gathering
     )
-    while not publisher.matching_status.matching:
+    while (
+        not publisher.matching_status.matching
+        or len(list(session.info.peers_zid())) < plan.subscribers
+    ):
         time.sleep(0.01)
+    if plan.subscribers > 1:
+        time.sleep(0.5)  # it says that there is one, not whether all have been declared
     put = publisher.put
-    if plan.kind != "loan":
+    if plan.kind not in ("loan", "topic-loan"):
         return Sender(put, close=session.close)
     from zenoh.shm import BlockOn, GarbageCollect, ShmProvider
 

@@ -24,7 +24,8 @@ def test_the_benchmark_measures_memlane_beside_a_peer_and_writes_what_it_found(
     """Figures are reproduced with one command, and all that they rest on is in the results."""
     results = tmp_path / "results.json"
     alternatives = ["--alternative", "memlane", "--alternative", "multiprocessing.Pipe"]
-    cases = ["--case", "64B-wait", "--case", "256KiB", "--case", "trip-wait"]
+    keys = ["64B-wait", "256KiB", "trip-wait", "topic-3"]
+    cases = [word for key in keys for word in ("--case", key)]
     quick = ["--rounds", "1", "--seconds", "0.01", "--patience", "0", "--json", str(results)]
     done = subprocess.run(
         [*COMMAND, *alternatives, *cases, *quick], capture_output=True, text=True, check=False
@@ -32,16 +33,23 @@ def test_the_benchmark_measures_memlane_beside_a_peer_and_writes_what_it_found(
     assert (0, "") == (done.returncode, done.stderr)
 
     found = json.loads(results.read_text())
-    assert ["64B-wait", "256KiB", "trip-wait"] == [case["key"] for case in found["cases"]]
+    assert keys == [case["key"] for case in found["cases"]]
     for case in found["cases"]:
         libraries = [one for one in case["candidates"] if not one["limit"]]
-        of_loans = ["memlane, reserve"] if case["key"] == "256KiB" else []
-        names = ["memlane", *of_loans, "multiprocessing.Pipe"]
+        names = {
+            "256KiB": ["memlane", "memlane, reserve", "multiprocessing.Pipe"],
+            "topic-3": ["memlane", "memlane, overwrite"],
+        }.get(case["key"], ["memlane", "multiprocessing.Pipe"])
         assert names == [one["name"] for one in libraries]
         for one in libraries:
             assert one["failure"] is None
             assert all(0 < sample for sample in one["samples"])
-    assert {*names, "memlane, reserve"} == set(found["versions"])
+    assert {
+        "memlane",
+        "memlane, reserve",
+        "memlane, overwrite",
+        "multiprocessing.Pipe",
+    } == set(found["versions"])
 
 
 def test_the_benchmark_lists_peers_that_are_not_installed_with_the_reason() -> None:
