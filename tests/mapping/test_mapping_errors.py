@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from memlane import PAGE_SIZE, ClosedError, Mapping, TruncatedError
+from memlane import PAGE_SIZE, ClosedError, Mapping, Ring, TruncatedError
 from tests.support.processes import Child
 from tests.support.stepping import Stepped
 
@@ -60,6 +60,7 @@ CALLS = {
     },
 }.get(platform.machine(), {})
 
+POPULATE_WRITE = 23  # of madvise
 needs_numbers = pytest.mark.skipif(not CALLS, reason="system calls have other numbers here")
 
 
@@ -249,6 +250,33 @@ def test_reserving_comes_to_its_end_however_soon_each_step_is_interrupted() -> N
             assert 1 << 20 == len(m)
 
     assert_in_child(ask)
+
+
+@needs_numbers
+@pytest.mark.parametrize("kind", ["mapping", "ring"])
+def test_bringing_pages_into_memory_ends_with_what_a_handler_raises(kind: str) -> None:
+    """Ctrl-C is heard after each 16 MiB, and what was brought is let go."""
+
+    def ask() -> None:
+        def on_signal(number: int, frame: object) -> None:
+            raise KeyboardInterrupt
+
+        makes: dict[str, Callable[[], object]] = {
+            "mapping": lambda: Mapping.anonymous(LONG_NBYTES, populate=True),
+            "ring": lambda: Ring(LONG_NBYTES, producers=1, anonymous=True).put(b""),
+        }
+        signal.signal(signal.SIGUSR1, on_signal)
+        with pytest.raises(KeyboardInterrupt):
+            makes[kind]()
+
+    turns = 0
+    with Stepped(ask) as child:
+        for call in child.steps():
+            if call.number == CALLS["madvise"] and call.arguments[2] == POPULATE_WRITE:
+                if call.result is not None:
+                    turns += 1
+                    child.signal(signal.SIGUSR1)
+        assert (0, 1) == (child.status, turns)
 
 
 def test_files_of_proc_and_sys_are_refused_with_the_advice_to_read_them() -> None:

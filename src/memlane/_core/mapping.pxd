@@ -49,6 +49,7 @@ cdef class Mapping:
     cdef int _map_placed(self, int fd, uint64_t offset, uint64_t nbytes, int protection, int flags, Options options,
             unsigned char **address) except 1
     cdef int _finish(self, Options options) except -1
+    cdef int _populate(self) except -1
     cdef bint _is_private_memory(self) noexcept
     cdef str _source(self)
     cdef int hold(self) except -1

@@ -35,7 +35,7 @@ from memlane._core.arguments cimport (
 )
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.files cimport (
-    close_own, file_identity, identify, lengthen_file, make_memfd, open_file, remove_own,
+    RESERVE_NBYTES_A_TURN, close_own, file_identity, identify, lengthen_file, make_memfd, open_file, remove_own,
     require_room, require_still, reserve_file, write_changed,
 )
 from memlane._core.mapping_options cimport (
@@ -630,13 +630,23 @@ cdef class Mapping:
         if options.locked:
             self.lock()
         if options.populate and not self._is_device:
-            with nogil:
-                error = (memlane_populate(self.address, self.nbytes) if self._owns_last_page
-                         else memlane_populate_for_reading(self.address, self.nbytes, self._page_nbytes))
-            if error:
-                raise os_error(_ENOMEM if error == -_EFAULT else -error, f"populate {self!r}", self.path)
+            self._populate()
         if options.protection is not None:
             self.protect(options.protection)
+        return 0
+
+    cdef int _populate(self) except -1:
+        cdef uint64_t done = 0, turn
+        cdef int error
+        while done < self.nbytes:
+            turn = min(self.nbytes - done, max(<uint64_t>RESERVE_NBYTES_A_TURN, self._page_nbytes))
+            with nogil:
+                error = (memlane_populate(self.address + done, turn) if self._owns_last_page
+                         else memlane_populate_for_reading(self.address + done, turn, self._page_nbytes))
+            if error:
+                raise os_error(_ENOMEM if error == -_EFAULT else -error, f"populate {self!r}", self.path)
+            done += turn
+            PyErr_CheckSignals()  # nobody but this call has the mapping yet, so no handler can close it
         return 0
 
     cdef bint _is_private_memory(self) noexcept:

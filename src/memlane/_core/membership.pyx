@@ -11,6 +11,7 @@ has no pin looks at the epoch of its role again after each step in which others 
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, ENOENT, ENOLCK
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
@@ -673,26 +674,31 @@ cdef class Membership:
         cdef unsigned char *address = self.mapping.address + offset
         cdef uint64_t turn
         cdef int error
-        if self.geometry.backing == MEMLANE_BACKING_ANONYMOUS:
+        cdef bint has_file = self.geometry.backing != MEMLANE_BACKING_ANONYMOUS
+        if not has_file:
             address -= offset % PAGE_NBYTES
             nbytes += offset % PAGE_NBYTES
             require_limit(nbytes, None)
-            with nogil:
-                error = memlane_populate(address, nbytes)
-            if error:
-                raise reserve_error(-error, None, nbytes)
+        elif not self._has_base():
+            raise self._base_lost()
         else:
-            if not self._has_base():
-                raise self._base_lost()
             require_room(self.own.base, nbytes, self.path)
-            while nbytes:
-                # A child that a handler of a signal forked may have closed what it inherited: pins are of one process.
-                if self.closed:
-                    raise ClosedError(f"{self.name} is closed")
-                turn = min(nbytes, <uint64_t>RESERVE_NBYTES_A_TURN)
+        while nbytes:
+            # A child that a handler of a signal forked may have closed what it inherited: pins are of one process.
+            if self.closed:
+                raise ClosedError(f"{self.name} is closed")
+            turn = min(nbytes, <uint64_t>RESERVE_NBYTES_A_TURN)
+            if has_file:
                 reserve_file(self.own.base, offset, turn, self.path)
                 offset += turn
-                nbytes -= turn
+            else:
+                with nogil:
+                    error = memlane_populate(address, turn)
+                if error:
+                    raise reserve_error(-error, None, nbytes)
+                address += turn
+                PyErr_CheckSignals()
+            nbytes -= turn
         return 0
 
     def called(self, str kind, str name, str part=""):
