@@ -69,7 +69,6 @@ _INSTEAD = {
     ),
     "reallocate_msg_buffer": "get_many(most) needs no buffer that is made before",
     "is_shutdown": "use is_shut_down",
-    "fileno": "it has no descriptor to wait at: use get(timeout=1) in a thread",
     "rotate reverse index": "records stay in the order of their puts",
 }
 _OPERATORS = {

@@ -520,7 +520,7 @@ class _SlotOfTable(SlotBase[ValueT]):
 
 @_core.clear_errors
 @instead(_INSTEAD_OF_TABLE, _OPERATORS_OF_TABLE)
-class SlotTable(_Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
+class SlotTable(_core.TableBase, _Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
     """
     Many slots of one layout under one name: `table[i]` is a slot. Each slot has a writer of its
     own.
@@ -838,10 +838,29 @@ class SlotTable(_Slots, Generic[ValueT], kind=_core.KIND_TABLE, word="table"):
         Raises:
             TimeoutError, ClosedError: as `Slot.read`.
         """
-        return [slot.read() if slot.version else None for slot in self._slots]
+        is_watched = self._begin_reading()
+        values = [slot.read() if slot.version else None for slot in self._slots]
+        if is_watched:
+            self._end_reading()
+        return values
+
+    def fileno(self) -> int:
+        """
+        Return a descriptor for select, poll, epoll and event loops: readable when there may be a
+        newer value in a slot than this handle has read there.
+
+        As that of `Slot.fileno`; `read_all` makes it unreadable again. Each wake-up looks at every
+        slot, so of large tables wait for single slots.
+
+        Raises:
+            OSError: no descriptor can be had.
+            ClosedError: this process closed the handle.
+        """
+        return self._number_of(self._slots)
 
     def _leave(self) -> None:
         self._closed = True
+        self._close_number()
         for slot in self._slots:
             slot._leave()
 

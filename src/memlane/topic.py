@@ -52,7 +52,7 @@ _INSTEAD = {
     "size length count qsize": "use stats()",
     "subscriptions slow_subscribers": "use stats()['subscriptions']",
     "is_shutdown": "use is_shut_down",
-    "fileno": "a subscription has it, not the topic",
+    "fileno": "use that of what subscribe() or publisher() returns",
 }
 _OPERATORS = {
     "has no length": "use subscriber.lag, or stats()",

@@ -53,13 +53,16 @@ void memlane_selecting_add(struct memlane_selecting *selecting, const _Atomic ui
     memlane_selector_widen(place_of(selecting), selecting->interest);
 }
 
-void memlane_selecting_arm(struct memlane_selecting *selecting) {
+bool memlane_selecting_arm(struct memlane_selecting *selecting) {
     struct memlane_selector *place = place_of(selecting);
     const struct memlane_membership *membership = selecting->membership;
+    if (!memlane_role_held(&place->owner, membership->tag))
+        return false;
     /* Where it is refused, such wakers are noticed when a slice is over. Twice is once. */
     if (memlane_selector_is_distant(place) && memlane_membership_is_file(membership, membership->base))
         (void)memlane_wakefd_watch(selecting->wakefd, membership->base);
     memlane_selector_arm(place, selecting->wakefd->number, selecting->interest);
+    return true;
 }
 
 void memlane_selecting_announce(struct memlane_selecting *selecting, _Atomic uint32_t *word) {

@@ -42,8 +42,9 @@ bool memlane_selecting_begin(struct memlane_selecting *selecting, const struct m
 /* Wait for one more object, whose word of waiters is in the region. The caller announces there, and looks. */
 void memlane_selecting_add(struct memlane_selecting *selecting, const _Atomic uint32_t *word);
 
-/* Arm it, behind a draining. Where a process of another network namespace has come by, its wake-ups are let in. */
-void memlane_selecting_arm(struct memlane_selecting *selecting);
+/* Arm it, behind a draining. Where a process of another network namespace has come by, its wake-ups are let in.
+ * Returns: false: other processes took this one for dead, and the place is not ours; nobody will be woken by it. */
+bool memlane_selecting_arm(struct memlane_selecting *selecting);
 void memlane_selecting_announce(struct memlane_selecting *selecting, _Atomic uint32_t *word);
 
 /* Be woken no more, until it is armed again. */

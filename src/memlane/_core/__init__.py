@@ -59,8 +59,9 @@ from memlane._core.os_errors import explained, no_room
 from memlane._core.receiver import Loans, RecordLoan
 from memlane._core.ring import Consumer, Producer, RingBase, Sending
 from memlane._core.ring_consumer import Record
+from memlane._core.selecting import Selector, Watch
 from memlane._core.sender import Reservation
-from memlane._core.slot import SlotBase
+from memlane._core.slot import SlotBase, TableBase
 from memlane._core.topic import Publisher, Publishing, Subscriber, TopicBase
 from memlane._core.topic_subscriber import TopicRecord
 from memlane._core.waiting import Doorbell, HeldDoorbells, slices_slept
@@ -115,11 +116,14 @@ __all__ = [
     "Records",
     "Reservation",
     "RingBase",
+    "Selector",
     "Sending",
     "SlotBase",
     "Subscriber",
+    "TableBase",
     "TopicBase",
     "TopicRecord",
+    "Watch",
     "clear_errors",
     "closed_error",
     "ctypes_holds",

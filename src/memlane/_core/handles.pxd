@@ -11,6 +11,9 @@ cdef class LaneHandle(Endpoint):
     cdef Receiver receiving           # None: it does not receive
 
     @cython.final
+    cdef object number_for_room(self)
+
+    @cython.final
     cdef inline Receiver receiving_of(self):
         if self._closed:
             self.check()

@@ -9,6 +9,7 @@ from typing_extensions import Buffer, disjoint_base
 from memlane._core.arguments import _NumpyArray
 from memlane._core.lanes import Endpoint
 from memlane._core.receiver import Loans, RecordLoan
+from memlane._core.selecting import Watch
 
 _Ending: TypeAlias = BaseProcess | Popen[Any] | int
 
@@ -17,7 +18,9 @@ _Until: TypeAlias = _Ending | Iterable[_Ending]
 _RecordT = TypeVar("_RecordT", bound=RecordLoan)
 
 @disjoint_base
-class LaneHandle(Endpoint): ...
+class LaneHandle(Endpoint):
+    def _watch_records(self) -> Watch: ...
+    def _watch_room(self) -> Watch: ...
 
 class Receiving(LaneHandle, Generic[_RecordT]):
     """
@@ -128,6 +131,20 @@ class Receiving(LaneHandle, Generic[_RecordT]):
         Raises:
             Empty: there was no record within *timeout*.
             As `get` otherwise, but for ShutDown, which ends the iteration.
+        """
+    def fileno(self) -> int:
+        """
+        Return a descriptor for select, poll, epoll and event loops: readable when there may be a record to get, or the end.
+
+        It is of this handle in this process alone, non-blocking and close-on-exec; `close` closes it. It stays readable until a
+        get of this handle ends in Empty, so get with timeout=0 until then. It is readable for nothing now and then, ten times a
+        second at the most. Takes the role, as the first get does. For room to put or publish, ask a handle made by `producer()`
+        or `publisher()`. A subscription of a topic that is open read-only finds records ten times a second only.
+
+        Raises:
+            RoleTakenError: a live process is the consumer of a ring.
+            OSError: no descriptor can be had.
+            ClosedError: this process closed the handle or the region.
         """
     def records(
         self,

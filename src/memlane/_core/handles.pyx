@@ -24,10 +24,11 @@ from memlane._core.files cimport Descriptor
 from memlane._core.lanes cimport Endpoint, LanesState
 from memlane._core.os cimport memlane_fork_is, memlane_monotonic_ns
 from memlane._core.receiver cimport (
-    Loans, MOST_RECORDS, Receiver, RecordLoan, TAKE_INTO, TAKE_LOAN, TAKE_ONE,
+    Loans, MOST_RECORDS, Receiver, RecordLoan, TAKE_INTO, TAKE_LOAN, TAKE_ONE, record_watch,
 )
 from memlane._core.runtime cimport MEMLANE_SLICE_NS
-from memlane._core.sender cimport Sender
+from memlane._core.selecting cimport pollable_of
+from memlane._core.sender cimport Sender, room_watch
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -49,6 +50,23 @@ cdef class LaneHandle(Endpoint):
         if self.receiving is not None and self.receiving.users.remove(&self.receives):
             self.receiving.leave()
         self.state.leave(&self.opens)
+
+    def _watch_records(self):
+        """What a get waits for."""
+        self.check()
+        return record_watch(self, self.receiving, True)
+
+    def _watch_room(self):
+        """What a put or a publish waits for."""
+        self.check()
+        return room_watch(self, self.sending, True)
+
+    @cython.final
+    cdef object number_for_room(self):
+        """The descriptor of `fileno` of what sends."""
+        self.check()
+        self.writable = pollable_of(self.writable, room_watch(self, self.sending, False))
+        return self.writable.number()
 
 
 cdef class Receiving(LaneHandle):
@@ -217,6 +235,24 @@ cdef class Receiving(LaneHandle):
         self.check()
         made.handle, made.require_peer, made.timeout = self, require_peer, timeout
         return made
+
+    def fileno(self):
+        """
+        Return a descriptor for select, poll, epoll and event loops: readable when there may be a record to get, or the end.
+
+        It is of this handle in this process alone, non-blocking and close-on-exec; `close` closes it. It stays readable until a
+        get of this handle ends in Empty, so get with timeout=0 until then. It is readable for nothing now and then, ten times a
+        second at the most. Takes the role, as the first get does. For room to put or publish, ask a handle made by `producer()`
+        or `publisher()`. A subscription of a topic that is open read-only finds records ten times a second only.
+
+        Raises:
+            RoleTakenError: a live process is the consumer of a ring.
+            OSError: no descriptor can be had.
+            ClosedError: this process closed the handle or the region.
+        """
+        self.check()
+        self.readable = pollable_of(self.readable, record_watch(self, self.receiving, False))
+        return self.readable.number()
 
     def __iter__(self):
         return self

@@ -9,6 +9,7 @@ from memlane._core.membership cimport Membership
 from memlane._core.opened cimport Opened
 from memlane._core.os cimport memlane_guarded
 from memlane._core.runtime cimport memlane_bell
+from memlane._core.selecting cimport Pollable
 
 
 cdef class LanesState(Opened):
@@ -77,6 +78,8 @@ cdef class Endpoint:
     cdef uint64_t opens               # ... of the state, if it may write there
     cdef int wait
     cdef bint require_peer            # of every call
+    cdef Pollable readable            # what fileno() gave for records; None: nobody has asked
+    cdef Pollable writable            # ... for room
 
     cdef int bind(self, LanesState state, object wait, bint require_peer) except -1
     cdef int check(self) except -1

@@ -215,6 +215,10 @@ cdef class Endpoint:
         if self._closed:
             return
         self._closed = True
+        if self.readable is not None:
+            self.readable.close()
+        if self.writable is not None:
+            self.writable.close()
         self.give_roles_back()
 
     cdef void give_roles_back(self) noexcept:

@@ -8,6 +8,7 @@ from memlane._core.loan cimport Loan
 from memlane._core.membership cimport Users
 from memlane._core.os cimport memlane_fork_is
 from memlane._core.runtime cimport memlane_spinning
+from memlane._core.selecting cimport Watch
 
 cdef enum:
     TAKE_ONE
@@ -49,6 +50,7 @@ cdef class Receiver:
     cdef RecordLoan take_loan(self, bint is_first=*)
     cdef object extract(self, Endpoint handle, int how, Py_ssize_t most, Py_buffer *view, uint64_t deadline,
             bint require_peer)
+    cdef bint look(self, Endpoint handle) except -1
     cdef void take_back(self, uint32_t lane, uint64_t s) noexcept
     cdef void leave(self) noexcept
     cdef bint any_record(self) noexcept nogil
@@ -92,6 +94,9 @@ cdef class Receiver:
     cdef object refuse_unsent(self)
     @cython.final
     cdef int check_sound(self) except -1
+
+
+cdef Watch record_watch(Endpoint handle, Receiver role, bint keeps)
 
 
 @cython.no_gc

@@ -25,7 +25,8 @@ from memlane._core.lanes cimport Endpoint, LanesState
 from memlane._core.loan cimport Loan
 from memlane._core.membership cimport EPOCH_CLOSED, Users, epoch_lock
 from memlane._core.os cimport memlane_fork_is
-from memlane._core.runtime cimport memlane_spinning_begin, memlane_spinning_limit, memlane_wait
+from memlane._core.runtime cimport memlane_selecting, memlane_spinning_begin, memlane_spinning_limit, memlane_wait
+from memlane._core.selecting cimport Watch, at_word
 
 memlane_calls_join(calls_of_process(), globals())
 
@@ -73,6 +74,10 @@ cdef class Receiver:
     cdef object extract(self, Endpoint handle, int how, Py_ssize_t most, Py_buffer *view, uint64_t deadline,
                         bint require_peer):
         """Take the role, then a record in one of four ways, waiting until the deadline."""
+        raise NotImplementedError()
+
+    cdef bint look(self, Endpoint handle) except -1:
+        """As `extract` with a deadline of 0, but it takes nothing: whether a call would not wait now. The role is taken."""
         raise NotImplementedError()
 
     cdef void take_back(self, uint32_t lane, uint64_t s) noexcept:
@@ -240,6 +245,40 @@ cdef class Receiver:
             if self.knows_leased(lane) and self.overlooked_in(lane) and self.overlooked_in(lane):
                 self.state.refuse(MEMLANE_CORRUPTED, 0)
         return 0
+
+
+@cython.final
+cdef class RecordWatch(Watch):
+    """A call that waits for a record, or for the end, among several things."""
+
+    cdef void *handle                 # an Endpoint, which outlives this
+    cdef object kept                  # or which this keeps
+    cdef Receiver role
+
+    cdef int prepare(self) except -1:
+        return self.role.prepare(<Endpoint>self.handle)
+
+    cdef bint look(self) except -1:
+        cdef bint found
+        self.prepare()
+        found = self.role.look(<Endpoint>self.handle)
+        self.opened.membership.check_whole()
+        return found
+
+    cdef bint is_due(self) noexcept nogil:
+        return (<Endpoint>self.handle)._closed or not memlane_fork_is(self.role.epoch) or self.role.any_record()
+
+    cdef void at_words(self, memlane_selecting *selecting, bint announces) noexcept nogil:
+        at_word(selecting, &self.role.state.control.waiters, announces)
+
+
+cdef Watch record_watch(Endpoint handle, Receiver role, bint keeps):
+    """What calls of a handle that receive wait for. Without *keeps*, the handle is to outlive it."""
+    cdef RecordWatch made = RecordWatch.__new__(RecordWatch)
+    made.opened, made.handle, made.role = role.state, <void *>handle, role
+    if keeps:
+        made.kept = handle
+    return made
 
 
 @cython.no_gc

@@ -167,6 +167,19 @@ class Producer(Sending):
 
     ring: Any
     def __init__(self, *args: object, **kwargs: object) -> None: ...
+    def fileno(self) -> int:
+        """
+        Return a descriptor for select, poll, epoll and event loops: readable when there may be room for a put, or the end.
+
+        It is as that of `Ring.fileno`, and stays readable until a put of this handle ends in Full. Takes a lane, as the first
+        put does.
+
+        Raises:
+            RoleTakenError: every lane is taken by a live producer.
+            ShutDown: the ring was shut down.
+            OSError: no descriptor can be had, or no memory for the lane.
+            ClosedError: this process closed the handle or the region.
+        """
     def close(self) -> None:
         """Give the lane back; its records stay, the next producer goes on behind them. Never fails."""
     def __enter__(self) -> Self: ...

@@ -311,6 +311,21 @@ cdef class Producer(Sending):
     def __init__(self, *_arguments, **_keywords):
         raise TypeError("a Producer is made by ring.producer(), not by calling the class")
 
+    def fileno(self):
+        """
+        Return a descriptor for select, poll, epoll and event loops: readable when there may be room for a put, or the end.
+
+        It is as that of `Ring.fileno`, and stays readable until a put of this handle ends in Full. Takes a lane, as the first
+        put does.
+
+        Raises:
+            RoleTakenError: every lane is taken by a live producer.
+            ShutDown: the ring was shut down.
+            OSError: no descriptor can be had, or no memory for the lane.
+            ClosedError: this process closed the handle or the region.
+        """
+        return self.number_for_room()
+
     def close(self):
         """Give the lane back; its records stay, the next producer goes on behind them. Never fails."""
         self.detach()

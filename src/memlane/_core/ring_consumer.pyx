@@ -294,6 +294,7 @@ cdef class ConsumerRole(Receiver):
         cdef int end
         cdef uint32_t tries = 0
         cdef uint64_t pinned
+        cdef bint is_drained = False  # the descriptor of the handle, and nobody has found anything since
         handle.check()
         pinned = ring.pin()
         try:
@@ -334,6 +335,10 @@ cdef class ConsumerRole(Receiver):
                     sleep.learn_outrun()
                 if deadline == 0 or sleep.is_over():
                     self.check_sound()
+                    if handle.readable is not None and not is_drained and handle.readable.rearm():
+                        is_drained = True
+                        continue
+                    is_drained = False
                     self.refuse_empty(deadline != 0)
                 if self.finish_pass():
                     PyErr_CheckSignals()
@@ -347,7 +352,24 @@ cdef class ConsumerRole(Receiver):
                         sleep.nap(&ring.control.waiters, ring.doorbell)
                 PyErr_CheckSignals()
         finally:
+            if is_drained and handle.readable is not None:
+                handle.readable.stir()
             ring.unpin(pinned)
+
+    cdef bint look(self, Endpoint handle) except -1:
+        cdef memlane_found found
+        while self.find(&found) < 0:
+            # As `extract`: a put that waits for room has it, however little was freed.
+            self.ring.wake_senders()
+            if memlane_ring_shutdown(self.ring.control):
+                return self.any_record()
+            if handle.require_peer and self.ring.senders_are_gone():
+                return True
+            if not self.finish_pass():
+                self.check_sound()
+                return False
+            PyErr_CheckSignals()
+        return True
 
     cdef bint any_record(self) noexcept nogil:
         """The second look: is there anything that a waiting get would act on?"""

@@ -58,6 +58,7 @@ cdef extern from "runtime/membership.h" nogil:
         MEMLANE_DEAD
         MEMLANE_ALIVE
     struct memlane_membership:
+        unsigned char *address
         memlane_guarded *guarded
         uint64_t device, inode
         int base
@@ -128,16 +129,18 @@ cdef extern from "os/wakefd.h" nogil:
         memlane_owned watch
     int memlane_wakefd_open(memlane_wakefd *wakefd, uint64_t slice_ns)
     int memlane_wakefd_drain(memlane_wakefd *wakefd)
+    int memlane_wakefd_send(uint64_t number, uint64_t network)
     void memlane_wakefd_close(memlane_wakefd *wakefd)
 
 cdef extern from "runtime/selecting.h" nogil:
     struct memlane_selecting:
+        const memlane_membership *membership
         uint64_t interest
     uint64_t memlane_selector_interest(uint64_t offset)
     bint memlane_selecting_begin(memlane_selecting *selecting, const memlane_membership *membership, memlane_wakefd *wakefd,
                                  uint32_t *next)
     void memlane_selecting_add(memlane_selecting *selecting, const void *word)
-    void memlane_selecting_arm(memlane_selecting *selecting)
+    bint memlane_selecting_arm(memlane_selecting *selecting)
     void memlane_selecting_announce(memlane_selecting *selecting, void *word)
     void memlane_selecting_disarm(memlane_selecting *selecting)
     bint memlane_selecting_end(memlane_selecting *selecting)

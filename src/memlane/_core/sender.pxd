@@ -14,6 +14,7 @@ from memlane._core.loan cimport Loan
 from memlane._core.membership cimport Users
 from memlane._core.os cimport memlane_mutex
 from memlane._core.runtime cimport memlane_spinning
+from memlane._core.selecting cimport Watch
 from memlane._core.waiting cimport Doorbell, Sleep
 
 
@@ -38,6 +39,9 @@ cdef class SenderSleep(Sleep):
     cdef bint requires_peer           # and is refused when there is none
 
 
+cdef Watch room_watch(Endpoint handle, Sender role, bint keeps)
+
+
 cdef class Sender:
     cdef LanesState state
     cdef memlane_producer *producer   # part of what the derived class has
@@ -48,6 +52,8 @@ cdef class Sender:
     cdef void *claim                  # the open Reservation, or NULL
     cdef unsigned long claim_thread
     cdef uint32_t views               # committed records of which views live; `producer` has the list
+    cdef int refusal                  # of the last call that did not wait any longer. 0: none, 1: no room, 2: a claim
+    cdef uint64_t refused_head        # what it had seen of the receiving side
     cdef bint departing               # to be given back when the claim and the last view are gone
     cdef list waiting                 # calls that had to wait, in order: a lock each, freed when its turn comes
     cdef uint32_t next_probed         # the lane whose owner is asked for next, while all are taken

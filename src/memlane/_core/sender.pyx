@@ -47,9 +47,10 @@ from memlane._core.os cimport (
 )
 from memlane._core.runtime cimport (
     MEMLANE_POSTS_MAX, MEMLANE_PROBES_A_STEP, MEMLANE_WAIT_SPIN, memlane_lease_find_unused,
-    memlane_lease_used_lane, memlane_selecting_wake, memlane_slice_note, memlane_spinning_begin,
+    memlane_lease_used_lane, memlane_selecting, memlane_selecting_wake, memlane_slice_note, memlane_spinning_begin,
     memlane_waiting_slice_end,
 )
+from memlane._core.selecting cimport Watch, at_word
 from memlane._core.waiting cimport CLOCK, Doorbell, Sleep, doorbell_of, know_clock
 
 memlane_calls_join(calls_of_process(), globals())
@@ -80,6 +81,46 @@ cdef class SenderSleep(Sleep):
     cdef bint is_due(self) noexcept nogil:
         return (self.handle._closed or self.role.may_answer_otherwise(self.waits_for_claim, self.head)
                 or (self.requires_peer and self.role.state.receiver_has_left()))
+
+
+@cython.final
+cdef class RoomWatch(Watch):
+    """One that waits for room, or for the end, among several things. Before a call has found none there is some."""
+
+    cdef void *handle                 # an Endpoint, which outlives this
+    cdef object kept                  # or which this keeps
+    cdef Sender role
+
+    cdef int prepare(self) except -1:
+        return self.role.prepare(<Endpoint>self.handle, 0, (<Endpoint>self.handle).require_peer)
+
+    cdef bint look(self) except -1:
+        cdef Endpoint handle = <Endpoint>self.handle
+        cdef Sender role = self.role
+        cdef uint64_t next_eviction
+        self.prepare()
+        if self.is_due() or role.clear_the_way(&next_eviction) or (
+                handle.require_peer and role.state.receivers_are_gone(True)):
+            return True
+        role.state.membership.check_whole()
+        return False
+
+    cdef bint is_due(self) noexcept nogil:
+        return ((<Endpoint>self.handle)._closed or not memlane_fork_is(self.role.epoch)
+                or self.role.refusal == 0 or self.role.may_answer_otherwise(self.role.refusal == 2, self.role.refused_head))
+
+    cdef void at_words(self, memlane_selecting *selecting, bint announces) noexcept nogil:
+        if memlane_fork_is(self.role.epoch):
+            at_word(selecting, &self.role.producer.lane.control.waiters, announces)
+
+
+cdef Watch room_watch(Endpoint handle, Sender role, bint keeps):
+    """What calls of a handle that put records in wait for. Without *keeps*, the handle is to outlive it."""
+    cdef RoomWatch made = RoomWatch.__new__(RoomWatch)
+    made.opened, made.handle, made.role = role.state, <void *>handle, role
+    if keeps:
+        made.kept = handle
+    return made
 
 
 cdef class Sender:
@@ -189,6 +230,7 @@ cdef class Sender:
         # Whatever was inherited over a fork belongs to the parent.
         self.claim = NULL
         self.views = 0
+        self.refusal = 0
         self.departing = False
         self.waiting = []
         self.doorbell = None
@@ -350,6 +392,7 @@ cdef class Sender:
         cdef object ticket = None
         cdef uint64_t pinned, began, end, head = 0, next_eviction = ~<uint64_t>0
         cdef bint is_counted = False
+        cdef bint is_drained = False  # the descriptor of the handle, and no room was found since
         handle.check()
         if spans[0].nbytes > state.max_record():
             state.refuse(MEMLANE_TOO_LARGE, spans[0].nbytes)
@@ -404,6 +447,11 @@ cdef class Sender:
                 sleep.requires_peer = require_peer
                 sleep.waiting.deadline = deadline
                 if deadline == 0 or sleep.is_over():
+                    self.refusal, self.refused_head = 2 if status == MEMLANE_BUSY else 1, head
+                    if handle.writable is not None and not is_drained and handle.writable.rearm():
+                        is_drained = True
+                        continue
+                    is_drained = False
                     if done:
                         return done
                     self.refuse_full(status == MEMLANE_BUSY)
@@ -425,6 +473,8 @@ cdef class Sender:
         finally:
             if ticket is not None:
                 self.leave_queue(ticket)
+            if is_drained and handle.writable is not None:
+                handle.writable.stir()
             state.unpin(pinned)
 
     @cython.final

@@ -8,6 +8,7 @@ from typing_extensions import TypeVar as TypeVarWithDefault
 from memlane._core.arguments import _NumpyArray
 from memlane._core.layout import _Entry
 from memlane._core.membership import Membership
+from memlane._core.selecting import Watch
 
 _ValueT = TypeVarWithDefault("_ValueT", default=Any)
 
@@ -134,3 +135,27 @@ class SlotBase(Generic[_ValueT]):
         Seconds since the latest value was published; None if there is none, or where the publisher's clock was another
         one: before a reboot, or in another time namespace.
         """
+    def fileno(self) -> int:
+        """
+        Return a descriptor for select, poll, epoll and event loops: readable when there may be a newer value than this handle
+        has read.
+
+        It is of this handle in this process alone, non-blocking and close-on-exec; `close` closes it. Each reading by this
+        handle makes it unreadable again, until the next publish. It is readable for nothing now and then, ten times a second at
+        the most. A reader without write access finds values ten times a second only.
+
+        Raises:
+            OSError: no descriptor can be had.
+            ClosedError: this process closed the handle.
+        """
+    def _watch_newer(self, version: int | None = None) -> Watch: ...
+
+@disjoint_base
+class TableBase:
+    """What a table of slots does without going through Python."""
+
+    def _watch_newer(self, slots: list[Any]) -> Watch: ...
+    def _number_of(self, slots: list[Any]) -> int: ...
+    def _begin_reading(self) -> bool: ...
+    def _end_reading(self) -> None: ...
+    def _close_number(self) -> None: ...

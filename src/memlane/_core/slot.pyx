@@ -44,10 +44,12 @@ from memlane._core.os cimport (
 )
 from memlane._core.runtime cimport (
     MEMLANE_LEASE_TAKEN, MEMLANE_LEASE_UNKNOWN, MEMLANE_WAIT_ADAPTIVE, memlane_lease,
-    memlane_lease_turn, memlane_lease_watcher, memlane_lease_writer, memlane_selecting_wake,
+    memlane_lease_turn, memlane_lease_watcher, memlane_lease_writer, memlane_selecting,
+    memlane_selecting_wake,
     memlane_spinning,
     memlane_spinning_begin, memlane_waiting_sleep_armed,
 )
+from memlane._core.selecting cimport Pollable, Watch, at_word, pollable_of
 from memlane._core.waiting cimport CLOCK, Doorbell, Sleep, doorbell_of, know_clock
 
 memlane_calls_join(calls_of_process(), globals())
@@ -210,6 +212,116 @@ cdef class NewerSleep(Sleep):
             memlane_waiting_sleep_armed(&self.waiting, armed, self.watcher, &bell.bell)
 
 
+@cython.final
+cdef class NewerWatch(Watch):
+    """One that waits for a newer version, among several things."""
+
+    cdef void *reader                 # a SlotBase, which outlives this
+    cdef object kept                  # or which this keeps
+    cdef bint is_given                # the version, by the caller; else what the handle has seen counts
+    cdef uint64_t version
+
+    cdef int prepare(self) except -1:
+        cdef SlotBase reader = <SlotBase>self.reader
+        reader.check()
+        if not reader.state.membership.readonly:
+            reader.state.enter(&reader.opens, &reader._closed, reader)
+        return 0
+
+    cdef bint look(self) except -1:
+        self.prepare()
+        return self.is_due()
+
+    cdef bint is_due(self) noexcept nogil:
+        return ((<SlotBase>self.reader)._closed or (<SlotBase>self.reader).state.is_gone_now()
+                or memlane_slot_version(&(<SlotBase>self.reader).slot) > (
+                    self.version if self.is_given else (<SlotBase>self.reader).seen))
+
+    cdef void at_words(self, memlane_selecting *selecting, bint announces) noexcept nogil:
+        at_word(selecting, &(<SlotBase>self.reader).slot.control.selectors, announces)
+
+
+cdef NewerWatch newer_watch(SlotBase reader, bint keeps):
+    cdef NewerWatch made = NewerWatch.__new__(NewerWatch)
+    made.opened, made.reader = reader.state, <void *>reader
+    if keeps:
+        made.kept = reader
+    return made
+
+
+@cython.final
+cdef class AnyWatch(Watch):
+    """One that waits for a newer version in any slot of a table."""
+
+    cdef list watches                 # one a slot
+    cdef void **looked_at             # the same
+
+    def __dealloc__(self):
+        PyMem_Free(self.looked_at)
+
+    cdef int prepare(self) except -1:
+        for watch in self.watches:
+            (<NewerWatch>watch).prepare()
+        return 0
+
+    cdef bint look(self) except -1:
+        self.prepare()
+        return self.is_due()
+
+    cdef bint is_due(self) noexcept nogil:
+        cdef uint64_t i
+        for i in range((<SlotsState>self.opened).shape.slots):
+            if (<NewerWatch>self.looked_at[i]).is_due():
+                return True
+        return False
+
+    cdef void at_words(self, memlane_selecting *selecting, bint announces) noexcept nogil:
+        cdef uint64_t i
+        for i in range((<SlotsState>self.opened).shape.slots):
+            (<NewerWatch>self.looked_at[i]).at_words(selecting, announces)
+
+
+cdef AnyWatch any_watch(list slots, bint keeps):
+    cdef AnyWatch made = AnyWatch.__new__(AnyWatch)
+    cdef Py_ssize_t i
+    made.watches = [newer_watch(<SlotBase?>slot, keeps) for slot in slots]
+    made.opened = (<NewerWatch>made.watches[0]).opened
+    made.looked_at = <void **>PyMem_Malloc(len(slots) * sizeof(void *))
+    if made.looked_at == NULL:
+        raise MemoryError()
+    for i in range(len(slots)):
+        made.looked_at[i] = <void *>made.watches[i]
+    return made
+
+
+cdef class TableBase:
+    """What a table of slots does without going through Python."""
+
+    cdef Pollable readable            # what fileno() gave; None: nobody has asked
+
+    def _watch_newer(self, list slots):
+        """What one waits for that wants a newer version in any of the *slots* of the table."""
+        return any_watch(slots, True)
+
+    def _number_of(self, list slots):
+        """The descriptor of `fileno`."""
+        self.readable = pollable_of(self.readable, any_watch(slots, False))
+        return self.readable.number()
+
+    def _begin_reading(self):
+        """Drain the descriptor of `fileno`, before all slots are read; whether there is one."""
+        return self.readable is not None and self.readable.rearm()
+
+    def _end_reading(self):
+        """Where something was published meanwhile, the descriptor is readable again."""
+        if self.readable is not None:
+            self.readable.settle()
+
+    def _close_number(self):
+        if self.readable is not None:
+            self.readable.close()
+
+
 cdef uint64_t version_of(object version) except? 0:
     cdef int overflow = 0
     cdef long long plain
@@ -237,6 +349,7 @@ cdef class SlotBase:
     cdef object _decode               # bytes to a value; None: values are bytes
     cdef uint64_t seen                # the version that was looked at last, by whichever thread: a hint
     cdef memlane_spinning spinning
+    cdef Pollable readable            # what fileno() gave; None: nobody has asked
 
     def __cinit__(self, *_args, **_keywords):
         self._closed = True
@@ -263,6 +376,8 @@ cdef class SlotBase:
         if self._closed:
             return
         self._closed = True
+        if self.readable is not None:
+            self.readable.close()
         self.give_roles_back()
 
     cdef void give_roles_back(self) noexcept:
@@ -486,6 +601,8 @@ cdef class SlotBase:
         if status == MEMLANE_EMPTY:
             raise Empty(f"{self.called()} was never published; wait with wait_newer(0)")
         self.seen = stamp.version
+        if self.readable is not None and self.readable.rearm():
+            self.readable.settle()
         return 0
 
     cdef object take(self, memlane_stamp *stamp, object timeout, bint stamped=False):
@@ -627,6 +744,32 @@ cdef class SlotBase:
         finally:
             PyBuffer_Release(&view)
 
+    def fileno(self):
+        """
+        Return a descriptor for select, poll, epoll and event loops: readable when there may be a newer value than this handle
+        has read.
+
+        It is of this handle in this process alone, non-blocking and close-on-exec; `close` closes it. Each reading by this
+        handle makes it unreadable again, until the next publish. It is readable for nothing now and then, ten times a second at
+        the most. A reader without write access finds values ten times a second only.
+
+        Raises:
+            OSError: no descriptor can be had.
+            ClosedError: this process closed the handle.
+        """
+        self.check()
+        self.readable = pollable_of(self.readable, newer_watch(self, False))
+        return self.readable.number()
+
+    def _watch_newer(self, version=None):
+        """What one waits for that wants something newer than *version*, or than what this handle has read."""
+        cdef NewerWatch watch
+        cdef uint64_t seen = 0 if version is None else version_of(version)
+        self.check()
+        watch = newer_watch(self, True)
+        watch.is_given, watch.version = version is not None, seen
+        return watch
+
     cdef int require_room(self, const Py_buffer *view) except -1:
         if <uint64_t>view.len < self.slot.nbytes:
             raise ValueError(f"{self.called()} holds values of {self.slot.nbytes} bytes, the buffer has {view.len}")
@@ -650,6 +793,8 @@ cdef class SlotBase:
                     sleep.begin(deadline, &self.spinning)
                     sleep.reader, sleep.seen = self, seen
                 if deadline == 0 or sleep.is_over():
+                    if self.readable is not None and self.seen >= seen and self.readable.rearm():
+                        self.readable.settle()
                     raise TimeoutError(f"nothing newer than version {seen} was published in {self.called()}")
                 if not sleep.spin(MEMLANE_WAIT_ADAPTIVE):
                     if bell is None:

@@ -8,6 +8,7 @@ from memlane._core.arguments import _NumpyArray
 from memlane._core.handles import LaneHandle, Receiving
 from memlane._core.layout import _Entry
 from memlane._core.membership import Membership
+from memlane._core.selecting import Watch
 from memlane._core.sender import Reservation
 from memlane._core.topic_subscriber import TopicRecord
 
@@ -74,6 +75,7 @@ class Publishing(LaneHandle):
             RuntimeError: this thread has a claim open on this lane.
             Full, ShutDown, RecordTooLargeError, RoleTakenError, OSError, PermissionError, ClosedError: as `publish`.
         """
+    def _watch_room(self) -> Watch: ...
 
 class TopicBase(Publishing):
     """What a topic does without going through Python."""
@@ -168,6 +170,21 @@ class Publisher(Publishing):
 
     topic: Any
     def __init__(self, *args: object, **kwargs: object) -> None: ...
+    def fileno(self) -> int:
+        """
+        Return a descriptor for select, poll, epoll and event loops: readable when a publish may find room, or the end.
+
+        It is of this handle in this process alone, non-blocking and close-on-exec; `close` closes it. It is readable from the
+        first on, and no longer once a publish of this handle has ended in Full; then again when the subscriptions that were
+        waited for have moved. It is readable for nothing now and then, ten times a second at the most. Takes a lane, as the
+        first publish does.
+
+        Raises:
+            RoleTakenError: every lane is taken by a live publisher.
+            ShutDown: the topic was shut down.
+            OSError: no descriptor can be had, or no memory for the lane.
+            ClosedError: this process closed the handle or the region.
+        """
     def close(self) -> None:
         """Give the lane back; its records stay, the next publisher goes on behind them. Never fails."""
     def __enter__(self) -> Self: ...

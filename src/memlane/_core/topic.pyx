@@ -342,6 +342,23 @@ cdef class Publisher(Publishing):
     def __init__(self, *_arguments, **_keywords):
         raise TypeError("a Publisher is made by topic.publisher(), not by calling the class")
 
+    def fileno(self):
+        """
+        Return a descriptor for select, poll, epoll and event loops: readable when a publish may find room, or the end.
+
+        It is of this handle in this process alone, non-blocking and close-on-exec; `close` closes it. It is readable from the
+        first on, and no longer once a publish of this handle has ended in Full; then again when the subscriptions that were
+        waited for have moved. It is readable for nothing now and then, ten times a second at the most. Takes a lane, as the
+        first publish does.
+
+        Raises:
+            RoleTakenError: every lane is taken by a live publisher.
+            ShutDown: the topic was shut down.
+            OSError: no descriptor can be had, or no memory for the lane.
+            ClosedError: this process closed the handle or the region.
+        """
+        return self.number_for_room()
+
     def close(self):
         """Give the lane back; its records stay, the next publisher goes on behind them. Never fails."""
         self.detach()

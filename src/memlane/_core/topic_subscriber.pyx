@@ -634,6 +634,7 @@ cdef class Subscription(Receiver):
         cdef uint32_t tries = 0
         cdef uint64_t pinned
         cdef bint readonly = state.membership.readonly
+        cdef bint is_drained = False  # the descriptor of the handle, and nothing was found since
         handle.check()
         pinned = state.pin()
         try:
@@ -670,6 +671,10 @@ cdef class Subscription(Receiver):
                     sleep.role, sleep.handle = self, handle
                 if deadline == 0 or sleep.is_over():
                     self.check_sound()
+                    if handle.readable is not None and not is_drained and handle.readable.rearm():
+                        is_drained = True
+                        continue
+                    is_drained = False
                     state.refuse(MEMLANE_EMPTY, 0)
                 if not sleep.spin(handle.wait):
                     self.check_sound()
@@ -677,7 +682,22 @@ cdef class Subscription(Receiver):
                         self.sleep_once(sleep)
                 PyErr_CheckSignals()
         finally:
+            if is_drained and handle.readable is not None:
+                handle.readable.stir()
             state.unpin(pinned)
+
+    cdef bint look(self, Endpoint handle) except -1:
+        cdef memlane_next found
+        if self.find(&found) >= 0 or (self.untold and self.raises_on_loss):
+            return True
+        if self.place != NULL:
+            self.note_moved()
+            if self.waited_for:
+                self.topic.wake_senders()  # as `extract`
+        if memlane_ring_shutdown(self.topic.control):
+            return self.has_ended() or self.any_record()
+        self.check_sound()
+        return handle.require_peer and self.topic.senders_are_gone()
 
     cdef int sleep_once(self, SubscriberSleep sleep) except -1:
         """At the doorbell of the place, one thread at a time: the others poll, and so does one without a place."""

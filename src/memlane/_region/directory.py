@@ -184,7 +184,6 @@ def _doorbells_of(member: Membership, wanted: Wanted) -> Callable[[int], None]:
 
     def initialize(offset: int) -> None:
         assert isinstance(member.doorbells, DoorbellSet)
-        member.doorbells.wake_selectors()
         all_now = member.backing == _core.BACKING_ANONYMOUS
         for first, stride, count in wanted.doorbells if all_now else wanted.doorbells[:1]:
             for number in range(count):
@@ -201,6 +200,7 @@ def remove(member: Membership, name: str, timeout: float | None) -> None:
             raise not_there(member, name)
         member.remove_entry(entry.number, entry.sequence)
         assert isinstance(member.doorbells, DoorbellSet)
+        member.doorbells.wake_selectors()
         for places in (entry.at_once, entry.later):
             member.doorbells.wake(places)
             member.doorbells.remove(places)

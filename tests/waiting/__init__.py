@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Waiting for several things: descriptors, `memlane.wait`, and event loops."""
