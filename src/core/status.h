@@ -18,6 +18,7 @@ enum memlane_status {
     MEMLANE_LAPPED, /* what was to be read has been overwritten */
     MEMLANE_EVICTED, /* publishers wait for us no longer */
     MEMLANE_DIFFERS, /* it is not what the caller expected: nothing was done */
+    MEMLANE_GROW, /* memory is to be reserved first, see queue_growth.h */
     /* of a header, see directory.h */
     MEMLANE_TRUNCATED,
     MEMLANE_FOREIGN,
