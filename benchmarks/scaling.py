@@ -201,6 +201,48 @@ def of_objects(line: str, count: int) -> float:
         worker.close()
 
 
+# ---- subscribers -------------------------------------------------------------------------------
+
+#: Records that are published before each subscriber gets them, in a lane that never fills up.
+BURST = 200
+
+
+def publish_to(state: State, line: str, count: int) -> float:
+    """Nanoseconds of processor time for a publish or a get, in one process that is all of them."""
+    import memlane
+
+    record, cpu = bytes(64), time.process_time
+    publishing = getting = 0.0
+    bursts = max(21, 1000 // max(count, 1))
+    with memlane.Topic(64 * KIB, publishers=1, subscribers=max(count, 1)) as topic:
+        publish = topic.publisher().publish
+        gets = [
+            topic.subscribe(when_full="overwrite" if line == IDLE else "wait").get
+            for _ in range(count)
+        ]
+        for number in range(bursts):
+            begin = cpu()
+            for _ in range(BURST):
+                publish(record)
+            published = cpu()
+            for get in gets if line != IDLE else ():
+                for _ in range(BURST):
+                    get()
+            if number:  # the first one reserves the memory
+                publishing += published - begin
+                getting += cpu() - published
+    spent = getting / max(count, 1) if line == GETS else publishing
+    return spent / (bursts - 1) / BURST * 1e9
+
+
+def of_subscribers(line: str, count: int) -> float:
+    worker = Worker()
+    try:
+        return float(worker.run(publish_to, line, count, timeout=60))
+    finally:
+        worker.close()
+
+
 # ---- starting, and being there -----------------------------------------------------------------
 
 STARTS = ("create", "open", "first put", "first get")
@@ -309,6 +351,11 @@ def per_participant(count: int = 32) -> dict[str, float]:
 PUTS, LOANS = "put / get", "reserve / borrow"
 PRODUCERS, CONSUMERS, BOTH = "N producers, 1 consumer", "1 producer, N consumers", "N and N"
 RINGS, SLOTS = "rings: put and get", "slots: publish and read"
+IDLE, KEEPS_UP, GETS = (
+    "a publish, nobody waited for",
+    "a publish, all waited for",
+    "a get of each, waited for",
+)
 SMALL, PAGES = "records of 64 bytes", "records of 4 KiB"
 _SIZES = (0, 8, 64, 512, 4 * KIB, 32 * KIB, 256 * KIB, 2 * MIB, 16 * MIB, 64 * MIB)
 _CAPACITIES = (4 * KIB, 64 * KIB, MIB, 16 * MIB, 256 * MIB, 4 * GIB)
@@ -333,6 +380,15 @@ CURVES = [
         (1, 3, 10, 32, 100, 320, 1000),
         (RINGS, SLOTS),
         of_objects,
+    ),
+    Curve(
+        "subscribers",
+        "Subscribers of a topic, 64 bytes, processor time",
+        "subscribers",
+        "ns",
+        (1, 2, 4, 8, 16, 32, 64),
+        (IDLE, KEEPS_UP, GETS),
+        of_subscribers,
     ),
     Curve(
         "capacity",
@@ -394,7 +450,10 @@ def steps_table(title: str, steps: dict[str, list[float]]) -> list[str]:
 
 def plot(curves: list[dict[str, Any]], path: Path) -> None:
     pyplot = report.pyplot()
-    figure, axes = pyplot.subplots(2, 2, figsize=(10, 6.5), squeeze=False)
+    rows = (len(curves) + 1) // 2
+    figure, axes = pyplot.subplots(rows, 2, figsize=(10, 3.25 * rows), squeeze=False)
+    for axis in axes.flat[len(curves) :]:
+        axis.set_visible(False)
     for axis, curve in zip(axes.flat, curves, strict=False):
         for name, points in curve["lines"].items():
             places = [int(point) for point in points]

@@ -64,11 +64,13 @@ def subscriber(plan: Plan, when_full: Literal["overwrite", "wait"]) -> Receiver:
     """One of those that get each record; the first of them makes the topic."""
     import memlane
 
+    lossy = when_full == "overwrite"
+    # Room is all that there is against loss, as for the lossy ones of the others.
+    capacity = plan.capacity * (16 if lossy and not plan.answers else 1)
     topic = memlane.Topic.open_or_create(
-        plan.name, capacity=plan.capacity, publishers=1, subscribers=plan.subscribers
+        plan.name, capacity=capacity, publishers=1, subscribers=plan.subscribers
     )
     handle = topic.subscribe(when_full=when_full)
-    lossy = when_full == "overwrite"
 
     def receive_loans(nbytes: int, marks: int, count: int) -> int:
         borrow = handle.borrow

@@ -11,7 +11,8 @@ __all__ = ["NAME", "USES", "receiver", "sender", "version"]
 
 NAME = "memlane, overwrite"
 USES: dict[Kind, str] = {
-    "topic": 'publish / get of a topic with when_full="overwrite": lossy',
+    "topic": 'publish / get of a topic with when_full="overwrite"; lossy, '
+    "room for 16 times as much",
 }
 
 
