@@ -4,6 +4,8 @@
  * each duel.
  */
 #include "consumers_fixture.h"
+#include "core/queue_bound.h"
+#include "core/queue_turns.h"
 #include "core/selectors.h"
 #include "core/slot.h"
 #include "duel.h"
@@ -280,6 +282,64 @@ static uint64_t publish_and_collect(void) {
 TEST(a_watcher_about_to_sleep_and_a_publish_never_miss_each_other) {
     slot = (struct memlane_slot){&slot_control, slot_stamps, (unsigned char *)slot_copies, 8, 64, 1};
     duel(nobody_armed, arm_and_look, publish_and_collect, judge_looks);
+}
+
+/* ---- the same for the lane of turns of a queue ----------------------------------------------------- */
+
+enum { TURN = 0x801 };
+
+static void turn_is_taken(void) {
+    atomic_store(&bench.lane.control->waiters, 0);
+    atomic_store(&bench.lane.control->owner, TURN);
+}
+
+static uint64_t announce_and_look_at_the_owner(void) {
+    memlane_waiters_announce(&bench.lane.control->waiters);
+    return memlane_queue_turn_any(bench.ring, bench.lane.control, TURN);
+}
+
+static uint64_t end_turn(void) { return memlane_queue_turn_end(bench.lane.control, TURN); }
+
+TEST(a_put_about_to_sleep_for_a_turn_and_the_end_of_a_turn_never_miss_each_other) {
+    bench = bench_new(64, 4);
+    duel(turn_is_taken, announce_and_look_at_the_owner, end_turn, judge_looks);
+    bench_free(&bench);
+}
+
+/* ---- the same for a permit of a bounded queue ------------------------------------------------------ */
+
+static struct memlane_queue_control *queue_control;
+static struct memlane_queue_lane queue_lane;
+static struct memlane_bound bound;
+
+static void one_record_in_a_queue_of_one(void) {
+    atomic_store(&queue_control->putters, 0);
+    CHECK_EQUAL(MEMLANE_OK, memlane_bound_take(&bound, 1));
+    CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'a'));
+    memlane_bound_use(&bound, 1);
+}
+
+static uint64_t announce_and_look_for_a_permit(void) {
+    memlane_waiters_announce(&queue_control->putters);
+    return memlane_bound_any(&bound);
+}
+
+static uint64_t take_and_look(void) {
+    CHECK(memlane_many_take(&many.bench.lane, memlane_many_taken(&many.bench.lane), 1, BOB));
+    bool any = memlane_waiters_any_fenced(&queue_control->putters);
+    CHECK(memlane_many_free(&many.bench.lane, memlane_many_taken(&many.bench.lane) - 1, BOB));
+    return any;
+}
+
+TEST(a_put_about_to_sleep_for_a_permit_and_a_get_never_miss_each_other) {
+    many = many_new_at(32, 4, 0);
+    queue_control = check_allocate(MEMLANE_LINE_PAIR, sizeof *queue_control);
+    atomic_store(&queue_control->ring.leased, 1);
+    bound = (struct memlane_bound){
+        .control = queue_control, .of_lanes = &queue_lane, .many = &many.many, .maxsize = 1, .lanes = 1};
+    duel(one_record_in_a_queue_of_one, announce_and_look_for_a_permit, take_and_look, judge_looks);
+    bench_free(&many.bench);
+    free(queue_control);
 }
 
 /* ---- two releases of neighbors ------------------------------------------------------------------ */
