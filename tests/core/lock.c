@@ -42,7 +42,7 @@ TEST(the_lock_of_a_dead_owner_is_taken_over_by_one_of_those_that_have_the_proof)
     CHECK(memlane_lock_take_over(lock, dead, BOBS)); /* told */
     CHECK(!memlane_lock_take_over(lock, dead, CLARAS));
     CHECK_EQUAL(BOBS, memlane_lock_owner(lock));
-    CHECK(memlane_lock_take_over(lock, BOBS, CLARAS)); /* who died before anybody heard of it */
+    CHECK(memlane_lock_take_over(lock, BOBS, CLARAS)); /* and Bob died before anybody heard of it */
     CHECK_EQUAL(2, atomic_load(&lock->died));
     CHECK(!memlane_lock_release(lock, BOBS, 0)); /* one that was taken for dead leaves its successor alone */
     CHECK(memlane_lock_release(lock, CLARAS, 0));
