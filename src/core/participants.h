@@ -11,7 +11,7 @@
  *                     may run at the same time as any other, in any process
  *   join              yes: one CAS, the byte of the row is locked by the caller
  *   leave             yes: one CAS against the generation of one's own join
- *   bury              yes: one CAS against the generation that was proven dead
+ *   mark_dead         yes: one CAS against the generation that was proven dead
  *
  * If a process dies at the worst moment: between lock and CAS the row stays even, hence free; after
  * the CAS it stays odd without a lock, hence dead, and any process that meets its tag may mark it dead.
@@ -49,7 +49,7 @@ static inline bool memlane_row_join(struct memlane_row *row, uint64_t *generatio
     uint64_t even = atomic_load_explicit(&row->generation, memory_order_relaxed);
     if ((even & 1) || memlane_generation_is_retired(even))
         return false;
-    /* sync: row.generation. acq_rel: pairs with memlane_row_leave and memlane_row_bury, so that nothing
+    /* sync: row.generation. acq_rel: pairs with memlane_row_leave and memlane_row_mark_dead, so that nothing
      * of ours is seen under the generation of the one before. Failure relaxed: nothing was taken. */
     if (!atomic_compare_exchange_strong_explicit(&row->generation, &even, even + 1, memory_order_acq_rel,
                                                  memory_order_relaxed))
@@ -79,7 +79,7 @@ static inline bool memlane_row_leave(struct memlane_row *row, uint64_t generatio
  * Progress: wait-free.
  * Ordering: as leave.
  * Returns:  nothing: if the CAS fails, somebody else did the same or the owner left by itself. */
-static inline void memlane_row_bury(struct memlane_row *row, uint64_t generation) {
+static inline void memlane_row_mark_dead(struct memlane_row *row, uint64_t generation) {
     /* sync: row.generation. acq_rel: as leave, on behalf of the dead; failure relaxed: nothing to do */
     atomic_compare_exchange_strong_explicit(&row->generation, &generation, generation + 1, memory_order_acq_rel,
                                             memory_order_relaxed);
@@ -92,7 +92,7 @@ static inline void memlane_row_bury(struct memlane_row *row, uint64_t generation
  * Ordering: acquire, see below.
  * Returns:  true and the full generation: ask the kernel about the byte next; false: the tag is dead. */
 static inline bool memlane_row_is(const struct memlane_row *row, uint32_t tag, uint64_t *generation) {
-    /* sync: row.generation. acquire: pairs with leave and bury: what the owner of a dead tag did last is
+    /* sync: row.generation. acquire: pairs with leave and mark_dead: what the owner of a dead tag did last is
      * visible to the one who takes it over. */
     *generation = atomic_load_explicit(&row->generation, memory_order_acquire);
     return (*generation & 1) && memlane_tag(memlane_tag_row(tag), *generation) == tag;

@@ -83,7 +83,7 @@ static inline enum memlane_status memlane_publisher_make_room(struct memlane_pub
     }
     if (raised != begin) {
         /* sync: lane.head. seq_cst: before the bytes are overwritten and before the scan, by the fence below. A CAS: one
-         * that was taken for dead must not move it back under its heir. Pairs with memlane_subscriber_is_whole,
+         * that was taken for dead must not move it back under its successor. Pairs with memlane_subscriber_is_whole,
          * memlane_subscriber_peek and memlane_subscriber_show. */
         if (!atomic_compare_exchange_strong_explicit(&lane->control->head, &begin, raised, memory_order_seq_cst,
                                                      memory_order_relaxed))
@@ -100,7 +100,7 @@ static inline enum memlane_status memlane_publisher_make_room(struct memlane_pub
         lowest = producer->kept->s;
         publisher->obstacle = publisher->topic->subscribers;
     }
-    /* An heir knows nothing of what was overwritten below `head`: it believes in all of it, or in nothing. */
+    /* An successor knows nothing of what was overwritten below `head`: it believes in all of it, or in nothing. */
     if (publisher->scanned ? (int64_t)(lowest - producer->head) <= 0 : lowest != raised)
         return MEMLANE_OK;
     if (lowest != producer->next && memlane_extent_of(lane, lowest, &extent) != MEMLANE_OK)
@@ -222,7 +222,7 @@ static inline enum memlane_status memlane_publisher_put_many(struct memlane_publ
     bool owns = memlane_producer_owns(producer);
     status = owns ? memlane_producer_publish(lane, first) : MEMLANE_LOST;
     if (status != MEMLANE_OK) {
-        if (owns) /* else what was staged may be the heir's records by now */
+        if (owns) /* else what was staged may be the successor's records by now */
             memlane_lane_void(lane, first + 1, first + staged);
         producer->next = first;
         producer->write = write;

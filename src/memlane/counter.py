@@ -107,7 +107,7 @@ class Counter(CounterBase, SharedObject, kind=_core.KIND_COUNTER):
         return cls._open_or_create_in(region, name, _WANTED, {}, timeout=timeout)
 
     def _attach(self, member: _core.Membership, entry: Entry, **_options: Any) -> None:
-        self._lead_to(member, entry)
+        self._bind(member, entry)
 
     def __format__(self, specification: str) -> str:
         if specification:

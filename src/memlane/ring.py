@@ -306,7 +306,7 @@ class Ring(RingBase, Receiving[Record], SharedObject, kind=_core.KIND_RING):
     ) -> None:
         self._wait, self._require_peer = wait, bool(require_peer)
         self._handles = weakref.WeakSet()
-        self._lead_to(member, entry, wait=wait, require_peer=self._require_peer)
+        self._bind(member, entry, wait=wait, require_peer=self._require_peer)
 
     def producer(self) -> Producer:
         """
@@ -333,11 +333,11 @@ class Ring(RingBase, Receiving[Record], SharedObject, kind=_core.KIND_RING):
         self._handles.add(made)
         return made
 
-    def _leave(self) -> None:
+    def _detach(self) -> None:
         """Close this handle and the handles made from it: none may outlive the memory."""
         for handle in list(self._handles):
             handle.close()
-        RingBase._leave(self)
+        RingBase._detach(self)
 
     def _options(self) -> dict[str, Any]:
         return {"wait": self._wait, "require_peer": self._require_peer}

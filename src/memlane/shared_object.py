@@ -135,7 +135,7 @@ class SharedObject(metaclass=Named):
         """Attach to the bytes of an entry; *options* are those of this handle."""
         raise NotImplementedError
 
-    def _leave(self) -> None:
+    def _detach(self) -> None:
         """Detach from them. Never fails, and may be repeated."""
         raise NotImplementedError
 
@@ -380,7 +380,7 @@ class SharedObject(metaclass=Named):
         Close the object in this process. Running calls and loans are not disturbed. The name stays.
         Never fails.
         """
-        self._leave()
+        self._detach()
         if self._owns:
             self._region.close()
 
@@ -411,7 +411,7 @@ class SharedObject(metaclass=Named):
     def __del__(self) -> None:
         # If it has a region of its own, the region warns.
         if hasattr(self, "_region") and not sys.is_finalizing():
-            self._leave()
+            self._detach()
 
     def __repr__(self) -> str:
         kind = f"<memlane.{type(self).__name__} "

@@ -499,7 +499,7 @@ class Slot(SlotBase[ValueT], _Slots, kind=_core.KIND_SLOT):
     ) -> None:
         self._layout = self._codec(member, entry, codec)
         layout = self._layout
-        self._lead_to(member, entry, 0, layout.encode, layout.items, layout.decode)
+        self._bind(member, entry, 0, layout.encode, layout.items, layout.decode)
 
     def stats(self) -> dict[str, Any]:
         """
@@ -798,7 +798,7 @@ class SlotTable(_core.TableBase, _Slots, Generic[ValueT], kind=_core.KIND_TABLE,
         for index in range(entry.geometry[0]):
             slot = _SlotOfTable.__new__(_SlotOfTable)
             slot._table = self
-            slot._lead_to(member, entry, index, layout.encode, layout.items, layout.decode)
+            slot._bind(member, entry, index, layout.encode, layout.items, layout.decode)
             self._slots.append(slot)
         self._closed = False
 
@@ -858,11 +858,11 @@ class SlotTable(_core.TableBase, _Slots, Generic[ValueT], kind=_core.KIND_TABLE,
         """
         return self._number_of(self._slots)
 
-    def _leave(self) -> None:
+    def _detach(self) -> None:
         self._closed = True
         self._close_number()
         for slot in self._slots:
-            slot._leave()
+            slot._detach()
 
     def stats(self) -> dict[str, Any]:
         """

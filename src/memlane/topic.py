@@ -275,7 +275,7 @@ class Topic(TopicBase, SharedObject, kind=_core.KIND_TOPIC):
     ) -> None:
         self._wait = wait
         self._handles = weakref.WeakSet()
-        self._lead_to(member, entry, wait=wait)
+        self._bind(member, entry, wait=wait)
 
     def publisher(self) -> Publisher:
         """
@@ -388,11 +388,11 @@ class Topic(TopicBase, SharedObject, kind=_core.KIND_TOPIC):
             return numbers[0] if numbers else 0
         return f"{self._identity:08x}-{'.'.join(map(str, numbers or [0]))}"
 
-    def _leave(self) -> None:
+    def _detach(self) -> None:
         """Close this handle and the handles made from it: none may outlive the memory."""
         for handle in list(self._handles):
             handle.close()
-        TopicBase._leave(self)
+        TopicBase._detach(self)
 
     def _options(self) -> dict[str, Any]:
         return {"wait": self._wait}

@@ -68,7 +68,7 @@ static enum memlane_life row_life(const struct memlane_membership *membership, u
     } else if (!sees_own_row(membership) || !memlane_membership_keeps_row(membership))
         return MEMLANE_LIFE_UNKNOWN;
     if (!membership->readonly)
-        memlane_row_bury(theirs, generation);
+        memlane_row_mark_dead(theirs, generation);
     return MEMLANE_DEAD;
 }
 

@@ -6,7 +6,7 @@
 #include "core/words.h"
 #include "os/semwait.h"
 
-static _Atomic uint64_t slices_slept;
+static _Atomic uint64_t intervals_slept;
 static bool has_several_cpus = true; /* set before there are threads */
 
 __attribute__((constructor)) static void count_cpus(void) {
@@ -15,13 +15,13 @@ __attribute__((constructor)) static void count_cpus(void) {
     has_several_cpus = sched_getaffinity(0, sizeof usable, &usable) != 0 || CPU_COUNT(&usable) > 1;
 }
 
-uint64_t memlane_slices_slept(void) {
-    return atomic_load_explicit(&slices_slept, memory_order_relaxed); /* relaxed: for tests */
+uint64_t memlane_intervals_slept(void) {
+    return atomic_load_explicit(&intervals_slept, memory_order_relaxed); /* relaxed: for tests */
 }
 
-void memlane_slice_note(uint64_t began) {
+void memlane_interval_note(uint64_t began) {
     if (memlane_monotonic_ns() - began >= MEMLANE_SLICE_NS)
-        atomic_fetch_add_explicit(&slices_slept, 1, memory_order_relaxed); /* relaxed: for tests */
+        atomic_fetch_add_explicit(&intervals_slept, 1, memory_order_relaxed); /* relaxed: for tests */
 }
 
 /* ---- spinning ------------------------------------------------------------------------------------ */
@@ -120,7 +120,7 @@ static bool sleep_slice(struct memlane_waiting *waiting, const struct memlane_be
     if (waiting->spinning != NULL)
         learn_sleep(waiting->spinning, woken, memlane_monotonic_ns() - began);
     if (!woken)
-        memlane_slice_note(began);
+        memlane_interval_note(began);
     return woken;
 }
 

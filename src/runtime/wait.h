@@ -83,9 +83,9 @@ void memlane_waiting_poll(struct memlane_waiting *waiting);
 
 /* How many recheck intervals calls of this process have slept to their end, since nobody woke them. A wake-up that is
  * lost costs one, so tests count these and measure no time. */
-uint64_t memlane_slices_slept(void);
+uint64_t memlane_intervals_slept(void);
 
 /* Count one that was slept elsewhere, if it was a whole one. */
-void memlane_slice_note(uint64_t began);
+void memlane_interval_note(uint64_t began);
 
 #endif

@@ -465,7 +465,7 @@ static void table(void) {
             done = memlane_row_is(row, (uint32_t)check_random(&random_state), &generation);
             break;
         case 2:
-            memlane_row_bury(row, memlane_row_generation(row));
+            memlane_row_mark_dead(row, memlane_row_generation(row));
             break;
         case 3:
             memlane_row_describe(row, 1, 2, "a name that is longer than forty characters, and then some");

@@ -462,12 +462,12 @@ TEST(an_adopter_killed_at_any_step_of_the_voiding_leaves_the_rest_to_the_next) {
     }
 }
 
-TEST(a_producer_whose_lane_is_another_ones_writes_nothing_over_the_heirs_records) {
+TEST(a_producer_whose_lane_is_another_ones_writes_nothing_over_the_successors_records) {
     struct bench bench = bench_new(4096, 64);
-    struct memlane_producer robbed = bench.producer;
+    struct memlane_producer replaced = bench.producer;
     uint64_t offset = 0;
     size_t done = 9;
-    CHECK_EQUAL(MEMLANE_OK, memlane_producer_claim(&robbed, 16, &offset));
+    CHECK_EQUAL(MEMLANE_OK, memlane_producer_claim(&replaced, 16, &offset));
     CHECK(memlane_lane_lease(bench.lane.control, MEMLANE_OWNER_NEVER, 7 << MEMLANE_TAG_ROW_BITS));
     CHECK_EQUAL(MEMLANE_OK, bench_new_producer(&bench));
     for (int i = 0; i < 3; i++)
@@ -477,10 +477,10 @@ TEST(a_producer_whose_lane_is_another_ones_writes_nothing_over_the_heirs_records
     memcpy(bytes, bench.lane.bytes, sizeof bytes);
     memcpy(descriptors, bench.lane.descriptors, sizeof descriptors);
 
-    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_commit(&robbed, offset, 16));
-    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_claim(&robbed, 16, &offset));
-    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_put(&robbed, "sixteen bytes...", 16));
-    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_put_many(&robbed, batch_of(5, 16, 40), 5, &done));
+    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_commit(&replaced, offset, 16));
+    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_claim(&replaced, 16, &offset));
+    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_put(&replaced, "sixteen bytes...", 16));
+    CHECK_EQUAL(MEMLANE_LOST, memlane_producer_put_many(&replaced, batch_of(5, 16, 40), 5, &done));
     CHECK_EQUAL(0, done);
     CHECK_BYTES(bytes, bench.lane.bytes, sizeof bytes);
     CHECK_BYTES(descriptors, bench.lane.descriptors, sizeof descriptors);

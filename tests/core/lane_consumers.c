@@ -70,7 +70,7 @@ TEST(what_a_dead_consumer_had_in_hand_is_taken_by_another_one_and_no_longer_its_
     CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'b'));
     CHECK(many_take(&many, ALICE, &of_alice));
     CHECK_EQUAL('b', many_get(&many, BOB));
-    CHECK_EQUAL(0, many_get(&many, BOB)); /* alive: not robbed */
+    CHECK_EQUAL(0, many_get(&many, BOB)); /* alive: not replaced */
     many.dead[0] = true;
     uint64_t of_bob;
     CHECK(many_take(&many, BOB, &of_bob));

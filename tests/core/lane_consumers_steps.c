@@ -115,11 +115,11 @@ TEST(a_consumer_killed_in_front_of_any_access_loses_nothing_and_what_it_had_is_h
         for (int full = 0; full < 2; full++) {
             bool died = true;
             for (long k = 0; died; k++) {
-                bool heir_died = true;
-                for (long j = 0; heir_died; j++) { /* and its successor, everywhere, and the next one lives */
+                bool successor_died = true;
+                for (long j = 0; successor_died; j++) { /* and its successor, everywhere, and the next one lives */
                     prepare(full);
                     died = many.dead[0] = dies_at(k, deaths[i]);
-                    heir_died = many.dead[BOB - ALICE] = dies_at(j, bob_gets_all);
+                    successor_died = many.dead[BOB - ALICE] = dies_at(j, bob_gets_all);
                     while (many_get(&many, DAVE)) {
                     }
                     for (uint64_t s = 1002; s < 1006; s++)
@@ -134,7 +134,7 @@ TEST(a_consumer_killed_in_front_of_any_access_loses_nothing_and_what_it_had_is_h
 }
 
 static void advance(void) { memlane_many_advance(&many.bench.lane); }
-static void heir_goes_on(void) {
+static void successor_goes_on(void) {
     for (int i = 0; i < 4; i++) {
         advance();
         CHECK_EQUAL(MEMLANE_OK, many_put(&many, 'q'));
@@ -143,7 +143,7 @@ static void heir_goes_on(void) {
     advance();
 }
 
-TEST(a_producer_taken_for_dead_does_not_move_head_back_under_its_heir) {
+TEST(a_producer_taken_for_dead_does_not_move_head_back_under_its_successor) {
     bool met = true;
     for (long k = 0; met; k++) {
         many = many_new_at(64, 8, 1000);
@@ -151,7 +151,7 @@ TEST(a_producer_taken_for_dead_does_not_move_head_back_under_its_heir) {
             CHECK_EQUAL(MEMLANE_OK, many_put(&many, letter));
             CHECK_EQUAL(letter, many_get(&many, BOB));
         }
-        met = meets_at(k, advance, heir_goes_on);
+        met = meets_at(k, advance, successor_goes_on);
         CHECK_EQUAL(met ? 1008 : 1004, memlane_lane_head(&many.bench.lane));
         bench_free(&many.bench);
         CHECK(k < 1000);
@@ -267,7 +267,7 @@ TEST(a_put_overtaken_by_the_close_at_any_access_is_handed_out_or_refused) {
         }
 }
 
-TEST(a_producer_killed_in_front_of_any_access_of_a_put_into_a_full_lane_leaves_it_to_its_heir) {
+TEST(a_producer_killed_in_front_of_any_access_of_a_put_into_a_full_lane_leaves_it_to_its_successor) {
     bool died = true;
     for (long k = 0; died; k++) {
         bool adopter_died = true;

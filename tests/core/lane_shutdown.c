@@ -230,7 +230,7 @@ TEST(a_departed_lane_is_leased_again_and_is_never_closed_as_an_unleased_one) {
     CHECK_EQUAL(B, atomic_load(&control.owner));
 }
 
-TEST(one_who_was_taken_for_dead_cannot_depart_from_the_lane_of_its_heir) {
+TEST(one_who_was_taken_for_dead_cannot_depart_from_the_lane_of_its_successor) {
     struct memlane_lane_control control = {0};
     CHECK(memlane_lane_lease(&control, MEMLANE_OWNER_NEVER, A));
     CHECK(memlane_lane_lease(&control, A, B)); /* A was proven dead */

@@ -155,13 +155,13 @@ TEST(a_consumer_killed_in_front_of_any_access_loses_nothing_that_it_had_not_give
     for (size_t i = 0; i < sizeof deaths / sizeof *deaths; i++) {
         bool died = true;
         for (long k = 0; died; k++) {
-            bool heir_died = true;
-            for (long j = 0; heir_died; j++) { /* and its successor, everywhere in the getting of one record */
+            bool successor_died = true;
+            for (long j = 0; successor_died; j++) { /* and its successor, everywhere in the getting of one record */
                 prepare_loans();
                 died = dies_at(k, deaths[i].act);
                 start_anew();
                 in_hand = 0;
-                heir_died = dies_at(j, get_one);
+                successor_died = dies_at(j, get_one);
                 start_anew();
                 char must[8] = "", *end = must;
                 for (const char *letter = deaths[i].must; *letter; letter++)

@@ -25,7 +25,7 @@ TEST(a_row_goes_from_even_to_odd_and_back_and_is_joined_only_when_even) {
 TEST(one_taken_for_dead_that_leaves_late_does_not_free_the_row_of_a_newcomer) {
     struct memlane_row row = {0};
     uint64_t old = joined(&row);
-    memlane_row_bury(&row, old);
+    memlane_row_mark_dead(&row, old);
     uint64_t newcomer = joined(&row);
     CHECK(!memlane_row_leave(&row, old));
     CHECK_EQUAL(newcomer, row.generation);
@@ -36,17 +36,17 @@ TEST(a_proof_of_death_that_comes_late_does_not_touch_who_joined_meanwhile) {
     struct memlane_row row = {0};
     uint64_t dead = joined(&row), seen;
     CHECK(memlane_row_is(&row, memlane_tag(5, dead), &seen)); /* A looks, sees the byte unlocked, and is stopped */
-    memlane_row_bury(&row, dead); /* B comes to the same proof */
+    memlane_row_mark_dead(&row, dead); /* B comes to the same proof */
     uint64_t newcomer = joined(&row); /* C joins there */
-    memlane_row_bury(&row, seen); /* A goes on */
+    memlane_row_mark_dead(&row, seen); /* A goes on */
     CHECK_EQUAL(newcomer, row.generation);
 }
 
 TEST(of_two_burials_of_one_death_only_one_counts) {
     struct memlane_row row = {0};
     uint64_t dead = joined(&row);
-    memlane_row_bury(&row, dead);
-    memlane_row_bury(&row, dead);
+    memlane_row_mark_dead(&row, dead);
+    memlane_row_mark_dead(&row, dead);
     CHECK_EQUAL(dead + 1, row.generation);
 }
 

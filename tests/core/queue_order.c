@@ -105,7 +105,7 @@ TEST(what_a_dead_consumer_had_in_hand_comes_in_front_of_its_lane_once_that_is_kn
     queue_put_all(&queue, 1, "cd");
     CHECK(queue_take(&queue, CAROL, &found));
     CHECK_EQUAL(MEMLANE_OK, queue_next(&queue, true, &found));
-    CHECK_EQUAL('b', queue_letter(&queue, &found)); /* she lives, and is not robbed */
+    CHECK_EQUAL('b', queue_letter(&queue, &found)); /* she lives, and loses nothing */
     queue.dead[CAROL - ALICE] = true;
     CHECK_EQUAL(MEMLANE_OK, queue_next(&queue, true, &found));
     CHECK_EQUAL('a', queue_letter(&queue, &found));
@@ -122,7 +122,7 @@ TEST(a_lane_whose_producer_died_keeps_its_place_in_the_order) {
     CHECK_EQUAL(MEMLANE_OK, queue_lease(&queue, 1));
     queue_put_all(&queue, 0, "a");
     queue_put_all(&queue, 1, "b");
-    CHECK_EQUAL(MEMLANE_OK, queue_lease(&queue, 0)); /* an heir */
+    CHECK_EQUAL(MEMLANE_OK, queue_lease(&queue, 0)); /* a successor */
     queue_put_all(&queue, 0, "c");
     queue_put_all(&queue, 1, "d");
     queue_check_gets(&queue, "abcd");

@@ -207,7 +207,7 @@ TEST(a_producer_killed_in_front_of_any_access_of_its_first_put_into_a_new_lane_l
         CHECK_EQUAL(MEMLANE_OK, queue_lease(&queue, 2));
         queue_put_all(&queue, 2, "c");
         queue_put_all(&queue, 0, "d");
-        bool heir_died = dies_at(k / 2, lease_lane_1);
+        bool successor_died = dies_at(k / 2, lease_lane_1);
         CHECK_EQUAL(MEMLANE_OK, queue_lease(&queue, 1));
         queue_put_all(&queue, 1, "e");
         queue_put_all(&queue, 0, "f");
@@ -216,7 +216,7 @@ TEST(a_producer_killed_in_front_of_any_access_of_its_first_put_into_a_new_lane_l
         CHECK(strcmp(with_x, log_of_all) == 0 || (died && strcmp("abcdef", log_of_all) == 0));
         queue_free(&queue);
         CHECK(k < 1000);
-        (void)heir_died;
+        (void)successor_died;
     }
 }
 

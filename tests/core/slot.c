@@ -119,7 +119,7 @@ TEST(a_writer_that_died_inside_publish_leaves_the_version_before_readable_for_ev
     }
 }
 
-TEST(heirs_that_are_killed_at_odd_one_after_another_go_on_from_the_same_version) {
+TEST(successors_that_are_killed_at_odd_one_after_another_go_on_from_the_same_version) {
     struct memlane_slot slot = slot_new(24, 2);
     for (uint64_t version = 1; version <= 5; version++)
         publish(&slot, version);

@@ -362,7 +362,7 @@ TEST(the_same_process_in_the_same_place_again_is_another_holder) {
     topic_free(&bench);
 }
 
-TEST(an_heir_has_cleared_nothing_and_waits_as_the_dead_one_did) {
+TEST(a_successor_has_cleared_nothing_and_waits_as_the_dead_one_did) {
     topic_new(&bench, 1, 64, 8);
     sub_join(&bench, &ann, ALICE, MEMLANE_PLACE_WAIT, MEMLANE_START_NOW);
     topic_publish_all(&bench, 0, "abcdefgh");
@@ -375,7 +375,7 @@ TEST(an_heir_has_cleared_nothing_and_waits_as_the_dead_one_did) {
     topic_free(&bench);
 }
 
-TEST(an_heir_does_not_go_by_the_position_of_a_joiner_that_is_about_to_leave_it) {
+TEST(a_successor_does_not_go_by_the_position_of_a_joiner_that_is_about_to_leave_it) {
     static const char records[4][24] = {"0", "1", "2", "3"};
     struct memlane_extent extent;
     uint64_t s;
@@ -613,7 +613,7 @@ TEST(one_that_slept_while_it_was_overtaken_does_not_sleep_on) {
     topic_free(&bench);
 }
 
-TEST(one_that_was_taken_for_dead_gives_no_loan_back_for_its_heir) {
+TEST(one_that_was_taken_for_dead_gives_no_loan_back_for_its_successor) {
     topic_new(&bench, 1, 32, 8);
     sub_join(&bench, &ann, ALICE, MEMLANE_PLACE_WAIT, MEMLANE_START_NOW);
     topic_publish_all(&bench, 0, "abcd");

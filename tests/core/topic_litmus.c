@@ -78,14 +78,14 @@ TEST(a_joiner_and_a_publisher_that_needs_room_never_miss_each_other) {
     topic_free(&bench);
 }
 
-static void stand_before_an_heir(void) {
+static void stand_before_an_successor(void) {
     stand_before_the_show();
     CHECK_EQUAL(MEMLANE_OK, topic_adopt(&bench, 0));
 }
 
-TEST(a_joiner_and_the_heir_of_a_publisher_never_miss_each_other) {
+TEST(a_joiner_and_the_successor_of_a_publisher_never_miss_each_other) {
     new_bench();
-    duel(stand_before_an_heir, show_and_settle, make_room, judge_joiner);
+    duel(stand_before_an_successor, show_and_settle, make_room, judge_joiner);
     topic_free(&bench);
 }
 

@@ -47,11 +47,12 @@ static void prepare(uint64_t start) {
 static void kill_publisher_everywhere(void (*act)(void), const char *all) {
     bool died = true;
     for (long k = 0; died; k++) {
-        bool heir_died = true;
-        for (long j = 0; heir_died; j++) { /* and its successor, everywhere in the adoption, and the next one lives */
+        bool successor_died = true;
+        for (long j = 0; successor_died;
+             j++) { /* and its successor, everywhere in the adoption, and the next one lives */
             prepare(1000);
             died = dies_at(k, act);
-            heir_died = dies_at(j, adopt);
+            successor_died = dies_at(j, adopt);
             adopt();
             CHECK_EQUAL(MEMLANE_OK, answer);
             /* its head is past d for all that Ann's position says, but d to h are hers */

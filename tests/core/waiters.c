@@ -58,7 +58,7 @@ TEST(an_hour_of_slices_leaves_no_announcement_behind) {
     CHECK_EQUAL(0, count);
 }
 
-TEST(a_ringer_collects_each_armed_bit_exactly_once) {
+TEST(a_waker_collects_each_armed_bit_exactly_once) {
     _Atomic uint64_t armed = 0;
     CHECK_EQUAL(0, memlane_armed_collect(&armed));
     memlane_armed_announce(&armed, 0);

@@ -6,7 +6,7 @@
  *
  * Ringers change something (commit a record; the same shape frees room), then look for waiters. Waiters take, or
  * announce themselves, look again, and sleep at a semaphore for one slice at most. A change goes into the store buffer
- * of its ringer, of one place, and reaches memory at any later moment; a fence (or a seq_cst store) waits for that.
+ * of its waker, of one place, and reaches memory at any later moment; a fence (or a seq_cst store) waits for that.
  * Ringer 0 and waiter 2 may die anywhere (MORTALS=1).
  *
  * The end of a slice is a step that is only made when nothing else can be done, and it is counted. Checked: while nobody has
@@ -23,13 +23,13 @@
  * mistake ANNOUNCE_LATE: ITEMS=2 RINGERS=1 WAITERS=1 MORTALS=0; finds "deaths"
  *     a waiter looks again before it announces itself
  * mistake NO_SLICE: ITEMS=1 RINGERS=2 WAITERS=2 MORTALS=1; finds "end state"
- *     a waiter sleeps until it is woken: a dead ringer keeps it asleep
+ *     a waiter sleeps until it is woken: a dead waker keeps it asleep
  */
 #define TOTAL (ITEMS * RINGERS)
 #define STEP(...) atomic { if :: killed[me] -> goto dead :: else fi; __VA_ARGS__ }
 
 byte records, waiters, tokens;
-bool buffered[2]; /* a record that is still in the store buffer of its ringer */
+bool buffered[2]; /* a record that is still in the store buffer of its waker */
 bool killed[5];
 
 /* ghosts */
@@ -119,7 +119,7 @@ proctype Waiter(byte me) {
         :: done ->
             done = false;
             if
-            :: slept -> /* the baton */
+            :: slept -> /* the wake-up is passed on */
                 slept = false;
                 STEP(found = records);
                 if
@@ -185,6 +185,6 @@ init {
         if :: MORTALS -> run Kill(0) :: true fi;
         if :: MORTALS -> run Kill(2) :: true fi
     };
-    /* a waiter outlives its ringers; if all waiters could die, the records would stay, as they must */
+    /* a waiter outlives its wakers; if all waiters could die, the records would stay, as they must */
     (OVER && records == 0)
 }

@@ -1,37 +1,37 @@
 /* SPDX-License-Identifier: MIT
  *
- * Participants: src/core/participants.h, memlane_row_join, _leave, _bury, _is, and their callers in
+ * Participants: src/core/participants.h, memlane_row_join, _leave, _mark_dead, _is, and their callers in
  * src/runtime/membership.c: memlane_membership_join (find_row, take_row), row_life, memlane_membership_life,
  * _leave; src/runtime/lease.c: memlane_lease_role; hazards 7 to 10.
  *
  * Three processes want to join the rows of a table, of which 1 and 2 may die anywhere, and 3 may be stopped anywhere for
  * ever; each then takes the one role of the region, at once if it is free, else from a tag that it proves dead, gives it
  * back and leaves. The kernel's locks on the bytes of rows vanish with a process some time after its last step; those of
- * a stopped one stay. A process that was taken for dead wrongly (ROBBED: its descriptors were closed, so its locks went)
+ * a stopped one stay. A process that was taken for dead wrongly (LOCK_LOST: its descriptors were closed, so its locks went)
  * goes on and must spoil nothing.
  *
  * Checked: a row has one owner; a role is held by one who lives; nobody robs a live one, stopped or not; in the end
  * whoever lives has had its turn, or waits for the stopped one's row, joining byte or role, so nobody waits for the dead.
  *
- * sizes: ROWS=1 ROBBED=0
- * sizes: ROWS=2 ROBBED=0
- * sizes: ROWS=1 ROBBED=1
- * mistake PLAIN_LEAVE: ROWS=1 ROBBED=1; finds "generation"
+ * sizes: ROWS=1 LOCK_LOST=0
+ * sizes: ROWS=2 LOCK_LOST=0
+ * sizes: ROWS=1 LOCK_LOST=1
+ * mistake PLAIN_LEAVE: ROWS=1 LOCK_LOST=1; finds "generation"
  *     leaving stores the generation: it frees the row of a newcomer (hazard 9)
- * mistake PLAIN_BURY: ROWS=1 ROBBED=0; finds "robbed"
- *     burying stores the generation: it frees the row of a newcomer (hazard 8)
- * mistake UNLOCK_FIRST: ROWS=1 ROBBED=0; finds "robbed"
+ * mistake PLAIN_MARK: ROWS=1 LOCK_LOST=0; finds "lock_lost"
+ *     marking the row dead stores the generation: it frees the row of a newcomer (hazard 8)
+ * mistake UNLOCK_FIRST: ROWS=1 LOCK_LOST=0; finds "lock_lost"
  *     leaving lets the lock go while the generation still says that one is there
- * mistake LOCK_LATE: ROWS=1 ROBBED=0; finds "robbed"
+ * mistake LOCK_LATE: ROWS=1 LOCK_LOST=0; finds "lock_lost"
  *     joining moves the generation before it has the lock: a live one is proven dead
- * mistake PLAIN_GIVE: ROWS=2 ROBBED=1; finds "role"
- *     a role is given back by a store: one taken for dead frees the role of its heir
- * mistake NO_JOINING_BYTE: ROWS=1 ROBBED=0; finds "end state"
+ * mistake PLAIN_GIVE: ROWS=2 LOCK_LOST=1; finds "role"
+ *     a role is given back by a store: one taken for dead frees the role of its successor
+ * mistake NO_JOINING_BYTE: ROWS=1 LOCK_LOST=0; finds "end state"
  *     no joining byte: another one joins and dies between a joiner's look and its lock; if the joiner is stopped there,
  *     the dead one looks alive (hazard 7)
- * mistake NO_SECOND_LOOK: ROWS=1 ROBBED=0; finds "end state"
+ * mistake NO_SECOND_LOOK: ROWS=1 LOCK_LOST=0; finds "end state"
  *     a joiner has looked only before it had the joining byte: the same
- * mistake NO_BURY: ROWS=1 ROBBED=0; finds "end state"
+ * mistake NO_BURY: ROWS=1 LOCK_LOST=0; finds "end state"
  *     a dead owner's row stays odd: nobody can ever join it
  */
 #define STEP(...) atomic { if :: killed[me] -> goto dead :: !killed[me] && stopped[me] -> goto stand :: else fi; __VA_ARGS__ }
@@ -52,7 +52,7 @@ bool killed[4], stopped[4];
 
 /* ghosts: who has the row since its last join, who lives with it, who was taken for dead by force */
 byte holder[ROWS];
-bool robbed[4];
+bool lock_lost[4];
 
 proctype Kill(byte victim) { killed[victim] = true }
 proctype Stop(byte victim) { stopped[victim] = true }
@@ -62,12 +62,12 @@ proctype Rob() {
 end:
     atomic {
         (lock[0] == 1 && holder[0] == 1) ->
-        lock[0] = 0; robbed[1] = true;
+        lock[0] = 0; lock_lost[1] = true;
         if :: joining[0] == 1 -> joining[0] = 0 :: else fi
     }
 }
 
-/* Membership.verdict on `tag`: dead, and then its row is buried */
+/* Membership.verdict on `tag`: dead, and then its row is marked dead */
 inline verdict(tag, whose) {
     dead_found = false;
     STEP(seen = generation[ROW_OF(tag)]); /* memlane_row_is */
@@ -83,15 +83,15 @@ inline probe(row_probed) {
     if
     :: unlocked ->
         dead_found = true;
-        /* memlane_row_bury */
-#ifdef PLAIN_BURY
+        /* memlane_row_mark_dead */
+#ifdef PLAIN_MARK
         STEP(generation[row_probed] = seen + 1);
 #else
 #ifndef NO_BURY
         STEP(
             if
             :: generation[row_probed] == seen ->
-                assert(killed[holder[row_probed]] || robbed[holder[row_probed]]);
+                assert(killed[holder[row_probed]] || lock_lost[holder[row_probed]]);
                 generation[row_probed] = seen + 1
             :: else
             fi
@@ -206,12 +206,12 @@ next:
     found = 0;
     seen = 0;
     /* it has the role, unless it was taken for dead */
-    STEP(assert(role == tag || robbed[me]));
+    STEP(assert(role == tag || lock_lost[me]));
     /* memlane_role_give */
 #ifdef PLAIN_GIVE
     STEP(assert(role == tag || role == 0); role = 0);
 #else
-    STEP(if :: role == tag -> role = 0 :: else -> assert(robbed[me]) fi);
+    STEP(if :: role == tag -> role = 0 :: else -> assert(lock_lost[me]) fi);
 #endif
     /* Membership.leave */
 #ifdef UNLOCK_FIRST
@@ -220,7 +220,7 @@ next:
 #ifdef PLAIN_LEAVE
     STEP(assert(generation[row] == mine); generation[row] = mine + 1);
 #else
-    STEP(if :: generation[row] == mine -> generation[row] = mine + 1 :: else -> assert(robbed[me]) fi);
+    STEP(if :: generation[row] == mine -> generation[row] = mine + 1 :: else -> assert(lock_lost[me]) fi);
 #endif
 dead:
     /* the end of a process; for the dead, whenever the kernel comes to it */
@@ -245,6 +245,6 @@ init {
         if :: run Kill(1) :: true fi;
         if :: run Kill(2) :: true fi;
         if :: run Stop(3) :: true fi;
-        if :: ROBBED -> run Rob() :: true fi
+        if :: LOCK_LOST -> run Rob() :: true fi
     }
 }

@@ -22,7 +22,7 @@
  * mistake LOOK_EARLY: COPIES=2 VERSIONS=3 MANY=0; finds "first=="
  *     the second look comes before the last word, as without the reader's acquire fence
  * mistake HEIR_ROUNDS_UP: COPIES=2 VERSIONS=3 MANY=0; finds "first=="
- *     an heir takes the version that the dead one was in for finished
+ *     a successor takes the version that the dead one was in for finished
  * mistake PLAIN_TAKE: COPIES=2 VERSIONS=3 MANY=1; finds "writer"
  *     two writers look, then both store themselves as the writer
  */

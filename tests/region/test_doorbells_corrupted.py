@@ -26,7 +26,7 @@ VALUE_MAX = 2**31 - 1
 
 
 @pytest.mark.parametrize("backing", ["named", "memfd"])
-def test_a_hostile_count_of_waiters_does_not_hang_the_ringer(
+def test_a_hostile_count_of_waiters_does_not_hang_the_waker(
     backing: str, name: str, tmp_path: Path
 ) -> None:
     """However many are said to sleep, posts are bounded; the count is only a hint. (hazard 32)"""

@@ -44,7 +44,7 @@ SHIM = r"""
 
 static long slices, probes, last = -1, offset;
 
-long slices_slept(void) { return slices; }
+long intervals_slept(void) { return slices; }
 long probes_made(void) { return probes; }
 void start(long count) { slices = probes = 0; last = count; }
 
@@ -164,7 +164,7 @@ def look(wait, expected=Over):
     try:
         wait()
     except expected:
-        assert shim.slices_slept() >= slices, shim.slices_slept()
+        assert shim.intervals_slept() >= slices, shim.intervals_slept()
         return
     raise AssertionError("did not wait")
 """
@@ -241,10 +241,10 @@ def test_in_a_crowd_a_look_costs_a_bounded_number_of_probes(shims: dict[str, str
         + """
 print(len(ring.region.participants()), all(one.alive for one in ring.region.participants()))
 look(lambda: ring.get(require_peer=True))
-print(shim.probes_made() / shim.slices_slept())
+print(shim.probes_made() / shim.intervals_slept())
 look(lambda: ring.put(b"x", timeout=600))
 # the first look of a put is a whole one
-print((shim.probes_made() - 2 * 1000) / shim.slices_slept())
+print((shim.probes_made() - 2 * 1000) / shim.intervals_slept())
 ring.close()
 """,
         str(ROOT),

@@ -198,7 +198,7 @@ def test_a_doorbell_outlives_the_name(name: str) -> None:
 # ---- what the dead and the stopped swallow -------------------------------------------------------
 
 
-def test_a_ringer_killed_before_its_post_costs_a_slice(name: str) -> None:
+def test_a_waker_killed_before_its_post_costs_a_slice(name: str) -> None:
     """It took the announcement and died: the sleeper looks again by itself. (hazard 29)"""
     with Ring.create(name, wait="sleep") as ring:
         with Child(ring.get) as child:

@@ -469,14 +469,14 @@ def descriptors_of(region: Region) -> list[int]:
 
 
 @pytest.mark.parametrize("is_in_hand", [False, True], ids=["put", "commit"])
-def test_producer_that_was_taken_for_dead_writes_nothing_over_its_heirs_records(
+def test_producer_that_was_taken_for_dead_writes_nothing_over_its_successors_records(
     region: Region, is_in_hand: bool, line: Lines
 ) -> None:
     """A process lost its descriptors, and another has its lane: its puts say so (hazard 6)"""
     says, go = line(), line()
     ring = region.ring("ring", capacity=4096, producers=1)
 
-    def robbed() -> None:
+    def unlocked() -> None:
         ring.put(b"before")
         room = ring.reserve(16) if is_in_hand else None
         for number in descriptors_of(region):
@@ -493,14 +493,14 @@ def test_producer_that_was_taken_for_dead_writes_nothing_over_its_heirs_records(
             with pytest.raises(ClosedError, match="taken for dead"):
                 call()
 
-    with Child(robbed) as process:
+    with Child(unlocked) as process:
         assert "closed" == says.hear()
         for number in range(3):
-            ring.put_nowait(b"heir %d" % number)
+            ring.put_nowait(b"successor %d" % number)
         go.tell()
         assert 0 == process.wait()
 
-    assert [b"before", b"heir 0", b"heir 1", b"heir 2"] == ring.get_many(9)
+    assert [b"before", b"successor 0", b"successor 1", b"successor 2"] == ring.get_many(9)
 
 
 # ---- rows ----------------------------------------------------------------------------------------
@@ -612,7 +612,8 @@ def test_a_joiner_looks_again_once_nobody_else_can_join_the_row(
 ) -> None:
     """
     Between a joiner's look at a free row and its right to join it, another joins there and dies: it
-    is buried before its byte is locked, or a joiner stopped in between would let it pass for alive
+    is marked dead before its byte is locked, or a joiner stopped in between would let it pass
+    for alive
     (hazard 7)
     """
     table.occupy(5)
@@ -679,7 +680,7 @@ ROLES: dict[str, Callable[[Objects], Any]] = {
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_role_that_was_taken_over_meanwhile_is_not_robbed(
+def test_role_that_was_taken_over_meanwhile_stays_with_its_owner(
     region: Region, table: Table, line: Lines, role: str
 ) -> None:
     """
@@ -904,7 +905,7 @@ def test_pid_of_a_row_decides_nothing(region: Region, table: Table, line: Lines)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_stopped_process_is_never_robbed(region: Region, line: Lines, role: str) -> None:
+def test_stopped_process_keeps_its_role(region: Region, line: Lines, role: str) -> None:
     """
     A stopped process keeps its role however often others ask, and goes on with it (hazard 12)
     """

@@ -198,7 +198,7 @@ def test_what_consumers_a_ring_has_is_part_of_its_geometry(name: str) -> None:
 def test_what_a_killed_consumer_had_in_hand_goes_to_another_one_and_is_marked(
     ring: Ring, pipe: Pipe
 ) -> None:
-    """The live ones are not robbed; of the dead one's record `redelivered` and `stats()` tell."""
+    """The live ones lose nothing; of the dead one's record `redelivered` and `stats()` tell."""
     ring.put_many([b"in hand", b"other"])
     with holding(ring, pipe) as child:
         assert b"in hand" == pipe.line()
@@ -271,7 +271,7 @@ def test_every_verb_takes_over_from_the_dead(ring: Ring, pipe: Pipe, verb: str) 
 
 
 def test_a_stopped_consumer_keeps_what_it_has_and_nothing_else(ring: Ring, pipe: Pipe) -> None:
-    """SIGSTOP for as long as you like: the others go on, it is not robbed, and ends its work."""
+    """SIGSTOP for as long as you like: the others go on, it loses nothing, and ends its work."""
 
     ring.put(b"held")
     with holding(ring, pipe) as child:
@@ -482,11 +482,11 @@ def test_one_look_takes_a_bounded_number_of_steps_and_who_waits_finishes_before_
             shared.set_word(shared.taken_at(0), last + 1)
 
             def look() -> None:
-                looks, slept = 0, _core.slices_slept()
+                looks, slept = 0, _core.intervals_slept()
                 while not (found := once()):
                     looks += 1
                 assert b"dead" == found
-                assert slept == _core.slices_slept()
+                assert slept == _core.intervals_slept()
                 if timeout:
                     assert 0 == looks
                 else:
@@ -547,7 +547,9 @@ def test_a_process_that_cannot_tell_who_lives_robs_nobody(ring: Ring) -> None:
     assert 0 == ring.stats()["redelivered"]
 
 
-def test_a_robbed_consumer_releases_nothing_of_its_heir(ring: Ring, pipe: Pipe) -> None:
+def test_a_consumer_that_was_taken_for_dead_releases_nothing_of_its_successor(
+    ring: Ring, pipe: Pipe
+) -> None:
     """It was taken for dead: its record bears another tag, which stays as it is. (hazard 45)"""
     ring.put(b"x")
     with RingBytes(ring) as shared:
@@ -613,7 +615,7 @@ def test_one_record_wakes_one_of_many_sleepers(pipe: Pipe) -> None:
         assert [0] * 6 == [child.wait() for child in children]
 
 
-def test_who_is_outrun_is_not_rung_for_every_record_and_sleeps_when_the_others_stop(
+def test_a_starved_consumer_is_not_woken_for_every_record_and_sleeps_when_the_others_stop(
     pipe: Pipe,
 ) -> None:
     """While another one takes all, a waiter looks now and then; then the bell rings again."""

@@ -150,15 +150,15 @@ def test_two_adopters_share_the_lanes_of_the_dead_and_every_backlog_comes_out() 
 
         def inherit(who: int) -> None:
             for number in range(50):
-                ring.put(b"heir%d:%d" % (who, number), timeout=PATIENCE_S)
+                ring.put(b"successor%d:%d" % (who, number), timeout=PATIENCE_S)
 
         with Child(inherit, 0) as one, Child(inherit, 1) as two:
             found = [ring.get(timeout=PATIENCE_S) for _ in range(106)]
             assert (one.wait(), two.wait()) == (0, 0)
         for who in (0, 1):
             assert found.count(b"dead%d" % who) == 3
-            assert [r for r in found if r.startswith(b"heir%d" % who)] == [
-                b"heir%d:%d" % (who, number) for number in range(50)
+            assert [r for r in found if r.startswith(b"successor%d" % who)] == [
+                b"successor%d:%d" % (who, number) for number in range(50)
             ]
         assert drained(ring) == []
 

@@ -112,7 +112,7 @@ def test_a_handler_that_raises_in_the_midst_of_a_get_loses_no_record(
         assert run.alarms > 0
 
 
-def test_a_batch_that_another_consumer_outruns_ends_before_a_handler_may_run() -> None:
+def test_a_batch_that_another_consumer_overtakes_ends_before_a_handler_may_run() -> None:
     """
     Its first record is taken. While it asks whether the holder of another one is dead, a third
     consumer is faster, and a signal comes: the handler's exception does not take the batch along.

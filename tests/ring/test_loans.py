@@ -187,7 +187,7 @@ def test_a_waiting_put_goes_on_when_a_loan_is_released(ring: Ring) -> None:
 
 @contextlib.contextmanager
 def taken_for_dead(ring: Ring) -> Iterator[None]:
-    """As the shared bytes show it: another one has the role, or has buried the row."""
+    """As the shared bytes show it: another one has the role, or has marked the row dead."""
     with RingBytes(ring) as shared:
         if ring.stats()["consumers"] == "one":
             at = RingBytes.CONSUMER
@@ -203,7 +203,7 @@ def taken_for_dead(ring: Ring) -> Iterator[None]:
             shared.set_word(at, generation)
 
 
-def test_a_consumer_that_was_taken_for_dead_borrows_nothing_of_its_heirs(ring: Ring) -> None:
+def test_a_consumer_that_was_taken_for_dead_borrows_nothing_of_its_successors(ring: Ring) -> None:
     """Its next call raises, whichever it is; the records stay for the successor."""
     ring.put_many([b"first", b"second"])
     with ring.borrow(timeout=0) as first:
@@ -216,7 +216,7 @@ def test_a_consumer_that_was_taken_for_dead_borrows_nothing_of_its_heirs(ring: R
 
 
 @pytest.mark.parametrize("nbytes", [4, 100_000])
-def test_a_consumer_that_is_robbed_while_it_copies_returns_nothing(nbytes: int) -> None:
+def test_a_consumer_that_is_taken_for_dead_while_it_copies_returns_nothing(nbytes: int) -> None:
     """
     What it copied may be another record by then. The very copy writes the successor's tag, since
     the buffer it goes to is the word of the role.
@@ -313,12 +313,12 @@ def test_a_successor_in_a_lane_has_its_number_and_goes_on_counting(ring: Ring) -
     with ring.producer() as first, ring.producer() as second:
         first.put(b"first")
         second.put(b"second")
-    ring.put(b"heir")
+    ring.put(b"successor")
     records = {bytes(record): record for record in ring.borrow_many(9)}
-    assert {b"first": (0, 0), b"second": (1, 0), b"heir": (0, 1)} == {
+    assert {b"first": (0, 0), b"second": (1, 0), b"successor": (0, 1)} == {
         text: (record.producer, record.sequence) for text, record in records.items()
     }
-    lane = ring.stats()["lanes"][records[b"heir"].producer]
+    lane = ring.stats()["lanes"][records[b"successor"].producer]
     assert (os.getpid(), 0) == (lane["pid"], lane["lane"])
 
 

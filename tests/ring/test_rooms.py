@@ -213,10 +213,10 @@ def test_a_claim_that_ends_before_a_put_lies_down_lets_it_go_on(
             return threading.Lock()
 
         monkeypatch.setattr("memlane._core.sender._Lock", meet)
-        slept = _core.slices_slept()
+        slept = _core.intervals_slept()
         ring.put(b"waits", timeout=PATIENCE_S)
 
-        assert (1, 0) == (ended, _core.slices_slept() - slept)
+        assert (1, 0) == (ended, _core.intervals_slept() - slept)
         assert drained(ring)[-1] == b"waits"
         del view
 

@@ -80,7 +80,7 @@ def test_a_put_in_another_process_ends_with_the_shutdown(ring: Ring) -> None:
 
 
 def test_consumers_come_to_an_end_though_a_producer_never_pauses() -> None:
-    """A shutdown is not outrun: every record that was put is got, then it is over. (hazard 48)"""
+    """A shutdown is not starved: every record that was put is got, then it is over. (hazard 48)"""
     with Ring(capacity="64 KiB", producers=2) as ring, Counter.create(None) as put:
 
         def produce() -> None:

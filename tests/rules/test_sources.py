@@ -411,7 +411,7 @@ UNPINNED = {
     "Doorbell.__dealloc__": "nobody has it any more; a semaphore in the region is left alone",
     "Doorbell.attach_named": "keeps the address of a file of its own",
     "Doorbell.attached": "compares an address, and follows it nowhere",
-    "CounterBase._lead_to": "keeps an address, and follows it nowhere",
+    "CounterBase._bind": "keeps an address, and follows it nowhere",
     "CounterBase.add": "looks whether the region is closed, and runs no Python behind that look",
     "CounterBase.exchange": "as add",
     "CounterBase.compare_exchange": "as add",

@@ -61,7 +61,7 @@ static void wait_for_announcement(void) {
 TEST(a_sleeper_that_is_woken_sleeps_no_slice_to_its_end) {
     for (int round = 0; round < 200; round++) {
         begin(true);
-        const uint64_t slept = memlane_slices_slept(), began = memlane_monotonic_ns();
+        const uint64_t slept = memlane_intervals_slept(), began = memlane_monotonic_ns();
         pthread_t sleeper;
         CHECK_EQUAL(0, pthread_create(&sleeper, NULL, get, round % 2 ? &spinning : NULL));
         if (round % 2 == 0)
@@ -71,39 +71,39 @@ TEST(a_sleeper_that_is_woken_sleeps_no_slice_to_its_end) {
             memlane_bell_wake(&bell, &in_memory, &shared.waiters, 1);
         const bool was_in_time = memlane_monotonic_ns() - began < MEMLANE_SLICE_NS; /* not so on a machine under load */
         CHECK_EQUAL(0, pthread_join(sleeper, NULL));
-        CHECK(!was_in_time || memlane_slices_slept() == slept);
+        CHECK(!was_in_time || memlane_intervals_slept() == slept);
         CHECK_EQUAL(0, memlane_waiters_count(&shared.waiters));
     }
 }
 
 TEST(a_sleeper_that_nobody_wakes_looks_again_after_one_slice) {
     begin(true);
-    const uint64_t slept = memlane_slices_slept();
+    const uint64_t slept = memlane_intervals_slept();
     struct memlane_waiting waiting = waiting_until(MEMLANE_FOREVER);
     memlane_waiting_sleep(&waiting, &shared.waiters, &bell);
-    CHECK_EQUAL(slept + 1, memlane_slices_slept());
+    CHECK_EQUAL(slept + 1, memlane_intervals_slept());
     CHECK_EQUAL(0, memlane_waiters_count(&shared.waiters));
 }
 
 TEST(one_that_finds_something_at_its_second_look_does_not_sleep) {
     begin(true);
     atomic_store(&shared.is_there, true);
-    const uint64_t slept = memlane_slices_slept();
+    const uint64_t slept = memlane_intervals_slept();
     struct memlane_waiting waiting = waiting_until(MEMLANE_FOREVER);
     memlane_waiting_sleep(&waiting, &shared.waiters, &bell);
     memlane_waiting_sleep_armed(&waiting, &shared.armed, 5, &bell);
-    CHECK_EQUAL(slept, memlane_slices_slept());
+    CHECK_EQUAL(slept, memlane_intervals_slept());
     CHECK_EQUAL(0, memlane_waiters_count(&shared.waiters));
     CHECK_EQUAL(0, atomic_load(&shared.armed));
 }
 
 TEST(a_token_that_was_left_wakes_one_that_falls_asleep_later) {
     begin(true);
-    const uint64_t slept = memlane_slices_slept();
+    const uint64_t slept = memlane_intervals_slept();
     struct memlane_waiting waiting = waiting_until(MEMLANE_FOREVER);
     memlane_bell_post(&bell, 1);
     memlane_waiting_sleep_armed(&waiting, &shared.armed, 63, &bell);
-    CHECK_EQUAL(slept, memlane_slices_slept());
+    CHECK_EQUAL(slept, memlane_intervals_slept());
     CHECK_EQUAL(0, atomic_load(&shared.armed));
 }
 
@@ -139,11 +139,11 @@ TEST(a_waker_takes_no_more_announcements_away_than_it_leaves_tokens) {
     CHECK_EQUAL(2, memlane_waiters_count(&shared.waiters));
     memlane_bell_wake(&bell, &in_memory, &shared.waiters, MEMLANE_POSTS_MAX);
     CHECK_EQUAL(0, memlane_waiters_count(&shared.waiters));
-    const uint64_t slept = memlane_slices_slept();
+    const uint64_t slept = memlane_intervals_slept();
     struct memlane_waiting waiting = waiting_until(MEMLANE_FOREVER);
     for (int i = 0; i < 5; i++)
         memlane_waiting_sleep_armed(&waiting, &shared.armed, 0, &bell);
-    CHECK_EQUAL(slept, memlane_slices_slept()); /* five tokens for five sleeps */
+    CHECK_EQUAL(slept, memlane_intervals_slept()); /* five tokens for five sleeps */
 }
 
 TEST(a_waker_without_a_semaphore_takes_nothing_away) {

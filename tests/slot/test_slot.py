@@ -575,7 +575,7 @@ def test_a_writer_that_died_inside_leaves_the_version_before_readable_for_ever(s
             slot.wait_newer(1, timeout=0.01)
 
 
-def test_an_heir_goes_on_from_an_odd_sequence_and_so_does_its_heir(slot: Slot) -> None:
+def test_a_successor_goes_on_from_an_odd_sequence_and_so_does_its_successor(slot: Slot) -> None:
     """
     Writer killed at odd, successor starts, killed again: version after version, none of them torn.
     (hazard 60)
@@ -587,9 +587,9 @@ def test_an_heir_goes_on_from_an_odd_sequence_and_so_does_its_heir(slot: Slot) -
             assert slot.read_versioned() == (b"publishd", version)
             shared.set_word(shared.sequence_at, 2 * version + 1)
             shared.write(shared.copy_at(version + 1), b"torn")
-            with Killed(lambda: slot.publish(b"by heir!")) as child:
+            with Killed(lambda: slot.publish(b"by next!")) as child:
                 child.kill()
-            assert slot.read_versioned() == (b"by heir!", version + 1)
+            assert slot.read_versioned() == (b"by next!", version + 1)
 
 
 def test_a_copy_is_thrown_away_only_when_the_writer_may_have_been_in_it(slot: Slot) -> None:

@@ -44,7 +44,7 @@ class Flag(CounterBase, SharedObject, kind=KIND):
         return cls._open_or_create_in(region, name, _WANTED, {}, timeout=None)
 
     def _attach(self, member: _core.Membership, entry: Entry, **_options: Any) -> None:
-        self._lead_to(member, entry)
+        self._bind(member, entry)
         self._member = member
         self._doorbells = *entry.at_once, *entry.later
 

@@ -22,11 +22,11 @@ class Slices:
     count = 0
 
     def __enter__(self) -> Self:
-        self._before = _core.slices_slept()
+        self._before = _core.intervals_slept()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.count += _core.slices_slept() - self._before
+        self.count += _core.intervals_slept() - self._before
 
 
 def rounds_without_a_slice() -> Iterator[Slices]:

@@ -34,7 +34,7 @@ class Summary:
     torn: int = 0
     twice: int = 0
     disordered: int = 0
-    robbed: int = 0
+    lost_roles: int = 0
     hangs: int = 0
     left: int = 0
     rows: int = 0
@@ -48,7 +48,7 @@ class Summary:
             or self.torn
             or self.twice
             or self.disordered
-            or self.robbed
+            or self.lost_roles
             or self.hangs
             or self.left
             or self.rows

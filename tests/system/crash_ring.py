@@ -590,7 +590,7 @@ class RingRounds:
             ) from None
         return missing
 
-    def _is_robbed(self, stopped: tuple[int, bool]) -> None:
+    def _has_lost_role(self, stopped: tuple[int, bool]) -> None:
         """A process that asks for the role of a stopped one is told that it is taken."""
         try:
             if stopped[1]:
@@ -605,8 +605,8 @@ class RingRounds:
             return
         except memlane.Empty:
             pass
-        self.summary.robbed += 1
-        complain(f"{self._role(*stopped)} was robbed while it was stopped")
+        self.summary.lost_roles += 1
+        complain(f"{self._role(*stopped)} lost its role while it was stopped")
 
     def _round(self, processes: Processes) -> None:
         choose, at, journal, court = self.choose, self.at, self.journal, self.court
@@ -621,7 +621,7 @@ class RingRounds:
             self.summary.stops += 1
             if choose.random() < 0.3:
                 victims = []
-                self._is_robbed(stopped)
+                self._has_lost_role(stopped)
             elif choose.random() < 0.2:
                 victims, stopped = [stopped, *victims[1:]], None
         if any(not producer for _, producer in victims):
@@ -635,9 +635,9 @@ class RingRounds:
         processes.kill(*(self._role(*victim) for victim in victims))
         at[journal.doomed] = 0
         self.summary.kills += len(victims)
-        heirs = []
+        successors = []
         for life, producer in victims:
-            heirs.append((self.lives[not producer], producer))
+            successors.append((self.lives[not producer], producer))
             if producer:
                 self.producers.remove(life)
                 self.gone.append(life)
@@ -657,10 +657,10 @@ class RingRounds:
                     0 if producer else court.in_hand_most(life),
                 )
             processes.go_on(self._role(*stopped))
-            heirs.append(stopped)
+            successors.append(stopped)
         missing = self._barrier(processes, f"what was put before {who} died")
         everybody = self.summary.rounds % ROLL_CALL == 0
-        self._get_on(processes, self._living() if everybody else heirs, f"after {who} died")
+        self._get_on(processes, self._living() if everybody else successors, f"after {who} died")
         if victims:
             self.takeovers_ms.append((time.monotonic_ns() - killed) / 1e6)
         court.judge(self.consumers)

@@ -109,7 +109,7 @@ def crash_slot(
             processes.wait("readers without a writer", partial(_all_beyond, at, aims))
             begun = at[0]
             processes.start("writer", partial(publish, slot, at))
-            processes.wait("the heir of the writer", partial(_all_beyond, at, [(1, begun)]))
+            processes.wait("the successor of the writer", partial(_all_beyond, at, [(1, begun)]))
             takeovers_ms.append((time.monotonic_ns() - killed) / 1e6)
             summary.rounds += 1
             shown(summary)

@@ -174,7 +174,7 @@ class _OfProducer(_OfRing):
                 third.put_nowait(record(0))
         except RoleTakenError:
             return
-        raise AssertionError("who is stopped was robbed of its lane")
+        raise AssertionError("who is stopped lost its lane")
 
     def goes_on(self) -> None:
         self.got += self.drain(self.ring)
@@ -649,7 +649,7 @@ class _OfConsumer(_OfRing):
             self.refused()
             return
         self.take_all()
-        assert self.in_dead_hand or self.again == [], "who is stopped was robbed of its record"
+        assert self.in_dead_hand or self.again == [], "who is stopped lost its record"
         missing = set(self.put) - set(self.got)
         assert missing <= set(self.in_hand() + self.later), "held up by more than it has in hand"
         assert len(missing) <= len(self.takes), "held up by more than it has in hand"
@@ -660,7 +660,7 @@ class _OfConsumer(_OfRing):
                 robber.get_nowait()
         except RoleTakenError:
             return
-        raise AssertionError("who is stopped was robbed of its role")
+        raise AssertionError("who is stopped lost its role")
 
     def resumed(self, result: object) -> str:
         assert result is not None

@@ -163,7 +163,7 @@ class _OfPublisher(_OfTopic):
                 third.publish_nowait(record(0))
         except RoleTakenError:
             return
-        raise AssertionError("one that is stopped was robbed of its lane")
+        raise AssertionError("one that is stopped lost its lane")
 
     def goes_on(self) -> None:
         self.got += drain(self.reader)

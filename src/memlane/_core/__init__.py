@@ -64,7 +64,7 @@ from memlane._core.sender import Reservation
 from memlane._core.slot import SlotBase, TableBase
 from memlane._core.topic import Publisher, Publishing, Subscriber, TopicBase
 from memlane._core.topic_subscriber import TopicRecord
-from memlane._core.waiting import Doorbell, HeldDoorbells, slices_slept
+from memlane._core.waiting import Doorbell, HeldDoorbells, intervals_slept
 
 __all__ = [
     "BACKING_ANONYMOUS",
@@ -140,7 +140,7 @@ __all__ = [
     "presence_lock",
     "reserve",
     "ring_shape",
-    "slices_slept",
+    "intervals_slept",
     "slots_shape",
     "topic_shape",
 ]

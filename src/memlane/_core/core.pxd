@@ -83,7 +83,7 @@ cdef extern from "core/participants.h" nogil:
     uint32_t memlane_tag_row(uint32_t tag)
     bint memlane_row_join(memlane_row *row, uint64_t *generation)
     bint memlane_row_leave(memlane_row *row, uint64_t generation)
-    void memlane_row_bury(memlane_row *row, uint64_t generation)
+    void memlane_row_mark_dead(memlane_row *row, uint64_t generation)
     bint memlane_row_is(const memlane_row *row, uint32_t tag, uint64_t *generation)
     uint64_t memlane_row_generation(const memlane_row *row)
     void memlane_row_describe(memlane_row *row, uint32_t pid, uint64_t start_time, const char *name)

@@ -63,7 +63,7 @@ cdef class CounterBase:
         self._closed = True
         self.opens = EPOCH_CLOSED
 
-    def _lead_to(self, Membership membership not None, entry):
+    def _bind(self, Membership membership not None, entry):
         """Make this a handle of the counter that *entry* of the directory describes."""
         if entry[3] < sizeof(memlane_counter):
             raise CorruptedError(f"{membership.called('counter', entry[0])} has {entry[3]} bytes; unlink the region "
@@ -74,7 +74,7 @@ cdef class CounterBase:
         self.counter = <memlane_counter *>(membership.mapping.address + <uint64_t>entry[2])
         self._closed = False
 
-    def _leave(self):
+    def _detach(self):
         if not self._closed:
             self._closed = True
             self.state.leave(&self.opens)

@@ -191,7 +191,7 @@ cdef class RingBase(Sending):
         """As `state_there`."""
         return <OpenRing>self.state_there()
 
-    def _lead_to(self, Membership membership not None, entry, *, wait, require_peer):
+    def _bind(self, Membership membership not None, entry, *, wait, require_peer):
         """Make this a handle of the ring that *entry* of the directory describes."""
         cdef OpenRing ring = opened_of(membership, entry, "ring", OpenRing.make)
         self.bind(ring, wait, require_peer)
@@ -201,7 +201,7 @@ cdef class RingBase(Sending):
         """Wait in another way from now on."""
         self.bind(self.state, wait, require_peer)
 
-    def _leave(self):
+    def _detach(self):
         """Refuse new work; give back what this handle was the last to use. Doing it twice does nothing."""
         self.detach()
 

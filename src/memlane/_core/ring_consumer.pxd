@@ -25,7 +25,7 @@ cdef enum:
 cdef class ConsumerRole(Receiver):
     cdef RingState ring               # the same as `state`
     cdef bint ending                  # every lane is closed, and we wait for what others have in hand
-    cdef uint64_t outrun_pause_ns     # how long to stay away while others take what comes; 0: they do not
+    cdef uint64_t starved_pause_ns     # how long to back off while others take what comes; 0: they do not
     cdef uint32_t alive_lane          # a producer that lived when it was last asked for; alive_tag 0: none
     cdef uint32_t alive_tag
     cdef uint64_t alive_until_ns      # a call that polls does not ask again before

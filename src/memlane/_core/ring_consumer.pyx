@@ -44,9 +44,9 @@ cdef enum:
 
 # A consumer that was woken in vain costs some 10 microseconds of somebody's time, so the least pause makes that
 # a tenth; the greatest is the longest that a record can wait for it when the others are busy all of a sudden.
-cdef uint64_t OUTRUN_PAUSE_MIN_NS = 100000
+cdef uint64_t STARVED_PAUSE_MIN_NS = 100000
 
-cdef uint64_t OUTRUN_PAUSE_MAX_NS = 1000000
+cdef uint64_t STARVED_PAUSE_MAX_NS = 1000000
 
 
 cdef class ConsumerRole(Receiver):
@@ -278,7 +278,7 @@ cdef class ConsumerRole(Receiver):
             PyErr_CheckSignals()
 
     cdef bint is_overtaken(self) noexcept nogil:
-        return self.outrun_pause_ns != 0
+        return self.starved_pause_ns != 0
 
     cdef bint knows_leased(self, uint32_t lane) noexcept nogil:
         return self.is_leased(lane)
@@ -302,9 +302,9 @@ cdef class ConsumerRole(Receiver):
                 self.prepare(handle)
                 record = self.take_as(how, most, view)
                 if record is not None:
-                    if sleep is not None and self.outrun_pause_ns:
-                        sleep.learn_got(len(record) if how == TAKE_MANY else 1)
-                    # The baton: whoever was woken and sees more rings again.
+                    if sleep is not None and self.starved_pause_ns:
+                        sleep.note_got(len(record) if how == TAKE_MANY else 1)
+                    # Pass the wake-up on: a consumer that was woken and sees more wakes the next one.
                     if sleep is not None and memlane_waiters_any(&ring.control.waiters) and self.any_record():
                         ring.wake_receivers(1)
                     return record
@@ -332,7 +332,7 @@ cdef class ConsumerRole(Receiver):
                     sleep.role = self
                     sleep.taken = self.taken_by_all()
                 else:
-                    sleep.learn_outrun()
+                    sleep.note_starved()
                 if deadline == 0 or sleep.is_over():
                     self.check_sound()
                     if handle.readable is not None and not is_drained and handle.readable.rearm():
@@ -343,9 +343,9 @@ cdef class ConsumerRole(Receiver):
                 if self.finish_pass():
                     PyErr_CheckSignals()
                     continue
-                if self.outrun_pause_ns and handle.wait != MEMLANE_WAIT_SPIN:
+                if self.starved_pause_ns and handle.wait != MEMLANE_WAIT_SPIN:
                     self.check_sound()
-                    sleep.stay_away()
+                    sleep.back_off()
                 elif not sleep.spin(handle.wait):
                     self.check_sound()
                     if handle.wait != MEMLANE_WAIT_SPIN:
@@ -479,7 +479,7 @@ cdef class ConsumerRole(Receiver):
             owner = memlane_lane_owner(self.ring.lane_control(lane))
             if owner <= MEMLANE_OWNER_CLOSED:
                 continue
-            # The rows of those who are known to be dead are buried: of them nobody is asked.
+            # The rows of those that are known to be dead are marked: nobody asks for them.
             if (memlane_tag_row(owner) < membership.geometry.rows
                     and memlane_row_is(memlane_membership_row(&membership.own, memlane_tag_row(owner)), owner, &generation)):
                 probes += 1
@@ -497,9 +497,9 @@ cdef class RecordSleep(Sleep):
     """
     A get that waits for a record.
 
-    While others take whatever comes, ringing for one more wakes it in vain, at the price of two switches for
-    somebody who would have work: at full speed one consumer keeps up and the bell would ring for every record. Who
-    is outrun neither spins nor announces itself; it looks again after a pause that grows while that goes on.
+    While others take whatever comes, one more is woken in vain, at the price of two switches for somebody that has work:
+    at full speed one consumer keeps up, and another one would be woken for every record. A consumer that is starved so
+    neither spins nor announces itself; it looks again after a pause that grows while that goes on.
     """
 
     cdef ConsumerRole role
@@ -508,22 +508,22 @@ cdef class RecordSleep(Sleep):
     cdef bint is_due(self) noexcept nogil:
         return self.role.any_record()
 
-    cdef void learn_outrun(self) noexcept nogil:
+    cdef void note_starved(self) noexcept nogil:
         """After another look that found nothing: whether records have come, and others have got them."""
-        cdef uint64_t taken = self.role.taken_by_all(), pause = 2 * self.role.outrun_pause_ns
+        cdef uint64_t taken = self.role.taken_by_all(), pause = 2 * self.role.starved_pause_ns
         if taken == self.taken:
-            self.role.outrun_pause_ns = 0
+            self.role.starved_pause_ns = 0
         else:
-            self.role.outrun_pause_ns = min(max(pause, OUTRUN_PAUSE_MIN_NS), OUTRUN_PAUSE_MAX_NS)
+            self.role.starved_pause_ns = min(max(pause, STARVED_PAUSE_MIN_NS), STARVED_PAUSE_MAX_NS)
         self.taken = taken
 
-    cdef void learn_got(self, uint64_t count) noexcept nogil:
-        """After a look that found `count`: who was away and is the only one that takes need not stay away again."""
+    cdef void note_got(self, uint64_t count) noexcept nogil:
+        """After a look that found `count`: one that was away and is the only one that takes need not back off again."""
         if self.role.taken_by_all() - self.taken <= count:
-            self.role.outrun_pause_ns = 0
+            self.role.starved_pause_ns = 0
 
-    cdef void stay_away(self) noexcept:
-        self.waiting.pause = self.role.outrun_pause_ns
+    cdef void back_off(self) noexcept:
+        self.waiting.pause = self.role.starved_pause_ns
         self.poll()
 
 

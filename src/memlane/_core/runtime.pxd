@@ -49,8 +49,8 @@ cdef extern from "runtime/wait.h" nogil:
     void memlane_waiting_sleep(memlane_waiting *waiting, void *count, const memlane_bell *bell)
     void memlane_waiting_sleep_armed(memlane_waiting *waiting, void *armed, uint32_t index, const memlane_bell *bell)
     void memlane_waiting_poll(memlane_waiting *waiting)
-    uint64_t memlane_slices_slept()
-    void memlane_slice_note(uint64_t began)
+    uint64_t memlane_intervals_slept()
+    void memlane_interval_note(uint64_t began)
 
 cdef extern from "runtime/membership.h" nogil:
     enum memlane_life:

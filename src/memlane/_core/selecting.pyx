@@ -29,7 +29,7 @@ from memlane._core.os cimport memlane_fork_epoch, memlane_fork_is, memlane_monot
 from memlane._core.os_errors cimport os_error
 from memlane._core.runtime cimport (
     MEMLANE_SLICE_NS, MEMLANE_WAIT_ADAPTIVE, memlane_membership_is_joined, memlane_selecting_announce, memlane_selecting_arm,
-    memlane_selecting_begin, memlane_selecting_disarm, memlane_selecting_end, memlane_slice_note, memlane_spinning_begin,
+    memlane_selecting_begin, memlane_selecting_disarm, memlane_selecting_end, memlane_interval_note, memlane_spinning_begin,
     memlane_wakefd_close, memlane_wakefd_drain, memlane_wakefd_open, memlane_wakefd_send,
 )
 from memlane._core.waiting cimport Sleep
@@ -409,7 +409,7 @@ cdef class Selector:
                 changed = self.sleep(looks, count, began, min(end, deadline))
                 PyErr_CheckSignals()
                 if changed == 0 and watches and not is_polling:
-                    memlane_slice_note(began)
+                    memlane_interval_note(began)
                 if looks[0].revents or looks[1].revents:
                     self.drain()
                 looks[0].fd = looks[1].fd = -1

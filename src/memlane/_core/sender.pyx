@@ -47,7 +47,7 @@ from memlane._core.os cimport (
 )
 from memlane._core.runtime cimport (
     MEMLANE_POSTS_MAX, MEMLANE_PROBES_A_STEP, MEMLANE_WAIT_SPIN, memlane_lease_find_unused,
-    memlane_lease_used_lane, memlane_selecting, memlane_selecting_wake, memlane_slice_note, memlane_spinning_begin,
+    memlane_lease_used_lane, memlane_selecting, memlane_selecting_wake, memlane_interval_note, memlane_spinning_begin,
     memlane_waiting_slice_end,
 )
 from memlane._core.selecting cimport Watch, at_word
@@ -465,7 +465,7 @@ cdef class Sender:
                     # Only the first in the queue watches the lane: a token that woke another one would be lost.
                     began, end = memlane_monotonic_ns(), memlane_waiting_slice_end(&sleep.waiting)
                     if began < end and not ticket.acquire(True, (end - began) * 1e-9):
-                        memlane_slice_note(began)
+                        memlane_interval_note(began)
                     continue
                 if not sleep.spin(handle.wait) and handle.wait != MEMLANE_WAIT_SPIN:
                     sleep.nap(&self.producer.lane.control.waiters, self.doorbell)

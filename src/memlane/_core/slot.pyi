@@ -16,7 +16,7 @@ _ValueT = TypeVarWithDefault("_ValueT", default=Any)
 class SlotBase(Generic[_ValueT]):
     """What a slot does without going through Python."""
 
-    def _lead_to(
+    def _bind(
         self,
         membership: Membership,
         entry: _Entry,
@@ -25,7 +25,7 @@ class SlotBase(Generic[_ValueT]):
         items: int | None,
         decode: Callable[[bytes], Any] | None,
     ) -> None: ...
-    def _leave(self) -> None: ...
+    def _detach(self) -> None: ...
     @property
     def closed(self) -> bool:
         """Whether this process has closed this handle."""

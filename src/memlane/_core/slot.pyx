@@ -360,7 +360,7 @@ cdef class SlotBase:
     def __class_getitem__(cls, _value, /):
         return cls  # generic in its values, for type checkers alone
 
-    def _lead_to(self, Membership membership not None, entry, uint64_t index, encode, items, decode):
+    def _bind(self, Membership membership not None, entry, uint64_t index, encode, items, decode):
         """Make this a handle of slot *index* of what *entry* of the directory describes."""
         self.state = opened_of(membership, entry, "slots", SlotsState.make)
         if index >= self.state.shape.slots:
@@ -371,7 +371,7 @@ cdef class SlotBase:
         self._items = -1 if items is None else items
         self._closed = False
 
-    def _leave(self):
+    def _detach(self):
         """Refuse new work; give the writer's role back if this was the last handle that used it."""
         if self._closed:
             return

@@ -199,13 +199,13 @@ cdef class TopicBase(Publishing):
         """As `state_there`."""
         return <OpenTopic>self.state_there()
 
-    def _lead_to(self, Membership membership not None, entry, *, wait):
+    def _bind(self, Membership membership not None, entry, *, wait):
         """Make this a handle of the topic that *entry* of the directory describes."""
         cdef OpenTopic topic = opened_of(membership, entry, "topic", OpenTopic.make)
         self.bind(topic, wait, False)
         self.sending = topic.sending
 
-    def _leave(self):
+    def _detach(self):
         """Refuse new work; give back what this handle was the last to use. Doing it twice does nothing."""
         self.detach()
 

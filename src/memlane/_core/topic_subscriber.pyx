@@ -643,7 +643,7 @@ cdef class Subscription(Receiver):
                 record = self.take_as(how, most, view)
                 if record is not None:
                     if self.sleepers and sleep is not None:
-                        self.doorbell.post()  # the baton: one token came for all threads of this subscription
+                        self.doorbell.post()  # pass the wake-up on: one token came for all threads of this subscription
                     return record
                 if self.silent_since == 0:
                     self.silent_since = memlane_monotonic_ns()

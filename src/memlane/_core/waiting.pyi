@@ -7,7 +7,7 @@ from typing_extensions import disjoint_base
 from memlane._core.mapping import Mapping
 from memlane._core.membership import Doorbells, Membership
 
-def slices_slept() -> int: ...
+def intervals_slept() -> int: ...
 
 @final
 class Doorbell:

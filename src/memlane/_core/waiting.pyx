@@ -24,7 +24,7 @@ from memlane._core.os_errors cimport os_error
 from memlane._core.runtime cimport (
     MEMLANE_POSTS_MAX, MEMLANE_WAIT_ADAPTIVE, MEMLANE_WAIT_SLEEP, MEMLANE_WAIT_SPIN, memlane_bell, memlane_bell_attach, memlane_bell_attach_made,
     memlane_bell_begin, memlane_bell_end, memlane_bell_is_attached, memlane_bell_make, memlane_bell_post,
-    memlane_bell_wake, memlane_selecting_wake, memlane_selecting_wake_all, memlane_semaphores_of, memlane_slices_slept, memlane_wait, memlane_waiting_begin,
+    memlane_bell_wake, memlane_selecting_wake, memlane_selecting_wake_all, memlane_semaphores_of, memlane_intervals_slept, memlane_wait, memlane_waiting_begin,
     memlane_spinning, memlane_waiting_is_over, memlane_waiting_poll, memlane_waiting_sleep, memlane_waiting_spin,
 )
 
@@ -46,9 +46,9 @@ cdef int know_clock() except -1:
     return 0
 
 
-def slices_slept():
+def intervals_slept():
     """Return how many slices calls of this process have slept to their end, since no doorbell woke them."""
-    return memlane_slices_slept()
+    return memlane_intervals_slept()
 
 
 @cython.final

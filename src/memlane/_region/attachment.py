@@ -53,7 +53,7 @@ class Carried(Protocol):
     _object_name: str
     _owns: bool
 
-    def _leave(self) -> None: ...
+    def _detach(self) -> None: ...
 
 
 @_core.clear_errors
@@ -343,7 +343,7 @@ class Attachment(metaclass=Named):
         """
         self._objects.add(opened)
         if self._closed:  # closed meanwhile, without this object
-            opened._leave()
+            opened._detach()
             self._check()
 
     def close(self) -> None:
@@ -355,7 +355,7 @@ class Attachment(metaclass=Named):
         """
         self._closed = True
         for found in list(self._objects):
-            found._leave()
+            found._detach()
         self._handle.let_go()
 
     def unlink(self) -> None:
