@@ -132,6 +132,7 @@ __all__ = [
     "free_removed_objects",
     "guard",
     "header_bytes",
+    "intervals_slept",
     "is_network_file",
     "is_present",
     "name_lock",
@@ -140,7 +141,6 @@ __all__ = [
     "presence_lock",
     "reserve",
     "ring_shape",
-    "intervals_slept",
     "slots_shape",
     "topic_shape",
 ]

@@ -19,6 +19,8 @@ _RecordT = TypeVar("_RecordT", bound=RecordLoan)
 
 @disjoint_base
 class LaneHandle(Endpoint):
+    """A handle that leads to roles: one in which it sends, one in which it receives, or both."""
+
     def _watch_records(self) -> Watch: ...
     def _watch_room(self) -> Watch: ...
 
