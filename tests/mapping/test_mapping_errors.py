@@ -272,10 +272,10 @@ def test_bringing_pages_into_memory_ends_with_what_a_handler_raises(kind: str) -
     turns = 0
     with Stepped(ask) as child:
         for call in child.steps():
-            if call.number == CALLS["madvise"] and call.arguments[2] == POPULATE_WRITE:
-                if call.result is not None:
-                    turns += 1
-                    child.signal(signal.SIGUSR1)
+            is_populate = call.number == CALLS["madvise"] and call.arguments[2] == POPULATE_WRITE
+            if is_populate and call.result is not None:
+                turns += 1
+                child.signal(signal.SIGUSR1)
         assert (0, 1) == (child.status, turns)
 
 
