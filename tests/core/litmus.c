@@ -6,6 +6,8 @@
 #include "consumers_fixture.h"
 #include "core/queue_bound.h"
 #include "core/queue_turns.h"
+#include "core/lock.h"
+#include "core/map_writer.h"
 #include "core/selectors.h"
 #include "core/slot.h"
 #include "duel.h"
@@ -375,6 +377,94 @@ TEST(two_releases_of_neighbors_at_the_same_moment_leave_head_behind_both) {
     bench = bench_new(64, 4);
     duel(borrow_two, release_first, release_second, judge_releases);
     bench_free(&bench);
+}
+
+/* ---- a lock and its waiter, a map and its watcher, two inserts of one key ------------------------- */
+
+enum { OWNER = 1u << 10 | 1, OTHER = 1u << 10 | 2 };
+static struct memlane_lock_control *lock;
+
+static void lock_nobody_armed(void) {
+    memset(lock, 0, sizeof *lock);
+    CHECK(memlane_lock_try(lock, OWNER));
+}
+
+static uint64_t arm_and_look_at_lock(void) {
+    memlane_armed_announce(&lock->armed, 7);
+    return memlane_lock_is_due(lock, memlane_lock_turn(0, 7));
+}
+
+static uint64_t release_and_choose(void) {
+    uint32_t watcher;
+    CHECK(memlane_lock_release(lock, OWNER, 0));
+    return memlane_lock_choose(lock, &watcher);
+}
+
+TEST(a_waiter_of_a_lock_about_to_sleep_and_a_release_never_miss_each_other) {
+    lock = check_allocate(64, sizeof *lock);
+    duel(lock_nobody_armed, arm_and_look_at_lock, release_and_choose, judge_looks);
+    free(lock);
+}
+
+static struct memlane_map map;
+static struct memlane_map_key map_key;
+static const struct memlane_map_clock map_clock = {1, 1};
+static uint64_t map_version;
+
+static bool nobody_is_dead(void *of, uint32_t tag) {
+    (void)of;
+    (void)tag;
+    return false;
+}
+
+static enum memlane_status map_change(uint32_t tag, enum memlane_map_how how) {
+    const uint64_t value = tag;
+    struct memlane_map_writer writer = {.tag = tag, .is_dead = nobody_is_dead};
+    struct memlane_map_change change = {.how = how, .value = &value, .nbytes = 8};
+    return memlane_map_change(&map, &writer, &map_key, &map_clock, &change);
+}
+
+static void map_begin(void) {
+    uint64_t nbytes;
+    (void)map_change(OWNER, MEMLANE_MAP_REMOVE);
+    atomic_store(&memlane_map_bucket_of(&map, map_key.hash)->armed, 0);
+    CHECK_EQUAL(MEMLANE_EMPTY, memlane_map_read(&map, &map_key, &map_clock, NULL, &nbytes, &map_version));
+}
+
+static uint64_t arm_and_look_at_map(void) {
+    uint64_t found;
+    memlane_armed_announce(&memlane_map_bucket_of(&map, map_key.hash)->armed, 7);
+    return memlane_map_version_again(&map, &map_key, &map_clock, &found) != MEMLANE_EMPTY;
+}
+
+static uint64_t insert_and_collect(void) {
+    CHECK_EQUAL(MEMLANE_OK, map_change(OTHER, MEMLANE_MAP_PUT));
+    return memlane_armed_collect(&memlane_map_bucket_of(&map, map_key.hash)->armed) != 0;
+}
+
+static uint64_t insert_as_owner(void) { return map_change(OWNER, MEMLANE_MAP_INSERT); }
+static uint64_t insert_as_other(void) { return map_change(OTHER, MEMLANE_MAP_INSERT); }
+
+/*  BUSY   the other one still holds the entry that it has put into the map */
+static void judge_inserts(uint64_t owner, uint64_t other) {
+    CHECK((owner == MEMLANE_OK) != (other == MEMLANE_OK));
+    const uint64_t loser = owner == MEMLANE_OK ? other : owner;
+    CHECK(loser == MEMLANE_DIFFERS || loser == MEMLANE_BUSY);
+    left_first += owner == MEMLANE_OK;
+    right_first += other == MEMLANE_OK;
+}
+
+TEST(a_watcher_of_a_map_and_an_insert_never_miss_each_other_and_of_two_inserts_one_wins) {
+    static const uint64_t seeds[2] = {3, 5}, number = 9;
+    struct memlane_map_shape shape;
+    CHECK(memlane_map_lay_out(&shape, 4, 8, 8, 2, 0, MEMLANE_VALUES_FIXED));
+    unsigned char *base = check_allocate(64, shape.nbytes);
+    memlane_map_begin(base, &shape, seeds);
+    memlane_map_view(&map, base, &shape);
+    CHECK_EQUAL(MEMLANE_OK, memlane_map_key_make(&map, &map_key, MEMLANE_KEY_INT, &number, 8));
+    duel(map_begin, arm_and_look_at_map, insert_and_collect, judge_looks);
+    duel(map_begin, insert_as_owner, insert_as_other, judge_inserts);
+    free(base);
 }
 
 MAIN

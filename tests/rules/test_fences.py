@@ -54,6 +54,17 @@ FENCED = {
         "_Bool probe(struct memlane_subscriber *subscriber) {"
         " return memlane_subscriber_finish(subscriber, 1, 8); }",
     ),
+    "memlane_map_version_again": (
+        "core/map.h",
+        "int probe(struct memlane_map *map, struct memlane_map_key *key,"
+        " struct memlane_map_clock *clock, uint64_t *version) {"
+        " return memlane_map_version_again(map, key, clock, version); }",
+    ),
+    "memlane_map_take": (
+        "core/map_writer.h",
+        "int probe(struct memlane_map *map, struct memlane_map_writer *writer, uint32_t *holder) {"
+        " return memlane_map_take(map, writer, 1, holder); }",
+    ),
     "memlane_ring_shut": (
         "core/lane.h",
         "void probe(struct memlane_ring_control *ring) { memlane_ring_shut(ring, 1); }",
