@@ -11,6 +11,8 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     Mapping    a file or memory, mapped: all that mmap(2) can do
     windows    a file in pieces that overlap or not, however large it is
     sweep      remove what nobody has open any more
+    wait       until one of several of these, or of sockets and processes, is ready
+    aio        the same verbs, awaited in an event loop
     guard      whether a page that its file has lost reads as zeros, or ends the process
 
 `help(memlane.Ring)` and so on tell the rest. All errors are a MemlaneError or an OSError.
@@ -57,6 +59,7 @@ from memlane.region import Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
 from memlane.topic import Topic
+from memlane.waiting import wait
 from memlane.windows import windows
 
 __version__: str = _VERSION
@@ -101,6 +104,7 @@ __all__ = [
     "__version__",
     "guard",
     "sweep",
+    "wait",
     "windows",
 ]
 
