@@ -25,7 +25,7 @@ CODE = sorted(
     path
     for folder in ("src", "tests", "benchmarks", "examples", "tools")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in (".py", ".c", ".h")
+    if path.suffix in (".py", ".pyx", ".pxd", ".c", ".h")
 )
 
 #: A relative clause without a noun in the place of a subject or an object: "Who sleeps is woken",
@@ -69,6 +69,17 @@ def c_prose(text: str) -> Iterator[tuple[int, str]]:
         yield text.count("\n", 0, found.start()) + 1, words
 
 
+def cython_prose(text: str) -> Iterator[tuple[int, str]]:
+    """As of Python, by what its texts look like: comments of a line, and what has three quotes."""
+    for found in re.finditer(r'"""(.*?)"""', text, re.DOTALL):
+        yield text.count("\n", 0, found.start()) + 1, found.group(1)
+    lines = re.sub(r'""".*?"""', lambda it: "\n" * it.group().count("\n"), text, flags=re.S)
+    comments = re.finditer(r"^((?:[^\n#'\"]|'[^'\n]*'|\"[^\"\n]*\")*)#[: ]*([^\n]*)", lines, re.M)
+    yield from joined(
+        (lines.count("\n", 0, it.start()) + 1, len(it.group(1)), it.group(2)) for it in comments
+    )
+
+
 def page_prose(text: str) -> Iterator[tuple[int, str]]:
     """Paragraphs, items of lists and cells of tables, without blocks of code."""
     text = re.sub(r"```.*?```", lambda block: "\n" * block.group().count("\n"), text, flags=re.S)
@@ -86,6 +97,8 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
         found = page_prose(text)
     elif path.suffix == ".py":
         found = python_prose(text)
+    elif path.suffix in (".pyx", ".pxd"):
+        found = cython_prose(text)
     else:
         found = c_prose(text)
     for line, words in found:
@@ -109,15 +122,20 @@ def test_a_sentence_says_who_it_is_about_by_a_noun(path: Path) -> None:
 def test_a_clause_without_a_noun_is_found(tmp_path: Path) -> None:
     """The judge itself, in each kind of text; a noun in front of the clause clears it."""
     page, python, c = tmp_path / "a.md", tmp_path / "a.py", tmp_path / "a.h"
+    cython = tmp_path / "a.pyx"
     page.write_text("It waits. Who sleeps is woken.\n\n| a | locked by who joins |\n")
     python.write_text('"""Whoever comes is counted."""\n# a process, and who it is\nx = 1\n')
     c.write_text("/* Ends it.\n * Who holds it gives it back. */\n")
+    cython.write_text(
+        'cdef int f(self):\n    """\n    Who waits is woken.\n    """\n    x = "#"  # one\n'
+        "    # for it\n    y = 1  # locked by\n           # who joins\n"
+    )
 
     found = [
         [words for _, text in prose(path) for words in WITHOUT_A_NOUN.findall(text)]
-        for path in (page, python, c)
+        for path in (page, python, c, cython)
     ]
 
-    assert [["Who", "by who"], ["Whoever", "and who"], ["Who"]] == found
+    assert [["Who", "by who"], ["Whoever", "and who"], ["Who"], ["Who", "by who"]] == found
     page.write_text("A process who sleeps is woken. Who is it? A reader asks who came.\n")
     assert [] == [words for _, text in prose(page) for words in WITHOUT_A_NOUN.findall(text)]

@@ -22,7 +22,7 @@ from memlane._core.os cimport memlane_guard_is_truncated
 
 memlane_calls_join(calls_of_process(), globals())
 
-# Who was overtaken so often looks for signals; arbitrary: no sound program overtakes twice.
+# A call that was overtaken so often looks for signals; arbitrary: no sound program overtakes twice.
 cdef int LIMIT_TRIES = 1000
 
 

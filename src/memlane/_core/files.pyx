@@ -75,7 +75,7 @@ cdef class Descriptor:
         close_own(self.detach(), &self.file)
 
     cdef int detach(self) noexcept:
-        """Hand the number over to who closes it from now on; -1: it was handed over, or closed."""
+        """Hand the number over to a caller that closes it from now on; -1: it was handed over, or closed."""
         cdef int number = self.number
         self.number = -1
         return number

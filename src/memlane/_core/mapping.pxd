@@ -31,7 +31,7 @@ cdef class Mapping:
     cdef tuple _protected               # ((start, stop, PROT_ bits), ...) from the first page; None: all as usual
     cdef int _protection                # PROT_ bits of all the rest
     cdef int _fd                        # a memfd's, which resize needs; else -1
-    cdef uint64_t _born                 # fork epoch of who made it
+    cdef uint64_t _born                 # fork epoch in which it was made
     cdef bint _closed
     cdef bint _owns_last_page           # no file goes on behind the last byte
     cdef bint _kept_from_children       # by advise("dontfork")

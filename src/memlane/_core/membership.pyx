@@ -3,10 +3,10 @@
 Membership: what one process has of one region. Its mapping, its two file descriptions, its row.
 
 The base description is mapped and holds presence; the lock description holds the row and the creation
-byte, and is closed in forked children. A tag is taken at first use, and again after a fork. Whoever uses
+byte, and is closed in forked children. A tag is taken at first use, and again after a fork. A call that uses
 the memory or a descriptor without the GIL or around a step in Python, or keeps a loan in it, pins the membership: closing
-waits for the last pin. Each `def` here does (tests/rules/test_sources.py looks), Python code does by `with membership.pinned()`. Who
-has no pin looks at the epoch of its role again after each step in which others could run: another thread, or a signal handler.
+waits for the last pin. Each `def` here does (tests/rules/test_sources.py looks), Python code does by `with membership.pinned()`. A
+call without a pin looks at the epoch of its role again after each step in which others could run: another thread, or a signal handler.
 """
 
 cimport cython
@@ -103,7 +103,7 @@ def is_present(int descriptor):
 
 def name_lock(int descriptor):
     """
-    Lock the name of a region through *descriptor*, open for writing: whoever has it may look at the name and remove it.
+    Lock the name of a region through *descriptor*, open for writing: its holder may look at the name and remove it.
     Never waits; goes with the description.
 
     Returns:
@@ -136,7 +136,7 @@ cdef object epoch_lock(dict locks, kind=_RLock):
     """
     A lock for slow steps that happen once in each epoch; one that a fork left locked is not met again.
     Its thread may take it twice: handlers of signals and the collector run in the midst of such a step, and may
-    do the same step. Whoever goes on behind them looks whether it is done.
+    do the same step. The caller looks behind them whether it is done.
     """
     epoch = memlane_fork_epoch()
     lock = locks.get(epoch)
@@ -317,7 +317,7 @@ cdef class Membership:
 
     cdef int _join(self, uint32_t start, uint64_t start_time, bytes name, bytes path) except -1:
         """
-        Under the lock. Runs no Python before the row is taken and known as ours, or given up: whoever comes
+        Under the lock. Runs no Python before the row is taken and known as ours, or given up: a handler that came
         in between would take another one, and this one would stay taken.
         """
         cdef memlane_description description
@@ -599,7 +599,7 @@ cdef class Membership:
         return offset
 
     cdef str _say_waiting(self, uint64_t waiting):
-        """Who keeps the room of removed objects, for error texts."""
+        """The processes that keep the room of removed objects, for error texts."""
         if not waiting:
             return ""
         pids = [str(pid) for _, pid, _, _, alive in self.participants() if alive]
@@ -781,7 +781,7 @@ cdef class Membership:
 
     cdef void _let_everything_go(self) noexcept:
         """
-        Once only: whoever comes here has set `closed`. Runs no Python code, so no handler of a signal can cut it off half
+        Once only: the caller has set `closed`. Runs no Python code, so no handler of a signal can cut it off half
         way, and no exception can be lost in it.
         """
         memlane_membership_leave(&self.own)  # False: taken for dead before, then nothing of ours is left in the table

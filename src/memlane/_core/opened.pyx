@@ -30,7 +30,7 @@ memlane_calls_join(calls_of_process(), globals())
 
 
 cdef class Opened:
-    """One object, as all handles of this process share it. Whoever writes there has entered, and not let go."""
+    """One object, as all handles of this process share it. A call that writes there has entered, and not let go."""
 
     cdef int begin(self, Membership membership, entry, str name) except -1:
         self.membership = membership

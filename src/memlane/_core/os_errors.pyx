@@ -55,7 +55,7 @@ cdef dict REMEDIES = {
 cdef object os_error(int error, str doing, object path=None, str remedy=None, str why=None):
     """
     Make the OSError for a positive errno: what failed, why, and what to do; *path* becomes `filename`. An errno has many
-    causes: who knows more than it says gives *why* and *remedy*.
+    causes: a caller that knows more than it says gives *why* and *remedy*.
     """
     known = REMEDIES.get(error)
     text = f"cannot {doing}: " + (why if why is not None else known[0] if known else _os.strerror(error))

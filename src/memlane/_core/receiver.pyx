@@ -229,7 +229,7 @@ cdef class Receiver:
 
     @cython.final
     cdef object refuse_unsent(self):
-        """Nobody is left that sends. Of each lane the last sender counts: who had it before is forgotten."""
+        """Nobody is left that sends. Of each lane the last sender counts: those before it are forgotten."""
         cdef LanesState state = self.state
         cdef uint32_t lane, died = 0, leased = memlane_ring_leased(state.control, state.lanes)
         for lane in range(leased):

@@ -12,7 +12,7 @@ from memlane._core.receiver cimport Receiver, RecordLoan
 from memlane._core.ring_state cimport RingState
 
 cdef enum:
-    # Records of a lane that are looked at for who has them in hand, to say so in an error: about a microsecond.
+    # Records of a lane whose holders are looked for, to name them in an error: about a microsecond.
     HELD_LOOKS = 64
     # The same for statistics, of all lanes together: less than a millisecond, without the GIL.
     HELD_LOOKS_FOR_STATS = 1 << 18

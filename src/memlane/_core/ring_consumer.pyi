@@ -23,7 +23,7 @@ class Record(RecordLoan):
     def sequence(self) -> int:
         """
         Its number among the records of its lane, which begin at 0 and never repeat. Of one producer the numbers follow
-        each other; whoever takes its lane over goes on with them.
+        each other; a successor in its lane goes on with them.
         """
     @property
     def producer(self) -> int:

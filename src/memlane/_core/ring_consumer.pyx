@@ -114,7 +114,7 @@ cdef class ConsumerRole(Receiver):
     cdef int64_t holds_from(self, uint32_t lane, uint64_t s, uint64_t end, uint32_t *tags) noexcept:
         """
         How many records of a lane, from *s*, the oldest, to *end*, are in hand; 0 if the oldest is not, as far as this process
-        can know. A bounded look; *tags*, PROBES_A_SLICE of them, become those of whoever has them.
+        can know. A bounded look; *tags*, PROBES_A_SLICE of them, become those of their holders.
         """
         return 0
 
@@ -308,7 +308,7 @@ cdef class ConsumerRole(Receiver):
                     if sleep is not None and memlane_waiters_any(&ring.control.waiters) and self.any_record():
                         ring.wake_receivers(1)
                     return record
-                # Nothing fresh: whoever waits for room has it, however little was freed since it was last rung for.
+                # Nothing fresh: a put that waits for room has it, however little was freed since the last wake-up.
                 ring.wake_senders()
                 if memlane_ring_shutdown(ring.control):
                     end = self.close_lanes()
@@ -410,7 +410,7 @@ cdef class ConsumerRole(Receiver):
                 all_closed = False
         if not all_closed:
             return END_LATER
-        # Who holds a loan does not wait for those of others: they might wait for it.
+        # A process that holds a loan does not wait for those of others: they might wait for it.
         self.ending = not drop and self.loans == 0
         if not self.ending:
             return END_NOW
@@ -421,8 +421,8 @@ cdef class ConsumerRole(Receiver):
     @cython.final
     cdef object refuse_empty(self, bint has_waited):
         """
-        Raise Empty, which says why: from shared words, and of the producers a few are asked for. Who polls asks for them
-        once a slice.
+        Raise Empty, which says why: from shared words, and of the producers a few are asked for. A call that polls asks for
+        them once a slice.
         """
         cdef int64_t own = max(self.loans, 0), others
         cdef uint32_t tags[PROBES_A_SLICE]
@@ -546,7 +546,7 @@ cdef class Record(RecordLoan):
     def sequence(self):
         """
         Its number among the records of its lane, which begin at 0 and never repeat. Of one producer the numbers follow
-        each other; whoever takes its lane over goes on with them.
+        each other; a successor in its lane goes on with them.
         """
         return self.s
 

@@ -119,7 +119,7 @@ cdef class ManyConsumers(ConsumerRole):
         cdef uint32_t lane, tag, probes = 0
         cdef uint64_t end, now = memlane_monotonic_ns(), steps = MEMLANE_LOOKS_WITH_GIL
         cdef bint due = now >= self.next_pass_ns
-        # Not in the midst of a pass: who hands back again and again must not keep it from its end.
+        # Not in the midst of a pass: a consumer that hands back again and again must not keep it from its end.
         if self.is_through and (due or self.comes_back() or self.any_died()):
             self.begin_pass(leased)
         if due:
@@ -139,7 +139,7 @@ cdef class ManyConsumers(ConsumerRole):
                             self.has_asked_enough = True
                             return -1
                         probes += 1
-                    # UNKNOWN is no proof: who closed its descriptors would rob everybody.
+                    # UNKNOWN is no proof: a process that closed its descriptors would take what the living have.
                     if tag != 0 and self.ring.membership.life(tag) != MEMLANE_DEAD:
                         self.living[self.lived % PROBES_A_SLICE] = tag
                         self.lived += 1
@@ -366,7 +366,7 @@ cdef class ManyConsumers(ConsumerRole):
         cdef memlane_found found
         cdef uint32_t tag, i
         cdef int64_t count = 0
-        # Also for who is no consumer.
+        # Also for a process that is no consumer.
         memset(&many, 0, sizeof(many))
         self.ring.lane_at(lane, &many.lane)
         if not memlane_many_held(&many, s, s + 1, &found) or memlane_state_tag(found.state) == 0:
