@@ -21,6 +21,7 @@
 
 #include <stdbool.h>
 
+#include "core/lane.h"
 #include "core/status.h"
 #include "core/words.h"
 
@@ -80,27 +81,31 @@ static inline enum memlane_status memlane_order_look_at(struct memlane_order_fro
     return MEMLANE_OK;
 }
 
-/* Find the record that is next in the order of all lanes.
+/* Find the record that is next in the order of all lanes that were leased.
  *
  * Callers:  a reader, with the fronts that it has kept; a process that takes a record, or goes on elsewhere in a lane, forgets the front
  *           of that lane.
  * Progress: bounded by twice the number of lanes.
  * Ordering: as the looks.
  * Returns:  MEMLANE_OK and *lane; MEMLANE_EMPTY; MEMLANE_CLOSED: all these lanes are; else what a look returned, and *lane. */
-static inline enum memlane_status memlane_order_next(struct memlane_order_front *fronts, uint32_t lanes,
+static inline enum memlane_status memlane_order_next(struct memlane_order_front *fronts,
+                                                     struct memlane_ring_control *ring, uint32_t lanes,
                                                      memlane_order_look look, void *reader, uint32_t *lane) {
-    uint32_t closed;
-    enum memlane_status status = memlane_order_look_at(fronts, lanes, true, look, reader, lane, &closed);
+    uint32_t closed, first, leased = memlane_ring_leased(ring, lanes);
+    enum memlane_status status = memlane_order_look_at(fronts, leased, true, look, reader, lane, &closed);
     if (status != MEMLANE_OK)
         return status;
-    if (*lane == lanes)
-        return lanes != 0 && closed == lanes ? MEMLANE_CLOSED : MEMLANE_EMPTY;
-    status = memlane_order_look_at(fronts, lanes, false, look, reader, lane, &closed);
+    if (*lane == leased)
+        return leased != 0 && closed == leased ? MEMLANE_CLOSED : MEMLANE_EMPTY;
+    /* Again: another lane may have been leased meanwhile, and used before what was found was published. The look that
+     * found it shows that lease, too, since numbers are taken behind the lease of a lane (sync: topic.order). */
+    leased = memlane_ring_leased(ring, lanes);
+    status = memlane_order_look_at(fronts, leased, false, look, reader, lane, &closed);
     if (status != MEMLANE_OK)
         return status;
-    uint32_t first = lanes;
-    for (uint32_t i = 0; i < lanes; i++)
-        if (fronts[i].known && (first == lanes || (int64_t)(fronts[i].number - fronts[first].number) < 0))
+    first = leased;
+    for (uint32_t i = 0; i < leased; i++)
+        if (fronts[i].known && (first == leased || (int64_t)(fronts[i].number - fronts[first].number) < 0))
             first = i;
     *lane = first;
     return MEMLANE_OK;

@@ -240,7 +240,8 @@ static void steps_on_garbage(uint32_t lanes, uint64_t capacity, uint64_t records
                 memlane_topic_close_lane(&bench.lanes[i]);
             if (ordered) {
                 memset(fronts, 0, sizeof fronts);
-                status = memlane_order_next(fronts, lanes, memlane_subscriber_number, sub->lanes, &lane);
+                status = memlane_order_next(fronts, &bench.topic.control->ring, lanes, memlane_subscriber_number,
+                                            sub->lanes, &lane);
                 CHECK(status != MEMLANE_OK || lane < lanes);
                 memlane_subscriber_seek(subscriber, check_below(&random, 100));
             }

@@ -359,7 +359,8 @@ static void *read_in_order(void *unused) {
     memset(fronts, 0, sizeof fronts);
     while (got[0] != RECORDS || got[1] != RECORDS) {
         uint32_t lane;
-        if (memlane_order_next(fronts, 2, memlane_subscriber_number, waiting.lanes, &lane) == MEMLANE_EMPTY) {
+        if (memlane_order_next(fronts, &bench.topic.control->ring, 2, memlane_subscriber_number, waiting.lanes,
+                               &lane) == MEMLANE_EMPTY) {
             pause_of(&tries);
             continue;
         }

@@ -393,8 +393,8 @@ cdef extern from "core/lane_order.h" nogil:
         uint64_t number
         bint known
     ctypedef memlane_status (*memlane_order_look)(void *reader, uint32_t lane, uint64_t *number) noexcept nogil
-    memlane_status memlane_order_next(memlane_order_front *fronts, uint32_t lanes, memlane_order_look look, void *reader,
-                                      uint32_t *lane)
+    memlane_status memlane_order_next(memlane_order_front *fronts, memlane_ring_control *ring, uint32_t lanes,
+                                      memlane_order_look look, void *reader, uint32_t *lane)
 
 cdef extern from "core/topic_publisher.h" nogil:
     struct memlane_sight:

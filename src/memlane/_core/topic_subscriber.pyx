@@ -365,11 +365,10 @@ cdef class Subscription(Receiver):
     cdef int find_first(self, memlane_next *found) except -2:
         """With order="all": the lane of the record that is next in the order of all."""
         cdef TopicState state = self.topic
-        cdef uint32_t lane, leased
+        cdef uint32_t lane
         cdef memlane_status status
         while True:
-            leased = memlane_ring_leased(state.control, state.shape.publishers)
-            status = memlane_order_next(self.fronts, leased, number_in, <void *>self, &lane)
+            status = memlane_order_next(self.fronts, state.control, state.shape.publishers, number_in, <void *>self, &lane)
             if status == MEMLANE_OK:
                 found.number = self.fronts[lane].number
                 status = memlane_subscriber_peek(&self.lanes[lane], &found.s, &found.extent)
