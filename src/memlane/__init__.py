@@ -108,7 +108,9 @@ __all__ = [
     "windows",
 ]
 
-if not TYPE_CHECKING:  # or type checkers would take any name for one that is there
+if TYPE_CHECKING:
+    from memlane import aio as aio
+else:  # or type checkers would take any name for one that is there
     _QUEUES = "use Ring(), which carries records of bytes"
     _LOCKS = "use that of multiprocessing; what is in memlane needs no lock"
     __getattr__ = _of_module(
@@ -123,6 +125,7 @@ if not TYPE_CHECKING:  # or type checkers would take any name for one that is th
             "SharedMemory mmap": "use Mapping, which is bytes, or Region, which has objects",
             "create open open_or_create attach connect": "use that of Ring, Slot or Region",
         },
+        modules=("aio",),
     )
 
 del TYPE_CHECKING

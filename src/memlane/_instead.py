@@ -10,8 +10,10 @@ entries of the class that raise when they are asked for: all other names cost wh
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import ModuleType
 from typing import Any, NoReturn, TypeVar
 
 _ClassT = TypeVar("_ClassT", bound=type)
@@ -68,6 +70,7 @@ _DOING = {
     "has no length": ("__len__",),
     "cannot be iterated over": ("__iter__",),
     "cannot be looked through": ("__contains__",),
+    "is no asynchronous context manager": ("__aenter__", "__aexit__"),
 }
 
 
@@ -90,17 +93,24 @@ def _without(kind: type, names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in missing]
 
 
-def of_module(module: str, names: Mapping[str, str]) -> Callable[[str], NoReturn]:
-    """A `__getattr__` for a module that says what to use in place of names, as `instead` does."""
+def of_module(
+    module: str, names: Mapping[str, str], *, modules: Collection[str] = ()
+) -> Callable[[str], ModuleType]:
+    """
+    A `__getattr__` for a module that says what to use in place of names, as `instead` does, and
+    imports *modules* of a package when they are first asked for.
+    """
     known = {name: what for together, what in names.items() for name in together.split()}
 
-    def refuse(name: str) -> NoReturn:
+    def ask(name: str) -> ModuleType:
+        if name in modules:
+            return importlib.import_module(f"{module}.{name}")
         said = f"module {module!r} has no attribute {name!r}"
         if name in known:
             raise AttributeError(f"{said}; {known[name]}", name=name)
         raise AttributeError(said, name=name, obj=sys.modules[module])  # Python looks for near ones
 
-    return refuse
+    return ask
 
 
 def _shown(thing: object) -> list[str]:

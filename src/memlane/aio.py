@@ -670,7 +670,7 @@ def wrap(handle: Any) -> Any:
 
     The same handle may be wrapped several times, and awaited in the loops of several threads. Each
     verb looks first and takes without waiting where something is there; where nothing is, the task
-    waits, and other tasks run. `timeout=` and cancelling lose no record.
+    waits, and other tasks run. `timeout=` and canceling lose no record.
 
     Args:
         handle: A ring, producer, consumer, topic, publisher, subscription or slot.

@@ -74,6 +74,7 @@ _INSTEAD = {
 _OPERATORS = {
     "has no items": "use get(), or get_many(most)",
     "takes no items": "use put(record)",
+    "is no asynchronous context manager": "use memlane.aio.wrap(ring)",
     "cannot be looked through": "that would take the records out: use get() or records()",
 }
 

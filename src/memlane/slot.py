@@ -174,6 +174,7 @@ _INSTEAD = {
     "subscribe": "use wait_newer(version)",
 }
 _OPERATORS = {
+    "is no asynchronous context manager": "use memlane.aio.wrap(slot)",
     "has no items": _READS + ", which returns the value",
     "takes no items": _PUBLISHES + ", with the whole value",
     "has no length": "use nbytes, the length of a value",

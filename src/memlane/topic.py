@@ -57,6 +57,7 @@ _INSTEAD = {
 _OPERATORS = {
     "has no length": "use subscriber.lag, or stats()",
     "cannot be iterated over": "iterate over what subscribe() returns",
+    "is no asynchronous context manager": "use memlane.aio.wrap(subscriber)",
     "has no items": "use peek(n)",
     "takes no items": "use publish(record)",
 }

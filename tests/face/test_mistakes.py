@@ -1232,3 +1232,36 @@ def test_a_verb_keeps_its_signature_and_its_docstring() -> None:
     assert "create" == create.__name__
     assert "memlane.ring" == create.__module__
     assert "The name of the object" in (memlane.Ring.name.__doc__ or "")
+
+
+# ---- event loops ---------------------------------------------------------------------------------
+
+
+def test_the_module_for_event_loops_is_there_when_it_is_first_asked_for() -> None:
+    """`import memlane` alone does not import asyncio."""
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, memlane; before = 'asyncio' in sys.modules\n"
+            "print(before, memlane.aio.wrap.__name__, 'asyncio' in sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "False wrap True\n" == ran.stdout
+
+
+def test_async_with_a_handle_says_how_it_is_wrapped(ring: memlane.Ring) -> None:
+    """Also for what a topic and a slot are."""
+
+    async def enter(thing: Any) -> None:
+        async with thing:
+            pass
+
+    with memlane.Topic("64 KiB") as topic, memlane.Slot.create(None, "d") as slot:
+        for thing in (ring, topic, slot):
+            with pytest.raises(TypeError, match=r"is no asynchronous .*use memlane\.aio\.wrap\("):
+                asyncio.run(enter(thing))
