@@ -76,6 +76,7 @@ OF_TOPICS: dict[str, Callable[[Any, Any], object]] = {
     "get_into": lambda it, timeout: it.get_into(bytearray(9), timeout=timeout),
     "borrow": lambda it, timeout: it.borrow(timeout=timeout),
     "borrow_many": lambda it, timeout: it.borrow_many(1, timeout=timeout),
+    "borrowed": lambda it, timeout: it.borrowed(timeout=timeout),
 }
 OF_REGIONS: dict[str, Callable[[Any, Any], object]] = {
     "ring": lambda it, timeout: it.ring("ring", capacity=4096, timeout=timeout),
