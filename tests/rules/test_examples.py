@@ -51,6 +51,10 @@ OUTPUTS = {
         "2 connections: 100 events, in order",
         "3 connections: 100 events, in order",
     ],
+    "supervisor.py": [
+        "20 squares, their sum is 2470",
+        "1 worker was killed, and SIGTERM ended the others",
+    ],
     "file_backed.py": [
         "anna: visit 1, found 'nothing'",
         "bert: visit 2, found 'a note of anna'",
