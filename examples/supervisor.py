@@ -40,9 +40,9 @@ def take(results: memlane.Ring, squares: dict[int, int]) -> None:
 
 def main() -> None:
     context = multiprocessing.get_context("fork")
-    signalled, at_signal = socket.socketpair()
+    signaled, at_signal = socket.socketpair()
     with (
-        signalled,
+        signaled,
         at_signal,
         memlane.Ring(producers=1, consumers="many") as jobs,
         memlane.Ring(producers=WORKERS) as results,
@@ -64,13 +64,13 @@ def main() -> None:
         jobs.put_many(b"%d" % number for number in range(JOBS))
 
         while workers:
-            for ready in memlane.wait([results, signalled, *workers]):
+            for ready in memlane.wait([results, signaled, *workers]):
                 if ready is results:
                     take(results, squares)
                     if len(squares) == JOBS and not jobs.is_shut_down:
                         os.kill(os.getpid(), signal.SIGTERM)  # as an operator would
-                elif ready is signalled:
-                    signalled.recv(64)
+                elif ready is signaled:
+                    signaled.recv(64)
                     jobs.shutdown()
                 else:
                     worker = workers.pop(ready)
