@@ -23,7 +23,7 @@ def version() -> str:
     return metadata.version("pyzmq")
 
 
-def _socket(plan: Plan, kind: str) -> Any:
+def socket_of(plan: Plan, kind: str) -> Any:
     import zmq
 
     socket = zmq.Context(io_threads=1).socket(getattr(zmq, kind))
@@ -33,14 +33,11 @@ def _socket(plan: Plan, kind: str) -> Any:
     return socket
 
 
-def _address(plan: Plan) -> str:
+def address(plan: Plan) -> str:
     return f"ipc://{plan.directory / plan.name}"
 
 
-def receiver(plan: Plan) -> Receiver:
-    socket = _socket(plan, "PULL")
-    socket.bind(_address(plan))
-
+def receiver_of(socket: Any) -> Receiver:
     def receive_loans(nbytes: int, marks: int, count: int) -> int:
         receive = socket.recv
         for _ in range(count // marks):
@@ -53,10 +50,7 @@ def receiver(plan: Plan) -> Receiver:
     return Receiver(socket.recv, receive_loans=receive_loans, close=socket.close)
 
 
-def sender(plan: Plan) -> Sender:
-    socket = _socket(plan, "PUSH")
-    socket.connect(_address(plan))
-
+def sender_of(socket: Any) -> Sender:
     def send_loans(payloads: list[bytes], count: int) -> None:
         send = partial(socket.send, copy=False)
         for _ in range(count // len(payloads)):
@@ -64,3 +58,15 @@ def sender(plan: Plan) -> Sender:
                 send(payload)
 
     return Sender(socket.send, send_loans=send_loans, close=socket.close)
+
+
+def receiver(plan: Plan) -> Receiver:
+    socket = socket_of(plan, "PULL")
+    socket.bind(address(plan))
+    return receiver_of(socket)
+
+
+def sender(plan: Plan) -> Sender:
+    socket = socket_of(plan, "PUSH")
+    socket.connect(address(plan))
+    return sender_of(socket)
