@@ -142,7 +142,6 @@ cdef extern from "runtime/selecting.h" nogil:
     void memlane_selecting_add(memlane_selecting *selecting, const void *word)
     bint memlane_selecting_arm(memlane_selecting *selecting)
     void memlane_selecting_announce(memlane_selecting *selecting, void *word)
-    void memlane_selecting_disarm(memlane_selecting *selecting)
     bint memlane_selecting_end(memlane_selecting *selecting)
     uint32_t memlane_selecting_wake(const memlane_membership *membership, void *word)
     uint32_t memlane_selecting_wake_all(const memlane_membership *membership)

@@ -29,7 +29,7 @@ from memlane._core.os cimport memlane_fork_epoch, memlane_fork_is, memlane_monot
 from memlane._core.os_errors cimport os_error
 from memlane._core.runtime cimport (
     MEMLANE_SLICE_NS, MEMLANE_WAIT_ADAPTIVE, memlane_membership_is_joined, memlane_selecting_announce, memlane_selecting_arm,
-    memlane_selecting_begin, memlane_selecting_disarm, memlane_selecting_end, memlane_interval_note, memlane_spinning_begin,
+    memlane_selecting_begin, memlane_selecting_end, memlane_interval_note, memlane_spinning_begin,
     memlane_wakefd_close, memlane_wakefd_drain, memlane_wakefd_open, memlane_wakefd_send,
 )
 from memlane._core.waiting cimport Sleep
@@ -327,23 +327,6 @@ cdef class Selector:
         by all that a verb looks at.
         """
         return self.arm_all(watches, whole)
-
-    def disarm(self):
-        """Be woken no more, until it is armed again."""
-        cdef Place place
-        cdef uint64_t pinned
-        for reference in list(self.places.values()):
-            found = reference()
-            if found is None:
-                continue
-            place = found
-            if memlane_fork_is(place.epoch):
-                try:
-                    pinned = place.membership.pin()
-                except ClosedError:
-                    continue
-                memlane_selecting_disarm(&place.selecting)
-                place.membership.unpin(pinned)
 
     def end(self):
         """Close the descriptor. Doing it twice does nothing."""
