@@ -365,7 +365,7 @@ MISTAKES: list[tuple[int, str, Wrong, type[BaseException], list[str]]] = [
             (
                 "producer",
                 lambda h: made(h.ring.producer()).put(b""),
-                ["was closed in this process, by close()"],
+                ["was closed in this process, by close()", "another one with ring.producer()"],
             ),
         ]
     ],

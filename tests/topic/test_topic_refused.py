@@ -179,7 +179,9 @@ def test_a_closed_one_says_by_what_it_was_closed() -> None:
     other.close()
     other.close()
     with pytest.raises(
-        ClosedError, match=r"a subscription of topic labeled 'news' was closed .* by close\(\)"
+        ClosedError,
+        match=r"a subscription of topic labeled 'news' was closed .* by close\(\) .*; "
+        r"subscribe again with topic\.subscribe\(\)",
     ):
         other.get()
     topic.close()

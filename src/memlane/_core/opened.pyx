@@ -132,9 +132,9 @@ def closed_error(handle, str called):
     The error for a call on a *handle* that this process has closed: by which close, as far as that is known. *called* is
     how messages call it.
     """
-    word = None
+    word, again = None, "open it again"
     if hasattr(handle, "_goes_with"):
-        word, owner = handle._goes_with
+        word, owner, again = handle._goes_with
     elif hasattr(handle, "_table"):
         word, owner = "table", handle._table
     elif not getattr(handle, "_owns", True):
@@ -142,7 +142,7 @@ def closed_error(handle, str called):
     if word is not None and owner is not None and owner.closed:
         by, again, handle = f"with its {word}", f"open the {word} again", owner
     else:
-        by, again = "by close() or at the end of a with", "open it again"
+        by = "by close() or at the end of a with"
     handle = getattr(handle, "_region", handle) if getattr(handle, "_owns", False) else handle
     if getattr(handle, "name", "") is None:
         again = "close it later, since there is no name to open it again"

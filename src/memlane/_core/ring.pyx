@@ -339,8 +339,8 @@ cdef class Producer(Sending):
 
     @property
     def _goes_with(self):
-        """By which close it may be closed, too, and of what: for errors."""
-        return "ring", self.ring
+        """By which close it may be closed, too, of what, and what to do then: for errors."""
+        return "ring", self.ring, "make another one with ring.producer()"
 
     def __reduce__(self):
         return _producer_of, (self.ring,)
@@ -381,7 +381,7 @@ cdef class Consumer(Receiving):
     @property
     def _goes_with(self):
         """As of Producer."""
-        return "ring", self.ring
+        return "ring", self.ring, "make another one with ring.consumer()"
 
     def __reduce__(self):
         return _consumer_of, (self.ring,)

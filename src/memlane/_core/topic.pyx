@@ -372,8 +372,8 @@ cdef class Publisher(Publishing):
 
     @property
     def _goes_with(self):
-        """By which close it may be closed, too, and of what: for errors."""
-        return "topic", self.topic
+        """By which close it may be closed, too, of what, and what to do then: for errors."""
+        return "topic", self.topic, "make another one with topic.publisher()"
 
     def __reduce__(self):
         return _publisher_of, (self.topic,)
@@ -493,8 +493,8 @@ cdef class Subscriber(Receiving):
 
     @property
     def _goes_with(self):
-        """By which close it may be closed, too, and of what: for errors."""
-        return "topic", self.topic
+        """As of Publisher."""
+        return "topic", self.topic, "subscribe again with topic.subscribe()"
 
     def __reduce__(self):
         cdef Subscription role = <Subscription>self.receiving

@@ -14,4 +14,4 @@ cdef class PublisherRole(Sender):
 
     cdef int publish(self, Endpoint handle, object record, object timeout) except -1
     cdef inline int publish_span(self, Endpoint handle, const memlane_span *span, object timeout) except -1
-    cdef list laggards(self, uint64_t now)
+    cdef tuple laggards(self, uint64_t now)

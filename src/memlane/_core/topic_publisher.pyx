@@ -12,7 +12,7 @@ from memlane.errors import Full, Laggard
 from memlane._core.arguments cimport COPY_WITH_GIL_NBYTES, check_timeout, deadline_of
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
-    MEMLANE_BUSY, MEMLANE_OK, memlane_extent, memlane_extent_of, memlane_holder_tag,
+    MEMLANE_BUSY, MEMLANE_OK, MEMLANE_PLACE_EVICTED, memlane_extent, memlane_extent_of, memlane_holder_state, memlane_holder_tag,
     memlane_producer_stamp_is_due, memlane_producer_stamp_some, memlane_producer_used, memlane_publisher_adopt, memlane_publisher_any,
     memlane_publisher_claim, memlane_publisher_commit, memlane_publisher_put,
     memlane_publisher_put_many, memlane_publisher_watch, memlane_sight, memlane_span,
@@ -145,20 +145,27 @@ cdef class PublisherRole(Sender):
             facts["cause"] = "views"
             raise Full(f"{topic.name} is full ({used}): views of committed reservations are alive; del them, or wait with a "
                        "longer timeout", **facts)
-        found = self.laggards(now)
+        found, are_evicted = self.laggards(now)
         facts["cause"], facts["laggards"] = "laggards", tuple(found)
         named = ", ".join([f"pid {one.pid} ({one.records} records behind, {one.seconds:.3g} s without progress)"
                            for one in found[:LAGGARDS_NAMED]]) + (", ..." if len(found) > LAGGARDS_NAMED else "")
+        if are_evicted:
+            raise Full(f"{topic.name} is full ({used}): it waits for {named}, evicted already, with records on loan that stay "
+                       "readable; release them there, or wait with a longer timeout", **facts)
         raise Full(f"{topic.name} is full ({used}): it waits for {named or 'a subscriber'}; let it go on, wait with a longer "
                    "timeout, or subscribe with evict_after=", **facts)
 
-    cdef list laggards(self, uint64_t now):
-        """Those whom the last attempt had to wait for, the one that is furthest behind first."""
+    cdef tuple laggards(self, uint64_t now):
+        """
+        Those for which the last attempt had to wait, the one that is furthest behind first; and whether all of them are evicted,
+        and only their loans are waited for.
+        """
         cdef TopicState topic = <TopicState>self.state
         cdef memlane_sight sight
         cdef memlane_extent extent
         cdef uint64_t next, write, since, nbytes
         cdef uint32_t index, tag
+        cdef bint are_evicted = True
         found = []
         for index in range(topic.shape.subscribers):
             memlane_mutex_lock(&self.mutex)  # with the GIL: holders never need it
@@ -171,9 +178,10 @@ cdef class PublisherRole(Sender):
             if memlane_extent_of(&self.producer.lane, sight.position, &extent) == MEMLANE_OK:
                 nbytes = (write - extent.offset if write > extent.offset else topic.shape.capacity - extent.offset + write)
             since = sight.since
+            are_evicted = are_evicted and memlane_holder_state(sight.holder) == MEMLANE_PLACE_EVICTED
             tag = memlane_holder_tag(sight.holder)
             found.append(Laggard(topic.membership.pid_of(tag), topic.name_of(tag), next - sight.position, nbytes,
                                  (now - since) / 1e9 if now > since else 0.0))
         # The furthest behind first; a pid may be None, so by the number and the place alone.
         order = sorted([(-one.records, place) for place, one in enumerate(found)])
-        return [found[place] for _, place in order]
+        return [found[place] for _, place in order], are_evicted and bool(found)
