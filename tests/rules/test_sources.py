@@ -293,6 +293,7 @@ TESTED_BY = {
     "core/topic_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/map_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/lock_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
+    "core/objects_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/map_writer.h": ("tests/core/map.c", "needs readers of what was changed"),
     "core/topic_publisher.h": ("tests/core/topic.c", "needs the other end of the topic"),
     "core/topic_subscriber.h": ("tests/core/topic.c", "needs the other end of the topic"),

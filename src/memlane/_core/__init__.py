@@ -54,6 +54,7 @@ from memlane._core.membership import (
     name_lock,
     presence_lock,
 )
+from memlane._core.objects import Codec
 from memlane._core.opened import closed_error, free_removed_objects
 from memlane._core.os_errors import explained, no_room
 from memlane._core.receiver import Loans, RecordLoan
@@ -94,6 +95,7 @@ __all__ = [
     "SUBSCRIBERS_MAX",
     "VERSION",
     "Borrowed",
+    "Codec",
     "Consumer",
     "CounterBase",
     "Descriptor",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The functions and structures of src/core that the binding uses, a block for each header. Declarations only."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "core/status.h" nogil:
     enum memlane_status:
@@ -330,6 +330,22 @@ cdef extern from "core/counter.h" nogil:
     int64_t memlane_counter_exchange(memlane_counter *counter, int64_t value)
     bint memlane_counter_compare_exchange(memlane_counter *counter, int64_t expected, int64_t value)
     bint memlane_counter_limit(memlane_counter *counter, int64_t value, bint upwards, int tries, int64_t *found)
+
+cdef extern from "core/objects_layout.h" nogil:
+    enum:
+        MEMLANE_OBJECT_ALIGNMENT
+        MEMLANE_OBJECT_BUFFERS
+        MEMLANE_OBJECT_BYTES
+        MEMLANE_OBJECT_JSON
+        MEMLANE_OBJECT_MSGSPEC
+        MEMLANE_OBJECT_OTHER
+        MEMLANE_OBJECT_PICKLE
+    struct memlane_object_head:
+        uint8_t form
+        uint8_t unused[3]
+        uint32_t count
+        uint64_t stream
+        uint64_t first
 
 cdef extern from "core/words.h" nogil:
     void memlane_cpu_relax()
