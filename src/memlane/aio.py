@@ -9,315 +9,63 @@ however many handles wait in it, and one timer for what no wake-up tells, as tha
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
-import sys
 import weakref
-from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable
-from typing import Any, Generic, Self, SupportsFloat, TypeVar, overload
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Self, SupportsFloat, TypeVar, overload
 
 import memlane._arguments as _arguments
 from memlane._core import (
-    LaneHandle,
+    Consumer,
     Loans,
+    Producer,
+    Publisher,
     Publishing,
     Receiving,
+    Record,
+    RecordLoan,
     Reservation,
-    Selector,
     Sending,
     SlotBase,
+    Subscriber,
+    TableBase,
+    TopicRecord,
     Watch,
 )
+from memlane._event_loops import POLL_S, SLICE_S, EventLoop, Queue, Waiter, running
 from memlane.errors import Empty, Full, RoleTakenError, ShutDown
 
-__all__ = ["AsyncPublisher", "AsyncReceiver", "AsyncRing", "AsyncSender", "AsyncSlot", "wrap"]
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
+    from memlane._core.arguments import _NumpyArray
+    from memlane.ring import Ring
+    from memlane.slot import SlotTable
+    from memlane.topic import Topic
+
+__all__ = [
+    "AsyncConsumer",
+    "AsyncProducer",
+    "AsyncPublisher",
+    "AsyncRing",
+    "AsyncSlot",
+    "AsyncSubscriber",
+    "AsyncTable",
+    "AsyncTopic",
+    "wrap",
+]
+
+_HandleT = TypeVar("_HandleT")
+_ReceivingT = TypeVar("_ReceivingT", bound=Receiving[Any])
+_SendingT = TypeVar("_SendingT", bound=Sending)
+_PublishingT = TypeVar("_PublishingT", bound=Publishing)
+_RecordT = TypeVar("_RecordT", bound=RecordLoan)
 _ResultT = TypeVar("_ResultT")
+_ValueT = TypeVar("_ValueT")
 
-#: Another look is taken after this long at the latest, in seconds: as of every wait.
-_SLICE_S = 0.1
-#: The same where nobody can wake this process: the longest pause of other waits that poll.
-_POLL_S = 0.005
 #: After so many calls that did not wait, the other tasks of the loop have their turn. Arbitrary.
 _CALLS_A_TURN = 64
-
-
-class _Waiter:
-    """A task that waits: `wake` is there while it is suspended."""
-
-    __slots__ = ("is_woken", "wake")
-
-    def __init__(self) -> None:
-        self.is_woken = False
-        self.wake: Callable[[], object] | None = None
-
-
-class _Queue:
-    """The tasks of one loop that wait for the same, in order; the first is woken."""
-
-    __slots__ = ("waiters", "watch")
-
-    def __init__(self, watch: Watch) -> None:
-        self.watch = watch
-        self.waiters: deque[_Waiter] = deque()
-
-    def wake(self) -> None:
-        first = self.waiters[0]
-        if not first.is_woken:
-            first.is_woken = True
-            if first.wake is not None:
-                first.wake()
-
-
-class _Loop:
-    """What an event loop has of its own, whichever it is."""
-
-    def __init__(self) -> None:
-        self.selector = Selector()
-        self.queues: dict[Watch, _Queue] = {}
-        self.is_polling = False
-
-    # ---- for the tasks -------------------------------------------------------------------------
-
-    def join(self, queue: _Queue) -> None:
-        """Arm for a queue, behind a look that found nothing, and look again."""
-        self.queues[queue.watch] = queue
-        is_due, is_armed = self.selector.join(queue.watch)
-        if not is_armed:
-            self.is_polling = True
-        if is_due:
-            queue.wake()
-        self.see_to_time()
-
-    def leave(self, queue: _Queue, waiter: _Waiter) -> None:
-        """A task waits no longer. If it was woken, the next one is, or is armed for."""
-        queue.waiters.remove(waiter)
-        if not queue.waiters:
-            self.queues.pop(queue.watch, None)
-            if not self.queues:
-                self.is_polling = False
-        elif waiter.is_woken:
-            self.join(queue)
-
-    # ---- for the loop --------------------------------------------------------------------------
-
-    def pending(self) -> list[Watch]:
-        return [
-            watch
-            for watch, queue in self.queues.items()
-            if queue.waiters and not queue.waiters[0].is_woken
-        ]
-
-    def on_readable(self) -> None:
-        """Behind a wake-up: drain, look, and arm for what was not due."""
-        try:
-            self.selector.empty()
-        except OSError:
-            self.renew()
-        self.wake(self.selector.due(self.pending()))
-        rest = self.pending()
-        if rest:
-            self.wake(self.selector.arm(rest, False))
-        self.see_to_descriptors()
-
-    def on_slice(self) -> None:
-        """A slice is over: all that a verb looks at."""
-        rest = self.pending()
-        if rest:
-            self.wake(self.selector.arm(rest, True))
-            self.see_to_descriptors()
-
-    def wake(self, watches: Iterable[Watch]) -> None:
-        for watch in watches:
-            self.queues[watch].wake()
-
-    def period(self) -> float:
-        return _POLL_S if self.is_polling else _SLICE_S
-
-    def renew(self) -> None:
-        raise NotImplementedError
-
-    def see_to_time(self) -> None:
-        """See that the timer runs while something is waited for."""
-        raise NotImplementedError
-
-    def see_to_descriptors(self) -> None:
-        """See that the loop waits for all descriptors there are by now."""
-
-    async def pause(self, waiter: _Waiter, deadline: float) -> bool:
-        """Until it is woken; False: *deadline*, a time of the loop, came first."""
-        raise NotImplementedError
-
-    async def sleep(self, seconds: float) -> None:
-        raise NotImplementedError
-
-    def now(self) -> float:
-        raise NotImplementedError
-
-
-class _AsyncioLoop(_Loop):
-    """Of asyncio, or of a loop with its interface."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self._loop = weakref.ref(loop)
-        self._timer: asyncio.TimerHandle | None = None
-        self._added: list[int] = []
-        self.see_to_descriptors()
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        loop = self._loop()
-        assert loop is not None
-        return loop
-
-    def see_to_descriptors(self) -> None:
-        wanted = [self.selector.descriptor]
-        if self.selector.watch_descriptor >= 0:
-            wanted.append(self.selector.watch_descriptor)
-        for number in wanted:
-            if number not in self._added:
-                self._running().add_reader(number, self.on_readable)
-                self._added.append(number)
-
-    def renew(self) -> None:
-        for number in self._added:
-            self._running().remove_reader(number)
-        self._added = []
-        self.selector.end()
-        self.selector = Selector()
-
-    def see_to_time(self) -> None:
-        if self._timer is None and self.queues:
-            self._timer = self._running().call_later(self.period(), self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self.on_slice()
-        self.see_to_time()
-
-    async def pause(self, waiter: _Waiter, deadline: float) -> bool:
-        loop = self._running()
-        if waiter.is_woken:
-            await asyncio.sleep(0)
-            return True
-        future: asyncio.Future[bool] = loop.create_future()
-
-        def end(is_woken: bool) -> None:
-            if not future.done():
-                future.set_result(is_woken)
-
-        waiter.wake = lambda: end(True)
-        timer = None if deadline == math.inf else loop.call_at(deadline, end, False)
-        try:
-            return await future
-        finally:
-            waiter.wake = None
-            if timer is not None:
-                timer.cancel()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    def now(self) -> float:
-        return self._running().time()
-
-    def end(self) -> None:
-        """The loop is closed."""
-        self.selector.end()
-
-
-class _TrioLoop(_Loop):
-    """Of trio: a system task waits for the descriptor."""
-
-    def __init__(self, trio: Any) -> None:
-        super().__init__()
-        self._trio = trio
-        self._scope: Any = None
-        trio.lowlevel.spawn_system_task(self._run)
-
-    async def _run(self) -> None:
-        trio = self._trio
-        try:
-            while True:
-                with trio.CancelScope() as self._scope:
-                    self.see_to_time()
-                    await trio.lowlevel.wait_readable(self.selector.descriptor)
-                if self._scope.cancelled_caught:
-                    self.on_slice()
-                else:
-                    self.on_readable()
-        finally:
-            self.selector.end()
-
-    def renew(self) -> None:
-        self.selector.end()
-        self.selector = Selector()
-
-    def see_to_time(self) -> None:
-        if self._scope is not None and self.queues and self._scope.deadline == math.inf:
-            self._scope.deadline = self._trio.current_time() + self.period()
-
-    async def pause(self, waiter: _Waiter, deadline: float) -> bool:
-        trio = self._trio
-        if waiter.is_woken:
-            await trio.lowlevel.checkpoint()
-            return True
-        event = trio.Event()
-        waiter.wake = event.set
-        try:
-            with trio.CancelScope(deadline=deadline):
-                await event.wait()
-            return bool(event.is_set())
-        finally:
-            waiter.wake = None
-
-    async def sleep(self, seconds: float) -> None:
-        await self._trio.sleep(seconds)
-
-    def now(self) -> float:
-        return float(self._trio.current_time())
-
-
-_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _AsyncioLoop] = (
-    weakref.WeakKeyDictionary()
-)
-_of_run: list[Any] = []  # a RunVar of trio, once it is used
-
-
-def _running_trio() -> Any:
-    """trio, if its loop runs in this task; else None."""
-    trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_task() else None
-
-
-def _running() -> _Loop:
-    """That of the loop that runs in this thread."""
-    trio = _running_trio()
-    if trio is not None:
-        if not _of_run:
-            _of_run.append(trio.lowlevel.RunVar("memlane"))
-        try:
-            known: _Loop = _of_run[0].get()
-        except LookupError:
-            known = _TrioLoop(trio)
-            _of_run[0].set(known)
-        return known
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        raise RuntimeError(
-            "no event loop of asyncio, uvloop or trio runs in this thread; await it in one, or use "
-            "the handle that is not wrapped"
-        ) from None
-    found = _loops.get(loop)
-    if found is None or not found.selector.is_ours:
-        for other in list(_loops):
-            if other.is_closed():
-                _loops.pop(other).end()
-        found = _loops[loop] = _AsyncioLoop(loop)
-    return found
 
 
 class _Taking(Generic[_ResultT]):
@@ -339,7 +87,7 @@ class _Taking(Generic[_ResultT]):
         self._taken.__exit__(*error)
 
 
-class _Wrapped:
+class _Wrapped(Generic[_HandleT]):
     """
     What all have.
 
@@ -347,10 +95,10 @@ class _Wrapped:
         handle: What was wrapped.
     """
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: _HandleT) -> None:
         self.handle = handle
-        self._calls = 0
-        self._waits: weakref.WeakKeyDictionary[_Loop, dict[str, _Queue]] = (
+        self._calls_left = _CALLS_A_TURN
+        self._waits: weakref.WeakKeyDictionary[EventLoop, dict[str, Queue]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -358,8 +106,9 @@ class _Wrapped:
         return f"<{type(self).__name__} of {self.handle!r}>"
 
     def close(self) -> None:
-        """Close the handle."""
-        self.handle.close()
+        """Close the handle. Tasks that wait with it end in ClosedError."""
+        handle: Any = self.handle
+        handle.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -367,39 +116,50 @@ class _Wrapped:
     async def __aexit__(self, *_error: object) -> None:
         self.close()
 
-    def _queue(self, loop: _Loop, what: str) -> _Queue:
+    def _queue(self, loop: EventLoop, what: str | Watch) -> Queue:
+        """That of the tasks of a loop which wait for the same."""
         queues = self._waits.setdefault(loop, {})
+        if not isinstance(what, str):
+            return Queue(what)
         queue = queues.get(what)
         if queue is None:
-            queue = queues[what] = _Queue(getattr(self.handle, what)())
+            queue = queues[what] = Queue(getattr(self.handle, what)())
         return queue
+
+    def _waits_for_another(self, _loop: EventLoop) -> bool:
+        """Whether what a verb has just refused is in the hand of another task."""
+        return False
 
     async def _until(
         self,
         verb: Callable[[], _ResultT],
-        what: str | Watch,
+        what: str | Callable[[], Watch],
         timeout: SupportsFloat | None,
         nothing: tuple[type[BaseException], ...],
     ) -> _ResultT:
         """Call *verb*, which never waits, until it raises none of *nothing*, or for *timeout*."""
-        seconds = _arguments.optional_timeout(timeout)
-        self._calls += 1
-        if self._calls >= _CALLS_A_TURN:
-            self._calls = 0
-            await _running().sleep(0)
+        seconds = None if timeout is None else _arguments.timeout(timeout)
+        if self._calls_left <= 0:
+            self._calls_left = _CALLS_A_TURN
+            await running().sleep(0)
+        self._calls_left -= 1
         try:
             return verb()
         except nothing:
             if seconds == 0:
                 raise
-        self._calls = 0
-        loop = _running()
+        except RuntimeError:
+            if seconds == 0 or not self._waits_for_another(running()):
+                raise
+        self._calls_left = _CALLS_A_TURN
+        loop = running()
         deadline = math.inf if seconds is None else loop.now() + seconds
-        queue = self._queue(loop, what) if isinstance(what, str) else _Queue(what)
-        waiter = _Waiter()
+        queue = self._queue(loop, what if isinstance(what, str) else what())
+        waiter = Waiter()
         queue.waiters.append(waiter)
         try:
             loop.join(queue)
+            self._waits[loop]["the last one"] = queue  # keeps the place in the region for the next
             while True:
                 is_over = not await loop.pause(waiter, deadline)
                 try:
@@ -407,9 +167,12 @@ class _Wrapped:
                 except RoleTakenError:
                     if RoleTakenError not in nothing or loop.now() >= deadline:
                         raise
-                    await loop.sleep(min(_POLL_S, deadline - loop.now()))  # no wake-up tells it
+                    await loop.sleep(min(POLL_S, deadline - loop.now()))  # no wake-up tells it
                 except nothing:
                     if is_over or loop.now() >= deadline:
+                        raise
+                except RuntimeError:
+                    if is_over or not self._waits_for_another(loop):
                         raise
                 waiter.is_woken = False
                 loop.join(queue)
@@ -417,8 +180,18 @@ class _Wrapped:
             loop.leave(queue, waiter)
 
 
-class AsyncReceiver(_Wrapped):
-    """A ring's consumer or a topic's subscription, awaited. Made by `wrap`."""
+# ---- what receives -------------------------------------------------------------------------------
+
+
+class _Receiving(_Wrapped[_ReceivingT], Generic[_ReceivingT, _RecordT]):
+    """What rings, consumers and subscriptions have."""
+
+    #: As `get_nowait` of the handle.
+    get_nowait: Callable[[], bytes]
+
+    def __init__(self, handle: _ReceivingT) -> None:
+        super().__init__(handle)
+        self.get_nowait = handle.get_nowait
 
     def _get(
         self, verb: Callable[[], _ResultT], timeout: SupportsFloat | None
@@ -429,6 +202,10 @@ class AsyncReceiver(_Wrapped):
         self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
     ) -> bytes:
         """As `get` of the handle. A wait that is cancelled has taken nothing."""
+        if timeout is None and not require_peer and self._calls_left > 0:  # the usual, fast
+            self._calls_left -= 1
+            with contextlib.suppress(Empty):
+                return self.get_nowait()
         get = self.handle.get
         return await self._get(lambda: get(timeout=0, require_peer=require_peer), timeout)
 
@@ -442,7 +219,11 @@ class AsyncReceiver(_Wrapped):
         )
 
     async def get_into(
-        self, buffer: Any, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+        self,
+        buffer: Buffer | _NumpyArray,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
     ) -> int:
         """As `get_into` of the handle."""
         get_into = self.handle.get_into
@@ -452,7 +233,7 @@ class AsyncReceiver(_Wrapped):
 
     def borrow(
         self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
-    ) -> _Taking[Any]:
+    ) -> _Taking[_RecordT]:
         """As `borrow` of the handle: await it, or `async with a.borrow() as record`."""
         borrow = self.handle.borrow
         return _Taking(
@@ -461,7 +242,7 @@ class AsyncReceiver(_Wrapped):
 
     def borrow_many(
         self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
-    ) -> _Taking[Loans[Any]]:
+    ) -> _Taking[Loans[_RecordT]]:
         """As `borrow_many` of the handle: await it, or `async with a.borrow_many(n) as records`."""
         borrow_many = self.handle.borrow_many
         return _Taking(
@@ -469,6 +250,15 @@ class AsyncReceiver(_Wrapped):
                 lambda: borrow_many(most, timeout=0, require_peer=require_peer), timeout
             )
         )
+
+    def borrowed(
+        self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> _Borrowed[_RecordT]:
+        """
+        As `borrowed` of the handle: iterate with `async for` over loans, each of which is released
+        when the next one is asked for.
+        """
+        return _Borrowed(self, timeout, require_peer)
 
     def records(
         self,
@@ -490,12 +280,43 @@ class AsyncReceiver(_Wrapped):
             raise StopAsyncIteration from None
 
 
+class _Borrowed(Generic[_RecordT]):
+    """What `borrowed` iterates with."""
+
+    def __init__(
+        self,
+        receiver: _Receiving[Any, _RecordT],
+        timeout: SupportsFloat | None,
+        require_peer: bool,
+    ) -> None:
+        self._loans = receiver.handle.borrowed(timeout=0, require_peer=require_peer)
+        self._receiver = receiver
+        self._timeout = _arguments.optional_timeout(timeout)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def _next(self) -> _RecordT | None:
+        record: _RecordT | None = next(self._loans, None)
+        return record
+
+    async def __anext__(self) -> _RecordT:
+        record = await self._receiver._get(self._next, self._timeout)
+        if record is None:
+            raise StopAsyncIteration
+        return record
+
+    def close(self) -> None:
+        """Release the last one. Never fails."""
+        self._loans.close()
+
+
 class _Records:
     """What `records` iterates with."""
 
     def __init__(
         self,
-        receiver: AsyncReceiver,
+        receiver: _Receiving[Any, Any],
         until: Any,
         require_peer: bool,
         timeout: SupportsFloat | None,
@@ -516,7 +337,7 @@ class _Records:
         left = math.inf if self._timeout is None else self._timeout
         while True:
             # the end of a process is looked for once a slice
-            step = min(left, _SLICE_S) if self._is_timed else left
+            step = min(left, SLICE_S) if self._is_timed else left
             try:
                 record = await self._receiver._get(self._next, None if step == math.inf else step)
             except Empty:
@@ -529,8 +350,33 @@ class _Records:
             return record
 
 
-class _Sending(_Wrapped):
-    """What producers and publishers have."""
+class AsyncConsumer(_Receiving[Consumer, Record]):
+    """A ring's consumer, awaited. Made by `wrap`."""
+
+
+class AsyncSubscriber(_Receiving[Subscriber, TopicRecord]):
+    """A topic's subscription, awaited. Made by `wrap`."""
+
+
+# ---- what sends ----------------------------------------------------------------------------------
+
+
+class _Sends(_Wrapped[_HandleT]):
+    """
+    What producers and publishers have.
+
+    One reservation of a handle is open at a time. Other tasks that reserve, put or publish with
+    that handle wait until it is committed or aborted; the task itself gets RuntimeError.
+    """
+
+    def __init__(self, handle: _HandleT) -> None:
+        super().__init__(handle)
+        self._reserver: weakref.ref[Any] | None = None
+
+    def _waits_for_another(self, loop: EventLoop) -> bool:
+        handle: Any = self.handle
+        reserver = None if self._reserver is None else self._reserver()
+        return handle._has_claim() and reserver is not None and reserver is not loop.task()
 
     def _put(
         self, verb: Callable[[], _ResultT], timeout: SupportsFloat | None
@@ -550,8 +396,8 @@ class _Sending(_Wrapped):
         deadline = None
         while done < len(rest):
             if deadline is None:
-                deadline = math.inf if seconds is None else _running().now() + seconds
-            left = None if deadline == math.inf else max(0.0, deadline - _running().now())
+                deadline = math.inf if seconds is None else running().now() + seconds
+            left = None if deadline == math.inf else max(0.0, deadline - running().now())
             try:
                 done += await self._put(
                     lambda done=done: verb(rest[done:], timeout=0, **options),  # type: ignore[misc]
@@ -561,17 +407,33 @@ class _Sending(_Wrapped):
                 break
         return done
 
+    def _reserve(
+        self, reserve: Callable[[], Reservation], timeout: SupportsFloat | None
+    ) -> _Taking[Reservation]:
+        def reserve_now() -> Reservation:
+            made = reserve()
+            self._reserver = weakref.ref(running().task())
+            return made
 
-class AsyncSender(_Sending):
-    """
-    A ring's producer, awaited. Made by `wrap`.
+        return _Taking(lambda: self._put(reserve_now, timeout))
 
-    One reservation of a handle may be open at a time, as in one thread: tasks that reserve have a
-    handle each, by `ring.producer()`.
-    """
+
+class _Sending(_Sends[_SendingT]):
+    """What rings and producers have."""
+
+    #: As `put_nowait` of the handle.
+    put_nowait: Callable[[Buffer | _NumpyArray], None]
+
+    def __init__(self, handle: _SendingT) -> None:
+        super().__init__(handle)
+        self.put_nowait = handle.put_nowait
 
     async def put(
-        self, record: Any, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+        self,
+        record: Buffer | _NumpyArray,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
     ) -> None:
         """As `put` of the handle. A wait that is cancelled has put nothing."""
         put = self.handle.put
@@ -579,7 +441,7 @@ class AsyncSender(_Sending):
 
     async def put_many(
         self,
-        records: Iterable[Any],
+        records: Iterable[Buffer | _NumpyArray],
         *,
         timeout: SupportsFloat | None = None,
         require_peer: bool = False,
@@ -595,29 +457,44 @@ class AsyncSender(_Sending):
         timeout: SupportsFloat | None = None,
         require_peer: bool = False,
     ) -> _Taking[Reservation]:
-        """As `reserve` of the handle: await it, or `async with a.reserve(n) as room`."""
+        """
+        As `reserve` of the handle: await it, or `async with a.reserve(n) as room`. Where another
+        task has a reservation of this handle open, it waits for its end.
+        """
         reserve = self.handle.reserve
-        return _Taking(
-            lambda: self._put(
-                lambda: reserve(nbytes, timeout=0, require_peer=require_peer), timeout
-            )
-        )
+        return self._reserve(lambda: reserve(nbytes, timeout=0, require_peer=require_peer), timeout)
 
 
-class AsyncRing(AsyncReceiver, AsyncSender):
+class AsyncProducer(_Sending[Producer]):
+    """A ring's producer, awaited. Made by `wrap`."""
+
+
+class AsyncRing(_Receiving["Ring", Record], _Sending["Ring"]):
     """A ring, awaited: the verbs of both roles. Made by `wrap`."""
 
 
-class AsyncPublisher(_Sending):
-    """A topic or its publisher, awaited. Made by `wrap`."""
+class _Publishing(_Sends[_PublishingT]):
+    """What topics and publishers have."""
 
-    async def publish(self, record: Any, *, timeout: SupportsFloat | None = None) -> None:
+    #: As `publish_nowait` of the handle.
+    publish_nowait: Callable[[Buffer | _NumpyArray], None]
+
+    def __init__(self, handle: _PublishingT) -> None:
+        super().__init__(handle)
+        self.publish_nowait = handle.publish_nowait
+
+    async def publish(
+        self, record: Buffer | _NumpyArray, *, timeout: SupportsFloat | None = None
+    ) -> None:
         """As `publish` of the handle. A wait that is cancelled has published nothing."""
         publish = self.handle.publish
         await self._put(lambda: publish(record, timeout=0), timeout)
 
     async def publish_many(
-        self, records: Iterable[Any], *, timeout: SupportsFloat | None = None
+        self,
+        records: Iterable[Buffer | _NumpyArray],
+        *,
+        timeout: SupportsFloat | None = None,
     ) -> int:
         """As `publish_many` of the handle. One that is cancelled may have published the first."""
         return await self._all(self.handle.publish_many, records, timeout)
@@ -625,45 +502,141 @@ class AsyncPublisher(_Sending):
     def reserve(
         self, nbytes: int | str, *, timeout: SupportsFloat | None = None
     ) -> _Taking[Reservation]:
-        """As `reserve` of the handle: await it, or `async with a.reserve(n) as room`."""
+        """
+        As `reserve` of the handle: await it, or `async with a.reserve(n) as room`. Where another
+        task has a reservation of this handle open, it waits for its end.
+        """
         reserve = self.handle.reserve
-        return _Taking(lambda: self._put(lambda: reserve(nbytes, timeout=0), timeout))
+        return self._reserve(lambda: reserve(nbytes, timeout=0), timeout)
 
 
-class AsyncSlot(_Wrapped):
+class AsyncPublisher(_Publishing[Publisher]):
+    """A topic's publisher, awaited. Made by `wrap`."""
+
+
+class AsyncTopic(_Publishing["Topic"]):
+    """A topic, awaited: the verbs by which it publishes. Made by `wrap`."""
+
+
+# ---- values --------------------------------------------------------------------------------------
+
+
+class AsyncSlot(_Wrapped[SlotBase[_ValueT]], Generic[_ValueT]):
     """A slot, awaited. Made by `wrap`."""
 
     async def wait_newer(
         self, version: int, timeout: SupportsFloat | None = None
-    ) -> tuple[Any, int]:
+    ) -> tuple[_ValueT, int]:
         """As `wait_newer` of the slot."""
         slot = self.handle
         return await self._until(
             lambda: slot.wait_newer(version, timeout=0),
-            slot._watch_newer(version),
+            lambda: slot._watch_newer(version),
             timeout,
             (TimeoutError,),
         )
 
-    async def read(self, *, timeout: SupportsFloat | None = None) -> Any:
+    async def read(self, *, timeout: SupportsFloat | None = None) -> _ValueT:
         """As `read` of the slot, which waits for nobody; before the first publish for that."""
         slot = self.handle
-        with contextlib.suppress(Empty):
-            return slot.read()
-        return (await self.wait_newer(0, timeout))[0]
+        try:
+            return await self._polled(lambda: slot.read(timeout=0), timeout)
+        except Empty:
+            return (await self.wait_newer(0, timeout))[0]
 
     async def publish(self, value: Any, *, timeout: SupportsFloat | None = None) -> int:
-        """As `publish` of the slot. With writers="many" the loop stands while another is inside."""
-        version: int = self.handle.publish(value, timeout=timeout)
-        return version
+        """As `publish` of the slot. Where another writer is inside, other tasks run meanwhile."""
+        publish = self.handle.publish
+        return await self._polled(lambda: publish(value, timeout=0), timeout)
+
+    async def _polled(
+        self, verb: Callable[[], _ResultT], timeout: SupportsFloat | None
+    ) -> _ResultT:
+        """For what ends by itself in the time of a copy: nobody is woken behind it."""
+        seconds = math.inf if timeout is None else _arguments.timeout(timeout)
+        pause, deadline = 0.0, -math.inf
+        while True:
+            try:
+                return verb()
+            except TimeoutError:
+                loop = running()
+                if pause == 0:
+                    deadline = loop.now() + seconds
+                if loop.now() >= deadline:
+                    raise
+            await loop.sleep(min(pause, deadline - loop.now()))
+            pause = min(2 * pause + 1e-5, POLL_S)
+
+
+class AsyncTable(_Wrapped["SlotTable[_ValueT]"], Generic[_ValueT]):
+    """A table of slots, awaited: `a[i]` is a slot, awaited. Made by `wrap`."""
+
+    def __init__(self, handle: SlotTable[_ValueT]) -> None:
+        super().__init__(handle)
+        self._slots: dict[int, AsyncSlot[_ValueT]] = {}
+
+    def __len__(self) -> int:
+        return len(self.handle)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, index: int) -> AsyncSlot[_ValueT]:
+        """Slot *index*, awaited."""
+        slot = self.handle[index]
+        known = self._slots.get(index)
+        if known is None:
+            known = self._slots[index] = AsyncSlot(slot)
+        return known
+
+    def __iter__(self) -> Iterator[AsyncSlot[_ValueT]]:
+        return (self[index] for index in range(len(self.handle)))
+
+    async def wait_newer(
+        self, versions: Sequence[int] | None = None, timeout: SupportsFloat | None = None
+    ) -> tuple[list[_ValueT | None], list[int]]:
+        """
+        Wait until a slot has something newer than its one of *versions*, then read every slot.
+
+        Args:
+            versions: Those that the caller has seen, as this returns them; None for none.
+            timeout: Longest wait in seconds. None waits for ever; 0 never waits.
+
+        Returns:
+            (values, versions): None and 0 where nothing was published.
+
+        Raises:
+            TimeoutError: nothing newer within *timeout*.
+            ValueError: there are more or fewer *versions* than slots.
+        """
+        slots = list(self.handle)
+        watch = self.handle._watch_newer(slots, [0] * len(slots) if versions is None else versions)
+
+        def read() -> tuple[list[_ValueT | None], list[int]]:
+            if not watch.is_ready():
+                raise TimeoutError(f"nothing newer was published in {self.handle!r}")
+            found = [slot.read_versioned() if slot.version else (None, 0) for slot in slots]
+            return [value for value, _version in found], [version for _value, version in found]
+
+        return await self._until(read, lambda: watch, timeout, (TimeoutError,))
 
 
 @overload
-def wrap(handle: SlotBase[Any]) -> AsyncSlot: ...
+def wrap(handle: Ring) -> AsyncRing: ...
 @overload
-def wrap(handle: Publishing) -> AsyncPublisher: ...  # type: ignore[overload-overlap]
+def wrap(handle: Producer) -> AsyncProducer: ...
 @overload
-def wrap(handle: LaneHandle) -> AsyncRing: ...
+def wrap(handle: Consumer) -> AsyncConsumer: ...
+@overload
+def wrap(handle: Topic) -> AsyncTopic: ...
+@overload
+def wrap(handle: Publisher) -> AsyncPublisher: ...
+@overload
+def wrap(handle: Subscriber) -> AsyncSubscriber: ...
+@overload
+def wrap(handle: SlotTable[_ValueT]) -> AsyncTable[_ValueT]: ...
+@overload
+def wrap(handle: SlotBase[_ValueT]) -> AsyncSlot[_ValueT]: ...
 def wrap(handle: Any) -> Any:
     """
     Make an object with the verbs of *handle*, to be awaited in an event loop.
@@ -673,22 +646,28 @@ def wrap(handle: Any) -> Any:
     waits, and other tasks run. `timeout=` and canceling lose no record.
 
     Args:
-        handle: A ring, producer, consumer, topic, publisher, subscription or slot.
+        handle: A ring, producer, consumer, topic, publisher, subscription, slot or table of slots.
 
     Raises:
         TypeError: it is none of these.
     """
-    if isinstance(handle, SlotBase):
-        return AsyncSlot(handle)
-    if isinstance(handle, Publishing):
-        return AsyncPublisher(handle)
-    if isinstance(handle, Receiving) and isinstance(handle, Sending):
-        return AsyncRing(handle)
-    if isinstance(handle, Receiving):
-        return AsyncReceiver(handle)
-    if isinstance(handle, Sending):
-        return AsyncSender(handle)
+    for kind, wrapper in _WRAPPERS:
+        if isinstance(handle, kind):
+            return wrapper(handle)
     raise TypeError(
-        "wrap takes a ring, producer, consumer, topic, publisher, subscription or slot, got "
-        f"{_arguments.shown(handle)}"
+        "wrap takes a ring, producer, consumer, topic, publisher, subscription, slot or table of "
+        f"slots, got {_arguments.shown(handle)}"
     )
+
+
+#: The first that fits: a ring is a receiving and a sending handle.
+_WRAPPERS: list[tuple[type[Any], type[Any]]] = [
+    (Producer, AsyncProducer),
+    (Consumer, AsyncConsumer),
+    (Publisher, AsyncPublisher),
+    (Subscriber, AsyncSubscriber),
+    (Sending, AsyncRing),
+    (Publishing, AsyncTopic),
+    (TableBase, AsyncTable),
+    (SlotBase, AsyncSlot),
+]

@@ -122,7 +122,7 @@ def _watch_of(thing: Any) -> Watch | int:
 
 
 def _hint(thing: Any) -> str:
-    if hasattr(thing, "sentinel"):
+    if hasattr(type(thing), "sentinel"):  # of the type: one that was not started refuses to tell
         return "; pass its sentinel"
     if hasattr(thing, "subscribe"):
         return "; pass what its subscribe() or publisher() returns"

@@ -513,8 +513,9 @@ int memlane_ring_get(struct memlane_ring *ring, void *buffer, size_t room, size_
     memlane_waiting_begin(&waiting, deadline, &ring->getting, has_record, ring);
     for (;;) {
         int status = try_get(ring, buffer, room, nbytes);
+        /* One that was woken and sees more wakes the next sleeper. Those that wait by a descriptor were all woken by the put. */
         if (status == MEMLANE_OK && has_waited && memlane_waiters_any(&ring->control->waiters) && has_record(ring))
-            wake_consumers(ring, 1); /* one that was woken and sees more wakes the next one */
+            memlane_bell_wake(&ring->bell, &ring->region->semaphores, &ring->control->waiters, 1);
         if (status != MEMLANE_EMPTY)
             return status;
         /* Nothing fresh: a producer that waits for room has it, however little was freed since it was last woken for. */

@@ -313,6 +313,7 @@ TESTED_BY = {
     "memlane/_core/__init__.py": ("tests/face/test_face.py", "what Python code takes of it"),
     "memlane/_proc.py": ("tests/cli/test_ls.py", "its users are ls and stat"),
     "memlane/_processes.py": ("tests/ring/test_until.py", "processes for until="),
+    "memlane/_event_loops.py": ("tests/waiting/test_aio.py", "what its verbs wait in"),
     "memlane/ring.py": ("tests/ring/test_put_get.py", "the folder is its test"),
     "memlane/shared_object.py": ("tests/region/test_foreign_kind.py", "by a kind of its own"),
     "memlane/_region/attachment.py": ("tests/region/test_closing.py", "its life"),

@@ -129,7 +129,7 @@ def test_loans_stay_readable_across_an_eviction_and_their_room_is_not_used() -> 
         first = slow.borrow()
         filled(topic)
         assert 0 == topic.stats()["evicted"]
-        with pytest.raises(Full, match="evicted already, with records on loan .* release them"):
+        with pytest.raises(Full, match=r"evicted already, with records on loan .* release them"):
             topic.publish(b"more", timeout=0.2)
         assert 1 == topic.stats()["evicted"]
         assert "evicted" == topic.stats()["subscriptions"][0]["when_full"]

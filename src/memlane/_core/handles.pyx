@@ -61,6 +61,10 @@ cdef class LaneHandle(Endpoint):
         self.check()
         return room_watch(self, self.sending, True)
 
+    def _has_claim(self):
+        """Whether a reservation is open on the lane of this process, by a thread of it."""
+        return self.sending is not None and memlane_fork_is(self.sending.epoch) and self.sending.claim != NULL
+
     @cython.final
     cdef object number_for_room(self):
         """The descriptor of `fileno` of what sends."""

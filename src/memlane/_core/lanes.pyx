@@ -220,6 +220,7 @@ cdef class Endpoint:
         if self.writable is not None:
             self.writable.close()
         self.give_roles_back()
+        self.state.membership.stir_waits()
 
     cdef void give_roles_back(self) noexcept:
         self.state.leave(&self.opens)

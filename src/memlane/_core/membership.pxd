@@ -38,6 +38,10 @@ cdef class Doorbells:
     cdef void let_go(self) noexcept
 
 
+cdef class Waiting:
+    cdef void stir(self) noexcept
+
+
 cdef class Membership:
     cdef Mapping mapping
     cdef memlane_guarded *guarded     # that of the mapping
@@ -58,6 +62,7 @@ cdef class Membership:
     cdef public bint sole             # the region was made for one object, which bears its name
     cdef dict _joining, _creating
     cdef readonly dict roles          # endpoints that all handles of this process share, by what they are
+    cdef dict waits                   # weak references to what waits by a descriptor, by their ids
     cdef object __weakref__
 
     cdef uint32_t own_tag(self) except 0
@@ -76,6 +81,7 @@ cdef class Membership:
             self.refuse_truncated()
         return 0
 
+    cdef void stir_waits(self) noexcept
     cdef void _let_row_go(self) noexcept
     cdef uint64_t entry_at(self, uint64_t index, memlane_entry *entry, bint *sound) noexcept
     cdef uint64_t _add_entry(self, bytes name, uint32_t kind, uint64_t nbytes, tuple geometry, bytes schema,

@@ -20,6 +20,9 @@ class Doorbells:
     def remove(self, places: Iterable[int]) -> None: ...
 
 @disjoint_base
+class Waiting: ...
+
+@disjoint_base
 class Membership:
     found_at: str | None
     doorbells: Any

@@ -185,6 +185,13 @@ cdef class Doorbells:
         """Let all semaphores go; nothing is removed."""
 
 
+cdef class Waiting:
+    """Something of this process that waits for objects of a region by a descriptor: selecting.pyx, above."""
+
+    cdef void stir(self) noexcept:
+        """Have it look again. Any thread. Runs no Python."""
+
+
 cdef class Membership:
     """
     This process's part in one region; shared by all handles that it has of the region.
@@ -225,7 +232,7 @@ cdef class Membership:
         self.shared = <memlane_header *>mapping.address
         self.name, self.readonly = name, readonly
         self.path = self.found_at = path
-        self.roles, self._joining, self._creating = {}, {}, {}
+        self.roles, self.waits, self._joining, self._creating = {}, {}, {}, {}
         self._born = memlane_fork_epoch()
 
     def __del__(self):
@@ -778,6 +785,19 @@ cdef class Membership:
                 self.closed = last = True
         if last:
             self._let_everything_go()
+        self.stir_waits()
+
+    cdef void stir_waits(self) noexcept:
+        """
+        Have all that waits here by a descriptor look again, behind the closing of a handle. Runs no Python code, so that no
+        handler of a signal is lost in it.
+        """
+        if not self.waits:
+            return
+        for reference in list(self.waits.values()):
+            found = reference()
+            if found is not None:
+                (<Waiting>found).stir()
 
     cdef void _let_everything_go(self) noexcept:
         """

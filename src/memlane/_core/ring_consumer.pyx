@@ -304,9 +304,10 @@ cdef class ConsumerRole(Receiver):
                 if record is not None:
                     if sleep is not None and self.starved_pause_ns:
                         sleep.note_got(len(record) if how == TAKE_MANY else 1)
-                    # Pass the wake-up on: a consumer that was woken and sees more wakes the next one.
+                    # Pass the wake-up on: a consumer that was woken and sees more wakes the next sleeper. Those that wait by a
+                    # descriptor were all woken by the put.
                     if sleep is not None and memlane_waiters_any(&ring.control.waiters) and self.any_record():
-                        ring.wake_receivers(1)
+                        ring.doorbell.wake_sleepers(&ring.control.waiters, 1)
                     return record
                 # Nothing fresh: a put that waits for room has it, however little was freed since the last wake-up.
                 ring.wake_senders()

@@ -2,7 +2,7 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-from memlane._core.membership cimport Membership
+from memlane._core.membership cimport Membership, Waiting
 from memlane._core.opened cimport Opened
 from memlane._core.runtime cimport (
     memlane_selecting, memlane_selecting_announce, memlane_selector_interest, memlane_spinning, memlane_wakefd,
@@ -34,7 +34,7 @@ cdef class Watch:
 
 
 @cython.final
-cdef class Place:
+cdef class Place(Waiting):
     cdef object __weakref__
     cdef Membership membership
     cdef Selector selector

@@ -24,7 +24,7 @@ from memlane.errors import ClosedError
 from memlane._core.arguments cimport FOREVER
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.mapping cimport finalizing
-from memlane._core.membership cimport EPOCH_CLOSED, Membership
+from memlane._core.membership cimport EPOCH_CLOSED, Membership, Waiting
 from memlane._core.os cimport memlane_fork_epoch, memlane_fork_is, memlane_monotonic_ns
 from memlane._core.os_errors cimport os_error
 from memlane._core.runtime cimport (
@@ -86,6 +86,10 @@ cdef class Watch:
         return look_pinned(self)
 
 
+cdef bint is_announced(Watch watch) noexcept:
+    return watch.place is not None and memlane_fork_is(watch.place.epoch)
+
+
 cdef bint look_pinned(Watch watch) except -1:
     cdef uint64_t pinned = watch.opened.pin()
     try:
@@ -108,7 +112,7 @@ cdef bint is_due_pinned(Watch watch) noexcept:
 
 
 @cython.final
-cdef class Place:
+cdef class Place(Waiting):
     """The place of a selector in the table of one region. Given back when the last watch that needs it is gone."""
 
     def __init__(self):
@@ -116,7 +120,12 @@ cdef class Place:
 
     def __del__(self):
         if not finalizing():
+            self.membership.waits.pop(id(self), None)
             self.give()
+
+    cdef void stir(self) noexcept:
+        if memlane_fork_is(self.selector.wakefd.epoch):
+            self.selector.stir()
 
     cdef bint take(self) noexcept:
         """See that there is one, in this epoch; False: none is free, or this process may not write. The caller has pinned."""
@@ -228,7 +237,7 @@ cdef class Selector:
         place = Place.__new__(Place)
         place.membership, place.selector, place.epoch = membership, self, EPOCH_CLOSED
         place.selecting.membership = &membership.own  # for interests, also before it is taken
-        self.places[key] = _weakref.ref(place)
+        self.places[key] = membership.waits[id(place)] = _weakref.ref(place)
         return place
 
     cdef int lead(self, Watch watch) except -1:
@@ -328,6 +337,10 @@ cdef class Selector:
         """
         return self.arm_all(watches, whole)
 
+    def not_announced(self, list watches not None):
+        """Those of which nobody will wake us, by the latest arming: their user looks again by a short timer."""
+        return [watch for watch in watches if not is_announced(<Watch?>watch)]
+
     def end(self):
         """Close the descriptor. Doing it twice does nothing."""
         self.close()
@@ -411,7 +424,7 @@ cdef class Selector:
 
     cdef bint is_announced(self, list watches) noexcept:
         for watch in watches:
-            if not memlane_fork_is((<Watch>watch).place.epoch):
+            if not is_announced(<Watch>watch):
                 return False
         return True
 

@@ -424,6 +424,7 @@ cdef class Sender:
                     continue  # closed or forked in between: prepare says so
                 if status == MEMLANE_BUSY:
                     if self.claim_thread == PyThread_get_thread_ident():
+                        self.refusal, self.refused_head = 2, head  # in an event loop, other tasks of the thread wait for it
                         raise RuntimeError(
                             f"this thread has a claim open on its lane of {state.name}, or a view of an aborted one "
                             "is alive; commit or abort it, or del the view, first")

@@ -299,9 +299,18 @@ cdef class TableBase:
 
     cdef Pollable readable            # what fileno() gave; None: nobody has asked
 
-    def _watch_newer(self, list slots):
-        """What one waits for that wants a newer version in any of the *slots* of the table."""
-        return any_watch(slots, True)
+    def _watch_newer(self, list slots, versions=None):
+        """
+        What one waits for that wants something newer in any of the *slots* of the table than *versions*, one of each, or than
+        what this handle has read.
+        """
+        cdef AnyWatch made = any_watch(slots, True)
+        if versions is not None:
+            if len(versions) != len(slots):
+                raise ValueError(f"versions are one of each slot, expected {len(slots)}, got {len(versions)}")
+            for watch, version in zip(made.watches, versions):
+                (<NewerWatch>watch).version, (<NewerWatch>watch).is_given = version_of(version), True
+        return made
 
     def _number_of(self, list slots):
         """The descriptor of `fileno`."""
@@ -379,6 +388,7 @@ cdef class SlotBase:
         if self.readable is not None:
             self.readable.close()
         self.give_roles_back()
+        self.state.membership.stir_waits()
 
     cdef void give_roles_back(self) noexcept:
         if self.state.users.remove(&self.publishes):

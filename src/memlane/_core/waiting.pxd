@@ -32,6 +32,7 @@ cdef class Doorbell:
     cdef bint attach(self) noexcept
     cdef int prepare(self) except -1
     cdef void wake(self, void *count, uint32_t times) noexcept
+    cdef void wake_sleepers(self, void *count, uint32_t times) noexcept
     cdef void post(self) noexcept
 
 

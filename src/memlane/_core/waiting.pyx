@@ -149,6 +149,10 @@ cdef class Doorbell:
         memlane_selecting_wake(&self.membership.own, count)
         memlane_bell_wake(&self.bell, &self.held.semaphores, count, times)
 
+    cdef void wake_sleepers(self, void *count, uint32_t times) noexcept:
+        """The same without those that wait by a descriptor."""
+        memlane_bell_wake(&self.bell, &self.held.semaphores, count, times)
+
     cdef void post(self) noexcept:
         """Leave one token."""
         if self.attach():
