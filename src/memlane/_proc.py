@@ -9,6 +9,8 @@ whether a region is in use; this module only tells by which processes.
 from __future__ import annotations
 
 import os
+import pwd
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +44,56 @@ def name_of(pid: int) -> str:
         return (PROC / str(pid) / "comm").read_text(errors="replace").rstrip("\n")
     except OSError:
         return ""
+
+
+class Process(NamedTuple):
+    """
+    What /proc shows of a process.
+
+    Attributes:
+        command: Its command line, or the name of its program where that is hidden or empty.
+        user: The name or the number of its user.
+        started: When it started, in seconds since the epoch, to about a second.
+        state: The letter of the kernel: R, S, D, T (stopped), t (traced), Z (ended).
+    """
+
+    command: str
+    user: str
+    started: float
+    state: str
+
+
+def process(pid: int, start_time: int | None = None) -> Process | None:
+    """
+    A process; None if it is not visible, or if another one has its pid by now, as its *start_time*
+    in clock ticks since boot tells.
+    """
+    directory = PROC / str(pid)
+    try:
+        fields = (directory / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        state, ticks = fields[0], int(fields[19])
+        if start_time is not None and ticks != start_time:
+            return None
+        words = (directory / "cmdline").read_bytes().split(b"\0")
+        command = " ".join(word.decode(errors="replace") for word in words).strip()
+        uid = directory.stat().st_uid
+    except (OSError, ValueError, IndexError):
+        return None
+    return Process(command or name_of(pid), user_of(uid), started(ticks), state)
+
+
+def user_of(uid: int) -> str:
+    """The name of a user, or the number where none is known."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def started(ticks: int) -> float:
+    """A time in clock ticks since boot, in seconds since the epoch."""
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return boot + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def mapped_files() -> dict[File, list[int]]:

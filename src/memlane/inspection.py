@@ -18,19 +18,22 @@ Nothing here joins a region, or takes a lock that other processes could meet. A 
 from __future__ import annotations
 
 import errno
+import fnmatch
+import glob
 import os
 import re
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import memlane._arguments as _arguments
 import memlane._core as _core
 import memlane._proc as _proc
-from memlane._proc import File, mapped_files
+from memlane._proc import File, mapped_files, process
 from memlane._region import files, semaphores
+from memlane._region.attachment import Participant
 from memlane._region.directory import used_nbytes
 from memlane._region.location import PREFIX, SHARED_MEMORY, Location
 from memlane._region.sweep import remove
@@ -44,12 +47,18 @@ __all__ = [
     "facts",
     "find",
     "mapped_files",
+    "matching",
     "memory_nbytes",
     "near",
+    "only",
+    "process",
     "regions",
+    "roles",
     "semaphore_sets",
+    "traffic",
 ]
 
+_PATTERN = re.compile(r"[*?]|\[.+\]")
 _OF_PROCESS = re.compile(r"([0-9]+):([0-9]+)(?:/(.+))?", re.DOTALL)
 
 
@@ -176,6 +185,46 @@ def regions(*, unnamed: bool = False) -> list[Target]:
     return found
 
 
+def matching(pattern: str, *, unnamed: bool = False) -> list[Target]:
+    """
+    The targets of a name, or of all names that a pattern with `*`, `?` or `[...]` matches: regions,
+    or with a "/" in it objects of regions; files, if it begins as a path. A region of that very
+    name comes first. No target: nothing matches.
+
+    Args:
+        pattern: As for `find`.
+        unnamed: Match unnamed regions, too.
+
+    Raises:
+        ValueError: *pattern* is neither a pattern nor a valid name.
+    """
+    if not _PATTERN.search(pattern):
+        return [find(pattern)]
+    if pattern.startswith((".", "/")):
+        return [find(path) for path in sorted(glob.glob(pattern)) if os.path.isfile(path)]
+    of_region, slash, of_object = pattern.partition("/")
+    there = regions(unnamed=unnamed)
+    exact = [target for target in there if target.name == of_region]
+    found = exact or [one for one in there if fnmatch.fnmatchcase(one.name, of_region)]
+    if not slash:
+        return found
+    return [
+        replace(target, object=name)
+        for target in found
+        for name in _names_in(target)
+        if fnmatch.fnmatchcase(name, of_object)
+    ]
+
+
+def _names_in(target: Target) -> list[str]:
+    """The names of the objects of a region; none where they cannot be read."""
+    try:
+        with target.open() as region:
+            return list(region)
+    except (MemlaneError, OSError):
+        return []
+
+
 def _begins_as_region(path: Path) -> bool:
     try:
         opened = _core.Descriptor(os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -221,6 +270,19 @@ def facts(target: Target, maps: dict[File, list[int]] | None = None) -> dict[str
         told["error"] = errors[0]
         told["errors"] = errors
     return told
+
+
+def only(facts: dict[str, Any], objects: Iterable[str]) -> dict[str, Any]:
+    """The facts of a region without those of objects that are not among *objects*."""
+    if "stats" not in facts:
+        return facts
+    wanted = set(objects)
+    kept = [name for name in facts["objects"] if name in wanted]
+    return {
+        **facts,
+        "objects": kept,
+        **{key: {name: facts[key][name] for name in kept} for key in ("kinds", "stats")},
+    }
 
 
 def _facts_of_file(path: Path, maps: dict[File, list[int]]) -> dict[str, Any]:
@@ -269,15 +331,85 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
     except (MemlaneError, OSError) as error:
         errors.append(error_text(error))
         rows = []
-    facts["participants"] = [
-        {"row": row.row, "pid": row.pid, "name": row.name} for row in rows if row.alive
-    ]
-    facts["dead"] = [
-        {"row": row.row, "pid": row.pid, "name": row.name} for row in rows if not row.alive
-    ]
+    facts["participants"] = [_of_row(row) for row in rows if row.alive]
+    facts["dead"] = [_of_row(row) for row in rows if not row.alive]
     facts["waiting"] = sum(
         stats.get("records", 0) for stats in facts["stats"].values() if "lanes" in stats
     )
+
+
+def _of_row(row: Participant) -> dict[str, Any]:
+    return {"row": row.row, "pid": row.pid, "name": row.name, "start_time": row.start_time}
+
+
+#: What `stats` of any kind says of a process that has a role.
+_STATES = ("alive", "dead", "unknown")
+
+
+def roles(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """
+    The roles that processes have in the objects of a region, as its facts tell them, whatever kinds
+    they are: dicts of the object, its kind, the role, its place ("lane 0"), the state of the
+    process ("alive", "dead", "unknown"), its pid, and what else `stats` says of that place.
+    """
+    for name, stats in facts.get("stats", {}).items():
+        told = {"object": name, "kind": facts["kinds"][name]}
+        for key, value in stats.items():
+            if value in _STATES and isinstance(stats.get(f"{key}_pid"), int):
+                pid = stats[f"{key}_pid"]
+                yield {**told, "role": key, "place": "", "state": value, "pid": pid, "facts": {}}
+            if not isinstance(value, list):
+                continue
+            for place in value:
+                if isinstance(place, dict) and isinstance(place.get("pid"), int):
+                    yield {**told, **_role_of(key, place)}
+
+
+def _role_of(key: str, place: dict[str, Any]) -> dict[str, Any]:
+    """The role at one of several places of an object."""
+    role = next((word for word, value in place.items() if value in _STATES), key)
+    number = place.get(key.removesuffix("s"))
+    return {
+        "role": role,
+        "place": "" if number is None else f"{key.removesuffix('s')} {number}",
+        "state": place.get(role, "unknown"),
+        "pid": place["pid"],
+        "facts": {
+            word: value
+            for word, value in place.items()
+            if word not in ("pid", "name", role, key.removesuffix("s"))
+        },
+    }
+
+
+def traffic(
+    target: Target, before: Mapping[str, list[int]]
+) -> dict[str, tuple[list[int], int, float]]:
+    """
+    What went through each object of a region whose kind can tell: how far it is, and the number and
+    the bytes of the records or values since a call before. The bytes of more than 4,096 records of
+    a lane are an estimate.
+
+    Args:
+        target: From `find` or `regions`.
+        before: How far each object was, as the call before told; empty: since their beginning.
+
+    Raises:
+        RegionNotFoundError: there is no such region.
+        MemlaneError, OSError: it cannot be opened.
+    """
+    found = {}
+    with target.open() as region:
+        for entry in region._entries():
+            if target.object not in (None, entry.name):
+                continue
+            try:
+                with region._open_entry(entry) as made:
+                    if hasattr(made, "_traffic"):
+                        found[entry.name] = made._traffic(before.get(entry.name, []))
+            except Exception:  # told by `facts`; one object must not hide the others
+                continue
+    return found
 
 
 def semaphore_sets(known_ids: Iterable[str]) -> list[dict[str, Any]]:

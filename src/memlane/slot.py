@@ -511,6 +511,12 @@ class Slot(SlotBase[ValueT], _Slots, kind=_core.KIND_SLOT):
         """
         return {"layout": self._layout.schema, "version": self.version, "age": self.age}
 
+    def _traffic(self, positions: list[int]) -> tuple[list[int], int, int]:
+        """As `_traffic` of rings: the values since a look before. For tools."""
+        now = self.version
+        count = max(now - (positions[0] if positions else 0), 0)
+        return [now], count, count * self.nbytes
+
 
 class _SlotOfTable(SlotBase[ValueT]):
     """A slot that keeps its table alive: a forgotten table closes, and would close the slot."""
@@ -877,6 +883,13 @@ class SlotTable(_core.TableBase, _Slots, Generic[ValueT], kind=_core.KIND_TABLE,
             "slots": len(self),
             "versions": [slot.version for slot in self._slots],
         }
+
+    def _traffic(self, positions: list[int]) -> tuple[list[int], int, int]:
+        """As `Slot._traffic`, of all slots together."""
+        now = [slot.version for slot in self._slots]
+        before = positions or [0] * len(now)
+        count = sum(max(new - old, 0) for new, old in zip(now, before, strict=True))
+        return now, count, count * (self._slots[0].nbytes if self._slots else 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,13 @@ import pytest
 import memlane
 from memlane.cli import main
 from memlane.cli.text import duration, safe, size, table, width
-from tests.support.command import listed, run
+from tests.support.command import call, listed, run
 from tests.support.processes import PATIENCE_S
 
 pytestmark = pytest.mark.machine
+
+#: Every one.
+COMMANDS = ["demo", "ls", "stat", "who", "tail", "rm", "sweep"]
 
 # ---- the command itself --------------------------------------------------------------------------
 
@@ -27,7 +30,7 @@ def test_memlane_alone_prints_the_help_of_all_commands() -> None:
     """A user who types only the name learns what there is, and what the exit codes mean."""
     out, err = run()
     assert "" == err
-    for command in ("demo", "ls", "stat", "rm", "sweep", "help"):
+    for command in (*COMMANDS, "help"):
         assert re.search(rf"^ +{command} ", out, re.MULTILINE)
     assert "REGION/OBJECT" in out
     assert "exit code:" in out
@@ -35,14 +38,14 @@ def test_memlane_alone_prints_the_help_of_all_commands() -> None:
     assert (out, "") == run("--help")
 
 
-@pytest.mark.parametrize("command", ["demo", "ls", "stat", "rm", "sweep"])
-def test_every_command_has_its_help_with_the_exit_codes(command: str) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_help_with_the_exit_codes_and_examples(command: str) -> None:
     """`help COMMAND` and `COMMAND --help` are the same."""
-    out, _ = run("help", command)
+    out, _ = call("help", command)
     assert out.startswith(f"usage: memlane {command} ")
     assert "exit code:" in out
-    assert "--json" in out
-    assert (out, "") == run(command, "--help")
+    assert f"examples:\n  memlane {command}" in out
+    assert (out, "") == call(command, "--help")
 
 
 def test_mistyped_command_is_told_the_one_that_is_near() -> None:
@@ -51,8 +54,8 @@ def test_mistyped_command_is_told_the_one_that_is_near() -> None:
     assert "" == out
     assert "memlane: there is no command 'stta'; did you mean 'stat'; see memlane --help\n" == err
     _, err = run("\x1b[2J", code=2)
-    assert "there is no command '\\x1b[2J'; there are demo, ls, stat, rm, sweep, help" in err
-    _, err = run("ls", "\x1b[2J", code=2)
+    assert "there is no command '\\x1b[2J'; there are demo, ls, stat, who, tail, rm" in err
+    _, err = run("rm", "a", "\x1b[2J", code=2)
     assert "\x1b" not in err
     assert 1 == len(err.splitlines())
 
@@ -91,13 +94,13 @@ def test_reader_that_has_seen_enough_is_no_error(name: str) -> None:
     """`memlane stat NAME -i 1 | head -1` ends without a word."""
     with memlane.Counter.create(name) as counter:
         program = subprocess.Popen(
-            [sys.executable, "-m", "memlane", "stat", name, "-i", "0.01"],
+            [sys.executable, "-m", "memlane", "stat", name, "-i", "0.01", "--text"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         assert program.stdout is not None
         assert program.stderr is not None
-        assert f"{name}\n".encode() == program.stdout.readline()
+        assert program.stdout.readline().startswith(b"TIME  ")
         program.stdout.close()
         assert 1 == program.wait(PATIENCE_S)
         assert b"" == program.stderr.read()

@@ -16,7 +16,7 @@ from memlane import _proc, inspection
 from memlane._region import semaphores as semaphores_module
 from memlane.cli.listing import _objects
 from memlane.cli.text import size
-from tests.support.command import killed_user, listed, run
+from tests.support.command import call, killed_user, lines, listed, run
 from tests.support.processes import PATIENCE_S, Child, unrelated
 from tests.support.region_files import (
     SHARED_MEMORY,
@@ -28,6 +28,7 @@ from tests.support.region_files import (
     own_shared_memory,
     set_field,
 )
+from tests.support.terminal import terminal_shows
 
 pytestmark = pytest.mark.machine
 
@@ -273,12 +274,12 @@ def test_semaphores_without_a_region_are_listed(tmp_path: Path) -> None:
 
 @needs_mounts
 def test_clean_machine_has_no_named_regions() -> None:
-    """It is said, on stderr: a pipe gets nothing, JSON an empty list."""
+    """It is said, on stderr: a pipe gets nothing."""
 
     def look() -> None:
         own_shared_memory(1 << 20)
         assert ("", "no named regions, see --all\n") == run("ls")
-        assert ("[]\n", "") == run("ls", "--json")
+        assert ("", "") == run("ls", "--json")
         assert ("", "removed nothing\n") == run("sweep")
         assert ("", "would remove nothing\n") == run("sweep", "--dry-run")
 
@@ -357,3 +358,44 @@ def test_a_file_with_a_name_that_no_region_can_have_hides_no_other(name: str) ->
         region.unlink()
 
     assert 2 == shown.count(name)
+
+
+def test_patterns_choose_what_is_listed(name: str) -> None:
+    """Of regions and of objects; one that matches nothing is exit code 1, the others are listed."""
+    with memlane.Region.create(f"{name}-a", "1 MiB") as first:
+        first.counter("hits")
+        first.counter("misses")
+        with memlane.Region.create(f"{name}-b", "1 MiB") as second:
+            second.counter("hits")
+            both = lines("ls", f"{name}-*")
+            assert [f"{name}-a", f"{name}-b"] == [one["name"] for one in both]
+            (one,) = lines("ls", f"{name}-[ac]/h*")
+            assert (f"{name}-a", ["hits"]) == (one["name"], one["objects"])
+            (one,) = lines("ls", f"{name}-a/hits", f"{name}-a")
+            assert ["hits", "misses"] == one["objects"]
+            out, err = call("ls", f"{name}-b", f"{name}-c*", f"{name}-none", code=1)
+            assert 1 == len(out.splitlines())
+            assert f"nothing matches '{name}-c*'\n" in err
+            assert f"nothing matches '{name}-none'\n" in err
+            second.unlink()
+        first.unlink()
+
+
+def test_a_tree_shows_each_object_and_who_has_which_role_in_it(name: str) -> None:
+    """Below its region; in ASCII where the terminal has no lines."""
+    with memlane.Region.create(name, "4 MiB") as region:
+        region.counter("hits")
+        ring = region.ring("frames", capacity=4096, producers=2)
+        ring.put(b"x")
+        expected = f"""\
+{name}  * KiB, open by {os.getpid()} *
+├─ hits (counter)
+└─ frames (ring) 1 waiting*
+   └─ producer {os.getpid()}, lane 0: alive
+"""
+        shown = terminal_shows("ls", "--tree", name, environment={"PYTHONUTF8": "1"})
+        pattern = re.escape(expected).replace(r"\*", ".*")
+        assert re.fullmatch(pattern, shown), shown
+        plain = terminal_shows("ls", "--tree", name, environment={"PYTHONIOENCODING": "ascii"})
+        assert "`- frames (ring) 1 waiting" in plain
+        region.unlink()

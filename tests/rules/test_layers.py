@@ -32,7 +32,8 @@ MAY_KNOW = {
     "shared_object": {"errors", "_arguments", "_calls", "_core", "_instead", "_region."},
     "_proc": set(),
     "inspection": {"errors", "_arguments", "_core", "_proc", "_region.", "region"},
-    "cli.": {"memlane", "inspection", "cli."},
+    "following": {"errors", "region", "ring", "slot", "topic"},
+    "cli.": {"memlane", "following", "inspection", "cli."},
     "__main__": {"cli"},
     **{
         kind: {

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -11,13 +13,19 @@ import sys
 from typing import Any
 
 import memlane
+from memlane.cli import main
 from tests.support.processes import PATIENCE_S, Child
+
+#: Commands that print JSON in a pipe unless they are asked for text.
+_TELL_FACTS = {"ls", "stat", "tail", "who"}
 
 
 def run(*arguments: str, code: int = 0) -> tuple[str, str]:
-    """What the command prints, as a user runs it, to stdout and to stderr."""
+    """What the command prints, as a user runs it, to stdout and to stderr: text, but for --json."""
+    asks = arguments[:1] and arguments[0] in _TELL_FACTS and "--json" not in arguments
+    asked = (*arguments[:1], "--text", *arguments[1:]) if asks else arguments
     done = subprocess.run(
-        [sys.executable, "-m", "memlane", *arguments],
+        [sys.executable, "-m", "memlane", *asked],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -27,8 +35,27 @@ def run(*arguments: str, code: int = 0) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+def call(*arguments: str, code: int = 0) -> tuple[str, str]:
+    """As a pipe gets it, without a process of its own: what the command prints to both."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            found = main(arguments)
+        except SystemExit as ended:
+            found = int(ended.code or 0)
+    assert code == found, out.getvalue() + err.getvalue()
+    assert "Traceback" not in err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def lines(*arguments: str, code: int = 0) -> list[Any]:
+    """What the command prints in a pipe, each line of JSON as an object."""
+    return [json.loads(line) for line in call(*arguments, code=code)[0].splitlines()]
+
+
 def listed(*arguments: str) -> dict[str, dict[str, Any]]:
-    return {facts["name"]: facts for facts in json.loads(run("ls", "--json", *arguments)[0])}
+    printed = run("ls", "--json", *arguments)[0].splitlines()
+    return {facts["name"]: facts for facts in map(json.loads, printed)}
 
 
 def killed_user(name: str) -> int:

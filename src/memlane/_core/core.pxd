@@ -189,6 +189,12 @@ cdef extern from "core/lane.h" nogil:
     uint64_t memlane_lane_head(const memlane_lane *lane)
     memlane_status memlane_extent_of(const memlane_lane *lane, uint64_t s, memlane_extent *extent)
 
+cdef extern from "core/lane_look.h" nogil:
+    memlane_status memlane_lane_look(const memlane_lane *lane, uint64_t s, memlane_extent *extent)
+    bint memlane_lane_still_has(const memlane_lane *lane, uint64_t s)
+    uint32_t memlane_lane_hand(const memlane_lane *lane, uint64_t s)
+    uint64_t memlane_lane_nbytes_of(const memlane_lane *lane, uint64_t s)
+
 cdef extern from "core/lane_producer.h" nogil:
     struct memlane_kept:
         uint64_t s

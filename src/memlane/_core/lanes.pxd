@@ -61,6 +61,8 @@ cdef class LanesState(Opened):
     cdef object refuse(self, memlane_status status, uint64_t nbytes)
     cdef str empty_text(self)
     @cython.final
+    cdef tuple traffic(self, list positions)
+    @cython.final
     cdef bint senders_are_gone(self) noexcept
     cdef bint receivers_are_gone(self, bint asks_for_all) except -1
     cdef bint receiver_has_left(self) noexcept nogil

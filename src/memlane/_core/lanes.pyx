@@ -19,9 +19,9 @@ from memlane.errors import ClosedError, CorruptedError, Empty, RecordTooLargeErr
 
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
-    MEMLANE_CLOSED, MEMLANE_CORRUPTED, MEMLANE_EMPTY, MEMLANE_OWNER_CLOSED, MEMLANE_RECORD_MAX,
-    MEMLANE_SHUTDOWN_DRAIN, MEMLANE_SHUTDOWN_DROP, MEMLANE_TOO_LARGE, memlane_lane, memlane_lane_owner,
-    memlane_max_record, memlane_ring_leased, memlane_ring_shut, memlane_status, memlane_waiters_any,
+    MEMLANE_CLOSED, MEMLANE_CORRUPTED, MEMLANE_EMPTY, MEMLANE_OWNER_CLOSED, MEMLANE_OWNER_NEVER,
+    MEMLANE_RECORD_MAX, MEMLANE_SHUTDOWN_DRAIN, MEMLANE_SHUTDOWN_DROP, MEMLANE_TOO_LARGE, memlane_lane,
+    memlane_lane_nbytes_of, memlane_lane_owner, memlane_lane_tail, memlane_max_record, memlane_ring_leased, memlane_ring_shut, memlane_status, memlane_waiters_any,
     memlane_waiters_any_fenced,
 )
 from memlane._core.membership cimport EPOCH_CLOSED, Membership
@@ -32,6 +32,10 @@ from memlane._core.runtime cimport (
 from memlane._core.waiting cimport WAITS, wake_at
 
 memlane_calls_join(calls_of_process(), globals())
+
+
+# Sizes of records of a lane that are added up in one look, of a tool: the mean of more is that of the youngest.
+cdef uint64_t TRAFFIC_LOOKS = 4096
 
 
 cdef class LanesState(Opened):
@@ -123,6 +127,38 @@ cdef class LanesState(Opened):
 
     cdef str empty_text(self):
         return f"{self.name} has nothing new; {self.verb} some records, or wait with a longer timeout"
+
+    # ---- for tools ----------------------------------------------------------------------------------------
+
+    @cython.final
+    cdef tuple traffic(self, list positions):
+        """As `_traffic` of rings and topics."""
+        cdef memlane_lane view
+        cdef uint64_t s, tail, looks, nbytes, records = 0, pinned = self.pin()
+        cdef double total = 0
+        cdef uint32_t lane
+        reached = []
+        try:
+            for lane in range(memlane_ring_leased(self.control, self.lanes)):
+                tail = 0
+                if memlane_lane_owner(self.lane_control(lane)) != MEMLANE_OWNER_NEVER:
+                    self.lane_at(lane, &view)
+                    tail = memlane_lane_tail(&view)
+                    s = positions[lane] if lane < <uint32_t>len(positions) else 0
+                    looks = min(min(tail - s if tail > s else 0, self.mask + 1), TRAFFIC_LOOKS)
+                    nbytes = 0
+                    for s in range(tail - looks, tail):
+                        nbytes += memlane_lane_nbytes_of(&view, s)
+                    s = positions[lane] if lane < <uint32_t>len(positions) else 0
+                    if looks:
+                        records += tail - s
+                        total += <double>nbytes * (tail - s) / looks
+                reached.append(tail)
+            if self.is_gone_now():
+                self.refuse_gone()
+        finally:
+            self.unpin(pinned)
+        return reached, records, total
 
     # ---- whether anybody is there ------------------------------------------------------------------------
 

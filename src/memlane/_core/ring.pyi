@@ -104,6 +104,10 @@ class RingBase(Sending):
     def _detach(self) -> None: ...
     def _make_producer(self, producer_class: type[_ProducerT]) -> _ProducerT: ...
     def _make_consumer(self, consumer_class: type[_ConsumerT]) -> _ConsumerT: ...
+    def _look(
+        self, positions: list[int] | None, most: int, most_nbytes: int
+    ) -> tuple[list[tuple[int, int, bytes]], list[int], int]: ...
+    def _traffic(self, positions: list[int]) -> tuple[list[int], int, float]: ...
     def shutdown(self, immediate: bool = False) -> None:
         """
         Bring the ring to its end, for all processes and for good.
@@ -142,6 +146,9 @@ class RingBase(Sending):
         `loans` are the records that consumers have in hand and have not released, of each lane and in all: with
         consumers="many" those of all processes. What the one consumer has in hand only its process knows: elsewhere they
         are None. They are None, too, where a lane has too many records to look at.
+
+        `competing` are the consumers with consumers="many": each with its state, its pid, and how many records it has in
+        hand; one whose process has died is there until another one meets what it left.
 
         `oldest_age` are the seconds that the oldest record waits, at least, of each lane and the largest in all: to about
         10 ms, without the time that the machine was suspended. None: there is none, or it is not known, as of records

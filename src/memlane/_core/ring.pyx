@@ -7,19 +7,24 @@ RingBase. Producer and Consumer have those of their role.
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
-    MEMLANE_OWNER_CLOSED, MEMLANE_OWNER_DEPARTED, MEMLANE_OWNER_NEVER, MEMLANE_SHUTDOWN_DROP,
-    memlane_lane, memlane_lane_full, memlane_lane_got, memlane_lane_length, memlane_lane_owner,
-    memlane_lane_tail, memlane_lane_waits_since, memlane_many_redelivered, memlane_ring_leased,
-    memlane_ring_shutdown, memlane_role_owner, memlane_waiters_count,
+    MEMLANE_LAPPED, MEMLANE_CLOSED, MEMLANE_EMPTY, MEMLANE_OK, MEMLANE_OWNER_CLOSED,
+    MEMLANE_OWNER_DEPARTED, MEMLANE_OWNER_NEVER, MEMLANE_SHUTDOWN_DROP, memlane_extent,
+    memlane_lane, memlane_lane_full, memlane_lane_got, memlane_lane_hand, memlane_lane_head, memlane_lane_length,
+    memlane_lane_look, memlane_lane_owner, memlane_lane_still_has, memlane_lane_tail,
+    memlane_lane_waits_since, memlane_many_redelivered, memlane_many_taken, memlane_peers_at, memlane_ring_leased,
+    memlane_ring_shutdown,
+    memlane_role_owner, memlane_status, memlane_waiters_count, memlane_words_fetch,
 )
 from memlane._core.handles cimport LaneHandle, Receiving
+from memlane._core.lanes cimport LanesState
 from memlane._core.membership cimport EPOCH_CLOSED, Membership
 from memlane._core.opened cimport Opened, opened_of
-from memlane._core.os cimport memlane_coarse_ns
+from memlane._core.os cimport memlane_coarse_ns, memlane_guard_is_truncated
 from memlane._core.ring_consumer cimport ConsumerRole, HELD_LOOKS_FOR_STATS
 from memlane._core.ring_consumer_many cimport many_consumers
 from memlane._core.ring_consumer_one cimport one_consumer
@@ -62,6 +67,32 @@ cdef class OpenRing(RingState):
         finally:
             self.unpin(pinned)
 
+    cdef list competing(self):
+        """Those of many consumers that there are, and those that have records in hand. The caller has pinned the region."""
+        cdef memlane_lane view
+        cdef uint64_t s, looks = HELD_LOOKS_FOR_STATS
+        cdef uint32_t lane, row, tag
+        cdef dict hands = {}
+        if not self.many:
+            return []
+        for row in range(self.membership.geometry.rows):
+            tag = memlane_peers_at(self.consumers, row)
+            if tag:
+                hands[tag] = 0
+        for lane in range(memlane_ring_leased(self.control, self.shape.lanes)):
+            if memlane_lane_owner(self.lane_control(lane)) == MEMLANE_OWNER_NEVER:
+                continue
+            self.lane_at(lane, &view)
+            s = memlane_lane_head(&view)
+            while looks and <int64_t>(memlane_many_taken(&view) - s) > 0:
+                tag = memlane_lane_hand(&view, s)
+                if tag:
+                    hands[tag] = hands.get(tag, 0) + 1
+                s += 1
+                looks -= 1
+        return [{"consumer": ("dead", "alive", "unknown")[self.membership.life(tag)], "pid": self.membership.pid_of(tag),
+                 "loans": count} for tag, count in hands.items()]
+
     cdef dict pinned_stats(self):
         cdef memlane_lane view
         cdef uint32_t lane, owner
@@ -102,10 +133,71 @@ cdef class OpenRing(RingState):
             "waiting_producers": sum([found["waiting_producers"] for found in lanes]),
             "waiting_consumers": memlane_waiters_count(&self.control.waiters),
             "redelivered": memlane_many_redelivered(self.control),
+            "competing": self.competing(),
             "consumer": ("dead", "alive", "unknown")[self.membership.life(owner)] if owner else None,
             "consumer_pid": self.membership.pid_of(owner) if owner else None,
             "shutdown": ("no", "drain", "immediate")[memlane_ring_shutdown(self.control)],
         }
+
+    cdef tuple look(self, list positions, uint64_t most, uint64_t most_nbytes):
+        """As RingBase._look. Pinned, since another thread may close the ring while bytes are copied."""
+        cdef uint64_t pinned = self.pin()
+        try:
+            found = self.pinned_look(positions, most, most_nbytes)
+            if memlane_guard_is_truncated(self.guarded):
+                self.membership.check_whole()  # then what was copied may be zeros
+            if self.is_gone_now():
+                self.refuse_gone()
+            return found
+        finally:
+            self.unpin(pinned)
+
+    cdef tuple pinned_look(self, list positions, uint64_t most, uint64_t most_nbytes):
+        cdef memlane_lane view
+        cdef memlane_extent extent
+        cdef memlane_status status
+        cdef uint32_t lane
+        cdef uint64_t s, head, tail, steps, nbytes = 0, missed = 0
+        cdef char *to
+        cdef bint is_whole, is_first = positions is None
+        records, reached = [], [0] * memlane_ring_leased(self.control, self.shape.lanes)
+        for lane in range(<uint32_t>len(reached)):
+            # One that came since the last look is shown from its beginning.
+            s = positions[lane] if not is_first and lane < <uint32_t>len(positions) else 0
+            if memlane_lane_owner(self.lane_control(lane)) == MEMLANE_OWNER_NEVER:
+                continue
+            self.lane_at(lane, &view)
+            if is_first:
+                head, tail = memlane_lane_head(&view), memlane_lane_tail(&view)
+                # Behind a committed one, as lane_look.h asks: all below `tail` are, and all below `head`.
+                s = head if <int64_t>(tail - head) <= 0 else tail - min(most, tail - head)
+            # Bounded, however fast others are: the next look goes on there.
+            for steps in range(view.mask + 1):
+                status = memlane_lane_look(&view, s, &extent)
+                if status == MEMLANE_LAPPED:
+                    head = memlane_lane_head(&view)
+                    head = head if <int64_t>(head - s) > 0 else s + 1  # released out of order
+                    if not is_first:
+                        missed += head - s
+                    s = head
+                elif status == MEMLANE_OK:
+                    if records and nbytes + extent.nbytes > most_nbytes:
+                        break
+                    record = PyBytes_FromStringAndSize(NULL, extent.nbytes)
+                    to = PyBytes_AS_STRING(record)
+                    with nogil:
+                        memlane_words_fetch(to, view.bytes + extent.offset, extent.nbytes)
+                        is_whole = memlane_lane_still_has(&view, s)
+                    if is_whole:
+                        records.append((lane, s, record))
+                        nbytes += extent.nbytes
+                        s += 1
+                elif status == MEMLANE_EMPTY or status == MEMLANE_CLOSED:
+                    break
+                else:
+                    self.refuse(status, 0)
+            reached[lane] = s
+        return records, reached, missed
 
 
 cdef class Sending(LaneHandle):
@@ -272,6 +364,46 @@ cdef class RingBase(Sending):
         """How many producers there can be at a time."""
         return self.state_there().lanes
 
+    def _look(self, positions, most, most_nbytes):
+        """
+        Copy records that nobody has released yet, without taking any: nobody waits for it, and nobody hears of it. For tools.
+
+        Args:
+            positions: What the look before told, to go on behind it; None: at the last *most* records of each lane.
+            most: How many of each lane a first look is to see, about.
+            most_nbytes: About how many bytes to copy at most.
+
+        Returns:
+            A list of (lane, number, bytes), lane by lane; the positions; how many records were released unseen, or
+            overwritten while they were copied, since the look before.
+
+        Raises:
+            CorruptedError: a lane is corrupted.
+            ClosedError: this process closed the handle.
+        """
+        cdef uint64_t count = most, nbytes = most_nbytes
+        known = None if positions is None else list(positions)
+        return self.ring_there().look(known, count, nbytes)
+
+    def _traffic(self, positions):
+        """
+        Tell what was put since a look before, joining nothing. For tools.
+
+        Args:
+            positions: What the look before told; an empty list: since the beginning.
+
+        Returns:
+            The positions now, the number of records, and their bytes: exact for up to 4,096 records of a lane, of more by the
+            mean of the youngest.
+
+        Raises:
+            ClosedError: this process closed the handle.
+        """
+        cdef LanesState state
+        known = list(positions)
+        state = self.state_there()
+        return state.traffic(known)
+
     def stats(self):
         """
         Tell what is going on: capacity, records waiting, and for each lane in use its producer and how many records
@@ -280,6 +412,9 @@ cdef class RingBase(Sending):
         `loans` are the records that consumers have in hand and have not released, of each lane and in all: with
         consumers="many" those of all processes. What the one consumer has in hand only its process knows: elsewhere they
         are None. They are None, too, where a lane has too many records to look at.
+
+        `competing` are the consumers with consumers="many": each with its state, its pid, and how many records it has in
+        hand; one whose process has died is there until another one meets what it left.
 
         `oldest_age` are the seconds that the oldest record waits, at least, of each lane and the largest in all: to about
         10 ms, without the time that the machine was suspended. None: there is none, or it is not known, as of records

@@ -104,6 +104,7 @@ class TopicBase(Publishing):
         Raises:
             ClosedError: this process closed the handle.
         """
+    def _traffic(self, positions: list[int]) -> tuple[list[int], int, float]: ...
     def shutdown(self, immediate: bool = False) -> None:
         """
         Bring the topic to its end, for all processes and for good.

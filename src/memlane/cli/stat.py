@@ -4,117 +4,114 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from memlane import inspection
-from memlane.cli.text import Refusal, duration, safe, size, who
+from memlane.cli.looking import look
+from memlane.cli.text import columns, cut, duration, number, safe, size, who, width
+from memlane.cli.watching import Maps, Watched
 
-#: How often to search /proc for the processes that have the region open: that takes a while where
-#: many processes are. Arbitrary.
-MAPS_PAUSE_S = 1.0
-#: What only grows, so that a difference is a rate.
-_COUNTS = ("put", "got", "published", "redelivered", "evicted", "times_full", "version")
 #: What is in seconds.
 _AGES = ("age", "oldest_age")
 
 
+#: After how many lines the names of the columns are said again. Arbitrary: about a screen.
+HEAD_EACH = 20
+_HEAD = ("TIME", "OBJECT", "HZ", "MIN", "MAX", "DEV", "WIN", "BW/S", "DEPTH", "LAG", "WAIT", "FULL")
+
+
 def stat(name: str, every: float | None, as_json: bool) -> int:
     """
-    Print what is known of *name*; with *every*, again after so many seconds, with rates, until
-    Ctrl-C.
+    Print what is known of *name*; with *every*, after so many seconds and again, what went on in
+    between, until Ctrl-C.
 
     Raises:
         Refusal, MemlaneError, OSError: it is not there, or cannot be opened.
         ValueError: *name* can be no name.
     """
     target = inspection.find(name)
-    maps, maps_due = inspection.mapped_files(), time.monotonic() + MAPS_PAUSE_S
-    facts = _look(target, maps)
-    before, at = facts["stats"], time.monotonic()
-    print(json.dumps(facts, indent=None if every else 2) if as_json else _text(facts), flush=True)
+    maps, watched = Maps(), Watched(target)
+    watched.take(look(target, maps.now()))
+    assert watched.facts is not None
+    if every is None or as_json:
+        print(json.dumps(watched.facts) if as_json else _text(watched.facts), flush=True)
+    lines = _Lines()
     try:
         while every is not None:
             time.sleep(every)
-            if time.monotonic() >= maps_due:
-                maps, maps_due = inspection.mapped_files(), time.monotonic() + MAPS_PAUSE_S
-            facts, now = _look(target, maps), time.monotonic()
-            rates = {
-                object_name: _rates(before.get(object_name, {}), stats, now - at)
-                for object_name, stats in facts["stats"].items()
-            }
-            before, at = facts["stats"], now
+            watched.take(look(target, maps.now()))
+            rates = {name: rate.facts() for name, rate in watched.rates.items()}
+            counts = {name: rate.counts for name, rate in watched.rates.items()}
             if as_json:
-                print(json.dumps({**facts, "rates": rates}), flush=True)
+                print(json.dumps({**watched.facts, "rates": counts, "hz": rates}), flush=True)
             else:
-                print(*_lines_of_rates(facts["stats"], rates), sep="\n", flush=True)
+                lines.show(watched.facts["stats"], rates, counts)
     except KeyboardInterrupt:
         pass  # the way to end it
     return 0
 
 
-def _look(target: inspection.Target, maps: dict[inspection.File, list[int]]) -> dict[str, Any]:
-    """The facts now. Of a region that cannot be opened at all there is only an error."""
-    facts = inspection.facts(target, maps)
-    if facts is None:
-        raise target.not_found()
-    if "stats" not in facts:
-        raise Refusal(facts["error"])
-    if target.object is None:
-        return facts
-    if target.object not in facts["stats"]:
-        hint = (
-            inspection.near(target.object, facts["stats"])
-            or f"; it has {', '.join(facts['stats'])}"
-        )
-        raise Refusal(f"region {target.name!r} has no object {target.object!r}{hint}")
-    facts["objects"] = [target.object]
-    for what in ("kinds", "stats"):
-        facts[what] = {target.object: facts[what][target.object]}
-    return facts
+# ---- again and again -----------------------------------------------------------------------------
 
 
-# ---- rates ---------------------------------------------------------------------------------------
+class _Lines:
+    """A line for each object and look, the columns as wide as they ever were."""
 
+    def __init__(self) -> None:
+        self._widths = [8, 6, *(5 for _ in _HEAD[2:])]
+        self._left = 0
+        self._columns = columns()
 
-def _counts(stats: dict[str, Any]) -> dict[str, int]:
-    """What only grows of one object, its lanes and slots added up."""
-    found = {key: stats[key] for key in _COUNTS if isinstance(stats.get(key), int)}
-    for lane in stats.get("lanes", ()):
-        for key in ("put", "got", "times_full"):
-            if isinstance(lane.get(key), int) and key not in stats:
-                found[key] = found.get(key, 0) + lane[key]
-    if "versions" in stats:
-        found["version"] = sum(stats["versions"])
-    if "value" in stats:  # of a counter: may also fall
-        found["value"] = stats["value"]
-    return found
-
-
-def _rates(before: dict[str, Any], now: dict[str, Any], seconds: float) -> dict[str, float]:
-    earlier = _counts(before)
-    return {
-        key: (value - earlier[key]) / seconds
-        for key, value in _counts(now).items()
-        if key in earlier
-    }
-
-
-def _lines_of_rates(stats: dict[str, Any], rates: dict[str, dict[str, float]]) -> Iterator[str]:
-    clock = time.strftime("%H:%M:%S")
-    for name, of_object in rates.items():
-        parts = [f"{key} {rate:,.1f}/s" for key, rate in of_object.items()]
-        parts += [
-            f"{key} {stats[name][key]:,}"
-            for key in ("records", "loans", "waiting_producers", "waiting_consumers")
-            if isinstance(stats[name].get(key), int)
+    def show(
+        self,
+        stats: dict[str, Any],
+        rates: dict[str, dict[str, Any]],
+        counts: dict[str, dict[str, float]],
+    ) -> None:
+        clock = time.strftime("%H:%M:%S")
+        rows = [_cells(clock, name, stats[name], rates[name], counts[name]) for name in rates]
+        self._widths = [
+            max(width(cell) for cell in column)
+            for column in zip(*(("x" * most for most in self._widths), *rows, _HEAD), strict=True)
         ]
-        if isinstance(age := stats[name].get("oldest_age"), float):
-            parts.append(f"oldest_age {duration(age)}")
-        if "error" in stats[name]:
-            parts.append(stats[name]["error"])
-        yield safe(f"{clock}  {name}  {', '.join(parts)}")
+        if self._left <= 0:
+            self._print(_HEAD)
+            self._left = HEAD_EACH
+        for row in rows:
+            self._print(row)
+        self._left -= max(len(rows), 1)
+        sys.stdout.flush()
+
+    def _print(self, row: Sequence[str]) -> None:
+        cells = [
+            cell + " " * (most - width(cell)) if number < 2 else " " * (most - width(cell)) + cell
+            for number, (cell, most) in enumerate(zip(row, self._widths, strict=True))
+        ]
+        print(cut("  ".join(cells).rstrip(), self._columns))
+
+
+def _cells(
+    clock: str, name: str, stats: dict[str, Any], rate: dict[str, Any], counts: dict[str, float]
+) -> tuple[str, ...]:
+    if "error" in stats:
+        return clock, safe(f"{name}: {stats['error']}"), *("-" for _ in _HEAD[2:])
+    waits = [value for key, value in stats.items() if key.startswith("waiting_")]
+    lags = [one["records"] for one in stats.get("subscriptions", ()) if "records" in one]
+    full = counts.get("times_full")
+    return (
+        clock,
+        safe(name),
+        *(number(rate[key]) for key in ("hz", "min", "max", "deviation")),
+        str(rate["window"]),
+        "-" if rate["bw"] is None else size(int(rate["bw"])),
+        number(stats.get("records", stats.get("kept"))),
+        number(max(lags, default=stats.get("records"))),
+        number(sum(waits) if waits else None),
+        "-" if full is None else f"{full:,.1f}",
+    )
 
 
 # ---- once ----------------------------------------------------------------------------------------

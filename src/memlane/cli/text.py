@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -48,6 +50,45 @@ def width(text: str) -> int:
         0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
         for sign in text
     )
+
+
+def number(value: float | None) -> str:
+    """A number for a column: whole ones as they are, others to a tenth; "-" for none."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def columns() -> int:
+    """The width of the terminal that stdout is; 0: it is none, so that nothing is to be cut."""
+    try:
+        if not sys.stdout.isatty():
+            return 0
+    except ValueError:  # closed
+        return 0
+    return shutil.get_terminal_size().columns
+
+
+def cut(line: str, most: int) -> str:
+    """A line for a terminal of *most* columns; 0: uncut. A sign at its end says that it is cut."""
+    if not most or width(line) <= most:
+        return line
+    kept, used = [], 0
+    for sign in line:
+        used += width(sign)
+        if used > most - 1:
+            break
+        kept.append(sign)
+    return "".join(kept) + ("\u2026" if can_show("\u2026") else ">")
+
+
+def can_show(sign: str) -> bool:
+    """Whether the encoding of stdout has a sign."""
+    try:
+        sign.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -> list[str]:

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""What each command calls; what only one command needs is loaded for that one."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    from memlane.cli.demo import demo
+
+    return demo(
+        arguments.paths, workers=arguments.workers, kill=arguments.kill, as_json=arguments.json
+    )
+
+
+def ls(arguments: argparse.Namespace) -> int:
+    from memlane.cli.listing import ls
+
+    return ls(arguments.names, arguments.all, arguments.tree, arguments.json)
+
+
+def stat(arguments: argparse.Namespace) -> int:
+    from memlane.cli.stat import stat
+
+    return stat(arguments.name, arguments.every, arguments.json)
+
+
+def tail(arguments: argparse.Namespace) -> int:
+    from memlane.cli import tail
+
+    show: tail.Show | None = None
+    if arguments.hex:
+        show = tail.as_hex
+    elif arguments.struct is not None:
+        show = tail.as_struct(arguments.struct)
+    elif arguments.dtype is not None:
+        show = tail.as_dtype(arguments.dtype)
+    elif arguments.pickle_repr:
+        show = tail.as_pickle
+    return tail.tail(arguments.name, arguments.most, arguments.follow, show, arguments.json)
+
+
+def who(arguments: argparse.Namespace) -> int:
+    from memlane.cli.who import who
+
+    return who(arguments.name, arguments.json)
+
+
+def rm(arguments: argparse.Namespace) -> int:
+    from memlane.cli.removing import rm
+
+    return rm(arguments.name, arguments.json)
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    from memlane.cli.removing import sweep_up
+
+    return sweep_up(arguments.names, arguments.dry_run, arguments.json)

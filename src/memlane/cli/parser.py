@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: MIT
+"""The options of each command, their help and examples."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from memlane import __version__
+from memlane.cli import commands
+from memlane.cli.text import safe
+
+NAMES = """\
+NAME is one of:
+  REGION          a named region
+  REGION/OBJECT   one of the objects in it
+  ./FILE, /FILE   a region in a file, if need be with /OBJECT behind it
+  PID:N           a region without a name, as `memlane ls --all` shows it
+"""
+EXIT_CODES = """\
+exit code:
+  0    done, or nothing to do
+  1    not done: something is in use, not there, or corrupted; or the demo found a difference
+  2    the arguments cannot be understood, or a PATH of the demo leads to nothing
+  124  not done within the --timeout that was asked for
+  130  ended by Ctrl-C
+"""
+MANNERS = """\
+Facts are text on a terminal, and lines of JSON in a pipe or with --json; --text has text anywhere.
+What only looks joins no region, and no program that uses one waits for it.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """One of memlane: errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, with nothing in it that a terminal would obey."""
+        self.exit(2, f"{self.prog}: {safe(message)}; see {self.prog} --help\n")
+
+
+class _Adder:
+    """Adds commands to a parser."""
+
+    def __init__(self, parser: Parser) -> None:
+        self.subparsers = parser.add_subparsers(
+            required=True, metavar="COMMAND", parser_class=Parser
+        )
+
+    def add(
+        self,
+        name: str,
+        command: Callable[[argparse.Namespace], int],
+        what: str,
+        more: str = "",
+        *,
+        examples: Sequence[tuple[str, str]],
+        facts: bool = False,
+        json: bool = True,
+    ) -> argparse.ArgumentParser:
+        """
+        Args:
+            examples: Each with what it does.
+            facts: It prints facts: text on a terminal, else JSON.
+            json: It has --json.
+        """
+        longest = max(len(line) for line, _ in examples)
+        shown = "\n".join(f"  {line:<{longest}}  {what}" for line, what in examples)
+        made: argparse.ArgumentParser = self.subparsers.add_parser(
+            name,
+            help=what,
+            description=f"{what[0].upper()}{what[1:]}.\n{more}",
+            epilog=f"examples:\n{shown}\n\n{EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if json:
+            made.add_argument("--json", action="store_true", help="print the facts as JSON")
+        if facts:
+            made.add_argument("--text", action="store_true", help="print text, also in a pipe")
+        made.set_defaults(command=command)
+        return made
+
+
+def parser_of_all() -> tuple[Parser, list[str]]:
+    """The parser, and the names of all commands."""
+    parser = Parser(
+        prog="memlane",
+        description="Look after shared memory of memlane, and see it work.",
+        epilog=(
+            "`memlane help COMMAND` tells more of one, with examples.\n\n"
+            f"{NAMES}\n{MANNERS}\n{EXIT_CODES}"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"memlane {__version__}")
+    adder = _Adder(parser)
+    _demonstrating(adder)
+    _listing(adder)
+    _following(adder)
+    _removing(adder)
+    adder.subparsers.add_parser("help", help="tell more of a command").add_argument(
+        "name", nargs="?"
+    )
+    return parser, list(adder.subparsers.choices)
+
+
+def _demonstrating(adder: _Adder) -> None:
+    demo = adder.add(
+        "demo",
+        commands.demo,
+        "index real files with many processes, and compare with one: how fast, and the same result",
+        examples=[
+            ("memlane demo", "index the standard library"),
+            ("memlane demo --kill", "and kill workers amid their work"),
+        ],
+    )
+    demo.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="files or directories; else the standard library's .py files",
+    )
+    demo.add_argument(
+        "--workers",
+        type=_workers,
+        default=min(len(os.sched_getaffinity(0)), 64),
+        metavar="N",
+        help="how many processes work, 1 to 64; as many as there are processors unless given",
+    )
+    demo.add_argument(
+        "--kill",
+        action="store_true",
+        help="kill workers with SIGKILL amid their work, and replace them",
+    )
+
+
+def _listing(adder: _Adder) -> None:
+    ls = adder.add(
+        "ls",
+        commands.ls,
+        "list the regions that there are, and who has them open",
+        "\nMEMORY is what a region really takes, SIZE what it could take at most.\n"
+        "Nothing that is listed is joined or disturbed. Memory made with anonymous=True has no\n"
+        "file, so no other process can see it.",
+        examples=[
+            ("memlane ls", "all named regions"),
+            ("memlane ls --all", "and those without a name"),
+            ("memlane ls --tree 'robot-*'", "some, with their objects and roles"),
+            ("memlane ls --json | jq -r .name", "their names"),
+        ],
+        facts=True,
+    )
+    ls.add_argument(
+        "--all",
+        action="store_true",
+        help="also regions without a name, as far as this user may see them in /proc",
+    )
+    ls.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="only these; a pattern with *, ? or [...] stands for all that it matches",
+    )
+    ls.add_argument(
+        "--tree", action="store_true", help="with the objects of each, and who has a role in them"
+    )
+    _telling(adder)
+
+
+def _telling(adder: _Adder) -> None:
+    stat = adder.add(
+        "stat",
+        commands.stat,
+        "tell all that is known of a region or of one of its objects",
+        "\nWith -i a line for each object and interval: records or values a second (HZ), their\n"
+        "least, largest and standard deviation over the last WIN intervals, at most 60; bytes a\n"
+        "second; records that wait or are kept (DEPTH), the largest LAG of a subscription, calls\n"
+        f"that wait, and how often a second it was found full.\n\n{NAMES}",
+        examples=[
+            ("memlane stat camera", "all of a region"),
+            ("memlane stat camera/frames -i 1", "one object, again each second, with rates"),
+        ],
+        facts=True,
+    )
+    stat.add_argument("name", metavar="NAME")
+    stat.add_argument(
+        "-i",
+        dest="every",
+        type=_seconds,
+        metavar="S",
+        help="again every S seconds, with rates, until Ctrl-C, which is exit code 0 here; "
+        "with --json a line each time",
+    )
+
+    who = adder.add(
+        "who",
+        commands.who,
+        "tell which processes use a region, in which roles, how they lag and what they hold",
+        "\nSINCE is the age of the process. LAG are the records that wait for it. A process\n"
+        f"without a role has the region open.\n\n{NAMES}",
+        examples=[
+            ("memlane who camera", "the processes of all objects"),
+            ("memlane who camera/frames", "those with a role in one of them"),
+        ],
+        facts=True,
+    )
+    who.add_argument("name", metavar="NAME")
+
+
+def _following(adder: _Adder) -> None:
+    tail = adder.add(
+        "tail",
+        commands.tail,
+        "print the last records of an object, and those that come, without taking any",
+        "\nA record is LANE:NUMBER, its size, its payload; the number of a value of a slot is its\n"
+        "version. Of a ring only what is still there can be seen: what was taken before this look\n"
+        f"is counted as missed.\n\n{NAMES}",
+        examples=[
+            ("memlane tail ticks -n 5", "the last 5 records of each lane"),
+            ("memlane tail camera/frames -f --hex", "those that come, as a hex dump"),
+            ("memlane tail robot/pose -f --struct 6d", "each new value, unpacked"),
+            ("memlane tail ticks -f | jq .text", "as JSON, in a pipe"),
+        ],
+        facts=True,
+    )
+    tail.add_argument("name", metavar="NAME")
+    tail.add_argument(
+        "-n",
+        dest="most",
+        type=_count,
+        default=10,
+        metavar="N",
+        help="how many of each lane, 10 unless given",
+    )
+    tail.add_argument(
+        "-f",
+        dest="follow",
+        action="store_true",
+        help="go on with those that come, until Ctrl-C, which is exit code 0 here",
+    )
+    shown = tail.add_mutually_exclusive_group()
+    shown.add_argument("--hex", action="store_true", help="payloads as a hex dump")
+    shown.add_argument("--struct", metavar="FMT", help="unpacked, by a format of Python's struct")
+    shown.add_argument("--dtype", metavar="D", help="as numbers of a numpy dtype")
+    shown.add_argument(
+        "--pickle-repr",
+        action="store_true",
+        help="unpickled: runs the code that a pickle names, so only where you trust its producer",
+    )
+
+
+def _removing(adder: _Adder) -> None:
+    rm = adder.add(
+        "rm",
+        commands.rm,
+        "remove a region that nobody has open, or an object that nobody has a role in",
+        "\nWhat is in use is refused, and it is told who uses it. A program can take the name\n"
+        f"of a region in use away with Region.unlink.\n\n{NAMES}",
+        examples=[
+            ("memlane rm camera", "a region"),
+            ("memlane rm camera/frames", "one of its objects"),
+        ],
+    )
+    rm.add_argument("name", metavar="NAME")
+    sweep = adder.add(
+        "sweep",
+        commands.sweep,
+        "remove the named regions and semaphores that nobody has open",
+        examples=[
+            ("memlane sweep --dry-run", "only tell what it would remove"),
+            ("memlane sweep", "remove it"),
+        ],
+    )
+    sweep.add_argument("names", nargs="*", metavar="REGION", help="only these; else all")
+    sweep.add_argument(
+        "--dry-run", action="store_true", help="only tell what would be removed, and how much it is"
+    )
+
+
+# ---- arguments -----------------------------------------------------------------------------------
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 64, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 31:
+        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0.01 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0.01 to 86400, got {text!r}")
+    return seconds

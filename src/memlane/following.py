@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""
+Following objects without joining them: the last records, then what is new, and how many were gone.
+
+Topics are read by a subscription that has no place, rings by looks that take nothing, slots and
+tables by version. An object of another kind can be followed if it has a `_look` as a ring has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from memlane.errors import Empty, Lapped, ShutDown
+from memlane.region import Region
+from memlane.ring import Ring
+from memlane.slot import Slot, SlotTable
+from memlane.topic import Topic
+
+__all__ = ["Follower", "LookFollower", "Seen", "SlotFollower", "TopicFollower", "follower"]
+
+#: About how many bytes one look copies at most. Arbitrary: a tool stays small beside a large ring.
+LOOK_NBYTES = 16 << 20
+#: How many records of a topic one look takes at most. Arbitrary: then the screen is written.
+LOOK_RECORDS = 10_000
+#: How often a position is tried whose records are overwritten at once. Arbitrary.
+_TRIES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """
+    A record, or a value of a slot.
+
+    Attributes:
+        object: The name of the object.
+        lane: The lane of a ring or topic, the number of a slot in its table, 0 for a slot.
+        number: The number of the record in its lane (with order="all" of a topic in all of them),
+            or the version of the value.
+        payload: Its bytes.
+        value: The value of a slot as its layout says; None for records.
+    """
+
+    object: str
+    lane: int
+    number: int
+    payload: bytes
+    value: Any = None
+
+
+class Follower(Protocol):
+    """What follows one object."""
+
+    #: Nothing will come any more.
+    ended: bool
+
+    @property
+    def missed(self) -> int:
+        """Records that were released, overwritten or replaced before they could be copied."""
+        ...
+
+    def last(self, most: int) -> list[Seen]:
+        """The last records that are there, and begin behind them. Called once, first."""
+        ...
+
+    def new(self) -> list[Seen]:
+        """What came since the call before; never waits."""
+        ...
+
+
+class LookFollower:
+    """Rings, and what else can be looked at as they can."""
+
+    def __init__(self, name: str, ring: Ring) -> None:
+        self.missed, self.ended = 0, False
+        self._name, self._ring = name, ring
+        self._positions: list[int] | None = None
+
+    def last(self, most: int) -> list[Seen]:
+        by_lane: dict[int, list[Seen]] = {}
+        for one in self._look(most):
+            by_lane.setdefault(one.lane, []).append(one)
+        return [one for lane in sorted(by_lane) for one in by_lane[lane][-most or sys.maxsize :]]
+
+    def new(self) -> list[Seen]:
+        is_last = self._ring.is_shut_down
+        found = self._look(0)
+        self.ended = is_last and not found and len(self._ring) == 0
+        return found
+
+    def _look(self, most: int) -> list[Seen]:
+        found, self._positions, missed = self._ring._look(self._positions, most, LOOK_NBYTES)
+        self.missed += missed
+        return [Seen(self._name, lane, number, payload) for lane, number, payload in found]
+
+
+class TopicFollower:
+    """Topics, by a subscription of a read-only process: it has no place, so nobody knows of it."""
+
+    def __init__(self, name: str, topic: Topic) -> None:
+        self.ended = False
+        self._name, self._topic = name, topic
+        self._overwritten = 0
+
+    @property
+    def missed(self) -> int:
+        return self._subscriber.lost + self._overwritten
+
+    def last(self, most: int) -> list[Seen]:
+        for left in range(_TRIES, -1, -1):
+            try:
+                start = self._position(most) if left else "now"
+                self._subscriber = self._topic.subscribe(start, when_full="overwrite")
+                break
+            except (Lapped, ValueError):  # overwritten, or a lane was spoilt, in this moment
+                continue
+        found = self.new() if most else []
+        if self._topic.order == "all":
+            return sorted(found, key=lambda one: one.number)[-most or sys.maxsize :]
+        return sorted(found, key=lambda one: (one.lane, one.number))
+
+    def _position(self, most: int) -> str | int:
+        lanes = {lane["lane"]: lane for lane in self._topic.stats()["lanes"]}
+        numbers = [0] * (max(lanes, default=0) + 1)
+        for index, lane in lanes.items():
+            numbers[index] = max(lane["published"] - min(most, lane["kept"]), 0)
+        return self._topic._position_of(numbers)
+
+    def new(self) -> list[Seen]:
+        found: list[Seen] = []
+        nbytes = 0
+        try:
+            while len(found) < LOOK_RECORDS and nbytes < LOOK_NBYTES:
+                record = self._subscriber.borrow(timeout=0)
+                payload = bytes(record)
+                if record.overwritten:
+                    self._overwritten += 1
+                else:
+                    nbytes += len(payload)
+                    found.append(Seen(self._name, record.publisher, record.sequence, payload))
+                record.release()
+        except Empty:
+            pass
+        except ShutDown:
+            self.ended = not found
+        return found
+
+
+class SlotFollower:
+    """Slots and tables: each value by its version."""
+
+    def __init__(self, name: str, slots: Slot[Any] | SlotTable[Any]) -> None:
+        self.missed, self.ended = 0, False
+        self._name = name
+        self._slots = list(slots) if isinstance(slots, SlotTable) else [slots]
+        self._versions = [0] * len(self._slots)
+        self._buffers = [bytearray(slot.nbytes) for slot in self._slots[:1]]
+
+    def last(self, most: int) -> list[Seen]:
+        found = self.new()
+        self.missed = 0
+        return found if most else []
+
+    def new(self) -> list[Seen]:
+        found = []
+        for index, slot in enumerate(self._slots):
+            before = self._versions[index]
+            if slot.version == before:
+                continue
+            (buffer,) = self._buffers
+            with contextlib.suppress(Empty, TimeoutError):  # the next look tries again
+                value, version = slot.read_versioned(timeout=0.1)
+                if slot.read_into(buffer, timeout=0.1) != version:
+                    value, version = slot.read_versioned(timeout=0.1)
+                    if slot.read_into(buffer, timeout=0.1) != version:
+                        continue  # published all the time: one of the next looks meets it at rest
+                self.missed += max(version - before - 1, 0)
+                self._versions[index] = version
+                found.append(Seen(self._name, index, version, bytes(buffer), value))
+        return found
+
+
+def follower(region: Region, name: str) -> Follower | None:
+    """
+    What follows the object *name* of a region that was opened only to look, as `Target.open` of
+    `memlane.inspection` does; None: no records and no values go through one of its kind.
+
+    Raises:
+        ObjectNotFoundError: there is no object of that name.
+        LayoutError, CorruptedError: it cannot be opened.
+        ClosedError: this process closed the region.
+    """
+    made = region[name]
+    if isinstance(made, Topic):
+        return TopicFollower(name, made)
+    if isinstance(made, Slot | SlotTable):
+        return SlotFollower(name, made)
+    if hasattr(made, "_look"):
+        return LookFollower(name, made)  # type: ignore[arg-type]
+    return None
