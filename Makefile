@@ -52,6 +52,7 @@ stress: build
 	$(BIN)/python -m tests.system.crash --mix rings --rounds 10000
 	$(BIN)/python -m tests.system.crash --mix slot --rounds 2000
 	$(BIN)/python -m tests.system.crash --mix topics --rounds 10000
+	$(BIN)/python -m tests.system.cancellations
 	MEMLANE_MODEL_SEQUENCES=10000 $(BIN)/python -m pytest -q tests/mapping/test_mapping_model.py
 
 # A million spoilt inputs: most of them in C, where the address sanitizer looks on.

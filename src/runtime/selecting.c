@@ -53,14 +53,19 @@ void memlane_selecting_add(struct memlane_selecting *selecting, const _Atomic ui
     memlane_selector_widen(place_of(selecting), selecting->interest);
 }
 
+/* Where it is refused, such wakers are noticed when a slice is over. Twice is once. */
+static void let_distant_in(const struct memlane_selecting *selecting) {
+    const struct memlane_membership *membership = selecting->membership;
+    if (memlane_selector_is_distant(place_of(selecting)) && memlane_membership_is_file(membership, membership->base))
+        (void)memlane_wakefd_watch(selecting->wakefd, membership->base);
+}
+
 bool memlane_selecting_arm(struct memlane_selecting *selecting) {
     struct memlane_selector *place = place_of(selecting);
     const struct memlane_membership *membership = selecting->membership;
     if (!memlane_role_held(&place->owner, membership->tag))
         return false;
-    /* Where it is refused, such wakers are noticed when a slice is over. Twice is once. */
-    if (memlane_selector_is_distant(place) && memlane_membership_is_file(membership, membership->base))
-        (void)memlane_wakefd_watch(selecting->wakefd, membership->base);
+    let_distant_in(selecting);
     memlane_selector_arm(place, selecting->wakefd->number, selecting->interest);
     return true;
 }
@@ -74,6 +79,7 @@ void memlane_selecting_disarm(struct memlane_selecting *selecting) {
 }
 
 bool memlane_selecting_end(struct memlane_selecting *selecting) {
+    let_distant_in(selecting); /* the descriptor may have a place here again, which knows nothing of them */
     return memlane_selector_end(place_of(selecting), selecting->membership->tag);
 }
 

@@ -24,7 +24,7 @@ def tag_of(row: int, generation: int) -> int:
 #: A tag of a row that nobody ever joined with that generation: as good as one of a dead process.
 DEAD_TAG = tag_of(5, 1999)
 
-_OBJECTS_OFFSET_AT = 72
+_ROWS_AT, _SELECTORS_AT, _OBJECTS_OFFSET_AT = 48, 100, 72
 _PAGE = 4096
 
 
@@ -69,6 +69,21 @@ class SharedBytes:
     def punch(self, at: int) -> None:
         """Give the pages back from byte *at* of the region to its end: they read as zeros."""
         self._mapping.madvise(mmap.MADV_REMOVE, at, len(self._mapping) - at)
+
+    def take_announcements(self, at: int) -> int:
+        """
+        As a waker that dies before it sends: take the classes of selectors away from the word of
+        waiters at byte *at* of the object, and the arming of all selectors. Returns how many there
+        were that were armed.
+        """
+        self.set_half(at, self.half(at) & 0xFFFF)
+        rows, selectors = self._halves[_ROWS_AT // 4], self._halves[_SELECTORS_AT // 4]
+        armed = 0
+        for selector in range(selectors):
+            index = (_PAGE + 64 * rows + 64 * selector) // 8
+            armed += self._words[index] & 1
+            self._words[index] &= ~1
+        return armed
 
     def __enter__(self) -> Self:
         return self

@@ -492,13 +492,14 @@ class PutRings(_OfProducer):
     """A consumer sleeps; whatever was committed reaches it, though no wake-up was ever sent."""
 
     name = "put-rings"
+    sleeps_by = Sleeper
 
     def begin(self) -> None:
         _OfRing.begin(self)
         self.bytes = RingBytes(self.ring)
         self.other = self.ring.producer()
         self.other.put(record(0))
-        self.sleeper = Sleeper(self.ring)
+        self.sleeper = self.sleeps_by(self.ring)
         assert 0 == self.sleeper.hear()
         with self.ring.producer() as second:  # leases the lane of the children
             second.put(record(0))
@@ -1846,6 +1847,10 @@ def _operations() -> dict[str, Callable[[], Operation]]:
             add(partial(room, which), f":{which}")
     for made in TOPIC_OPERATIONS.values():
         add(made, "")
+    from tests.system.every_step_waiting import waiting_operations  # derives from what is above
+
+    for waiting, suffix in waiting_operations():
+        add(waiting, suffix)
     return found
 
 

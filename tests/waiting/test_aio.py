@@ -30,7 +30,7 @@ from memlane import (
     _event_loops,
 )
 from memlane.aio import wrap
-from tests.support.children import PAGE, Gate
+from tests.support.children import PAGE
 from tests.support.processes import Child
 
 LOOPS: dict[str, dict[str, Any]] = {
@@ -555,29 +555,29 @@ def test_a_loop_that_has_ended_leaves_no_descriptor(run: Run) -> None:
 
 def test_a_killed_process_that_awaited_leaves_nothing_and_keeps_nobody_waiting() -> None:
     """No file, no socket: its name goes with it; a put sends in vain, once."""
-    with Ring(PAGE, consumers="many") as ring, Gate() as gate:
+    with Ring(PAGE, consumers="many") as ring, Ring(PAGE) as told:
 
         async def wait() -> None:
             task = asyncio.create_task(wrap(ring).get())
             await asleep()
-            gate.open()
+            descriptor = _event_loops.running().selector.descriptor
+            told.put(os.readlink(f"/proc/self/fd/{descriptor}").encode())
             await task
 
-        names = bound_names()
         for _ in range(3):
             with Child(lambda: asyncio.run(wait())) as child:
-                gate.wait()
-                assert len(names) < len(bound_names())
+                inode = told.get().decode().strip("socket:[]")
+                assert inode in bound_sockets()
                 child.kill()
-            assert names == bound_names()
+            assert inode not in bound_sockets()
             ring.put(b"a")
             assert b"a" == ring.get()
 
 
-def bound_names() -> set[str]:
-    """The abstract names of sockets by which processes are woken."""
+def bound_sockets() -> set[str]:
+    """The inodes of the sockets by which processes are woken."""
     with open("/proc/net/unix") as listed:
-        return {line.split()[-1] for line in listed if "@memlane." in line}
+        return {line.split()[-2] for line in listed if "@memlane." in line}
 
 
 def test_without_a_loop_a_wait_is_refused_and_what_is_there_is_not_taken() -> None:
