@@ -100,7 +100,10 @@ def test_every_example_is_run_by_a_test() -> None:
     mapping = set(re.findall(r'lines_of\("(\w+\.py)"', elsewhere))
 
     assert sorted(
-        [*OUTPUTS, *mapping, "two_programs_consumer.py", "two_programs_producer.py"]
+        [
+            *(*OUTPUTS, *mapping, "two_programs_consumer.py", "two_programs_producer.py"),
+            "web_workers.py",  # by tests/waiting/test_web_workers.py
+        ]
     ) == sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
