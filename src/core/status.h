@@ -19,6 +19,7 @@ enum memlane_status {
     MEMLANE_EVICTED, /* publishers wait for us no longer */
     MEMLANE_DIFFERS, /* it is not what the caller expected: nothing was done */
     MEMLANE_GROW, /* memory is to be reserved first, see queue_growth.h */
+    MEMLANE_STALE, /* the life of a block that a handle names is over, see heap.h */
     /* of a header, see directory.h */
     MEMLANE_TRUNCATED,
     MEMLANE_FOREIGN,
