@@ -11,15 +11,26 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from memlane._core import Record, Subscriber
 from memlane.errors import Empty, Lapped, ShutDown
 from memlane.region import Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
 from memlane.topic import Topic
+from memlane.values import Codec
 
-__all__ = ["Follower", "LookFollower", "Seen", "SlotFollower", "TopicFollower", "follower"]
+__all__ = [
+    "Follower",
+    "HoldFollower",
+    "LookFollower",
+    "Seen",
+    "SlotFollower",
+    "TopicFollower",
+    "as_bytes",
+    "follower",
+]
 
 #: About how many bytes one look copies at most. Arbitrary: a tool stays small beside a large ring.
 LOOK_NBYTES = 16 << 20
@@ -182,10 +193,63 @@ class SlotFollower:
         return found
 
 
-def follower(region: Region, name: str) -> Follower | None:
+class HoldFollower:
+    """One that has joined: of a ring it takes the records, and a topic waits for it."""
+
+    def __init__(self, name: str, made: Ring | Topic) -> None:
+        self.missed, self.ended = 0, False
+        self._name, self._made = name, made
+
+    def last(self, most: int) -> list[Seen]:
+        made = self._made
+        self._taker: Ring | Subscriber
+        if isinstance(made, Ring):  # what waits in it is taken, however many there are
+            self._taker = made
+        else:
+            self._taker = made.subscribe("oldest" if most else "now", when_full="wait")
+        return self.new()
+
+    def new(self) -> list[Seen]:
+        found: list[Seen] = []
+        nbytes = 0
+        try:
+            while len(found) < LOOK_RECORDS and nbytes < LOOK_NBYTES:
+                with self._taker.borrow(timeout=0) as record:
+                    payload = bytes(record)
+                    lane = record.producer if isinstance(record, Record) else record.publisher
+                    found.append(Seen(self._name, lane, record.sequence, payload))
+                nbytes += len(payload)
+        except Empty:
+            pass
+        except ShutDown:
+            self.ended = not found
+        return found
+
+
+SlotsT = TypeVar("SlotsT", Slot[Any], SlotTable[Any])
+
+
+def as_bytes(slots: SlotsT) -> SlotsT:
+    """
+    Another handle of a slot or table, whose values are their bytes, whatever its layout says.
+
+    Raises:
+        ClosedError: this process closed the region.
+    """
+    nbytes = slots[0].nbytes if isinstance(slots, SlotTable) else slots.nbytes
+    entry = slots.region._find(slots._object_name)
+    assert entry is not None
+    return type(slots)._from_entry(slots.region, entry, codec=Codec("bytes", nbytes))
+
+
+def follower(region: Region, name: str, *, hold: bool = False) -> Follower | None:
     """
     What follows the object *name* of a region that was opened only to look, as `Target.open` of
     `memlane.inspection` does; None: no records and no values go through one of its kind.
+
+    Args:
+        hold: Join instead, in a region that was opened to take part: take the records of a ring as
+            its consumer, and have the publishers of a topic wait. Nothing is missed then.
 
     Raises:
         ObjectNotFoundError: there is no object of that name.
@@ -193,6 +257,8 @@ def follower(region: Region, name: str) -> Follower | None:
         ClosedError: this process closed the region.
     """
     made = region[name]
+    if hold and isinstance(made, Ring | Topic):
+        return HoldFollower(name, made)
     if isinstance(made, Topic):
         return TopicFollower(name, made)
     if isinstance(made, Slot | SlotTable):

@@ -32,8 +32,9 @@ MAY_KNOW = {
     "shared_object": {"errors", "_arguments", "_calls", "_core", "_instead", "_region."},
     "_proc": set(),
     "inspection": {"errors", "_arguments", "_core", "_proc", "_region.", "region"},
-    "following": {"errors", "region", "ring", "slot", "topic"},
-    "cli.": {"memlane", "following", "inspection", "cli."},
+    "following": {"_core", "errors", "region", "ring", "slot", "topic", "values"},
+    "recording": {"errors"},
+    "cli.": {"memlane", "following", "inspection", "recording", "cli."},
     "__main__": {"cli"},
     **{
         kind: {

@@ -37,15 +37,16 @@ def run(*arguments: str, code: int = 0) -> tuple[str, str]:
 
 def call(*arguments: str, code: int = 0) -> tuple[str, str]:
     """As a pipe gets it, without a process of its own: what the command prints to both."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             found = main(arguments)
         except SystemExit as ended:
             found = int(ended.code or 0)
-    assert code == found, out.getvalue() + err.getvalue()
-    assert "Traceback" not in err.getvalue()
-    return out.getvalue(), err.getvalue()
+    printed, told = (stream.buffer.getvalue().decode() for stream in (out, err))
+    assert code == found, printed + told
+    assert "Traceback" not in told
+    return printed, told
 
 
 def lines(*arguments: str, code: int = 0) -> list[Any]:

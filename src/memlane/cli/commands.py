@@ -47,6 +47,48 @@ def who(arguments: argparse.Namespace) -> int:
     return who(arguments.name, arguments.json)
 
 
+def put(arguments: argparse.Namespace) -> int:
+    from memlane.cli.transfer import put
+
+    return put(
+        arguments.name, arguments.record, arguments.lines, arguments.chomp, arguments.timeout
+    )
+
+
+def get(arguments: argparse.Namespace) -> int:
+    from memlane.cli.transfer import get
+
+    count = None if arguments.follow or arguments.drain else arguments.count
+    end = b"\0" if arguments.null else b"" if arguments.raw else b"\n"
+    return get(arguments.name, count, end, arguments.drain, arguments.timeout)
+
+
+def pipe(arguments: argparse.Namespace) -> int:
+    from memlane.cli.transfer import pipe
+
+    end = b"\0" if arguments.null else b"" if arguments.raw else b"\n"
+    return pipe(arguments.name, arguments.program, end, arguments.put)
+
+
+def record(arguments: argparse.Namespace) -> int:
+    from memlane.cli.recorder import record
+
+    return record(
+        arguments.names,
+        arguments.file,
+        arguments.oldest,
+        arguments.hold,
+        arguments.seconds,
+        arguments.count,
+    )
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    from memlane.cli.recorder import replay
+
+    return replay(arguments.file, arguments.rate, arguments.to, arguments.timeout)
+
+
 def rm(arguments: argparse.Namespace) -> int:
     from memlane.cli.removing import rm
 

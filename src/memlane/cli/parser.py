@@ -99,6 +99,8 @@ def parser_of_all() -> tuple[Parser, list[str]]:
     _demonstrating(adder)
     _listing(adder)
     _following(adder)
+    _transferring(adder)
+    _recording(adder)
     _removing(adder)
     adder.subparsers.add_parser("help", help="tell more of a command").add_argument(
         "name", nargs="?"
@@ -251,6 +253,128 @@ def _following(adder: _Adder) -> None:
     )
 
 
+def _transferring(adder: _Adder) -> None:
+    put = adder.add(
+        "put",
+        commands.put,
+        "put a record, from the arguments or from stdin",
+        "\nInto a ring or a topic, or a value into a slot, whose bytes it must have. It waits\n"
+        f"while there is no room.\n\n{NAMES}",
+        examples=[
+            ("memlane put jobs 'resize cat.png'", "one record"),
+            ("ls *.png | memlane put jobs --lines", "each line"),
+            ("memlane put jobs --timeout 1 < file", "a file, or exit code 124"),
+        ],
+        json=False,
+    )
+    put.add_argument("name", metavar="NAME")
+    put.add_argument("record", nargs="?", metavar="RECORD", help="its text; else stdin")
+    put.add_argument("--lines", action="store_true", help="each line of stdin is a record")
+    put.add_argument("--chomp", action="store_true", help="without the line end behind stdin")
+    put.add_argument("--timeout", type=_timeout, metavar="S", help="wait so long; else for ever")
+    get = adder.add(
+        "get",
+        commands.get,
+        "take records, and write them to stdout",
+        "\nOf a ring they are taken, as its consumer; of a topic they are the next ones that are\n"
+        "published; of a slot it is its value. Behind each stands a line end. `memlane tail`\n"
+        f"looks and takes nothing.\n\n{NAMES}",
+        examples=[
+            ("memlane get jobs", "the next one; waits for it"),
+            ("memlane get jobs --drain", "all that are there"),
+            ("memlane get jobs -f --null | xargs -0n1 work", "all that come"),
+        ],
+        json=False,
+    )
+    get.add_argument("name", metavar="NAME")
+    get.add_argument(
+        "-n", dest="count", type=_count, default=1, metavar="N", help="how many, 1 unless given"
+    )
+    get.add_argument(
+        "-f", dest="follow", action="store_true", help="go on, until the ring is shut down"
+    )
+    get.add_argument("--drain", action="store_true", help="all that are there, without waiting")
+    get.add_argument("--timeout", type=_timeout, metavar="S", help="wait so long; else for ever")
+    _ends(get)
+    pipe = adder.add(
+        "pipe",
+        commands.pipe,
+        "run a program with its stdin from records, or put each line of its stdout",
+        "\nIts exit code is that of the program. A record that the program did not read when it\n"
+        "ended is lost, unless consumers compete for it: then another one gets it.\n\n"
+        f"{NAMES}",
+        examples=[
+            ("memlane pipe jobs -- xargs -n1 resize", "records as lines of stdin"),
+            ("memlane pipe jobs --put -- find . -name '*.png'", "lines of stdout as records"),
+        ],
+        json=False,
+    )
+    pipe.add_argument("name", metavar="NAME")
+    pipe.add_argument(
+        "--put", action="store_true", help="the other way round: each line it prints is a record"
+    )
+    _ends(pipe)
+    pipe.add_argument("program", nargs="+", metavar="CMD", help="behind --, with its arguments")
+
+
+def _ends(parser: argparse.ArgumentParser) -> None:
+    ends = parser.add_mutually_exclusive_group()
+    ends.add_argument("--null", action="store_true", help="a zero byte behind each record")
+    ends.add_argument("--raw", action="store_true", help="nothing behind each record")
+
+
+def _recording(adder: _Adder) -> None:
+    record = adder.add(
+        "record",
+        commands.record,
+        "write what goes through objects into a file",
+        "\nUntil Ctrl-C, which is exit code 0 here, SIGTERM, or the end of all of them. Nobody\n"
+        "waits for the recorder; what was gone before it could be copied is counted, exactly, in\n"
+        "the file. A file of a killed recorder is read up to its last whole record.\n\n"
+        f"{NAMES}",
+        examples=[
+            ("memlane record robot monday.mlr", "all of a region"),
+            ("memlane record 'robot/cam*' ticks out.mlr --for 60", "some objects, a minute"),
+            ("memlane record ticks out.mlr --hold", "miss nothing: publishers wait for it"),
+        ],
+        json=False,
+    )
+    record.add_argument("names", nargs="+", metavar="NAME", help="or a pattern with *, ? or [...]")
+    record.add_argument("file", metavar="FILE", help="which must not exist")
+    record.add_argument("--oldest", action="store_true", help="begin with what is there")
+    record.add_argument(
+        "--hold",
+        action="store_true",
+        help="join: topics wait for the recorder, and records of rings are taken by it",
+    )
+    record.add_argument("--for", dest="seconds", type=_timeout, metavar="S", help="end after S s")
+    record.add_argument("-n", dest="count", type=_count, metavar="N", help="end after N records")
+    replay = adder.add(
+        "replay",
+        commands.replay,
+        "put what was recorded again",
+        "\nInto the objects it was recorded from, or with --to into others; they must be there.\n"
+        f"Each recorded lane goes through a lane of its own.\n\n{NAMES}",
+        examples=[
+            ("memlane replay monday.mlr --to test", "into the objects of region test"),
+            ("memlane replay monday.mlr --to test/cam --rate 0", "as fast as it goes"),
+        ],
+        json=False,
+    )
+    replay.add_argument("file", metavar="FILE")
+    replay.add_argument(
+        "--rate",
+        type=_timeout,
+        default=1.0,
+        metavar="X",
+        help="so many times as fast as it was, 1 unless given; 0: as fast as it goes",
+    )
+    replay.add_argument("--to", metavar="NAME", help="a region, or one object")
+    replay.add_argument(
+        "--timeout", type=_timeout, metavar="S", help="wait so long for room; else for ever"
+    )
+
+
 def _removing(adder: _Adder) -> None:
     rm = adder.add(
         "rm",
@@ -292,6 +416,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) >= 1 << 31:
         raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text!r}")
     return int(text)
+
+
+def _timeout(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= 1e9:
+        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, got {text!r}")
+    return seconds
 
 
 def _seconds(text: str) -> float:
