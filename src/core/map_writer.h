@@ -44,8 +44,8 @@
 /* So long after a vain look at all entries the next insert believes its result; arbitrary: the recheck interval. */
 #define MEMLANE_MAP_SWEEP_NS UINT64_C(100000000)
 
-/* Whether a tag is proven dead. */
-typedef bool memlane_map_judge(void *of, uint32_t tag);
+/* Whether a tag is proven dead: not 0. */
+typedef int memlane_map_judge(void *of, uint32_t tag);
 
 /* One process as a writer; private. */
 struct memlane_map_writer {

@@ -6,6 +6,7 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     Slot       the newest of a value, for all that read it; `publish`, `read`
     SlotTable  many slots of one layout, told apart by number
     Topic      records from some processes to others, each to all of them; `publish`, `subscribe`
+    Map        values by key, the dict that processes share
     Counter    a number that any process may add to
     Region     one shared object that carries many of the above, by name
     Mapping    a file or memory, mapped: all that mmap(2) can do
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 from memlane._core import (
     PAGE_SIZE,
     Consumer,
+    KeyWatch,
     Mapping,
     Producer,
     Publisher,
@@ -55,6 +57,7 @@ from memlane.errors import (
     ShutDown,
     TruncatedError,
 )
+from memlane.map import Map
 from memlane.region import Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
@@ -76,8 +79,10 @@ __all__ = [
     "Empty",
     "Evicted",
     "Full",
+    "KeyWatch",
     "Lapped",
     "LayoutError",
+    "Map",
     "Mapping",
     "MemlaneError",
     "ObjectNotFoundError",

@@ -19,6 +19,7 @@ import memlane._arguments as _arguments
 from memlane._core import (
     Consumer,
     Loans,
+    MapBase,
     Producer,
     Publisher,
     Publishing,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncConsumer",
+    "AsyncMap",
     "AsyncProducer",
     "AsyncPublisher",
     "AsyncRing",
@@ -568,6 +570,22 @@ class AsyncSlot(_Wrapped[SlotBase[_ValueT]], Generic[_ValueT]):
             pause = min(2 * pause + 1e-5, POLL_S)
 
 
+class AsyncMap(_Wrapped[MapBase[_ValueT]], Generic[_ValueT]):
+    """A map, awaited: what waits. Made by `wrap`; all else is that of the handle."""
+
+    async def wait_newer(
+        self, key: str | bytes | int, version: int, timeout: SupportsFloat | None = None
+    ) -> tuple[_ValueT, int]:
+        """As `wait_newer` of the map."""
+        m = self.handle
+        return await self._until(
+            lambda: m.wait_newer(key, version, timeout=0),
+            lambda: m.watch(key, version)._watch_newer(),
+            timeout,
+            (TimeoutError,),
+        )
+
+
 class AsyncTable(_Wrapped["SlotTable[_ValueT]"], Generic[_ValueT]):
     """A table of slots, awaited: `a[i]` is a slot, awaited. Made by `wrap`."""
 
@@ -637,6 +655,8 @@ def wrap(handle: Subscriber) -> AsyncSubscriber: ...
 def wrap(handle: SlotTable[_ValueT]) -> AsyncTable[_ValueT]: ...
 @overload
 def wrap(handle: SlotBase[_ValueT]) -> AsyncSlot[_ValueT]: ...
+@overload
+def wrap(handle: MapBase[_ValueT]) -> AsyncMap[_ValueT]: ...
 def wrap(handle: Any) -> Any:
     """
     Make an object with the verbs of *handle*, to be awaited in an event loop.
@@ -646,7 +666,8 @@ def wrap(handle: Any) -> Any:
     waits, and other tasks run. `timeout=` and canceling lose no record.
 
     Args:
-        handle: A ring, producer, consumer, topic, publisher, subscription, slot or table of slots.
+        handle: A ring, producer, consumer, topic, publisher, subscription, slot, table of slots or
+            map.
 
     Raises:
         TypeError: it is none of these.
@@ -655,8 +676,8 @@ def wrap(handle: Any) -> Any:
         if isinstance(handle, kind):
             return wrapper(handle)
     raise TypeError(
-        "wrap takes a ring, producer, consumer, topic, publisher, subscription, slot or table of "
-        f"slots, got {_arguments.shown(handle)}"
+        "wrap takes a ring, producer, consumer, topic, publisher, subscription, slot, table of "
+        f"slots or map, got {_arguments.shown(handle)}"
     )
 
 
@@ -670,4 +691,5 @@ _WRAPPERS: list[tuple[type[Any], type[Any]]] = [
     (Publishing, AsyncTopic),
     (TableBase, AsyncTable),
     (SlotBase, AsyncSlot),
+    (MapBase, AsyncMap),
 ]

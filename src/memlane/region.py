@@ -17,6 +17,7 @@ from memlane._instead import instead
 from memlane._region import directory
 from memlane._region.attachment import Attachment
 from memlane.counter import Counter
+from memlane.map import Map
 from memlane.ring import Ring, Wait
 from memlane.shared_object import SharedObject, kind_of
 from memlane.slot import Slot, SlotTable
@@ -308,6 +309,38 @@ class Region(Attachment):
             order=order,
             records=records,
             wait=wait,
+            timeout=timeout,
+        )
+
+    def map(
+        self,
+        name: str,
+        *,
+        entries: int | None = None,
+        key_nbytes: int | None = None,
+        value: Layout | None = None,
+        copies: int | None = None,
+        watchers: int | None = None,
+        timeout: float | None = 10,
+    ) -> Map[Any]:
+        """
+        Open the map *name*, or create it if there is none and *value* is given.
+
+        The arguments are those of `Map.create`; one that is not given is not asked for where the
+        map is there.
+
+        Raises:
+            ObjectNotFoundError: there is none, and no *value*.
+            LayoutError, TimeoutError, OSError, ValueError: as `ring`.
+        """
+        return Map._in_region(
+            self,
+            name,
+            entries=entries,
+            key_nbytes=key_nbytes,
+            value=value,
+            copies=copies,
+            watchers=watchers,
             timeout=timeout,
         )
 

@@ -12,7 +12,7 @@ from typing import Any, SupportsFloat
 
 import memlane._arguments as _arguments
 import memlane._core as _core
-from memlane._core import Selector, SlotBase, TableBase, Watch
+from memlane._core import KeyWatch, Selector, SlotBase, TableBase, Watch
 
 _FOREVER = 2**64 - 1
 
@@ -40,8 +40,9 @@ def wait(objects: Iterable[Any], timeout: SupportsFloat | None = None) -> list[A
         objects: What to wait for. A ring, a consumer or a subscription is ready when there is
             something to get, or the end. A producer or a publisher is ready when there is room
             since the last call that found none, or the end. A slot or a table is ready when there
-            is a newer value than the handle has read. Else anything that has `fileno()`, or an int
-            that is a descriptor (`Process.sentinel`, a pidfd), is ready when it is readable.
+            is a newer value than the handle has read; what `watch` of a map returns, when there is
+            one of its key. Else anything that has `fileno()`, or an int that is a descriptor
+            (`Process.sentinel`, a pidfd), is ready when it is readable.
         timeout: Longest wait in seconds. None waits for ever; 0 never waits.
 
     Returns:
@@ -100,7 +101,7 @@ def _watch_of(thing: Any) -> Watch | int:
         return thing._watch_records()
     if isinstance(thing, _core.Producer | _core.Publisher):
         return thing._watch_room()
-    if isinstance(thing, SlotBase):
+    if isinstance(thing, SlotBase | KeyWatch):
         return thing._watch_newer()
     if isinstance(thing, TableBase):
         return thing._watch_newer(list(thing))  # type: ignore[call-overload]

@@ -24,7 +24,7 @@ static unsigned long judged;
 static struct memlane_map_change told;
 static uint64_t version;
 
-static inline bool judge(void *of, uint32_t tag) {
+static inline int judge(void *of, uint32_t tag) {
     (void)of;
     judged++;
     return is_dead[tag % 8];

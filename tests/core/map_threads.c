@@ -22,7 +22,7 @@ static _Atomic bool over;
 static int processors;
 static _Atomic uint64_t overtaken; /* reads that a writer has spoilt */
 
-static bool judge_by_generation(void *of, uint32_t tag) {
+static int judge_by_generation(void *of, uint32_t tag) {
     (void)of;
     return atomic_load(&generation_of[tag % 8]) != tag >> MEMLANE_TAG_ROW_BITS;
 }

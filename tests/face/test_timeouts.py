@@ -24,6 +24,8 @@ FACES: list[Any] = [
     memlane.Slot,
     memlane.SlotTable,
     memlane.Counter,
+    memlane.Map,
+    memlane.KeyWatch,
     memlane.Topic,
     memlane.Publisher,
     memlane.Subscriber,
@@ -66,6 +68,15 @@ OF_SLOTS: dict[str, Callable[[Any, Any], object]] = {
     "wait_newer": lambda it, timeout: it.wait_newer(0, timeout),
     "wait_newer_into": lambda it, timeout: it.wait_newer_into(bytearray(8), 0, timeout=timeout),
 }
+OF_MAPS: dict[str, Callable[[Any, Any], object]] = {
+    "set": lambda it, timeout: it.set("k", 1, timeout=timeout),
+    "setdefault": lambda it, timeout: it.setdefault("k", 1, timeout=timeout),
+    "compare_exchange": lambda it, timeout: it.compare_exchange("k", 0, 1, timeout=timeout),
+    "compare_remove": lambda it, timeout: it.compare_remove("k", 0, timeout=timeout),
+    "add": lambda it, timeout: it.add("k", timeout=timeout),
+    "pop": lambda it, timeout: it.pop("none", None, timeout=timeout),
+    "wait_newer": lambda it, timeout: it.wait_newer("k", 0, timeout),
+}
 OF_TOPICS: dict[str, Callable[[Any, Any], object]] = {
     "publish": lambda it, timeout: it.publish(b"x", timeout=timeout),
     "publish_many": lambda it, timeout: it.publish_many([b"x"], timeout=timeout),
@@ -84,6 +95,7 @@ OF_REGIONS: dict[str, Callable[[Any, Any], object]] = {
     "slot ": lambda it, timeout: it.slot("slot", timeout=timeout),
     "table": lambda it, timeout: it.table("table", 2, 8, timeout=timeout),
     "counter": lambda it, timeout: it.counter("counter", timeout=timeout),
+    "map": lambda it, timeout: it.map("map", value="q", timeout=timeout),
     "topic": lambda it, timeout: it.topic("topic", capacity=4096, timeout=timeout),
     "remove": lambda it, timeout: removed_anew(it, timeout),
 }
@@ -93,6 +105,7 @@ OPENERS: list[Any] = [
     memlane.Slot,
     memlane.SlotTable,
     memlane.Counter,
+    memlane.Map,
     memlane.Topic,
 ]
 
@@ -104,6 +117,7 @@ def region() -> Iterator[memlane.Region]:
         made.slot("slot", 8).publish(b"12345678")
         made.table("table", 2, 8)
         made.counter("counter")
+        made.map("map", entries=4, value="q")["k"] = 1
         made.topic("topic", capacity=4096)
         yield made
 
@@ -131,6 +145,10 @@ def calls(region: memlane.Region) -> Iterator[tuple[str, Callable[[Any], object]
     slot = region.slot("slot", 8)
     for verb, call in OF_SLOTS.items():
         yield f"Slot.{verb}", functools.partial(call, slot)
+    m = region.map("map")
+    for verb, call in OF_MAPS.items():
+        yield f"Map.{verb}", functools.partial(call, m)
+    yield "KeyWatch.wait_newer", lambda timeout: m.watch("k", 0).wait_newer(timeout)
     for verb, call in OF_REGIONS.items():
         yield f"Region.{verb}".strip(), functools.partial(call, region)
 

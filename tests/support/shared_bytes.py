@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from memlane import Ring, Slot
+from memlane.shared_object import SharedObject
 
 NONE, READY, TAKEN, FREE, CLOSED = range(5)
 NEVER, DEPARTED = 0, 1
@@ -35,7 +36,7 @@ def _aligned(nbytes: int) -> int:
 class SharedBytes:
     """A second mapping of the region of an object that has the region to itself."""
 
-    def __init__(self, thing: Ring | Slot) -> None:
+    def __init__(self, thing: SharedObject) -> None:
         # A description of our own: locks of the library are not touched.
         source = f"/proc/self/fd/{thing.region._member.base}"
         descriptor = os.open(source, os.O_RDWR | os.O_CLOEXEC)

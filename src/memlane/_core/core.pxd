@@ -20,6 +20,7 @@ cdef extern from "core/status.h" nogil:
         MEMLANE_UNKNOWN_FEATURES
         MEMLANE_LAPPED
         MEMLANE_EVICTED
+        MEMLANE_DIFFERS
 
 cdef extern from "core/layout.h" nogil:
     enum:
@@ -76,6 +77,8 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_KIND_COUNTER
     enum:
         MEMLANE_KIND_TOPIC
+    enum:
+        MEMLANE_KIND_MAP, MEMLANE_KIND_LOCK, MEMLANE_KIND_EVENT
 
 cdef extern from "core/participants.h" nogil:
     bint memlane_generation_is_retired(uint64_t generation)
@@ -325,6 +328,117 @@ cdef extern from "core/slot.h" nogil:
     memlane_status memlane_slot_read_stamp(const memlane_slot *slot, memlane_stamp *stamp)
     memlane_status memlane_slot_read_stamped(const memlane_slot *slot, void *value, memlane_stamp *stamp)
     bint memlane_writer_take(memlane_slot_control *control, uint32_t found, uint32_t tag)
+
+cdef extern from "core/map_layout.h" nogil:
+    const uint64_t MEMLANE_MAP_ENTRIES_MAX, MEMLANE_MAP_KEY_MAX, MEMLANE_MAP_VALUE_MAX
+    enum memlane_map_key_type:
+        MEMLANE_KEY_BYTES
+        MEMLANE_KEY_STR
+        MEMLANE_KEY_INT
+    enum:
+        MEMLANE_VALUES_FIXED
+        MEMLANE_VALUES_UP_TO
+    struct memlane_map_control:
+        pass
+    struct memlane_map_bucket:
+        uint64_t armed
+        uint32_t selectors
+    struct memlane_map_shape:
+        uint64_t entries, key_nbytes, value_nbytes, copies, watchers, values, nbytes
+    bint memlane_map_lay_out(memlane_map_shape *shape, uint64_t entries, uint64_t key_nbytes, uint64_t value_nbytes,
+                             uint64_t copies, uint64_t watchers, uint64_t values)
+    void memlane_map_tell_doorbells(uint64_t watchers, memlane_doorbells *at_once, memlane_doorbells *later)
+
+cdef extern from "core/map.h" nogil:
+    struct memlane_map:
+        uint64_t count, key_nbytes, value_nbytes
+        bint is_fixed
+    struct memlane_map_key:
+        const unsigned char *bytes
+        uint32_t word
+        uint64_t hash
+    struct memlane_map_clock:
+        uint64_t now_ns
+        uint32_t boot
+    struct memlane_map_item:
+        unsigned char *key
+        void *value
+        uint32_t key_nbytes
+        memlane_map_key_type key_type
+        uint64_t nbytes, version
+    void memlane_map_view(memlane_map *map, unsigned char *base, const memlane_map_shape *shape)
+    void memlane_map_begin(unsigned char *base, const memlane_map_shape *shape, const uint64_t *seeds)
+    memlane_status memlane_map_key_make(const memlane_map *map, memlane_map_key *key, memlane_map_key_type type,
+                                        const void *bytes, uint64_t nbytes)
+    memlane_map_bucket *memlane_map_bucket_of(const memlane_map *map, uint64_t hash)
+    memlane_status memlane_map_read(const memlane_map *map, const memlane_map_key *key, const memlane_map_clock *clock,
+                                    void *value, uint64_t *nbytes, uint64_t *version)
+    memlane_status memlane_map_version_again(const memlane_map *map, const memlane_map_key *key,
+                                             const memlane_map_clock *clock, uint64_t *version)
+    memlane_status memlane_map_at(const memlane_map *map, uint64_t index, const memlane_map_clock *clock,
+                                  memlane_map_item *item)
+
+cdef extern from "core/map_writer.h" nogil:
+    ctypedef bint memlane_map_judge(void *of, uint32_t tag) noexcept nogil
+    struct memlane_map_writer:
+        uint32_t tag
+        bint patiently
+        memlane_map_judge *is_dead
+        void *of
+        uint64_t hint
+    enum memlane_map_how:
+        MEMLANE_MAP_PUT
+        MEMLANE_MAP_INSERT
+        MEMLANE_MAP_COMPARE
+        MEMLANE_MAP_ADD_INT
+        MEMLANE_MAP_ADD_FLOAT
+        MEMLANE_MAP_REMOVE
+        MEMLANE_MAP_REMOVE_COMPARE
+    struct memlane_map_change:
+        memlane_map_how how
+        uint64_t expected
+        const void *value
+        uint64_t nbytes, expires_ns
+        void *before
+        uint64_t before_nbytes
+        unsigned char sum[8]
+        uint64_t version
+        uint32_t holder
+        memlane_map_bucket *bucket
+    memlane_status memlane_map_change_key "memlane_map_change"(
+        const memlane_map *map, memlane_map_writer *writer, const memlane_map_key *key, const memlane_map_clock *clock,
+        memlane_map_change *change)
+
+cdef extern from "core/lock_layout.h" nogil:
+    struct memlane_lock_control:
+        uint64_t armed, depth
+        uint32_t selectors
+    struct memlane_event_control:
+        uint64_t armed
+        uint32_t selectors
+    uint64_t memlane_lock_nbytes(uint64_t watchers)
+    uint64_t memlane_event_nbytes(uint64_t watchers)
+
+cdef extern from "core/lock.h" nogil:
+    uint64_t memlane_lock_word(uint32_t tag, uint32_t thread)
+    uint32_t memlane_lock_tag(uint64_t word)
+    bint memlane_lock_try(memlane_lock_control *lock, uint64_t me)
+    memlane_status memlane_lock_take(memlane_lock_control *lock, uint64_t me, uint64_t turn, uint64_t now_ns,
+                                     uint64_t *holder)
+    bint memlane_lock_take_over(memlane_lock_control *lock, uint64_t dead, uint64_t me)
+    bint memlane_lock_is_wanted(const memlane_lock_control *lock)
+    bint memlane_lock_release(memlane_lock_control *lock, uint64_t me, uint64_t now_ns)
+    uint64_t memlane_lock_owner(const memlane_lock_control *lock)
+    uint32_t memlane_lock_again(memlane_lock_control *lock, uint64_t me)
+    uint32_t memlane_lock_once_less(memlane_lock_control *lock)
+    uint64_t memlane_lock_queue(memlane_lock_control *lock, uint32_t watcher)
+    bint memlane_lock_is_due(const memlane_lock_control *lock, uint64_t turn)
+    bint memlane_lock_nominate(memlane_lock_control *lock, uint64_t turn)
+    void memlane_lock_leave(memlane_lock_control *lock, uint64_t turn, uint32_t watcher)
+    bint memlane_lock_choose(memlane_lock_control *lock, uint32_t *watcher)
+    uint64_t memlane_event_state(const memlane_event_control *event)
+    bint memlane_event_turn(memlane_event_control *event, bint set)
+    bint memlane_event_has_come(const memlane_event_control *event, uint64_t since)
 
 cdef extern from "core/counter_layout.h" nogil:
     struct memlane_counter:

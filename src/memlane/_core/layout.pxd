@@ -15,3 +15,4 @@ cdef inline uint64_t pages_down(uint64_t offset, uint64_t page_nbytes) noexcept:
 cdef object places_of(const memlane_doorbells *told, uint64_t object_offset)
 cdef int tell_doorbells(memlane_entry *entry, tuple doorbells, bytes name, uint64_t nbytes) except -1
 cdef bint tells_of(entry, const memlane_doorbells *at_once, const memlane_doorbells *later) except -1
+cdef tuple told_of(const memlane_doorbells *at_once, const memlane_doorbells *later)

@@ -344,6 +344,28 @@ cdef uint64_t version_of(object version) except? 0:
     return seen
 
 
+cdef object packed_value(object encode, Py_ssize_t items, object value):
+    """The bytes of a value by its layout: *encode* takes so many items, or with -1 the value. Raises what it may."""
+    if items < 0:
+        return encode(value)
+    if PyTuple_CheckExact(value):
+        return encode(*value)
+    if items == 1 and (isinstance(value, (int, float, bytes, bytearray, str)) or not hasattr(type(value), "__iter__")):
+        return encode(value)
+    if isinstance(value, (str, bytes, bytearray, dict)) or not hasattr(type(value), "__iter__"):
+        raise TypeError(f"this slot holds {items} values, got {type(value).__name__}; publish one tuple of them")
+    return encode(*value)
+
+
+cdef object unfit_error(object wrong, object value, str called):
+    """The error for a value that `packed_value` has refused, of what messages call *called*."""
+    if isinstance(wrong, (_struct_error, OverflowError)):
+        return ValueError(f"{_arguments.shown(value)} does not fit the layout of {called}: {wrong}")
+    if isinstance(wrong, (TypeError, ValueError)) and str(wrong).startswith("this slot "):
+        return type(wrong)(str(wrong).replace("this slot", called, 1))
+    return wrong
+
+
 cdef class SlotBase:
     """What a slot does without going through Python."""
 
@@ -450,22 +472,9 @@ cdef class SlotBase:
     cdef object packed(self, object value):
         """The bytes of a value that is no bytes itself."""
         try:
-            if self._items < 0:
-                return self._encode(value)
-            if PyTuple_CheckExact(value):
-                return self._encode(*value)
-            if self._items == 1 and (isinstance(value, (int, float, bytes, bytearray, str))
-                                     or not hasattr(type(value), "__iter__")):
-                return self._encode(value)
-            if isinstance(value, (str, bytes, bytearray, dict)) or not hasattr(type(value), "__iter__"):
-                raise TypeError(f"this slot holds {self._items} values, got {type(value).__name__}; publish one tuple of them")
-            return self._encode(*value)
-        except (_struct_error, OverflowError) as wrong:
-            raise ValueError(f"{_arguments.shown(value)} does not fit the layout of {self.called()}: {wrong}") from None
-        except (TypeError, ValueError) as wrong:
-            if not str(wrong).startswith("this slot "):
-                raise
-            raise type(wrong)(str(wrong).replace("this slot", self.called(), 1)) from None
+            return packed_value(self._encode, self._items, value)
+        except Exception as wrong:
+            raise unfit_error(wrong, value, self.called()) from None
 
     cdef object publish_bytes(self, const void *value, uint64_t nbytes, object timeout):
         cdef SlotsState state

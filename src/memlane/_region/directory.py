@@ -71,6 +71,8 @@ class Wanted(NamedTuple):
     #: Doorbells created with it, and those created by their first users. A removal wakes their
     #: waiters and removes their semaphores.
     doorbells: tuple[Doorbells, Doorbells] = (NO_DOORBELLS, NO_DOORBELLS)
+    #: Fills in what its bytes have beyond zeros, at an offset, before others can see it.
+    fill: Callable[[Membership, int], None] | None = None
 
 
 def entries_of(member: Membership) -> list[Entry]:
@@ -161,7 +163,7 @@ def find_or_add(
                 wanted.geometry,
                 schema,
                 wanted.reserved_nbytes,
-                _doorbells_of(member, wanted),
+                _initialize_of(member, wanted),
                 wanted.parts,
                 wanted.or_less,
                 wanted.doorbells,
@@ -176,13 +178,15 @@ def find_or_add(
         return entry, True
 
 
-def _doorbells_of(member: Membership, wanted: Wanted) -> Callable[[int], None]:
+def _initialize_of(member: Membership, wanted: Wanted) -> Callable[[int], None]:
     """
-    A function that creates the doorbells of an object at an offset: those that are created with the
-    object, and for MAP_ANONYMOUS all, since they cannot be created later.
+    A function that fills in an object at an offset, and creates its doorbells: those that are
+    created with the object, and for MAP_ANONYMOUS all, since they cannot be created later.
     """
 
     def initialize(offset: int) -> None:
+        if wanted.fill is not None:
+            wanted.fill(member, offset)
         assert isinstance(member.doorbells, DoorbellSet)
         all_now = member.backing == _core.BACKING_ANONYMOUS
         for first, stride, count in wanted.doorbells if all_now else wanted.doorbells[:1]:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Maps: the dict that processes share."""
