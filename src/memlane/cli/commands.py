@@ -26,6 +26,12 @@ def stat(arguments: argparse.Namespace) -> int:
     return stat(arguments.name, arguments.every, arguments.json)
 
 
+def top(arguments: argparse.Namespace) -> int:
+    from memlane.cli import top
+
+    return top.top(arguments.name, arguments.every, arguments.once, arguments.json, arguments.sort)
+
+
 def tail(arguments: argparse.Namespace) -> int:
     from memlane.cli import tail
 

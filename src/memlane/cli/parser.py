@@ -98,6 +98,7 @@ def parser_of_all() -> tuple[Parser, list[str]]:
     adder = _Adder(parser)
     _demonstrating(adder)
     _listing(adder)
+    _watching(adder)
     _following(adder)
     _transferring(adder)
     _recording(adder)
@@ -209,6 +210,37 @@ def _telling(adder: _Adder) -> None:
         facts=True,
     )
     who.add_argument("name", metavar="NAME")
+
+
+def _watching(adder: _Adder) -> None:
+    top = adder.add(
+        "top",
+        commands.top,
+        "show what goes through all objects, and who is alive in them",
+        "\nA full screen on a terminal, else lines: records or values a second (HZ), their bytes,\n"
+        "records that wait or are kept (DEPTH), the largest LAG, calls that WAIT, evicted (LOST)\n"
+        "and redelivered (AGAIN) ones, and the states of the processes that send (FROM) and\n"
+        "receive (TO). Red is what has dead or stopped ones, or calls that wait while nothing\n"
+        "moves.\n\n"
+        f"{NAMES}",
+        examples=[
+            ("memlane top", "all regions; q leaves"),
+            ("memlane top 'robot-*' -i 0.5", "some, twice a second"),
+            ("memlane top --once --json | jq '.objects[].hz'", "rates of one interval"),
+        ],
+        facts=True,
+    )
+    top.add_argument("name", nargs="?", metavar="NAME", help="or a pattern with *, ? or [...]")
+    top.add_argument(
+        "-i", dest="every", type=_seconds, default=1.0, metavar="S", help="every S seconds, else 1"
+    )
+    top.add_argument("--once", action="store_true", help="one interval, then end")
+    top.add_argument(
+        "--sort",
+        choices=["hz", "bw", "depth", "lag", "waiting", "object"],
+        default="object",
+        help="by what, largest first; by name unless given",
+    )
 
 
 def _following(adder: _Adder) -> None:
