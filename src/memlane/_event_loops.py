@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from memlane._core import Selector, Watch
@@ -62,6 +63,7 @@ class EventLoop:
         #: Those that nobody announces to, so that they are looked at by a short timer.
         self.polled: set[Watch] = set()
         self.slice_end = -math.inf
+        self.ref = weakref.ref(self)
 
     # ---- for the tasks -------------------------------------------------------------------------
 
@@ -91,12 +93,8 @@ class EventLoop:
 
     # ---- for the loop --------------------------------------------------------------------------
 
-    def _waits(self, watch: Watch) -> bool:
-        queue = self.queues.get(watch)
-        return queue is not None and bool(queue.waiters) and not queue.waiters[0].is_woken
-
     def _pending(self) -> list[Watch]:
-        return list(filter(self._waits, self.queues))
+        return [watch for watch, queue in self.queues.items() if not queue.waiters[0].is_woken]
 
     def on_readable(self) -> None:
         """Behind a wake-up: drain, look, and arm for what was not due."""
@@ -104,17 +102,19 @@ class EventLoop:
             self.selector.empty()
         except OSError:
             self.renew()
-        self._wake(self.selector.due(self._pending()))
-        rest = self._pending()
-        if rest:
-            self._wake(self.selector.arm(rest, False))
-        self.see_to_descriptors()
+        pending = self._pending()
+        due = self.selector.due(pending)
+        self._wake(due)
+        if len(due) < len(pending):
+            self._wake(self.selector.arm(self._pending(), False))
+            self.see_to_descriptors()
 
     def on_time(self) -> None:
         """Look at those that nobody announces to; when a slice is over, at all that verbs do."""
         now = self.now()
         if now < self.slice_end:
-            self._wake(self.selector.due(list(filter(self._waits, self.polled))))
+            polled = [watch for watch in self._pending() if watch in self.polled]
+            self._wake(self.selector.due(polled))
             return
         self.slice_end = now + SLICE_S
         rest = self._pending()
@@ -161,6 +161,11 @@ class EventLoop:
 
 
 # ---- asyncio, and loops with its interface -------------------------------------------------------
+
+
+def _end(future: asyncio.Future[bool], is_woken: bool) -> None:
+    if not future.done():
+        future.set_result(is_woken)
 
 
 class _AsyncioLoop(EventLoop):
@@ -211,19 +216,18 @@ class _AsyncioLoop(EventLoop):
             await asyncio.sleep(0)
             return True
         future: asyncio.Future[bool] = loop.create_future()
-
-        def end(is_woken: bool) -> None:
-            if not future.done():
-                future.set_result(is_woken)
-
-        waiter.wake = lambda: end(True)
-        timer = None if deadline == math.inf else loop.call_at(deadline, end, False)
+        waiter.wake = partial(_end, future, True)
+        if deadline == math.inf:
+            try:
+                return await future
+            finally:
+                waiter.wake = None
+        timer = loop.call_at(deadline, _end, future, False)
         try:
             return await future
         finally:
             waiter.wake = None
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -9,7 +9,6 @@ however many handles wait in it, and one timer for what no wake-up tells, as tha
 
 from __future__ import annotations
 
-import contextlib
 import math
 import weakref
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
@@ -67,7 +66,7 @@ _ResultT = TypeVar("_ResultT")
 _ValueT = TypeVar("_ValueT")
 
 #: After so many calls that did not wait, the other tasks of the loop have their turn. Arbitrary.
-_CALLS_A_TURN = 64
+_CALLS_A_TURN = 256
 
 
 class _Taking(Generic[_ResultT]):
@@ -100,9 +99,7 @@ class _Wrapped(Generic[_HandleT]):
     def __init__(self, handle: _HandleT) -> None:
         self.handle = handle
         self._calls_left = _CALLS_A_TURN
-        self._waits: weakref.WeakKeyDictionary[EventLoop, dict[str, Queue]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._waits: dict[weakref.ref[EventLoop], dict[str, Queue]] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.handle!r}>"
@@ -118,14 +115,21 @@ class _Wrapped(Generic[_HandleT]):
     async def __aexit__(self, *_error: object) -> None:
         self.close()
 
-    def _queue(self, loop: EventLoop, what: str | Watch) -> Queue:
+    def _queue(self, loop: EventLoop, what: str | Callable[[], Watch]) -> Queue:
         """That of the tasks of a loop which wait for the same."""
-        queues = self._waits.setdefault(loop, {})
-        if not isinstance(what, str):
-            return Queue(what)
-        queue = queues.get(what)
-        if queue is None:
-            queue = queues[what] = Queue(getattr(self.handle, what)())
+        queues = self._waits.get(loop.ref)
+        if queues is None:
+            waits = self._waits
+            queues = waits[weakref.ref(loop, lambda ref: waits.pop(ref, None))] = {}
+        if isinstance(what, str):
+            queue = queues.get(what)
+            if queue is None:
+                queue = queues[what] = Queue(getattr(self.handle, what)())
+            return queue
+        # The last one is kept until there is another one, and with it the place in the region.
+        queue = Queue(what())
+        loop.selector.lead(queue.watch)
+        queues["the last one"] = queue
         return queue
 
     def _waits_for_another(self, _loop: EventLoop) -> bool:
@@ -138,30 +142,34 @@ class _Wrapped(Generic[_HandleT]):
         what: str | Callable[[], Watch],
         timeout: SupportsFloat | None,
         nothing: tuple[type[BaseException], ...],
+        has_looked: bool = False,
     ) -> _ResultT:
-        """Call *verb*, which never waits, until it raises none of *nothing*, or for *timeout*."""
+        """
+        Call *verb*, which never waits, until it raises none of *nothing*, or for *timeout*. Where
+        the caller *has_looked* at all that it looks at, and found nothing, first behind a wake-up.
+        """
         seconds = None if timeout is None else _arguments.timeout(timeout)
         if self._calls_left <= 0:
             self._calls_left = _CALLS_A_TURN
             await running().sleep(0)
         self._calls_left -= 1
-        try:
-            return verb()
-        except nothing:
-            if seconds == 0:
-                raise
-        except RuntimeError:
-            if seconds == 0 or not self._waits_for_another(running()):
-                raise
+        if not has_looked:
+            try:
+                return verb()
+            except nothing:
+                if seconds == 0:
+                    raise
+            except RuntimeError:
+                if seconds == 0 or not self._waits_for_another(running()):
+                    raise
         self._calls_left = _CALLS_A_TURN
         loop = running()
         deadline = math.inf if seconds is None else loop.now() + seconds
-        queue = self._queue(loop, what if isinstance(what, str) else what())
+        queue = self._queue(loop, what)
         waiter = Waiter()
         queue.waiters.append(waiter)
         try:
             loop.join(queue)
-            self._waits[loop]["the last one"] = queue  # keeps the place in the region for the next
             while True:
                 is_over = not await loop.pause(waiter, deadline)
                 try:
@@ -193,7 +201,7 @@ class _Receiving(_Wrapped[_ReceivingT], Generic[_ReceivingT, _RecordT]):
 
     def __init__(self, handle: _ReceivingT) -> None:
         super().__init__(handle)
-        self.get_nowait = handle.get_nowait
+        self.get_nowait, self._get_now = handle.get_nowait, handle._get_now
 
     def _get(
         self, verb: Callable[[], _ResultT], timeout: SupportsFloat | None
@@ -204,12 +212,19 @@ class _Receiving(_Wrapped[_ReceivingT], Generic[_ReceivingT, _RecordT]):
         self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
     ) -> bytes:
         """As `get` of the handle. A wait that is cancelled has taken nothing."""
+        has_looked = False
         if timeout is None and not require_peer and self._calls_left > 0:  # the usual, fast
-            self._calls_left -= 1
-            with contextlib.suppress(Empty):
-                return self.get_nowait()
+            record = self._get_now()
+            if record is not None:
+                self._calls_left -= 1
+                return record
+            watch = self._queue(running(), "_watch_records").watch
+            has_looked = not watch.is_ready()  # cheaper than an Empty
         get = self.handle.get
-        return await self._get(lambda: get(timeout=0, require_peer=require_peer), timeout)
+        return await self._until(
+            lambda: get(timeout=0, require_peer=require_peer),
+            *("_watch_records", timeout, (Empty,), has_looked),
+        )
 
     async def get_many(
         self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False

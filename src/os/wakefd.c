@@ -291,9 +291,6 @@ int memlane_wakefd_send(uint64_t number, uint64_t network) {
         result = open_sender(&from);
     if (result != 0)
         return result;
-    const uint64_t here = network_of(from.descriptor);
-    if (here != network && here != 0 && network != 0)
-        return -EHOSTUNREACH;
     result = send_from(from.descriptor, number);
     /* Either its queue is full, or what others have not drained yet has used up our own room. The second try has room of
      * its own. */
@@ -303,8 +300,9 @@ int memlane_wakefd_send(uint64_t number, uint64_t network) {
     }
     if (result == -EAGAIN)
         return 0;
-    if (result == -ECONNREFUSED && (here == 0 || network == 0))
-        return -EHOSTUNREACH; /* gone, or elsewhere: nobody knows */
+    /* The name is random, so what has it is its owner. Nobody has it: the owner is gone, or elsewhere. */
+    if (result == -ECONNREFUSED && (network == 0 || network_of(from.descriptor) != network))
+        return -EHOSTUNREACH;
     return result;
 }
 

@@ -62,6 +62,7 @@ class Receiving(LaneHandle, Generic[_RecordT]):
         """
     def get_nowait(self) -> bytes:
         """`get(timeout=0)`: raises Empty at once where there is nothing."""
+    def _get_now(self) -> bytes | None: ...
     def get_many(
         self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
     ) -> list[bytes]:

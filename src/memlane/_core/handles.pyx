@@ -118,6 +118,10 @@ cdef class Receiving(LaneHandle):
         """`get(timeout=0)`: raises Empty at once where there is nothing."""
         return self.receiving_of().get(self, 0, False)
 
+    def _get_now(self):
+        """The next record if one is at hand; None: look by `get`, which tells why there is none."""
+        return self.receiving_of().get_now(self)
+
     def get_many(self, most, *, timeout=None, require_peer=False):
         """
         Copy out what is there, at least one record and at most *most*, waiting only for the first.

@@ -58,7 +58,7 @@ cdef class Selector:
 
     cdef int open(self, uint64_t slice_ns) except -1
     cdef Place place_of(self, Membership membership)
-    cdef int lead(self, Watch watch) except -1
+    cpdef int lead(self, Watch watch) except -1
     cdef bint arm_one(self, Watch watch, bint whole) noexcept
     cdef list arm_all(self, list watches, bint whole)
     cdef int drain(self) noexcept

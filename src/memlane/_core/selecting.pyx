@@ -240,7 +240,7 @@ cdef class Selector:
         self.places[key] = membership.waits[id(place)] = _weakref.ref(place)
         return place
 
-    cdef int lead(self, Watch watch) except -1:
+    cpdef int lead(self, Watch watch) except -1:
         """Have this selector wake for a watch."""
         if watch.place is None or watch.place.selector is not self:
             watch.place = self.place_of(watch.opened.membership)
