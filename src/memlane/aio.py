@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, SupportsFloat, TypeVar, ov
 import memlane._arguments as _arguments
 from memlane._core import (
     Consumer,
+    KeyWatch,
     Loans,
     MapBase,
     Producer,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncConsumer",
+    "AsyncKeyWatch",
     "AsyncMap",
     "AsyncProducer",
     "AsyncPublisher",
@@ -601,6 +603,17 @@ class AsyncMap(_Wrapped[MapBase[_ValueT]], Generic[_ValueT]):
         )
 
 
+class AsyncKeyWatch(_Wrapped[KeyWatch]):
+    """One key of a map, awaited. Made by `wrap`."""
+
+    async def wait_newer(self, timeout: SupportsFloat | None = None) -> tuple[Any, int]:
+        """As `wait_newer` of the watch."""
+        watch = self.handle
+        return await self._until(
+            lambda: watch.wait_newer(timeout=0), watch._watch_newer, timeout, (TimeoutError,)
+        )
+
+
 class AsyncTable(_Wrapped["SlotTable[_ValueT]"], Generic[_ValueT]):
     """A table of slots, awaited: `a[i]` is a slot, awaited. Made by `wrap`."""
 
@@ -672,6 +685,8 @@ def wrap(handle: SlotTable[_ValueT]) -> AsyncTable[_ValueT]: ...
 def wrap(handle: SlotBase[_ValueT]) -> AsyncSlot[_ValueT]: ...
 @overload
 def wrap(handle: MapBase[_ValueT]) -> AsyncMap[_ValueT]: ...
+@overload
+def wrap(handle: KeyWatch) -> AsyncKeyWatch: ...
 def wrap(handle: Any) -> Any:
     """
     Make an object with the verbs of *handle*, to be awaited in an event loop.
@@ -681,8 +696,8 @@ def wrap(handle: Any) -> Any:
     waits, and other tasks run. `timeout=` and canceling lose no record.
 
     Args:
-        handle: A ring, producer, consumer, topic, publisher, subscription, slot, table of slots or
-            map.
+        handle: A ring, producer, consumer, topic, publisher, subscription, slot, table of slots,
+            map, or what `watch` of a map returns.
 
     Raises:
         TypeError: it is none of these.
@@ -692,7 +707,7 @@ def wrap(handle: Any) -> Any:
             return wrapper(handle)
     raise TypeError(
         "wrap takes a ring, producer, consumer, topic, publisher, subscription, slot, table of "
-        f"slots or map, got {_arguments.shown(handle)}"
+        f"slots, map or watch of a map, got {_arguments.shown(handle)}"
     )
 
 
@@ -707,4 +722,5 @@ _WRAPPERS: list[tuple[type[Any], type[Any]]] = [
     (TableBase, AsyncTable),
     (SlotBase, AsyncSlot),
     (MapBase, AsyncMap),
+    (KeyWatch, AsyncKeyWatch),
 ]

@@ -20,6 +20,7 @@ from memlane import (
     ClosedError,
     Empty,
     Full,
+    Map,
     Region,
     Ring,
     ShutDown,
@@ -249,6 +250,42 @@ def test_a_slot_and_a_table_are_awaited(run: Run, no_slices: None) -> None:
             with pytest.raises(TimeoutError):
                 await awaited.wait_newer(2, timeout=0)
             assert 3 == len(rows) == len(list(rows))
+
+    run(main)
+
+
+def test_a_key_of_a_map_is_awaited(run: Run, no_slices: None) -> None:
+    """By the map with any version, and by a watch from the present one on."""
+
+    async def main() -> None:
+        with Map.create(None, entries=64, key_nbytes=16, value="d") as known:
+            known["a"] = 1.0
+            awaited, watch = wrap(known), wrap(known.watch("a"))
+            found: list[Any] = []
+
+            async def note(what: Callable[[], Awaitable[Any]]) -> None:
+                found.append((await what())[0])
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(note, lambda: awaited.wait_newer("b", 0))
+                group.start_soon(note, watch.wait_newer)
+                await asleep()
+                known["b"] = 2.0
+                while not found:
+                    await anyio.sleep(0.001)
+                known["a"] = 3.0
+            assert [2.0, 3.0] == found
+            with pytest.raises(TimeoutError):
+                await watch.wait_newer(timeout=0.01)
+
+            async def end() -> None:
+                with pytest.raises(ClosedError):
+                    await watch.wait_newer()
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(end)
+                await asleep()
+                known.close()
 
     run(main)
 
