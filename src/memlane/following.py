@@ -2,8 +2,9 @@
 """
 Following objects without joining them: the last records, then what is new, and how many were gone.
 
-Topics are read by a subscription that has no place, rings by looks that take nothing, slots and
-tables by version. An object of another kind can be followed if it has a `_look` as a ring has.
+Topics are read by a subscription that has no place, rings by looks that take nothing, slots,
+tables and maps by version. An object of another kind can be followed if it has a `_look` as a ring
+has.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from memlane._core import Record, Subscriber
 from memlane.errors import Empty, Lapped, ShutDown
+from memlane.map import Map
 from memlane.region import Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
@@ -25,6 +27,7 @@ __all__ = [
     "Follower",
     "HoldFollower",
     "LookFollower",
+    "MapFollower",
     "Seen",
     "SlotFollower",
     "TopicFollower",
@@ -51,7 +54,8 @@ class Seen:
         number: The number of the record in its lane (with order="all" of a topic in all of them),
             or the version of the value.
         payload: Its bytes.
-        value: The value of a slot as its layout says; None for records.
+        value: The value of a slot or map as its layout says; None for records.
+        key: The key of a value of a map.
     """
 
     object: str
@@ -59,6 +63,7 @@ class Seen:
     number: int
     payload: bytes
     value: Any = None
+    key: Any = None
 
 
 class Follower(Protocol):
@@ -193,6 +198,37 @@ class SlotFollower:
         return found
 
 
+class MapFollower:
+    """Maps: the value of each key by its version. Versions skip numbers, so nothing is counted."""
+
+    def __init__(self, name: str, made: Map[Any]) -> None:
+        self.missed, self.ended = 0, False
+        self._name, self._map, self._bytes = name, made, as_bytes(made)
+        self._versions: dict[Any, int] = {}
+
+    def last(self, most: int) -> list[Seen]:
+        found = self.new()
+        return found[-most:] if most else []
+
+    def new(self) -> list[Seen]:
+        found, versions = [], {}
+        for key in self._map:
+            before = self._versions.get(key, 0)
+            try:
+                if self._map.version(key) != before:
+                    value, before = self._map.read_versioned(key)
+                    payload, version = self._bytes.read_versioned(key)
+                    if version == before:  # else the next look meets it at rest
+                        found.append(Seen(self._name, 0, version, payload, value, key))
+                    else:
+                        before = 0
+            except KeyError:  # removed in this moment
+                continue
+            versions[key] = before
+        self._versions = versions
+        return found
+
+
 class HoldFollower:
     """One that has joined: of a ring it takes the records, and a topic waits for it."""
 
@@ -226,20 +262,23 @@ class HoldFollower:
         return found
 
 
-SlotsT = TypeVar("SlotsT", Slot[Any], SlotTable[Any])
+ValuesT = TypeVar("ValuesT", Slot[Any], SlotTable[Any], Map[Any])
 
 
-def as_bytes(slots: SlotsT) -> SlotsT:
+def as_bytes(made: ValuesT) -> ValuesT:
     """
-    Another handle of a slot or table, whose values are their bytes, whatever its layout says.
+    Another handle of a slot, table or map, whose values are their bytes, whatever its layout says.
 
     Raises:
         ClosedError: this process closed the region.
     """
-    nbytes = slots[0].nbytes if isinstance(slots, SlotTable) else slots.nbytes
-    entry = slots.region._find(slots._object_name)
+    if isinstance(made, Map):
+        nbytes = made.value_nbytes
+    else:
+        nbytes = made[0].nbytes if isinstance(made, SlotTable) else made.nbytes
+    entry = made.region._find(made._object_name)
     assert entry is not None
-    return type(slots)._from_entry(slots.region, entry, codec=Codec("bytes", nbytes))
+    return type(made)._from_entry(made.region, entry, codec=Codec("bytes", nbytes))
 
 
 def follower(region: Region, name: str, *, hold: bool = False) -> Follower | None:
@@ -263,6 +302,8 @@ def follower(region: Region, name: str, *, hold: bool = False) -> Follower | Non
         return TopicFollower(name, made)
     if isinstance(made, Slot | SlotTable):
         return SlotFollower(name, made)
+    if isinstance(made, Map):
+        return MapFollower(name, made)
     if hasattr(made, "_look"):
         return LookFollower(name, made)  # type: ignore[arg-type]
     return None

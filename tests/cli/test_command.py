@@ -35,6 +35,8 @@ COMMANDS = [
     "replay",
     "rm",
     "sweep",
+    "doctor",
+    "completion",
 ]
 
 # ---- the command itself --------------------------------------------------------------------------
@@ -45,7 +47,7 @@ def test_memlane_alone_prints_the_help_of_all_commands() -> None:
     out, err = run()
     assert "" == err
     for command in (*COMMANDS, "help"):
-        assert re.search(rf"^ +{command} ", out, re.MULTILINE)
+        assert re.search(rf"^ +{command}\b", out, re.MULTILINE)
     assert "REGION/OBJECT" in out
     assert "exit code:" in out
     assert (out, "") == run("help")

@@ -132,6 +132,24 @@ def test_values_of_slots_and_tables_are_shown_by_version(name: str) -> None:
         region.unlink()
 
 
+def test_values_of_a_map_are_shown_with_their_keys(name: str) -> None:
+    """Each once for each version; what was removed is not shown again."""
+    with memlane.Region.create(name, "4 MiB") as region:
+        made = region.map("prices", value="d", entries=10)
+        made["DE"] = 101.5
+        made["FR"] = 99.0
+        with followed(f"{name}/prices") as (_, (follower,)):
+            assert {"DE": 101.5, "FR": 99.0} == {one.key: one.value for one in follower.last(9)}
+            assert [] == follower.new()
+            made["FR"] = 98.0
+            del made["DE"]
+            assert [("FR", 98.0)] == [(one.key, one.value) for one in follower.new()]
+        (shown,) = lines("tail", name)
+        assert ("FR", 98.0) == (shown["key"], shown["value"])
+        assert "lane" not in shown
+        region.unlink()
+
+
 def test_payloads_are_shown_as_the_user_says(name: str) -> None:
     """As a dump, by a format, by a dtype; what does not fit is told in its place."""
     with memlane.Ring.create(name, capacity=4096, producers=1) as ring:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`memlane top` shows what goes through objects, and who is ill, on a screen and in lines."""
+"""`memlane top` shows what goes through objects, and what is ill, on a screen and in lines."""
 
 from __future__ import annotations
 

@@ -51,6 +51,7 @@ OUTPUTS = {
         "2 connections: 100 events, in order",
         "3 connections: 100 events, in order",
     ],
+    "wedged_pipeline.py": ["wedged; try memlane doctor", "it goes on"],
     "supervisor.py": [
         "20 squares, their sum is 2470",
         "1 worker was killed, and SIGTERM ended the others",

@@ -32,7 +32,7 @@ MAY_KNOW = {
     "shared_object": {"errors", "_arguments", "_calls", "_core", "_instead", "_region."},
     "_proc": set(),
     "inspection": {"errors", "_arguments", "_core", "_proc", "_region.", "region"},
-    "following": {"_core", "errors", "region", "ring", "slot", "topic", "values"},
+    "following": {"_core", "errors", "map", "region", "ring", "slot", "topic", "values"},
     "recording": {"errors"},
     "cli.": {"memlane", "following", "inspection", "recording", "cli."},
     "__main__": {"cli"},

@@ -332,6 +332,7 @@ TESTED_BY = {
     "memlane/cli/parser.py": ("tests/cli/test_command.py", "what all commands share"),
     "memlane/cli/commands.py": ("tests/cli/test_command.py", "what all commands share"),
     "memlane/cli/looking.py": ("tests/cli/test_command.py", "names that are not there"),
+    "memlane/cli/completion.py": ("tests/cli/test_doctor.py", "a script for shells"),
     "memlane/cli/recorder.py": ("tests/cli/test_recording.py", "what it writes"),
     "memlane/following.py": ("tests/cli/test_tail.py", "named after its command"),
     "memlane/cli/watching.py": ("tests/cli/test_stat.py", "named after its command"),

@@ -29,6 +29,10 @@ def stat(arguments: argparse.Namespace) -> int:
 def top(arguments: argparse.Namespace) -> int:
     from memlane.cli import top
 
+    if arguments.web:
+        from memlane.cli.web import web
+
+        return web(arguments.name, arguments.every, arguments.host, arguments.port)
     return top.top(arguments.name, arguments.every, arguments.once, arguments.json, arguments.sort)
 
 
@@ -93,6 +97,18 @@ def replay(arguments: argparse.Namespace) -> int:
     from memlane.cli.recorder import replay
 
     return replay(arguments.file, arguments.rate, arguments.to, arguments.timeout)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    from memlane.cli.doctor import doctor
+
+    return doctor(arguments.fix, arguments.json)
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    from memlane.cli.completion import completion
+
+    return completion(arguments.shell, arguments.parsers)
 
 
 def rm(arguments: argparse.Namespace) -> int:

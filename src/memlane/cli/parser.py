@@ -103,6 +103,7 @@ def parser_of_all() -> tuple[Parser, list[str]]:
     _transferring(adder)
     _recording(adder)
     _removing(adder)
+    _helping(adder)
     adder.subparsers.add_parser("help", help="tell more of a command").add_argument(
         "name", nargs="?"
     )
@@ -216,7 +217,7 @@ def _watching(adder: _Adder) -> None:
     top = adder.add(
         "top",
         commands.top,
-        "show what goes through all objects, and who is alive in them",
+        "show what goes through all objects, and which processes live",
         "\nA full screen on a terminal, else lines: records or values a second (HZ), their bytes,\n"
         "records that wait or are kept (DEPTH), the largest LAG, calls that WAIT, evicted (LOST)\n"
         "and redelivered (AGAIN) ones, and the states of the processes that send (FROM) and\n"
@@ -226,6 +227,7 @@ def _watching(adder: _Adder) -> None:
         examples=[
             ("memlane top", "all regions; q leaves"),
             ("memlane top 'robot-*' -i 0.5", "some, twice a second"),
+            ("memlane top --web", "a live page on this machine, at the address it prints"),
             ("memlane top --once --json | jq '.objects[].hz'", "rates of one interval"),
         ],
         facts=True,
@@ -240,6 +242,15 @@ def _watching(adder: _Adder) -> None:
         choices=["hz", "bw", "depth", "lag", "waiting", "object"],
         default="object",
         help="by what, largest first; by name unless given",
+    )
+    top.add_argument("--web", action="store_true", help="serve a live page, until Ctrl-C")
+    top.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="with --web: the address to serve at, this machine alone unless given",
+    )
+    top.add_argument(
+        "--port", type=_count, default=8737, metavar="N", help="with --web: 8737, 0 for a free one"
     )
 
 
@@ -433,6 +444,39 @@ def _removing(adder: _Adder) -> None:
     sweep.add_argument(
         "--dry-run", action="store_true", help="only tell what would be removed, and how much it is"
     )
+
+
+def _helping(adder: _Adder) -> None:
+    doctor = adder.add(
+        "doctor",
+        commands.doctor,
+        "check the machine and all regions, and say what to do",
+        "\nKernel, /dev/shm, limits, huge pages, seccomp and the cgroup; stale names, semaphores\n"
+        "without a region, versions that do not match, rows of the dead, the stopped and the\n"
+        "stuck. Exit code 1 if there is something to do.",
+        examples=[
+            ("memlane doctor", "all checks"),
+            ("memlane doctor --fix", "and remove what nobody has open"),
+            ("memlane doctor --json | jq 'select(.level!=\"ok\")'", "for a program"),
+        ],
+        facts=True,
+    )
+    doctor.add_argument(
+        "--fix", action="store_true", help="remove names and semaphores that nobody has open"
+    )
+    completion = adder.add(
+        "completion",
+        commands.completion,
+        "print what completes commands, options and names in a shell",
+        examples=[
+            ('eval "$(memlane completion bash)"', "in ~/.bashrc"),
+            ('eval "$(memlane completion zsh)"', "in ~/.zshrc, behind compinit"),
+            ("memlane completion fish | source", "in config.fish"),
+        ],
+        json=False,
+    )
+    completion.add_argument("shell", choices=["bash", "zsh", "fish"])
+    completion.set_defaults(parsers=adder.subparsers.choices)
 
 
 # ---- arguments -----------------------------------------------------------------------------------

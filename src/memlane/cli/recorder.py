@@ -149,7 +149,9 @@ def _followers(
                 names = [target.object]
             for name in names:
                 follower = following.follower(region, name, hold=hold)
-                if follower is None or (target.name, name) in seen:
+                # a frame has no room for a key
+                is_map = isinstance(follower, following.MapFollower)
+                if follower is None or is_map or (target.name, name) in seen:
                     continue
                 seen.add((target.name, name))
                 stats = region.stats()["objects"][name]

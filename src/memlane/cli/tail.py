@@ -98,7 +98,7 @@ class _Printed:
             {
                 "region": self._region,
                 "object": one.object,
-                "lane": one.lane,
+                **({"lane": one.lane} if one.key is None else {"key": plain(one.key)}),
                 "number": one.number,
                 "nbytes": len(one.payload),
                 key: plain(value),
@@ -107,7 +107,8 @@ class _Printed:
 
     def _text_lines(self, one: Seen) -> Iterator[str]:
         name = f"{safe(one.object)} " if self._several else ""
-        head = f"{name}{one.lane}:{one.number}  {size(len(one.payload))}"
+        place = one.lane if one.key is None else safe(str(one.key))
+        head = f"{name}{place}:{one.number}  {size(len(one.payload))}"
         if self._dump:
             yield head
             yield from dump(one.payload)

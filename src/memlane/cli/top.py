@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`memlane top`: all objects and what goes through them, live, and who is alive in them."""
+"""`memlane top`: all objects and what goes through them, live, and which processes live."""
 
 from __future__ import annotations
 
@@ -272,8 +272,12 @@ class _Screen:
         ]
         self._at = max(min(self._at, len(rows) - 1), 0)
         shown = self._lines(rows)
+        room = max(down - 2, 2)
+        if self._mode == "objects" and self._at + 2 > room:  # the marked one stays on the screen
+            del shown[1 : self._at + 3 - room]
+        shown = shown[:room]
         out = [_HOME]
-        for index, (line, style) in enumerate(shown[: max(down - 2, 1)]):
+        for index, (line, style) in enumerate(shown):
             text = cut(line, across)
             out.append(f"{style}{text}{_PLAIN}" if style and self._color else text)
             out.append("\x1b[K\n" if index < len(shown) - 1 else "\x1b[K")
