@@ -60,8 +60,10 @@ def run(loop: str, main: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def sending(send: Callable[[bytes], object]) -> Iterator[None]:
-    """A process that sends the time, again and again, each time after some silence."""
+def sending(
+    send: Callable[[bytes], object], end: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """A process that sends the time, again and again, each time after some silence; then *end*."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -69,6 +71,7 @@ def sending(send: Callable[[bytes], object]) -> Iterator[None]:
             for _ in range(RECORDS):
                 time.sleep(SILENCE_S)
                 send(stamp())
+            end()
         except BaseException:
             traceback.print_exc()
         finally:
@@ -183,7 +186,8 @@ def pyzmq() -> list[float]:
             return [age_us(await socket.recv()) for _ in range(RECORDS)]
 
     try:
-        with sending(send):
+        # a thread of pyzmq sends: what it has not sent yet is lost if the process just exits
+        with sending(send, lambda: sockets[0].context.destroy(linger=-1)):
             return asyncio.run(main())
     finally:
         shutil.rmtree(directory)
