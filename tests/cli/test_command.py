@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import memlane
 from memlane.cli import main
 from memlane.cli.text import duration, safe, size, table, width
 from tests.support.command import call, listed, run
-from tests.support.processes import PATIENCE_S
+from tests.support.processes import PATIENCE_S, Child
 
 pytestmark = pytest.mark.machine
 
@@ -220,3 +221,32 @@ def test_region_in_a_file_is_named_by_its_path(tmp_path: Path) -> None:
     _, err = run("rm", os.fspath(path), code=1)
     assert "is no region of memlane" in err
     assert b"my work of years" == path.read_bytes()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+def test_a_user_without_rights_is_told_so_in_one_line(name: str, tmp_path: Path) -> None:
+    """By every command that takes a name; ls tells it of the one, and lists the others."""
+    commands = [
+        *(("stat", name), ("who", name), ("tail", name), ("put", name, "x"), ("get", name)),
+        *(("pipe", name, "--", "true"), ("record", name, str(tmp_path / "out")), ("rm", name)),
+    ]
+
+    def ask() -> None:
+        for command in commands:  # what they load is loaded before the rights are gone
+            call("help", command[0])
+        for module in ("listing", "looking", "recorder", "removing", "stat", "tail", "transfer"):
+            importlib.import_module(f"memlane.cli.{module}")
+        importlib.import_module("memlane.cli.who")
+        os.setuid(65534)
+        for command in commands:
+            out, err = call(*command, code=1)
+            assert "" == out, command
+            assert re.fullmatch(r"memlane: .*[Pp]ermission.*\n|memlane: .*may not.*\n", err), err
+        out, _ = call("ls", name)
+        assert "ermission" in json.loads(out)["error"]
+
+    with memlane.Ring.create(name, capacity=4096, producers=2) as ring:
+        ring.put(b"x")
+        with Child(ask) as child:
+            assert 0 == child.wait()
+        ring.unlink()
