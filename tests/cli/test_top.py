@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -140,6 +141,11 @@ def test_a_narrow_screen_without_color_and_ctrl_c(name: str) -> None:
     with Terminal("top", "-i", "0.05") as terminal:
         terminal.wait_for(rf"> {name}/ring")
         assert "\x1b[31m" in terminal.raw
+        modes = terminal.modes()
+        os.kill(terminal.pid, signal.SIGTERM)
+        assert 128 + signal.SIGTERM == terminal.ended()
+        assert "\x1b[?1049l" in terminal.raw
+        assert modes != terminal.modes()  # which were those of the screen
     run("rm", name)
 
 

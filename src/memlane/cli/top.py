@@ -8,12 +8,13 @@ import os
 import re
 import select
 import shutil
+import signal
 import sys
 import termios
 import time
 import tty
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from memlane import inspection
 from memlane.cli.text import cut, duration, number, safe, size, table
@@ -219,6 +220,8 @@ class _Screen:
 
     def run(self) -> int:
         modes = termios.tcgetattr(0)
+        for ending in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, _leave)
         sys.stdout.write(_BEGIN)
         try:
             tty.setcbreak(0)
@@ -339,6 +342,11 @@ def _of_one(row: dict[str, Any], found: list[dict[str, Any]]) -> Iterator[tuple[
                 )
                 line = f"  {role['role']} {one['pid']} {one['state']} {role['place']}  {facts}"
                 yield safe(f"{line}  {one['command']}"), _RED if one["state"] in _ILL else ""
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    """Ended by a signal: the terminal is given back on the way out."""
+    raise SystemExit(128 + number)
 
 
 def _read_keys() -> list[str]:
