@@ -179,6 +179,7 @@ enum memlane_kind {
     MEMLANE_KIND_MAP = 7,
     MEMLANE_KIND_LOCK = 8,
     MEMLANE_KIND_EVENT = 10,
+    MEMLANE_KIND_QUEUE = 6,
 };
 
 /* `unit` is a power of two. */

@@ -22,9 +22,9 @@
  * Giving back: a process takes the `keeper` word of the lane, for the value that `head` has. As long as it bears a tag nobody
  * moves `head`: the producer does so only by a compare-and-swap of the same word, from "nobody, head" to "nobody, new head".
  * So no record from `head` on can be overwritten, and what is free from `head` on, without a gap, is read by nobody. The whole
- * pages of that may be given back. `given` is raised before the word is let go. The producer, which sees the new `given`
- * when it next looks at `head`, holds nothing for firm any more. A producer that finds the word taken uses other memory: it
- * does not wait. A dead keeper is replaced by the next one.
+ * pages of that may be given back. `given` is raised before the word is let go, and `head` moved behind that, as the producer
+ * does it. The producer, which sees the new `given` when it next looks at `head`, holds nothing for firm any more. A producer that
+ * finds the word taken uses other memory: it does not wait. A dead keeper is replaced by the next one.
  *
  * Descriptors are given back behind `head`, as far as a lane has twice as many of them as records.
  *
@@ -53,6 +53,8 @@
 /* What the producer takes over at a time of what consumers have freed. The rest can be given back. Arbitrary. */
 #define MEMLANE_GROWTH_BITE (UINT64_C(1) << 18)
 #define MEMLANE_GROWTH_BITE_RECORDS UINT64_C(4096)
+/* So often the word of the keeper and `head` are read again, where they contradict each other. */
+#define MEMLANE_GROWTH_LOOKS 16
 /* Lanes with fewer descriptors keep theirs. */
 #define MEMLANE_GROWTH_TRIMMED_MIN (UINT64_C(1) << 16)
 
@@ -158,13 +160,19 @@ static inline bool memlane_growth_mend(const struct memlane_lane *lane, uint64_t
 static inline enum memlane_status memlane_growth_refresh(struct memlane_growth *growth,
                                                          struct memlane_producer *producer) {
     const struct memlane_lane *lane = &producer->lane;
-    /* sync: queue.keeper. acquire: a process that mended `head` has read what we read; pairs with the CAS below */
-    uint64_t keeper = atomic_load_explicit(&growth->shared->keeper, memory_order_acquire);
-    /* relaxed: producers store it, and a process that finishes their moves */
-    uint64_t head = atomic_load_explicit(&lane->control->head, memory_order_relaxed);
+    uint64_t keeper, head;
+    for (int looks = 0;; looks++) {
+        /* sync: queue.keeper. acquire: a process that mended `head` has read what we read; pairs with the CAS below */
+        keeper = atomic_load_explicit(&growth->shared->keeper, memory_order_acquire);
+        /* relaxed: producers store it, keepers, and a process that finishes their moves */
+        head = atomic_load_explicit(&lane->control->head, memory_order_relaxed);
+        if (memlane_growth_mend(lane, keeper, head))
+            break;
+        /* What was read of the two may be from before and after a keeper that has let go; more than a few do not meet us. */
+        if (looks == MEMLANE_GROWTH_LOOKS)
+            return MEMLANE_CORRUPTED;
+    }
     growth->is_kept = keeper >> 32 != MEMLANE_TAG_NONE;
-    if (!memlane_growth_mend(lane, keeper, head))
-        return MEMLANE_CORRUPTED;
     head += (uint32_t)((uint32_t)keeper - (uint32_t)head);
     uint64_t end = head, nbytes = 0;
     if (producer->next - head > lane->mask + 1)
@@ -482,11 +490,11 @@ static inline bool memlane_growth_next(struct memlane_keeper *keeper, uint64_t s
 static inline bool memlane_growth_trim(const struct memlane_keeper *keeper, struct memlane_wanted *wanted) {
     const uint64_t descriptors = keeper->lane->mask + 1, behind = descriptors / 2 - 4 * MEMLANE_GROWTH_RECORDS_MAX;
     const uint64_t stamps_a_page = MEMLANE_ALIGNMENT / sizeof(uint64_t);
-    if (descriptors < MEMLANE_GROWTH_TRIMMED_MIN || keeper->head < behind)
+    if (descriptors < MEMLANE_GROWTH_TRIMMED_MIN || keeper->head < MEMLANE_GROWTH_RECORDS_MAX)
         return false;
     /* relaxed: keepers store it, one after the other */
     uint64_t from = atomic_load_explicit(&keeper->shared->trimmed, memory_order_relaxed);
-    uint64_t least = keeper->head - behind, to = keeper->head - MEMLANE_GROWTH_RECORDS_MAX;
+    uint64_t least = keeper->head > behind ? keeper->head - behind : 0, to = keeper->head - MEMLANE_GROWTH_RECORDS_MAX;
     if ((int64_t)(least - from) > 0 || (int64_t)(from - to) > 0)
         from = least;
     from = (from + stamps_a_page - 1) & ~(stamps_a_page - 1);
@@ -511,15 +519,21 @@ static inline void memlane_growth_raise_given(struct memlane_queue_lane *shared)
     atomic_fetch_add_explicit(&shared->given, 1, memory_order_release);
 }
 
-/* Let `head` go. Callers: a keeper, once. Progress: wait-free. Ordering: release. Returns: false: we were taken for dead. */
+/* Let `head` go, and move it over what is free: that need not be looked at again, also where no producer comes any more.
+ * Callers: a keeper, once. Progress: wait-free. Ordering: release. Returns: false: we were taken for dead.
+ * If the process dies inside: as a producer that moves `head`. */
 static inline bool memlane_growth_let_go(const struct memlane_keeper *keeper) {
     uint64_t ours = memlane_keeper_word(keeper->tag, keeper->head);
+    uint64_t next = memlane_keeper_word(MEMLANE_TAG_NONE, keeper->s);
     if (keeper->gave)
         memlane_growth_raise_given(keeper->shared);
-    /* sync: queue.keeper. release: pairs with the CAS of memlane_growth_refresh. A CAS: the word of another keeper stays. */
-    return atomic_compare_exchange_strong_explicit(&keeper->shared->keeper, &ours,
-                                                   memlane_keeper_word(MEMLANE_TAG_NONE, keeper->head),
-                                                   memory_order_release, memory_order_relaxed);
+    /* sync: queue.keeper. release: pairs with the CAS of memlane_growth_refresh, and what was found free is so for the producer,
+     * too. A CAS: the word of another keeper stays. Failure relaxed: nothing was done. */
+    if (!atomic_compare_exchange_strong_explicit(&keeper->shared->keeper, &ours, next, memory_order_release,
+                                                 memory_order_relaxed))
+        return false;
+    (void)memlane_growth_mend(keeper->lane, next, keeper->head);
+    return true;
 }
 
 /* Let `head` go for a keeper that is proven dead, whatever it had given back.

@@ -34,6 +34,8 @@ static inline void memlane_tasks_get(_Atomic uint64_t *hands, uint32_t tag) {
     /* relaxed: only what the CAS expects */
     uint64_t found = atomic_load_explicit(word, memory_order_relaxed);
     for (;;) {
+        if (found == memlane_tasks_word(tag, UINT32_MAX))
+            return; /* a program that never says that tasks are done: a join of it waits for ever, as it would */
         /* another tag of our row is that of a dead participant */
         uint64_t next = found >> 32 == tag ? found + 1 : memlane_tasks_word(tag, 1);
         /* sync: queue.hands. seq_cst: before the record is free; pairs with memlane_tasks_in_hand. Without it a join sees the

@@ -5,6 +5,9 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     Ring       records from some processes to others, each to one of them; `put`, `get`
     Slot       the newest of a value, for all that read it; `publish`, `read`
     SlotTable  many slots of one layout, told apart by number
+    Queue      Python objects, as multiprocessing.Queue; `put`, `get`
+    SimpleQueue    the same without tasks, as multiprocessing.SimpleQueue
+    JoinableQueue  another name of Queue
     Topic      records from some processes to others, each to all of them; `publish`, `subscribe`
     Map        values by key, the dict that processes share
     Counter    a number that any process may add to
@@ -50,6 +53,7 @@ from memlane.errors import (
     MemlaneError,
     ObjectNotFoundError,
     PeerGoneError,
+    QueueClosedError,
     RecordTooLargeError,
     RegionExistsError,
     RegionNotFoundError,
@@ -58,6 +62,7 @@ from memlane.errors import (
     TruncatedError,
 )
 from memlane.map import Map
+from memlane.queue import Queue, SimpleQueue
 from memlane.region import Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
@@ -70,6 +75,9 @@ __version__: str = _VERSION
 #: Another name of Reservation, which annotations may have.
 Room = Reservation
 
+#: A Queue counts tasks.
+JoinableQueue = Queue
+
 __all__ = [
     "PAGE_SIZE",
     "ClosedError",
@@ -79,6 +87,7 @@ __all__ = [
     "Empty",
     "Evicted",
     "Full",
+    "JoinableQueue",
     "KeyWatch",
     "Lapped",
     "LayoutError",
@@ -90,6 +99,8 @@ __all__ = [
     "PeerGoneError",
     "Producer",
     "Publisher",
+    "Queue",
+    "QueueClosedError",
     "Record",
     "RecordTooLargeError",
     "Region",
@@ -100,6 +111,7 @@ __all__ = [
     "RoleTakenError",
     "Room",
     "ShutDown",
+    "SimpleQueue",
     "Slot",
     "SlotTable",
     "Subscriber",
@@ -116,12 +128,12 @@ __all__ = [
 if TYPE_CHECKING:
     from memlane import aio as aio
 else:  # or type checkers would take any name for one that is there
-    _QUEUES = "use Ring(), which carries records of bytes"
+    _QUEUES = "use Queue() for objects, or Ring() for records of bytes"
     _LOCKS = "use that of multiprocessing; what is in memlane needs no lock"
     __getattr__ = _of_module(
         __name__,
         {
-            "Queue SimpleQueue JoinableQueue LifoQueue PriorityQueue deque Pipe Channel": _QUEUES,
+            "LifoQueue PriorityQueue deque Pipe Channel": _QUEUES,
             "Value RawValue": "use Slot.create(name, layout), or Counter.create(name)",
             "Array RawArray ShareableList": "use SlotTable.create(name, slots, layout)",
             "Lock RLock Semaphore BoundedSemaphore Condition Barrier": _LOCKS,

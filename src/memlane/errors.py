@@ -108,6 +108,13 @@ class ClosedError(MemlaneError, ValueError):
     """
 
 
+class QueueClosedError(ClosedError, OSError):
+    """
+    *This process* closed the queue. A ValueError, as of a multiprocessing.Queue, and an OSError, as
+    of a multiprocessing.SimpleQueue.
+    """
+
+
 class RoleTakenError(MemlaneError):
     """
     The role (producer, consumer, writer) is held by a live process. Facts: `role`, and `pids` of
@@ -175,6 +182,11 @@ class Full(MemlaneError, queue.Full):
             the cause.
         holders: Pids of the processes that hold them.
         views: The number of committed reservations of this producer with living views.
+        need: Of a queue with the cause "memory": the number of bytes that were needed. Other causes
+            of a queue are "records", "bytes", and "turn": another process is in the midst of a put
+            in the lane that processes share.
+        free: The number of bytes that are free.
+        limit: The limit of the container that leaves no more; None: there is none.
         laggards: Of a topic: the subscriptions that were waited for, the one that is furthest
             behind first; then the cause is "laggards".
     """
@@ -188,6 +200,9 @@ class Full(MemlaneError, queue.Full):
     holders: tuple[int, ...] = ()
     views: int = 0
     laggards: tuple[Laggard, ...] = ()
+    need: int = 0
+    free: int | None = None
+    limit: int | None = None
 
 
 class Empty(MemlaneError, queue.Empty):

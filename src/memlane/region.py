@@ -18,6 +18,7 @@ from memlane._region import directory
 from memlane._region.attachment import Attachment
 from memlane.counter import Counter
 from memlane.map import Map
+from memlane.queue import Codec, Queue
 from memlane.ring import Ring, Wait
 from memlane.shared_object import SharedObject, kind_of
 from memlane.slot import Slot, SlotTable
@@ -35,7 +36,7 @@ _INSTEAD = {
     "detach disconnect shutdown": "use close()",
     "attach connect": "use Region.open(name)",
     "is_closed is_open": "use closed",
-    "create_ring open_ring queue Queue channel": "use ring(name, capacity=nbytes)",
+    "create_ring open_ring channel": "use ring(name, capacity=nbytes)",
     "create_slot open_slot value Value event Event": "use slot(name, layout)",
     "create_table open_table slots slot_table array Array": "use table(name, slots, layout)",
     "create_counter open_counter atomic": "use counter(name)",
@@ -341,6 +342,40 @@ class Region(Attachment):
             value=value,
             copies=copies,
             watchers=watchers,
+            timeout=timeout,
+        )
+
+    def queue(
+        self,
+        name: str,
+        maxsize: int | None = None,
+        *,
+        codec: Codec = "pickle",
+        producers: int | None = None,
+        capacity: int | str | None = None,
+        wait: Wait = "adaptive",
+        require_peer: bool = False,
+        timeout: float | None = 10,
+    ) -> Queue:
+        """
+        Open the queue *name*, or create it if a maxsize is given and there is none. See `Queue`.
+
+        Args:
+            capacity: Bytes that the objects in one lane can come to; needed to create it. Memory is
+                taken as objects are put, and given back as they are got.
+
+        Raises:
+            ObjectNotFoundError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
+        """
+        return Queue._in_region(
+            self,
+            name,
+            maxsize=maxsize,
+            codec=codec,
+            producers=producers,
+            capacity=capacity,
+            wait=wait,
+            require_peer=require_peer,
             timeout=timeout,
         )
 

@@ -103,6 +103,11 @@ bool memlane_membership_is_sound(const struct memlane_membership *membership);
  * closed the descriptors by which it would know, and proves nothing. One or two system calls. */
 enum memlane_life memlane_membership_life(const struct memlane_membership *membership, uint32_t tag);
 
+/* Whether it is proven dead: for functions of src/core that take a judge. */
+static inline bool memlane_membership_is_dead(void *membership, uint32_t tag) {
+    return memlane_membership_life((const struct memlane_membership *)membership, tag) == MEMLANE_DEAD;
+}
+
 /* The same for the participant that has a row now. A row that nobody has is MEMLANE_DEAD. */
 enum memlane_life memlane_membership_row_life(const struct memlane_membership *membership, uint32_t row);
 

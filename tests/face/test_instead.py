@@ -163,7 +163,7 @@ def test_finding_a_method_costs_what_it_does_without_such_names(kind: type) -> N
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("Queue", r"; use Ring\(\)"),
+        ("LifoQueue", r"; use Queue\(\)"),
         ("Value", r"; use Slot\.create\(name, layout\)"),
         ("SharedMemory", "; use Mapping"),
         ("Lock", "; use that of multiprocessing"),

@@ -97,6 +97,7 @@ OF_REGIONS: dict[str, Callable[[Any, Any], object]] = {
     "counter": lambda it, timeout: it.counter("counter", timeout=timeout),
     "map": lambda it, timeout: it.map("map", value="q", timeout=timeout),
     "topic": lambda it, timeout: it.topic("topic", capacity=4096, timeout=timeout),
+    "queue": lambda it, timeout: it.queue("queue", 0, capacity=4096, producers=1, timeout=timeout),
     "remove": lambda it, timeout: removed_anew(it, timeout),
 }
 OPENERS: list[Any] = [

@@ -21,6 +21,7 @@ cdef extern from "core/status.h" nogil:
         MEMLANE_LAPPED
         MEMLANE_EVICTED
         MEMLANE_DIFFERS
+        MEMLANE_GROW
 
 cdef extern from "core/layout.h" nogil:
     enum:
@@ -79,6 +80,7 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_KIND_TOPIC
     enum:
         MEMLANE_KIND_MAP, MEMLANE_KIND_LOCK, MEMLANE_KIND_EVENT
+        MEMLANE_KIND_QUEUE
 
 cdef extern from "core/participants.h" nogil:
     bint memlane_generation_is_retired(uint64_t generation)
@@ -264,6 +266,7 @@ cdef extern from "core/lane_consumers.h" nogil:
     memlane_status memlane_many_look(const memlane_many *many, memlane_found *found)
     size_t memlane_many_look_on(const memlane_many *many, const memlane_found *first, size_t most, uint64_t most_nbytes,
                                 memlane_extent *extents)
+    void memlane_many_help(const memlane_lane *lane, uint64_t s, uint64_t end)
     bint memlane_many_claim(const memlane_lane *lane, memlane_found *found, uint32_t tag)
     size_t memlane_many_take(const memlane_lane *lane, uint64_t first, size_t count, uint32_t tag)
     void memlane_many_count_redelivered(memlane_ring_control *control)
@@ -586,3 +589,89 @@ cdef extern from "core/topic_subscriber.h" nogil:
     memlane_status memlane_subscriber_number_at(const memlane_subscriber *subscriber, uint64_t s, uint64_t *number)
     memlane_status memlane_subscriber_number(void *reader, uint32_t lane, uint64_t *number)
     void memlane_subscriber_seek(memlane_subscriber *subscriber, uint64_t number)
+
+cdef extern from "core/queue_layout.h" nogil:
+    enum memlane_queue_tasks:
+        MEMLANE_TASKS_NOT_COUNTED
+        MEMLANE_TASKS_COUNTED
+    const uint64_t MEMLANE_QUEUE_RECORDS_MAX
+    struct memlane_queue_control:
+        memlane_ring_control ring
+        memlane_doorbell putters_doorbell
+        uint32_t putters, joiners
+        memlane_doorbell joiners_doorbell
+    struct memlane_queue_lane:
+        pass
+    struct memlane_queue_shape:
+        memlane_ring_shape lane
+        uint64_t maxsize
+        bint counts_tasks
+        uint64_t growth_offset, consumers_offset, hands_offset, data_offset, nbytes
+    bint memlane_queue_lay_out(memlane_queue_shape *shape, uint64_t lanes, uint64_t capacity, uint64_t records,
+                               uint64_t maxsize, uint64_t tasks)
+    void memlane_queue_tell_doorbells(uint64_t lanes, memlane_doorbells *at_once, memlane_doorbells *later)
+
+cdef extern from "core/queue_order.h" nogil:
+    const uint64_t MEMLANE_ORDER_NBYTES
+    struct memlane_queue_found:
+        memlane_found record
+        uint64_t number
+        uint32_t lane
+    struct memlane_queue_pass:
+        uint64_t steps, handed_back
+    memlane_status memlane_queue_next(memlane_many *many, memlane_ring_control *ring, uint32_t lanes, uint32_t start,
+                                      memlane_queue_pass *passing, memlane_queue_found *found)
+
+cdef extern from "core/queue_growth.h" nogil:
+    const uint64_t MEMLANE_GROWTH_SOFT
+    struct memlane_stretch:
+        uint64_t offset, nbytes
+    struct memlane_wanted:
+        pass
+    struct memlane_growth:
+        memlane_queue_lane *shared
+        uint64_t bytes_offset, soft
+    void memlane_growth_first(const memlane_lane *lane, memlane_wanted *wanted)
+    void memlane_growth_got(memlane_growth *growth, memlane_producer *producer, const memlane_wanted *wanted)
+
+cdef extern from "core/queue_tasks.h" nogil:
+    ctypedef bint (*memlane_tasks_judge)(void *judge, uint32_t tag) noexcept nogil
+    void memlane_tasks_get(void *hands, uint32_t tag)
+    memlane_status memlane_tasks_done(void *hands, uint32_t rows, uint32_t tag, memlane_tasks_judge is_dead, void *judge)
+    bint memlane_tasks_in_hand(void *hands, uint32_t rows, memlane_tasks_judge is_dead, void *judge)
+    bint memlane_tasks_all_done(memlane_queue_control *control, memlane_many *many, uint32_t lanes, void *hands,
+                                uint32_t rows, memlane_tasks_judge is_dead, void *judge)
+
+cdef extern from "core/queue_turns.h" nogil:
+    uint32_t memlane_queue_lasting(uint32_t lanes)
+    memlane_status memlane_queue_turn_take(memlane_lane_control *control, uint32_t found, uint32_t tag)
+    bint memlane_queue_turn_end(memlane_lane_control *control, uint32_t tag)
+    bint memlane_queue_turn_any(memlane_ring_control *ring, memlane_lane_control *control, uint32_t found)
+
+cdef extern from "core/queue.h" nogil:
+    const uint64_t MEMLANE_QUEUE_SPARE
+    struct memlane_queue_producer:
+        memlane_producer producer
+        memlane_queue_control *control
+        uint32_t lanes, lane
+    struct memlane_bound:
+        memlane_queue_control *control
+        memlane_queue_lane *of_lanes
+        const memlane_many *many
+        uint64_t maxsize, in_hand
+        uint32_t lanes, lane
+    bint memlane_bound_any(memlane_bound *bound)
+    struct memlane_queue_sender:
+        memlane_queue_producer queue
+        memlane_growth growth
+        memlane_bound bound
+    memlane_status memlane_queue_take_up(memlane_queue_sender *sender)
+    memlane_status memlane_queue_begin(memlane_queue_sender *sender, uint64_t nbytes, uint64_t *offset, memlane_wanted *wanted)
+    memlane_status memlane_queue_finish(memlane_queue_sender *sender, uint64_t offset, uint64_t nbytes)
+    ctypedef void (*memlane_queue_fill)(void *of, size_t index, unsigned char *to) noexcept nogil
+    memlane_status memlane_queue_put_many(memlane_queue_sender *sender, const memlane_span *records, size_t count,
+                                          memlane_queue_fill fill, void *of, size_t begin, size_t *done,
+                                          memlane_wanted *wanted)
+    bint memlane_queue_surplus(memlane_queue_sender *sender, memlane_stretch *stretch)
+    bint memlane_queue_any_room(const memlane_queue_sender *sender)
+    bint memlane_queue_leave(memlane_queue_sender *sender)

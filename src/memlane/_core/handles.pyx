@@ -237,12 +237,7 @@ cdef class Receiving(LaneHandle):
             ValueError: a process of *until* has not been started or is closed, or a descriptor is not open.
             As `get` otherwise, but for ShutDown, which ends the iteration.
         """
-        cdef Records made = Records.__new__(Records)
-        check_timeout(timeout)
-        made.until = None if until is None else _processes.Ends(until, Descriptor)
-        self.check()
-        made.handle, made.require_peer, made.timeout = self, require_peer, timeout
-        return made
+        return Records.over(self, until, require_peer, timeout)
 
     def fileno(self):
         """
@@ -307,13 +302,14 @@ cdef class Borrowed:
 cdef class Records:
     """What `records` iterates with."""
 
-    cdef LaneHandle handle
-    cdef object until                 # None: for no process
-    cdef object timeout
-    cdef bint require_peer
-    cdef bint is_over
-    cdef uint32_t given               # since the processes were last asked for
-    cdef uint64_t *ends               # when all processes have ended: up to which record of each lane they have put
+    @staticmethod
+    cdef Records over(LaneHandle handle, object until, bint require_peer, object timeout):
+        cdef Records made = Records.__new__(Records)
+        check_timeout(timeout)
+        made.until = None if until is None else _processes.Ends(until, Descriptor)
+        handle.check()
+        made.handle, made.require_peer, made.timeout = handle, require_peer, timeout
+        return made
 
     def __init__(self, *_arguments, **_keywords):
         raise TypeError("Records are made by records(), not by calling the class")

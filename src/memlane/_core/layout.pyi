@@ -29,6 +29,9 @@ KIND_TOPIC: Final[int]
 KIND_MAP: Final[int]
 KIND_LOCK: Final[int]
 KIND_EVENT: Final[int]
+KIND_QUEUE: Final[int]
+QUEUE_RECORDS_MAX: Final[int]
+TASKS: Final[dict[bool, int]]
 ORDERS: Final[dict[str, int]]
 POLICIES: Final[dict[str, int]]
 SUBSCRIBERS_MAX: Final[int]
@@ -45,6 +48,9 @@ def ring_shape(
 ) -> tuple[int, int, tuple[_Doorbells, _Doorbells]]: ...
 def topic_shape(
     publishers: int, capacity: int, records: int, subscribers: int, order: int, policy: int
+) -> tuple[int, int, tuple[_Doorbells, _Doorbells]]: ...
+def queue_shape(
+    lanes: int, capacity: int, records: int, maxsize: int, tasks: int
 ) -> tuple[int, int, tuple[_Doorbells, _Doorbells]]: ...
 def slots_shape(
     slots: int, value_nbytes: int, copies: int, watchers: int, writers: int

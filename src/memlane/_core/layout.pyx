@@ -14,10 +14,12 @@ from memlane._core.core cimport (
     MEMLANE_CAPACITY_MAX, MEMLANE_CONSUMERS_MANY, MEMLANE_CONSUMERS_ONE, MEMLANE_DESCRIPTORS_MAX,
     MEMLANE_DOORBELL_NAMED, MEMLANE_DOORBELL_NONE, MEMLANE_DOORBELL_UNNAMED, MEMLANE_KIND_COUNTER,
     MEMLANE_KIND_EVENT, MEMLANE_KIND_LOCK, MEMLANE_KIND_MAP, MEMLANE_KIND_RING, MEMLANE_KIND_SLOT, MEMLANE_KIND_TABLE,
-    MEMLANE_KIND_TOPIC, MEMLANE_LANES_MAX,
+    MEMLANE_KIND_QUEUE, MEMLANE_KIND_TOPIC, MEMLANE_LANES_MAX,
     MEMLANE_MAGIC, MEMLANE_ORDER_ALL, MEMLANE_ORDER_PUBLISHER, MEMLANE_POLICY_OVERWRITE,
-    MEMLANE_POLICY_WAIT, MEMLANE_RESERVED_AT_CREATION, MEMLANE_SUBSCRIBERS_MAX, memlane_doorbells, memlane_doorbells_fit, memlane_entry,
-    memlane_header, memlane_header_lay_out, memlane_ring_lay_out, memlane_ring_shape,
+    MEMLANE_POLICY_WAIT, MEMLANE_QUEUE_RECORDS_MAX, MEMLANE_RESERVED_AT_CREATION, MEMLANE_SUBSCRIBERS_MAX,
+    MEMLANE_TASKS_COUNTED, MEMLANE_TASKS_NOT_COUNTED, memlane_doorbells, memlane_doorbells_fit, memlane_entry,
+    memlane_header, memlane_header_lay_out, memlane_queue_lay_out, memlane_queue_shape,
+    memlane_queue_tell_doorbells, memlane_ring_lay_out, memlane_ring_shape,
     memlane_ring_tell_doorbells, memlane_slots_lay_out, memlane_slots_shape,
     memlane_slots_tell_doorbells, memlane_topic_lay_out, memlane_topic_shape,
     memlane_topic_tell_doorbells,
@@ -42,6 +44,9 @@ SCHEMA_NBYTES = sizeof(((<memlane_entry *>NULL)[0]).schema)
 KIND_RING, KIND_SLOT, KIND_COUNTER, KIND_TABLE, KIND_TOPIC = (
     MEMLANE_KIND_RING, MEMLANE_KIND_SLOT, MEMLANE_KIND_COUNTER, MEMLANE_KIND_TABLE, MEMLANE_KIND_TOPIC)
 KIND_MAP, KIND_LOCK, KIND_EVENT = MEMLANE_KIND_MAP, MEMLANE_KIND_LOCK, MEMLANE_KIND_EVENT
+KIND_QUEUE = MEMLANE_KIND_QUEUE
+QUEUE_RECORDS_MAX = MEMLANE_QUEUE_RECORDS_MAX
+TASKS = {False: MEMLANE_TASKS_NOT_COUNTED, True: MEMLANE_TASKS_COUNTED}
 CONSUMERS = {"one": MEMLANE_CONSUMERS_ONE, "many": MEMLANE_CONSUMERS_MANY}
 ORDERS = {"publisher": MEMLANE_ORDER_PUBLISHER, "all": MEMLANE_ORDER_ALL}
 POLICIES = {"overwrite": MEMLANE_POLICY_OVERWRITE, "wait": MEMLANE_POLICY_WAIT}
@@ -83,6 +88,17 @@ def topic_shape(uint64_t publishers, uint64_t capacity, uint64_t records, uint64
         raise ValueError(f"a topic of {publishers} lanes with {capacity} bytes and {records} records, and of {subscribers} "
                          "places, is out of range")
     memlane_topic_tell_doorbells(&shape, &at_once, &later)
+    return shape.nbytes, shape.data_offset, told_of(&at_once, &later)
+
+
+def queue_shape(uint64_t lanes, uint64_t capacity, uint64_t records, uint64_t maxsize, uint64_t tasks):
+    """As `ring_shape`, of a queue."""
+    cdef memlane_queue_shape shape
+    cdef memlane_doorbells at_once, later
+    if not memlane_queue_lay_out(&shape, lanes, capacity, records, maxsize, tasks):
+        raise ValueError(f"a queue of {lanes} lanes with {capacity} bytes and {records} records, and a maxsize of {maxsize}, "
+                         "is out of range")
+    memlane_queue_tell_doorbells(lanes, &at_once, &later)
     return shape.nbytes, shape.data_offset, told_of(&at_once, &later)
 
 

@@ -34,19 +34,8 @@ memlane_calls_join(calls_of_process(), globals())
 cdef uint64_t STEPS_PAUSE_NS = 100000
 
 
-@cython.final
 cdef class ManyConsumers(ConsumerRole):
     """This process as one of many consumers. What it takes bears its tag, all its threads' alike."""
-
-    cdef memlane_many *lanes
-    cdef uint64_t next_look_ns        # when the dead are looked for while other lanes are busy
-    cdef uint64_t next_pass_ns        # when a new pass over all lanes begins, if nothing makes it begin earlier
-    cdef bint is_through              # the pass over all lanes: everybody who holds something was asked for
-    cdef uint32_t pass_lane           # where the next look goes on with the pass
-    cdef bint has_asked_enough        # the last look asked for as many holders as it may
-    cdef uint32_t living[PROBES_A_SLICE]  # tags that were alive when they were last asked for
-    cdef uint32_t lived               # how many were, ever: the newest are kept
-    cdef uint64_t handed_back         # as it was when the pass began
 
     def __cinit__(self, LanesState state):
         self.lanes = <memlane_many *>PyMem_Calloc(state.lanes, sizeof(memlane_many))
@@ -110,6 +99,7 @@ cdef class ManyConsumers(ConsumerRole):
             return self.find_in_dead_hand(leased, found)
         return -1
 
+    @cython.final
     cdef int find_in_dead_hand(self, uint32_t leased, memlane_found *found) except -2:
         """
         A record whose taker is proven dead, or which was handed back. Between two passes over the lanes, which are a
@@ -153,6 +143,7 @@ cdef class ManyConsumers(ConsumerRole):
         self.is_through = True
         return -1
 
+    @cython.final
     cdef void begin_pass(self, uint32_t leased) noexcept:
         cdef uint32_t lane
         # before the looks: what is handed back after this makes another pass begin
@@ -176,6 +167,7 @@ cdef class ManyConsumers(ConsumerRole):
             self.is_through = True
         return through == 0 or self.comes_back()
 
+    @cython.final
     cdef int walk_on(self, uint32_t leased, const uint32_t *living, uint32_t lived) noexcept nogil:
         """Go on with the pass; 1: to its end, 0: up to a holder who has to be asked for, -1: it takes too many steps."""
         cdef uint32_t lane, tag, i
@@ -199,6 +191,7 @@ cdef class ManyConsumers(ConsumerRole):
                 return -1
         return 1
 
+    @cython.final
     cdef bint has_met(self, uint32_t tag) noexcept:
         """Whether it was alive in this pass."""
         cdef uint32_t i
@@ -207,6 +200,7 @@ cdef class ManyConsumers(ConsumerRole):
                 return True
         return False
 
+    @cython.final
     cdef bint any_died(self) noexcept:
         """Whether one of those who had something in hand has died since."""
         cdef uint32_t i
@@ -228,7 +222,8 @@ cdef class ManyConsumers(ConsumerRole):
 
     # ---- taking -------------------------------------------------------------------------------------------
 
-    cdef inline size_t claim(self, uint32_t lane, memlane_found *found, size_t count) noexcept nogil:
+    @cython.final
+    cdef size_t claim(self, uint32_t lane, memlane_found *found, size_t count) noexcept nogil:
         """Make up to `count` records ours that were found, or the one in a dead hand; how many are."""
         cdef bint redelivered = self.is_redelivered(found)
         if not memlane_fork_is(self.epoch):
@@ -242,10 +237,15 @@ cdef class ManyConsumers(ConsumerRole):
         return 1
 
     cdef Py_ssize_t copy_one(self, uint32_t lane, memlane_found *found, char *to) except -1:
-        return self.copy_out(lane, found, &found.extent, 1, &to)
+        return self.copy_records(lane, found, &found.extent, 1, &to)
 
-    cdef inline Py_ssize_t copy_out(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
+    cdef Py_ssize_t copy_out(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
                              char **to) except -1:
+        return self.copy_records(lane, found, extents, count, to)
+
+    @cython.final
+    cdef Py_ssize_t copy_records(self, uint32_t lane, memlane_found *found, const memlane_extent *extents, size_t count,
+                                        char **to) except -1:
         cdef Py_ssize_t done
         cdef bint crossed = False
         cdef uint64_t total = 0, pinned = 0
@@ -268,7 +268,8 @@ cdef class ManyConsumers(ConsumerRole):
             self.ring.membership.check_whole()  # then what was copied may be zeros
         return done
 
-    cdef inline Py_ssize_t claim_and_copy(self, uint32_t lane, memlane_found *found, const memlane_extent *extents,
+    @cython.final
+    cdef Py_ssize_t claim_and_copy(self, uint32_t lane, memlane_found *found, const memlane_extent *extents,
                                           size_t count, char **to, bint *crossed) noexcept nogil:
         """How many were copied and freed; -1: none, since we have been taken for dead."""
         cdef const memlane_lane *view = &self.lanes[lane].lane
@@ -308,9 +309,13 @@ cdef class ManyConsumers(ConsumerRole):
         if not memlane_membership_keeps_row(&self.ring.membership.own):
             memlane_many_hand_back(self.ring.control, &self.lanes[lane].lane, found.s, self.tag)
             self.ring.refuse(MEMLANE_LOST, 0)
+        self.note_lent()
+        return True
+
+    @cython.final
+    cdef void note_lent(self) noexcept:
         with cython.critical_section(self):
             self.loans += 1
-        return True
 
     cdef int hand_back(self, uint32_t lane, uint64_t s) except -1:
         # False: we were taken for dead, and another one has it already.

@@ -4,8 +4,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from memlane._core.core cimport (
-    memlane_doorbell, memlane_entry, memlane_header, memlane_lane_control, memlane_row, memlane_slot_control, memlane_status,
-    memlane_watcher,
+    memlane_doorbell, memlane_entry, memlane_header, memlane_lane, memlane_lane_control, memlane_queue_lane, memlane_row,
+    memlane_slot_control, memlane_status, memlane_stretch, memlane_wanted, memlane_watcher,
 )
 from memlane._core.os cimport memlane_guarded
 
@@ -94,6 +94,7 @@ cdef extern from "runtime/membership.h" nogil:
     bint memlane_membership_is_file(const memlane_membership *membership, int descriptor)
     bint memlane_membership_is_sound(const memlane_membership *membership)
     memlane_life memlane_membership_life(const memlane_membership *membership, uint32_t tag)
+    bint memlane_membership_is_dead(void *membership, uint32_t tag)
     memlane_life memlane_membership_row_life(const memlane_membership *membership, uint32_t row)
     uint32_t memlane_membership_pid(const memlane_membership *membership, uint32_t tag)
     int memlane_membership_lock_creation(const memlane_membership *membership)
@@ -145,3 +146,10 @@ cdef extern from "runtime/selecting.h" nogil:
     bint memlane_selecting_end(memlane_selecting *selecting)
     uint32_t memlane_selecting_wake(const memlane_membership *membership, void *word)
     uint32_t memlane_selecting_wake_all(const memlane_membership *membership)
+
+cdef extern from "runtime/lane_memory.h" nogil:
+    int memlane_lane_reserve(const memlane_membership *membership, const unsigned char *data, const memlane_wanted *wanted)
+    uint64_t memlane_wanted_nbytes(const memlane_wanted *wanted)
+    void memlane_lane_give_back(unsigned char *data, const memlane_stretch *stretch)
+    uint64_t memlane_lane_tidy(const memlane_membership *membership, const memlane_lane *lane, memlane_queue_lane *shared,
+                               uint64_t bytes_offset, uint64_t spare)
