@@ -176,10 +176,11 @@ enum memlane_kind {
     MEMLANE_KIND_COUNTER = 3,
     MEMLANE_KIND_TABLE = 4,
     MEMLANE_KIND_TOPIC = 5,
+    MEMLANE_KIND_QUEUE = 6,
     MEMLANE_KIND_MAP = 7,
     MEMLANE_KIND_LOCK = 8,
+    MEMLANE_KIND_ARRAY = 9,
     MEMLANE_KIND_EVENT = 10,
-    MEMLANE_KIND_QUEUE = 6,
 };
 
 /* `unit` is a power of two. */

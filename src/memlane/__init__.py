@@ -10,6 +10,8 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     JoinableQueue  another name of Queue
     Topic      records from some processes to others, each to all of them; `publish`, `subscribe`
     Map        values by key, the dict that processes share
+    Array      an array in shared memory, which any process uses in place
+    array      the same as an array of numpy's, which nobody has to close
     Counter    a number that any process may add to
     Region     one shared object that carries many of the above, by name
     Mapping    a file or memory, mapped: all that mmap(2) can do
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from memlane._core import (
     PAGE_SIZE,
+    ArrayReservation,
     Consumer,
     KeyWatch,
     Mapping,
@@ -41,6 +44,7 @@ from memlane._core import VERSION as _VERSION
 from memlane._instead import of_module as _of_module
 from memlane._region.attachment import Participant
 from memlane._region.sweep import sweep
+from memlane.array import Array, array
 from memlane.counter import Counter
 from memlane.errors import (
     ClosedError,
@@ -80,6 +84,8 @@ JoinableQueue = Queue
 
 __all__ = [
     "PAGE_SIZE",
+    "Array",
+    "ArrayReservation",
     "ClosedError",
     "Consumer",
     "CorruptedError",
@@ -119,6 +125,7 @@ __all__ = [
     "TopicRecord",
     "TruncatedError",
     "__version__",
+    "array",
     "guard",
     "sweep",
     "wait",
@@ -135,7 +142,7 @@ else:  # or type checkers would take any name for one that is there
         {
             "LifoQueue PriorityQueue deque Pipe Channel": _QUEUES,
             "Value RawValue": "use Slot.create(name, layout), or Counter.create(name)",
-            "Array RawArray ShareableList": "use SlotTable.create(name, slots, layout)",
+            "RawArray ShareableList": "use array(shape, dtype), or SlotTable.create(...)",
             "Lock RLock Semaphore BoundedSemaphore Condition Barrier": _LOCKS,
             "Event": "use Slot.create(name, layout), and its wait_newer(version)",
             "Process Pool Manager": "use that of multiprocessing; objects of memlane travel to it",

@@ -82,7 +82,7 @@ def reword(function: str | None, message: str) -> str | None:
     core = sys.modules["memlane._core"]
     classes = [it for it in vars(core).values() if isinstance(it, type)]
     owners = [core, *(base for it in classes for base in it.__mro__ if kind in ("", base.__name__))]
-    found = {id(it): it for it in (vars(owner).get(verb) for owner in owners) if it is not None}
+    found = {id(it): it for it in (vars(owner).get(verb) for owner in owners) if callable(it)}
     try:
         takes = [(_called(it, verb), _parameters(it)) for it in found.values()]
     except (TypeError, ValueError):

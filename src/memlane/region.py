@@ -9,13 +9,14 @@ complete and its creator is present, so no process sees a half-made one.
 from __future__ import annotations
 
 import os
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import memlane._arguments as _arguments
 import memlane._core as _core
 from memlane._instead import instead
 from memlane._region import directory
 from memlane._region.attachment import Attachment
+from memlane.array import Array
 from memlane.counter import Counter
 from memlane.map import Map
 from memlane.queue import Codec, Queue
@@ -24,6 +25,9 @@ from memlane.shared_object import SharedObject, kind_of
 from memlane.slot import Slot, SlotTable
 from memlane.topic import Topic
 from memlane.values import CtypesT, DataclassT, Layout
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: What other shared memory, directories and dicts call what a region does.
 _INSTEAD = {
@@ -38,7 +42,8 @@ _INSTEAD = {
     "is_closed is_open": "use closed",
     "create_ring open_ring channel": "use ring(name, capacity=nbytes)",
     "create_slot open_slot value Value event Event": "use slot(name, layout)",
-    "create_table open_table slots slot_table array Array": "use table(name, slots, layout)",
+    "create_array open_array Array": "use array(name, shape, dtype)",
+    "create_table open_table slots slot_table": "use table(name, slots, layout)",
     "create_counter open_counter atomic": "use counter(name)",
     "processes users members": "use participants()",
     "setdefault update": "use ring(name, capacity=nbytes), slot(name, layout) or counter(name)",
@@ -387,6 +392,28 @@ class Region(Attachment):
             LayoutError, TimeoutError, OSError, ValueError: as `ring`.
         """
         return Counter._in_region(self, name, timeout=timeout)
+
+    def array(
+        self,
+        name: str,
+        shape: int | tuple[int, ...] | None = None,
+        dtype: Any = None,
+        *,
+        timeout: float | None = 10,
+    ) -> np.ndarray[Any, Any]:
+        """
+        Open the array *name*, or create it with zeros if shape and dtype are given and there is
+        none.
+
+        Returns:
+            All of it as an array of numpy's, in place, which stays valid after `close`. Its
+            `handle` is the `Array`, as `region[name]` is. Without numpy a memoryview.
+
+        Raises:
+            ObjectNotFoundError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
+        """
+        made = Array._in_region(self, name, shape, dtype, timeout=timeout)
+        return made._memory()  # type: ignore[no-any-return]
 
     # ---- objects of any kind ---------------------------------------------------------------------
 

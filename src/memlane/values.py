@@ -116,7 +116,7 @@ def codec_of_schema(schema: str, nbytes: int, name: str, title: str) -> Codec:
             packed = struct.Struct(described.split(":")[1])
             codec = Codec(schema, packed.size, packed.pack, _items_of(packed.format), packed.unpack)
         elif kind == "numpy":
-            codec = _numpy_codec(_dtype_of(*ast.literal_eval(described)))
+            codec = _numpy_codec(dtype_of(*ast.literal_eval(described)))
         else:
             raise ValueError("unknown kind")
     except Exception as wrong:  # numpy raises all kinds of errors for such a text
@@ -450,15 +450,15 @@ def _numpy_codec(layout: Any) -> Codec:
         found = np.frombuffer(data, dtype=base)
         return found.reshape(shape) if dtype.subdtype else found[0]
 
-    described = repr((_described(base), shape))
-    return Codec(_text("numpy", described), dtype.itemsize, encode, None, decode)
+    text = repr((described(base), shape))
+    return Codec(_text("numpy", text), dtype.itemsize, encode, None, decode)
 
 
-def _described(dtype: Any) -> Any:
-    """A dtype as literals, from which `_dtype_of` makes a dtype again."""
+def described(dtype: Any) -> Any:
+    """A dtype as literals, from which `dtype_of` makes a dtype again."""
     if dtype.subdtype:
         base, shape = dtype.subdtype
-        return _described(base), shape
+        return described(base), shape
     if not dtype.names:
         return dtype.str
     from numpy.lib import format as numpy_format
@@ -470,13 +470,13 @@ def _described(dtype: Any) -> Any:
         pass
     return {
         "names": list(dtype.names),
-        "formats": [_described(dtype.fields[name][0]) for name in dtype.names],
+        "formats": [described(dtype.fields[name][0]) for name in dtype.names],
         "offsets": [dtype.fields[name][1] for name in dtype.names],
         "itemsize": dtype.itemsize,
     }
 
 
-def _dtype_of(described: Any, shape: tuple[int, ...]) -> Any:
+def dtype_of(described: Any, shape: tuple[int, ...]) -> Any:
     """
     The dtype that a directory describes. np.dtype would turn the gaps of an aligned one into
     fields.

@@ -51,6 +51,7 @@ OF_RINGS: dict[str, Callable[[Any, Any], object]] = {
     "put": lambda it, timeout: it.put(b"x", timeout=timeout),
     "put_many": lambda it, timeout: it.put_many([b"x"], timeout=timeout),
     "reserve": lambda it, timeout: it.reserve(8, timeout=timeout).abort(),
+    "reserve_array": lambda it, timeout: it.reserve_array(8, "u1", timeout=timeout).abort(),
     "get": lambda it, timeout: it.get(timeout=timeout),
     "get_many": lambda it, timeout: it.get_many(1, timeout=timeout),
     "get_into": lambda it, timeout: it.get_into(bytearray(8), timeout=timeout),
@@ -81,6 +82,7 @@ OF_TOPICS: dict[str, Callable[[Any, Any], object]] = {
     "publish": lambda it, timeout: it.publish(b"x", timeout=timeout),
     "publish_many": lambda it, timeout: it.publish_many([b"x"], timeout=timeout),
     "reserve": lambda it, timeout: it.reserve(1, timeout=timeout).abort(),
+    "reserve_array": lambda it, timeout: it.reserve_array(1, "u1", timeout=timeout).abort(),
     "records": lambda it, timeout: next(iter(it.records(timeout=timeout))),
     "get": lambda it, timeout: it.get(timeout=timeout),
     "get_many": lambda it, timeout: it.get_many(1, timeout=timeout),
@@ -98,6 +100,7 @@ OF_REGIONS: dict[str, Callable[[Any, Any], object]] = {
     "map": lambda it, timeout: it.map("map", value="q", timeout=timeout),
     "topic": lambda it, timeout: it.topic("topic", capacity=4096, timeout=timeout),
     "queue": lambda it, timeout: it.queue("queue", 0, capacity=4096, producers=1, timeout=timeout),
+    "array": lambda it, timeout: it.array("array", 8, "u1", timeout=timeout),
     "remove": lambda it, timeout: removed_anew(it, timeout),
 }
 OPENERS: list[Any] = [

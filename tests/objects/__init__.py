@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Counters."""
+"""Objects as records."""

@@ -336,6 +336,23 @@ def test_an_array_of_a_record_is_a_read_only_view_of_its_first_bytes(ring: Ring)
     assert 5.0 == array[1, 2]
 
 
+def test_an_array_of_a_record_keeps_its_bytes_when_the_record_is_released() -> None:
+    """As every view does: the room is not used for another record before the array has died."""
+    with Ring(capacity=PAGE, producers=1, records=64) as ring:
+        ring.put(b"a" * 1000)
+        record = ring.borrow()
+        array = record.array(1000, "u1")
+        record.release()
+        del record
+        with pytest.raises(Full):
+            for _ in range(8):
+                ring.put(b"b" * 1000, timeout=0)
+                ring.get()
+        assert (array == ord("a")).all()
+        del array
+        ring.put(b"b" * 1000, timeout=0)
+
+
 def test_a_record_that_is_given_back_goes_to_another_consumer_or_comes_again() -> None:
     """To one that sleeps, too, and without a recheck interval; it is not called redelivered."""
     with Ring(consumers="many", capacity=PAGE, producers=2, records=8) as ring:

@@ -6,6 +6,7 @@ Python code takes all of it from here, wherever it stands.
 """
 
 from memlane._core.arguments import ctypes_holds
+from memlane._core.array import ArrayBase, handle_of_bytes
 from memlane._core.calls import clear_errors
 from memlane._core.counter import CounterBase
 from memlane._core.files import Descriptor, is_network_file, reserve
@@ -23,6 +24,7 @@ from memlane._core.layout import (
     DOORBELL_NONE,
     DOORBELL_UNNAMED,
     HEADER_NBYTES,
+    KIND_ARRAY,
     KIND_COUNTER,
     KIND_EVENT,
     KIND_LOCK,
@@ -80,7 +82,7 @@ from memlane._core.receiver import Loans, RecordLoan
 from memlane._core.ring import Consumer, Producer, RingBase, Sending
 from memlane._core.ring_consumer import Record
 from memlane._core.selecting import Selector, Watch
-from memlane._core.sender import Reservation
+from memlane._core.sender import ArrayReservation, Reservation
 from memlane._core.slot import SlotBase, TableBase
 from memlane._core.topic import Publisher, Publishing, Subscriber, TopicBase
 from memlane._core.topic_subscriber import TopicRecord
@@ -98,6 +100,7 @@ __all__ = [
     "DOORBELL_NONE",
     "DOORBELL_UNNAMED",
     "HEADER_NBYTES",
+    "KIND_ARRAY",
     "KIND_COUNTER",
     "KIND_EVENT",
     "KIND_LOCK",
@@ -124,6 +127,8 @@ __all__ = [
     "VALUES_FIXED",
     "VALUES_UP_TO",
     "VERSION",
+    "ArrayBase",
+    "ArrayReservation",
     "Borrowed",
     "Borrowing",
     "Codec",
@@ -168,6 +173,7 @@ __all__ = [
     "fork_epoch",
     "free_removed_objects",
     "guard",
+    "handle_of_bytes",
     "header_bytes",
     "intervals_slept",
     "is_network_file",

@@ -104,6 +104,7 @@ cdef inline int check_timeout(object timeout) except -1:
 
 
 cdef uint64_t deadline_of(object timeout) except? 0
+cdef object numpy_for(str verb, str instead)
 cdef object dtype_of(object numpy, object dtype)
 cdef tuple dimensions_of(object shape)
 cdef object array_of(object buffer, uint64_t nbytes, object shape, object dtype, str what, str remedy)

@@ -247,6 +247,16 @@ cdef uint64_t deadline_of(object timeout) except? 0:
     return memlane_monotonic_ns() + <uint64_t>(seconds * 1e9)
 
 
+cdef object numpy_for(str verb, str instead):
+    try:
+        import numpy
+    except ImportError:
+        numpy = None
+    if numpy is None:  # or somebody has put that into sys.modules
+        raise ImportError(f"{verb} needs numpy, which is not installed; install it, or use {instead}", name="numpy")
+    return numpy
+
+
 cdef object dtype_of(object numpy, object dtype):
     try:
         return numpy.dtype(dtype)
@@ -267,13 +277,7 @@ cdef tuple dimensions_of(object shape):
 
 cdef object array_of(object buffer, uint64_t nbytes, object shape, object dtype, str what, str remedy):
     """A numpy array on the first bytes of *buffer*, which holds an export of it for as long as it lives."""
-    try:
-        import numpy
-    except ImportError:
-        numpy = None
-    if numpy is None:  # or somebody has put that into sys.modules
-        raise ImportError(f"{what}.array needs numpy, which is not installed; install it, or use memoryview({what}).cast(...)",
-                          name="numpy")
+    numpy = numpy_for(f"{what}.array", f"memoryview({what}).cast(...)")
     kind = dtype_of(numpy, dtype)
     if kind.hasobject:
         raise TypeError(f"{what}.array cannot hold Python objects, which mean nothing to another process, got dtype {kind}; "

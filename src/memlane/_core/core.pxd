@@ -78,6 +78,7 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_KIND_COUNTER
     enum:
         MEMLANE_KIND_TOPIC
+        MEMLANE_KIND_ARRAY
     enum:
         MEMLANE_KIND_MAP, MEMLANE_KIND_LOCK, MEMLANE_KIND_EVENT
         MEMLANE_KIND_QUEUE

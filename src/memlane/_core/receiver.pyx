@@ -307,13 +307,14 @@ cdef class RecordLoan(Loan):
         import numpy
         kind, dimensions = dtype_of(numpy, dtype), dimensions_of(shape)  # may run Python, so before the check
         self.check()
-        try:
-            return numpy.ndarray(dimensions, kind, self)
-        except (TypeError, ValueError) as wrong:
-            if "too small" not in str(wrong) and "too big" not in str(wrong) and "exceeded" not in str(wrong):
-                raise
+        count = 1
+        for length in dimensions:
+            count *= length
+        if count * kind.itemsize > self.nbytes:
             raise ValueError(f"an array of shape {_arguments.shown(shape)} and dtype {kind} is larger than this record of "
-                             f"{self.nbytes} bytes; ask for a smaller one") from None
+                             f"{self.nbytes} bytes; ask for a smaller one")
+        # Not numpy.ndarray(buffer=...), which lets the buffer go while the array lives.
+        return numpy.frombuffer(self, kind, count).reshape(dimensions)
 
     def release(self):
         """Give the record back, now or when its last view dies. Never fails; doing it twice does nothing."""

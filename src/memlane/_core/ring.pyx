@@ -274,6 +274,23 @@ cdef class Sending(LaneHandle):
         """
         return self.sending_of().reserve(self, nbytes, timeout, require_peer | self.require_peer)
 
+    def reserve_array(self, shape, dtype, *, timeout=None, bint require_peer=False):
+        """
+        Claim room for one record that is an array, to be filled in place (zero copy).
+
+        `with ring.reserve_array(shape, dtype) as array:` commits at the end. The record is the bytes of the array, in C order,
+        and nothing else: a consumer gives shape and dtype again, to `record.array`.
+
+        Returns:
+            An ArrayReservation, whose `with` gives the array.
+
+        Raises:
+            TypeError, ValueError: shape or dtype is none, or has Python objects in it.
+            ImportError: there is no numpy.
+            As `reserve` otherwise.
+        """
+        return self.sending_of().reserve_array(self, shape, dtype, timeout, require_peer | self.require_peer)
+
 
 cdef class RingBase(Sending):
     """What a ring does without going through Python, but for the verbs of Receiving, which its class has as another base."""

@@ -90,6 +90,8 @@ cdef class Sender:
     @cython.final
     cdef Reservation reserve(self, Endpoint handle, object nbytes, object timeout, bint require_peer)
     @cython.final
+    cdef ArrayReservation reserve_array(self, Endpoint handle, object shape, object dtype, object timeout, bint require_peer)
+    @cython.final
     cdef size_t insert(self, Endpoint handle, const memlane_span *spans, size_t count, uint64_t deadline,
             Reservation reservation, bint require_peer) except? 0
     @cython.final
@@ -127,3 +129,9 @@ cdef class Reservation(Loan):
     cdef int copy_in(self, uint64_t at, const Py_buffer *view) except -1
     cdef int freeze(self) except -1
     cdef int commit_bytes(self, object nbytes) except -1
+
+
+@cython.final
+cdef class ArrayReservation:
+    cdef Reservation reservation
+    cdef object made                  # the array, until somebody has it

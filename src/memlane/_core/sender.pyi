@@ -72,3 +72,31 @@ class Reservation(Loan):
         _value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None: ...
+
+@final
+class ArrayReservation:
+    """
+    A reservation that is one array. `with ring.reserve_array(shape, dtype) as array:` gives the array, commits at the end, and
+    aborts on an exception. Made by `reserve_array`; the array becomes read-only at the commit.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    @property
+    def array(self) -> Any:
+        """
+        The array, in place, writable until the commit.
+
+        Raises:
+            ClosedError: committed or aborted before.
+        """
+    def commit(self) -> None:
+        """Put the record in. Never waits. Raises as `Reservation.commit`."""
+    def abort(self) -> None:
+        """Give it back unused. While a view of it lives the lane stays claimed. Never raises twice."""
+    def __enter__(self) -> Any: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None: ...

@@ -27,7 +27,7 @@ from memlane.errors import ClosedError, PeerGoneError, RoleTakenError, ShutDown
 
 from memlane._core.arguments cimport (
     COPY_WITH_GIL_NBYTES, array_of, bounds_of, byte_of, check_timeout, contiguous, deadline_of,
-    index_of, size_of,
+    dimensions_of, dtype_of, index_of, numpy_for, size_of,
 )
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
@@ -376,6 +376,25 @@ cdef class Sender:
             return reservation
         self.insert(handle, &span, 1, deadline_of(timeout), reservation, require_peer)
         return reservation
+
+    @cython.final
+    cdef ArrayReservation reserve_array(self, Endpoint handle, object shape, object dtype, object timeout, bint require_peer):
+        cdef ArrayReservation made = ArrayReservation.__new__(ArrayReservation)
+        numpy = numpy_for("reserve_array", "reserve(nbytes), whose memoryview(room).cast(...) is an array, too")
+        kind, dimensions = dtype_of(numpy, dtype), dimensions_of(shape)
+        if kind.hasobject:
+            raise TypeError(f"reserve_array cannot hold Python objects, which mean nothing to another process, got dtype {kind}; "
+                            "use a dtype of numbers or bytes")
+        nbytes = kind.itemsize
+        for length in dimensions:
+            nbytes *= length
+        made.reservation = self.reserve(handle, nbytes, timeout, require_peer)
+        try:
+            made.made = made.reservation.array(dimensions, kind)
+        except BaseException:
+            made.reservation.abort()
+            raise
+        return made
 
     @cython.final
     cdef size_t insert(self, Endpoint handle, const memlane_span *spans, size_t count, uint64_t deadline,
@@ -830,3 +849,49 @@ cdef class Reservation(Loan):
                 self.commit_bytes(None)
             else:
                 self.close()
+
+
+@cython.final
+cdef class ArrayReservation:
+    """
+    A reservation that is one array. `with ring.reserve_array(shape, dtype) as array:` gives the array, commits at the end, and
+    aborts on an exception. Made by `reserve_array`; the array becomes read-only at the commit.
+    """
+
+    def __init__(self, *_arguments, **_keywords):
+        raise TypeError("an ArrayReservation is made by reserve_array(), not by calling the class")
+
+    @property
+    def array(self):
+        """
+        The array, in place, writable until the commit.
+
+        Raises:
+            ClosedError: committed or aborted before.
+        """
+        self.reservation.check_open()
+        return self.made
+
+    def commit(self):
+        """Put the record in. Never waits. Raises as `Reservation.commit`."""
+        self.made = None
+        self.reservation.commit_bytes(None)
+
+    def abort(self):
+        """Give it back unused. While a view of it lives the lane stays claimed. Never raises twice."""
+        self.made = None
+        self.reservation.close()
+
+    @cython.binding(True)
+    def __enter__(self):
+        self.reservation.check()
+        return self.made
+
+    @cython.binding(True)
+    def __exit__(self, kind, _value, _traceback):
+        self.made = None
+        if self.reservation.is_open:
+            if kind is None:
+                self.reservation.commit_bytes(None)
+            else:
+                self.reservation.close()

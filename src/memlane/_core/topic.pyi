@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 from collections.abc import Iterable
-from typing import Any, Literal, Self, SupportsFloat, TypeVar, final
+from typing import Any, Literal, Self, SupportsFloat, SupportsIndex, TypeVar, final
 
 from typing_extensions import Buffer
 
@@ -9,7 +9,7 @@ from memlane._core.handles import LaneHandle, Receiving
 from memlane._core.layout import _Entry
 from memlane._core.membership import Membership
 from memlane._core.selecting import Watch
-from memlane._core.sender import Reservation
+from memlane._core.sender import ArrayReservation, Reservation
 from memlane._core.topic_subscriber import TopicRecord
 
 _PublisherT = TypeVar("_PublisherT", bound=Publisher)
@@ -74,6 +74,27 @@ class Publishing(LaneHandle):
         Raises:
             RuntimeError: this thread has a claim open on this lane.
             Full, ShutDown, RecordTooLargeError, RoleTakenError, OSError, PermissionError, ClosedError: as `publish`.
+        """
+    def reserve_array(
+        self,
+        shape: SupportsIndex | Iterable[SupportsIndex],
+        dtype: Any,
+        *,
+        timeout: SupportsFloat | None = None,
+    ) -> ArrayReservation:
+        """
+        Claim room for one record that is an array, to be filled in place (zero copy).
+
+        `with topic.reserve_array(shape, dtype) as array:` commits at the end. The record is the bytes of the array, in C order,
+        and nothing else: who borrows it says `record.array(shape, dtype)`.
+
+        Returns:
+            An ArrayReservation, whose `with` gives the array.
+
+        Raises:
+            TypeError, ValueError: shape or dtype is none, or has Python objects in it.
+            ImportError: there is no numpy.
+            As `reserve` otherwise.
         """
     def _watch_room(self) -> Watch: ...
 

@@ -190,6 +190,23 @@ cdef class Publishing(LaneHandle):
         """
         return self.sending_of().reserve(self, nbytes, timeout, False)
 
+    def reserve_array(self, shape, dtype, *, timeout=None):
+        """
+        Claim room for one record that is an array, to be filled in place (zero copy).
+
+        `with topic.reserve_array(shape, dtype) as array:` commits at the end. The record is the bytes of the array, in C order,
+        and nothing else: a subscriber gives shape and dtype again, to `record.array`.
+
+        Returns:
+            An ArrayReservation, whose `with` gives the array.
+
+        Raises:
+            TypeError, ValueError: shape or dtype is none, or has Python objects in it.
+            ImportError: there is no numpy.
+            As `reserve` otherwise.
+        """
+        return self.sending_of().reserve_array(self, shape, dtype, timeout, False)
+
 
 cdef class TopicBase(Publishing):
     """What a topic does without going through Python."""
