@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 C_SOURCES := $(shell find src tests benchmarks -name '*.[ch]')
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml meson.build
 
-.PHONY: demo test build check core-tests contract-tests other-pythons stress every-step fuzz sanitize verify bench stub picture format clean
+.PHONY: demo test build check core-tests contract-tests other-pythons test-extras stress every-step fuzz sanitize verify bench stub picture format clean
 
 build: $(VENV)/installed
 
@@ -46,6 +46,10 @@ contract-tests: build
 
 other-pythons: build
 	sh tests/other_pythons.sh $(BIN)/python $(BUILD)
+
+# With the real torch and pyarrow, a gigabyte in an environment of their own. No part of `make test`.
+test-extras: build
+	sh tests/extras.sh $(BIN)/python $(BUILD)
 
 # Minutes, not seconds: thousands of processes killed and stopped under load.
 stress: build

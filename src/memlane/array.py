@@ -391,6 +391,14 @@ class Array(ArrayBase, SharedObject, kind=_core.KIND_ARRAY):
             return found.astype(dtype)
         return found.copy() if copy else found
 
+    def __dlpack__(self, **asked: Any) -> Any:
+        """All of it for what imports DLPack, in place; kept until its deleter is called."""
+        return self.ndarray.__dlpack__(**asked)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The CPU, as DLPack says it."""
+        return 1, 0
+
     def _memory(self) -> Any:
         """The ndarray; without numpy a memoryview of the shape and the type of the array."""
         return memoryview(self) if _numpy() is None else self.ndarray
@@ -467,7 +475,7 @@ def _shared_type() -> Any:
     """The class of the arrays that are given out; numpy is imported when the first one is."""
     import numpy
 
-    class SharedArray(numpy.ndarray):  # type: ignore[type-arg]
+    class SharedArray(numpy.ndarray):
         """An ordinary array whose memory is shared, or a slice of one."""
 
         @property

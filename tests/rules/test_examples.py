@@ -52,6 +52,15 @@ OUTPUTS = {
         "3 connections: 100 events, in order",
     ],
     "wedged_pipeline.py": ["wedged; try memlane doctor", "it goes on"],
+    "data_loader.py": [
+        "40 batches, brightness 127931041",
+        "1 worker was killed, and replaced",
+    ],
+    "camera_pipeline.py": ["60 frames, the square was found in 60"],
+    "pool_large_arrays.py": [
+        "8 pictures of 4096 KiB, in place",
+        "the sum of their last corners is 4210668",
+    ],
     "supervisor.py": [
         "20 squares, their sum is 2470",
         "1 worker was killed, and SIGTERM ended the others",
@@ -93,6 +102,11 @@ def printed(program: subprocess.Popen[str]) -> list[str]:
 def test_example_prints_what_it_promises_and_nothing_else(example: str) -> None:
     """Run as documented, an example ends well, complains of nothing, and leaves nothing behind."""
     assert OUTPUTS[example] == printed(started(example))
+
+
+def test_the_data_loader_keeps_the_order_of_its_batches_if_it_is_asked_to() -> None:
+    """It says so itself otherwise."""
+    assert OUTPUTS["data_loader.py"] == printed(started("data_loader.py", "--in-order"))
 
 
 def test_every_example_is_run_by_a_test() -> None:

@@ -11,12 +11,14 @@ from cpython.buffer cimport PyBuffer_FillInfo
 
 import memlane._arguments as _arguments
 
-from memlane._core.arguments cimport index_of
+from memlane._core.arguments cimport index_of, numpy_for
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.mapping cimport finalizing
 from memlane._core.os cimport memlane_fork_is
 
 memlane_calls_join(calls_of_process(), globals())
+
+cdef int DLPACK_CPU = 1
 
 
 @cython.no_gc  # made for each record, and in no cycle: it leads to its lender and its role, and weakly to arrays
@@ -80,6 +82,28 @@ cdef class Loan:
             copied = bytes(view[index])
         self.check()
         return copied
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """
+        The bytes of it for what imports DLPack, in place, as an array of uint8; as a view they are kept until its deleter is called.
+
+        Raises:
+            BufferError: a record is read-only, and the importer asks for the old structure, which cannot say so.
+            ImportError: there is no numpy.
+            ClosedError: it was released, committed or aborted before.
+        """
+        numpy = numpy_for("__dlpack__", "memoryview(...)")
+        whole = numpy.frombuffer(self, "u1")
+        try:
+            return whole.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+        except TypeError:
+            if max_version is None and dl_device is None and copy is None:
+                raise
+            return whole.__dlpack__(stream=stream)  # numpy before 2.1, which knows the old structure alone
+
+    def __dlpack_device__(self):
+        """The CPU, as DLPack says it."""
+        return DLPACK_CPU, 0
 
     @cython.binding(True)  # `with` makes a bound method of it, which is cheaper of this kind
     def __enter__(self):

@@ -20,7 +20,10 @@ from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
+import copyreg as _copyreg
+import io as _io
 import pickle as _pickle
+import sys as _sys
 
 import memlane._arguments as _arguments
 from memlane.errors import CorruptedError, LayoutError
@@ -37,7 +40,13 @@ from memlane._core.loan cimport Loan
 memlane_calls_join(calls_of_process(), globals())
 
 cdef extern from "Python.h":
+    void Py_XDECREF(PyObject *thing)
     object PyObject_Vectorcall(PyObject *function, PyObject *const *arguments, size_t count, PyObject *names)
+
+cdef extern from "memlane/_core/plain.h":
+    # NULL without an error: ask pickle
+    PyObject *memlane_plain_dumps(object thing)
+    PyObject *memlane_plain_loads(const unsigned char *stream, Py_ssize_t nbytes)
 
 cdef extern from "stdlib.h" nogil:
     int posix_memalign(void **memory, size_t alignment, size_t nbytes)
@@ -48,6 +57,8 @@ cdef object loads = _pickle.loads
 cdef object protocol = 5
 cdef tuple with_callback = ("buffer_callback",)
 cdef tuple with_buffers = ("buffers",)
+
+cdef dict modules = _sys.modules
 
 cdef dict form_names = {
     MEMLANE_OBJECT_BUFFERS: "pickle", MEMLANE_OBJECT_PICKLE: "pickle", MEMLANE_OBJECT_BYTES: "bytes",
@@ -259,13 +270,21 @@ cdef class Codec:
     cdef object encode_pickle(self, object thing):
         cdef Buffers buffers = self.spare
         cdef PyObject *arguments[3]
+        cdef PyObject *plain = memlane_plain_dumps(thing)
+        if plain != NULL:
+            stream = <object>plain
+            Py_XDECREF(plain)
+            return stream
         # Ours alone: pickling runs Python, which may put into the same queue.
         self.spare = None
         if buffers is None:
             buffers = Buffers.__new__(Buffers)
         arguments[0], arguments[1], arguments[2] = <PyObject *>thing, <PyObject *>protocol, <PyObject *>buffers
         try:
-            stream = PyObject_Vectorcall(<PyObject *>dumps, arguments, 2, <PyObject *>with_callback)
+            if "torch" in modules or "multiprocessing.connection" in modules:
+                stream = dumps_as_known(thing, buffers)
+            else:
+                stream = PyObject_Vectorcall(<PyObject *>dumps, arguments, 2, <PyObject *>with_callback)
         except BaseException:
             buffers.forget()
             raise
@@ -326,8 +345,8 @@ cdef class Codec:
         if block.nbytes == 0 or block.record[0] != MEMLANE_OBJECT_BUFFERS:
             self.refuse_form(block.record[0] if block.nbytes else -1)
         parts = parts_of(block, None, block.record, block.nbytes, &head)
-        return self.load_pickle(
-            part_of(block, None, block.record + sizeof(head) + head.count * sizeof(uint64_t), head.stream), parts)
+        return self.load_pickle(PyBytes_FromStringAndSize(
+            <const char *>block.record + sizeof(head) + head.count * sizeof(uint64_t), head.stream), parts)
 
     @cython.final
     cdef object decode_loan(self, Loan loan):
@@ -352,6 +371,13 @@ cdef class Codec:
     @cython.final
     cdef object load_pickle(self, object stream, list buffers):
         cdef PyObject *arguments[2]
+        cdef PyObject *plain
+        if buffers is None:
+            plain = memlane_plain_loads(<const unsigned char *>PyBytes_AS_STRING(stream), PyBytes_GET_SIZE(stream))
+            if plain != NULL:
+                thing = <object>plain
+                Py_XDECREF(plain)
+                return thing
         arguments[0], arguments[1] = <PyObject *>stream, <PyObject *>buffers
         return PyObject_Vectorcall(<PyObject *>loads, arguments, 1, NULL if buffers is None else <PyObject *>with_buffers)
 
@@ -379,10 +405,71 @@ cdef class Codec:
         encoded.write(<unsigned char *>record)
         return bytes(record)
 
+    def object_of_loan(self, Loan loan not None):
+        """The object of a record on loan, of which its large arrays are read-only views."""
+        return self.decode_loan(loan)
+
     def object_of(self, record):
         """The object of a whole record, for tools and tests."""
-        cdef const unsigned char[::1] view = record
+        cdef const unsigned char[::1] view
+        if PyBytes_CheckExact(record):
+            return self.decode(record) if self.form == MEMLANE_OBJECT_PICKLE else self.decode(
+                self.copy_out(<const unsigned char *>PyBytes_AS_STRING(record), PyBytes_GET_SIZE(record)))
+        view = record
         return self.decode(self.copy_out(&view[0] if view.shape[0] else NULL, view.shape[0]))
+
+
+# ---- what pickle alone carries badly ---------------------------------------------------------------------
+
+cdef object dumps_as_known(object thing, Buffers buffers):
+    """
+    The stream of a pickle by the ways that multiprocessing and torch have taught its own pickler, of connections and the like,
+    but for tensors in the memory of the CPU: torch would open a descriptor for each.
+    """
+    stream = _io.BytesIO()
+    pickler = _pickle.Pickler(stream, protocol, buffer_callback=buffers)
+    table = dict(_copyreg.dispatch_table)
+    reduction = modules.get("multiprocessing.reduction")
+    if reduction is not None:
+        table.update(reduction.ForkingPickler._extra_reducers)
+    torch = modules.get("torch")
+    if torch is not None and hasattr(torch, "Tensor"):  # else it is half imported
+        table[torch.Tensor] = table[torch.nn.Parameter] = reduce_tensor
+    pickler.dispatch_table = table
+    pickler.dump(thing)
+    return stream.getvalue()
+
+
+def reduce_tensor(tensor):
+    """Make a tensor a buffer, which is copied once. Those that are not plain memory of the CPU are left to torch."""
+    torch = modules["torch"]
+    if tensor.device.type != "cpu" or tensor.layout is not torch.strided or tensor.is_quantized or tensor.__dict__ or (
+            type(tensor) not in (torch.Tensor, torch.nn.Parameter)):
+        return tensor.__reduce_ex__(protocol)
+    plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    buffer = _pickle.PickleBuffer(plain.reshape(-1).view(torch.uint8).numpy())
+    return rebuild_tensor, (buffer, tensor.dtype, tuple(tensor.shape), tensor.requires_grad, type(tensor))
+
+
+def rebuild_tensor(buffer, dtype, shape, requires_grad, kind):
+    """
+    Make the tensor again, which has the memory of the buffer.
+
+    Raises:
+        BufferError: the buffer is read-only, and a tensor cannot be: any write through it would go into what others read.
+    """
+    import torch
+    view = memoryview(buffer)
+    if view.nbytes == 0:
+        tensor = torch.empty(shape, dtype=dtype)
+    elif view.readonly:
+        raise BufferError("torch has no read-only tensors, and what is borrowed is read-only; use get(), which copies once, or put "
+                          "tensor.numpy() and borrow the array")
+    else:
+        tensor = torch.frombuffer(view, dtype=dtype).reshape(shape)
+    if kind is torch.nn.Parameter:
+        return torch.nn.Parameter(tensor, requires_grad)
+    return tensor.requires_grad_(requires_grad)
 
 
 cdef tuple codec_parts(object codec):

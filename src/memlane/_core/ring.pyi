@@ -105,7 +105,7 @@ class Sending(LaneHandle):
         Claim room for one record that is an array, to be filled in place (zero copy).
 
         `with ring.reserve_array(shape, dtype) as array:` commits at the end. The record is the bytes of the array, in C order,
-        and nothing else: who borrows it says `record.array(shape, dtype)`.
+        and nothing else: a consumer gives shape and dtype again, to `record.array`.
 
         Returns:
             An ArrayReservation, whose `with` gives the array.

@@ -86,7 +86,7 @@ class Publishing(LaneHandle):
         Claim room for one record that is an array, to be filled in place (zero copy).
 
         `with topic.reserve_array(shape, dtype) as array:` commits at the end. The record is the bytes of the array, in C order,
-        and nothing else: who borrows it says `record.array(shape, dtype)`.
+        and nothing else: a subscriber gives shape and dtype again, to `record.array`.
 
         Returns:
             An ArrayReservation, whose `with` gives the array.
