@@ -12,10 +12,20 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Self, SupportsFloat, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Self,
+    SupportsFloat,
+    SupportsIndex,
+    TypeVar,
+    overload,
+)
 
 import memlane._arguments as _arguments
 from memlane._core import (
+    ArrayReservation,
     Consumer,
     KeyWatch,
     Loans,
@@ -427,9 +437,9 @@ class _Sends(_Wrapped[_HandleT]):
         return done
 
     def _reserve(
-        self, reserve: Callable[[], Reservation], timeout: SupportsFloat | None
-    ) -> _Taking[Reservation]:
-        def reserve_now() -> Reservation:
+        self, reserve: Callable[[], _ResultT], timeout: SupportsFloat | None
+    ) -> _Taking[_ResultT]:
+        def reserve_now() -> _ResultT:
             made = reserve()
             self._reserver = weakref.ref(running().task())
             return made
@@ -483,6 +493,20 @@ class _Sending(_Sends[_SendingT]):
         reserve = self.handle.reserve
         return self._reserve(lambda: reserve(nbytes, timeout=0, require_peer=require_peer), timeout)
 
+    def reserve_array(
+        self,
+        shape: SupportsIndex | Iterable[SupportsIndex],
+        dtype: Any,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
+    ) -> _Taking[ArrayReservation]:
+        """As `reserve_array` of the handle: `async with a.reserve_array(...) as array`."""
+        reserve = self.handle.reserve_array
+        return self._reserve(
+            lambda: reserve(shape, dtype, timeout=0, require_peer=require_peer), timeout
+        )
+
 
 class AsyncProducer(_Sending[Producer]):
     """A ring's producer, awaited. Made by `wrap`."""
@@ -527,6 +551,17 @@ class _Publishing(_Sends[_PublishingT]):
         """
         reserve = self.handle.reserve
         return self._reserve(lambda: reserve(nbytes, timeout=0), timeout)
+
+    def reserve_array(
+        self,
+        shape: SupportsIndex | Iterable[SupportsIndex],
+        dtype: Any,
+        *,
+        timeout: SupportsFloat | None = None,
+    ) -> _Taking[ArrayReservation]:
+        """As `reserve_array` of the handle: `async with a.reserve_array(...) as array`."""
+        reserve = self.handle.reserve_array
+        return self._reserve(lambda: reserve(shape, dtype, timeout=0), timeout)
 
 
 class AsyncPublisher(_Publishing[Publisher]):

@@ -19,7 +19,7 @@ from memlane._core import ArrayBase
 from memlane._instead import instead
 from memlane._region.attachment import Attachment
 from memlane._region.directory import Entry, Wanted
-from memlane.errors import LayoutError
+from memlane.errors import ClosedError, LayoutError
 from memlane.shared_object import SharedObject
 
 if TYPE_CHECKING:
@@ -492,9 +492,13 @@ def _shared_type() -> Any:
 
         def __reduce_ex__(self, protocol: Any) -> Any:
             handle = _handle_of(self)
-            if handle is None or handle.closed:
+            try:
+                whole = None if handle is None else handle.ndarray
+            except ClosedError:
+                whole = None
+            if whole is None:
                 return self.view(numpy.ndarray).__reduce_ex__(protocol)
-            where = self.__array_interface__["data"][0] - handle.ndarray.ctypes.data
+            where = self.__array_interface__["data"][0] - whole.ctypes.data
             return _rebuild_array, (handle, self.dtype, self.shape, self.strides, where)
 
     SharedArray.__module__, SharedArray.__qualname__ = __name__, "SharedArray"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import multiprocessing
@@ -73,6 +74,18 @@ def test_an_array_that_was_made_again_from_a_pickle_is_the_same_memory() -> None
     array[3, 2] = 8
 
     assert whole[3, 2] == turned[2, 3] == part[0] == 8
+
+
+def test_an_array_whose_region_is_closed_pickles_by_value() -> None:
+    with Region.create(None, "1 MiB") as region:
+        array = region.array("a", 3, "i4")
+        array[...] = 7
+
+    copied = pickle.loads(pickle.dumps(array))
+
+    assert copied.tolist() == [7, 7, 7]
+    copied[0] = 1
+    assert array[0] == 7
 
 
 def test_views_outlive_the_handle_the_region_and_the_removal() -> None:
@@ -180,7 +193,8 @@ def test_a_handle_has_the_buffer_with_shape_and_type() -> None:
         view = memoryview(array)
         assert (view.format, view.shape, view.strides) == ("d", (2, 3), (24, 8))
         array[1, 2] = 1.5
-        assert view.tolist()[1][2] == 1.5
+        rows: Any = view.tolist()
+        assert rows[1][2] == 1.5
         assert (len(array), array.ndim, array.size, array.nbytes) == (2, 2, 6, 48)
         assert [row.tolist() for row in array] == [[0, 0, 0], [0, 0, 1.5]]
 
@@ -270,6 +284,17 @@ def test_a_record_is_filled_in_place_and_borrowed_as_an_array() -> None:
             ring.reserve_array(3, "O")
         with pytest.raises(memlane.RecordTooLargeError):
             ring.reserve_array((1 << 10, 1 << 10), "f8", timeout=0)
+
+
+def test_a_record_is_filled_in_place_in_an_event_loop() -> None:
+    async def fill(handle: Any) -> None:
+        async with memlane.aio.wrap(handle).reserve_array(3, "u1") as array:
+            array[...] = 7
+
+    with memlane.Ring() as ring, memlane.Topic() as topic, topic.subscribe() as seen:
+        asyncio.run(fill(ring))
+        asyncio.run(fill(topic))
+        assert ring.get() == seen.get() == b"\7\7\7"
 
 
 def test_a_topic_publishes_arrays_that_were_filled_in_place() -> None:

@@ -68,6 +68,11 @@ def test_what_a_tensor_is_beyond_its_numbers_comes_back() -> None:
     assert got[3].requires_grad
 
 
+def test_a_tensor_with_a_history_is_refused_as_torch_refuses_it() -> None:
+    with pytest.raises(RuntimeError, match=r"send tensor\.detach\(\)"):
+        through(torch.ones(300, requires_grad=True) * 2)
+
+
 def test_a_sparse_tensor_goes_as_torch_has_it() -> None:
     sparse = torch.eye(10).to_sparse()
 

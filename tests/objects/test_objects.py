@@ -162,3 +162,80 @@ def test_an_error_of_reduce_comes_out_as_it_is_and_the_codec_goes_on() -> None:
         codec.record_of([array, Bad()])
     assert (codec.object_of(codec.record_of([array]))[0] == array).all()
     array.resize(2000, refcheck=False)  # the buffer that was taken has been given back
+
+
+# ---- plain objects, which are written and read without pickle ------------------------------------
+
+
+def through(thing: Any) -> Any:
+    return Codec().object_of(Codec().record_of(thing))
+
+
+@given(PLAIN)
+def test_what_is_plain_is_read_by_pickle_and_pickles_are_read_alike(thing: object) -> None:
+    assert repr(pickle.loads(Codec().record_of(thing))) == repr(thing)
+    assert repr(Codec().object_of(pickle.dumps(thing, 5))) == repr(thing)
+    assert repr(through(thing)) == repr(thing)
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        *(sign * 2**bits + more for bits in (7, 8, 15, 31, 32, 39, 47, 63, 64, 90)
+          for sign in (1, -1) for more in (-1, 0, 1)),
+        *(0.0, -0.0, float("inf"), float("nan"), 1e-310),
+        *("", "a", "ab", "\xe9", "\ud800", "a" * 16, "b" * 17, "c" * 255, "d" * 256, "e" * 5000),
+        *(b"", b"\0", b"x" * 255, b"x" * 256, b"x" * 5000, bytearray(b"a"), {1, 2}, frozenset()),
+        *((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), [[[]]], {}, {"a": {}}),
+        {(1, 2): 3, None: True},
+        {True: 1, 2.5: [None]},
+        [list(range(300)), ["abc"] * 300],
+    ],
+)  # fmt: skip
+def test_each_edge_comes_back_as_it_was(thing: object) -> None:
+    got = through(thing)
+
+    assert (repr(got), type(got)) == (repr(thing), type(thing))
+
+
+def test_a_thing_that_is_in_an_object_twice_is_one_thing_at_the_other_end() -> None:
+    inner: list[Any] = [1]
+    pair: Any = ([], 1)
+    loop: list[Any] = []
+    loop.append(loop)
+
+    a, b = through([inner, inner])
+    c, d = through([pair, pair])
+    e = through({"a": inner, "b": {"c": inner}})
+    f = through(loop)
+
+    assert a is b
+    assert c[0] is d[0]
+    assert e["a"] is e["b"]["c"]
+    assert f[0] is f
+
+
+def test_objects_that_are_too_deep_for_the_short_way_take_the_long_one() -> None:
+    deep: Any = 1
+    for _ in range(200):
+        deep = [deep]
+    assert through(deep) == deep
+
+
+STEPS = [
+    *(b"N", b"\x88", b"]", b"}", b")", b"(", b"(", b"K\x05", b"J\xff\0\0\0", b"\x8a\x01\x07"),
+    *(b"\x8c\x02ab", b"C\x01x", b"G" + bytes(8), b"u", b"e", b"t", b"\x85", b"\x86", b"\x87"),
+    *(b"X\x01\0\0\0a", b".", b"0", b"\x8c\xff", b"q\0", b"s", b"a"),
+]
+
+
+@given(st.lists(st.sampled_from(STEPS), max_size=20))
+def test_any_stream_gives_what_pickle_gives_or_its_error(steps: list[bytes]) -> None:
+    stream = b"\x80\x05" + b"".join(steps) + b"."
+    try:
+        expected = repr(pickle.loads(stream))
+    except Exception as error:
+        with pytest.raises(type(error)):
+            Codec().object_of(stream)
+    else:
+        assert repr(Codec().object_of(stream)) == expected

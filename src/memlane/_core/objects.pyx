@@ -433,7 +433,7 @@ cdef object dumps_as_known(object thing, Buffers buffers):
     if reduction is not None:
         table.update(reduction.ForkingPickler._extra_reducers)
     torch = modules.get("torch")
-    if torch is not None and hasattr(torch, "Tensor"):  # else it is half imported
+    if torch is not None and hasattr(torch, "Tensor") and hasattr(torch, "nn"):  # else it is half imported
         table[torch.Tensor] = table[torch.nn.Parameter] = reduce_tensor
     pickler.dispatch_table = table
     pickler.dump(thing)
@@ -441,11 +441,19 @@ cdef object dumps_as_known(object thing, Buffers buffers):
 
 
 def reduce_tensor(tensor):
-    """Make a tensor a buffer, which is copied once. Those that are not plain memory of the CPU are left to torch."""
+    """
+    Make a tensor a buffer, which is copied once. Those that are not plain memory of the CPU are left to torch.
+
+    Raises:
+        RuntimeError: it requires a gradient, and others that it was calculated from do.
+    """
     torch = modules["torch"]
     if tensor.device.type != "cpu" or tensor.layout is not torch.strided or tensor.is_quantized or tensor.__dict__ or (
             type(tensor) not in (torch.Tensor, torch.nn.Parameter)):
         return tensor.__reduce_ex__(protocol)
+    if tensor.requires_grad and not tensor.is_leaf:
+        raise RuntimeError("a tensor that was calculated from others that require a gradient cannot be sent, since its gradients "
+                           "could not come back; send tensor.detach()")
     plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
     buffer = _pickle.PickleBuffer(plain.reshape(-1).view(torch.uint8).numpy())
     return rebuild_tensor, (buffer, tensor.dtype, tuple(tensor.shape), tensor.requires_grad, type(tensor))

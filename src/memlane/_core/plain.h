@@ -203,10 +203,7 @@ static PyObject *memlane_plain_key(const char *text, size_t nbytes) {
     if (made == NULL)
         return NULL;
     memcpy(PyUnicode_1BYTE_DATA(made), text, nbytes);
-    if (nbytes > 1) { /* the others are Python's own */
-        Py_INCREF(made);
-        Py_XSETREF(*kept, made);
-    }
+    Py_XSETREF(*kept, Py_NewRef(made));
     return made;
 }
 
@@ -218,7 +215,7 @@ static PyObject *memlane_plain_text(struct memlane_plain_reader *from, uint64_t 
     from->at += nbytes;
     if (!is_text)
         return PyBytes_FromStringAndSize(text, (Py_ssize_t)nbytes);
-    if (nbytes > 0 && nbytes <= MEMLANE_PLAIN_KEY && memlane_plain_is_ascii(text, (size_t)nbytes))
+    if (nbytes > 1 && nbytes <= MEMLANE_PLAIN_KEY && memlane_plain_is_ascii(text, (size_t)nbytes))
         return memlane_plain_key(text, (size_t)nbytes);
     return PyUnicode_DecodeUTF8(text, (Py_ssize_t)nbytes, "surrogatepass");
 }
@@ -295,7 +292,8 @@ static PyObject *memlane_plain_tuple(struct memlane_plain_reader *from, int coun
 /* Put all that is above the mark into the list or dict below it. */
 static int memlane_plain_fill(struct memlane_plain_reader *from, int into_dict) {
     int mark = from->mark ? from->marks[--from->mark] : 0, i;
-    PyObject *filled = mark ? from->stack[mark - 1] : NULL;
+    int outer = from->mark ? from->marks[from->mark - 1] : 0;
+    PyObject *filled = mark > outer ? from->stack[mark - 1] : NULL;
     if (filled == NULL)
         return 0;
     if (into_dict) {
@@ -372,9 +370,10 @@ static PyObject *memlane_plain_loads(const unsigned char *stream, Py_ssize_t nby
     from.at = stream + 2;
     from.end = stream + nbytes - 1;
     from.height = from.mark = 0;
-    while (from.at < from.end && memlane_plain_step(&from, *from.at++)) {
-    }
-    if (from.at == from.end && *from.end == '.' && from.height == 1 && from.mark == 0 && !PyErr_Occurred())
+    int sound = 1;
+    while (sound && from.at < from.end)
+        sound = memlane_plain_step(&from, *from.at++);
+    if (sound && from.at == from.end && *from.end == '.' && from.height == 1 && from.mark == 0 && !PyErr_Occurred())
         made = from.stack[--from.height];
     while (from.height)
         Py_DECREF(from.stack[--from.height]);
