@@ -126,6 +126,11 @@ static inline uint64_t memlane_lock_owner(const struct memlane_lock_control *loc
     return atomic_load_explicit(&lock->owner, memory_order_acquire);
 }
 
+/* How many owners died with the lock, for people. Callers: anyone. Progress: wait-free. Ordering: none. */
+static inline uint64_t memlane_lock_died(const struct memlane_lock_control *lock) {
+    return atomic_load_explicit(&lock->died, memory_order_relaxed); /* relaxed: for people */
+}
+
 /* Take the lock once more, if this thread has it. Callers: any thread, with its own word. Progress: wait-free.
  * Ordering: none. Returns: how often it has the lock then; 0: it does not. */
 static inline uint32_t memlane_lock_again(struct memlane_lock_control *lock, uint64_t me) {

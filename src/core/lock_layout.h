@@ -53,4 +53,24 @@ static inline uint64_t memlane_event_nbytes(uint64_t watchers) {
                : sizeof(struct memlane_event_control) + watchers * sizeof(struct memlane_watcher);
 }
 
+/* Tell where the doorbells of a lock or an event are: none is made with it, each watcher's is made by its first waiter.
+ * Callers: anyone, on private memory. Progress: wait-free. Ordering: none. Returns: nothing. */
+static inline void memlane_watchers_tell_doorbells(uint64_t control_nbytes, uint64_t watchers,
+                                                   struct memlane_doorbells *at_once, struct memlane_doorbells *later) {
+    at_once->offset = at_once->stride = at_once->count = 0;
+    later->offset = control_nbytes + offsetof(struct memlane_watcher, doorbell);
+    later->stride = sizeof(struct memlane_watcher);
+    later->count = (uint32_t)watchers;
+}
+
+static inline void memlane_lock_tell_doorbells(uint64_t watchers, struct memlane_doorbells *at_once,
+                                               struct memlane_doorbells *later) {
+    memlane_watchers_tell_doorbells(sizeof(struct memlane_lock_control), watchers, at_once, later);
+}
+
+static inline void memlane_event_tell_doorbells(uint64_t watchers, struct memlane_doorbells *at_once,
+                                                struct memlane_doorbells *later) {
+    memlane_watchers_tell_doorbells(sizeof(struct memlane_event_control), watchers, at_once, later);
+}
+
 #endif

@@ -12,6 +12,9 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     Map        values by key, the dict that processes share
     Array      an array in shared memory, which any process uses in place
     array      the same as an array of numpy's, which nobody has to close
+    Lock       for unrelated processes; it goes on when its owner dies
+    RLock      a Lock that the thread that has it may take again
+    Event      something that is set or not, to be waited for
     Counter    a number that any process may add to
     Region     one shared object that carries many of the above, by name
     Mapping    a file or memory, mapped: all that mmap(2) can do
@@ -56,6 +59,7 @@ from memlane.errors import (
     LayoutError,
     MemlaneError,
     ObjectNotFoundError,
+    OwnerDied,
     PeerGoneError,
     QueueClosedError,
     RecordTooLargeError,
@@ -65,6 +69,7 @@ from memlane.errors import (
     ShutDown,
     TruncatedError,
 )
+from memlane.lock import Event, Lock, RLock
 from memlane.map import Map
 from memlane.queue import Queue, SimpleQueue
 from memlane.region import Region
@@ -91,22 +96,26 @@ __all__ = [
     "CorruptedError",
     "Counter",
     "Empty",
+    "Event",
     "Evicted",
     "Full",
     "JoinableQueue",
     "KeyWatch",
     "Lapped",
     "LayoutError",
+    "Lock",
     "Map",
     "Mapping",
     "MemlaneError",
     "ObjectNotFoundError",
+    "OwnerDied",
     "Participant",
     "PeerGoneError",
     "Producer",
     "Publisher",
     "Queue",
     "QueueClosedError",
+    "RLock",
     "Record",
     "RecordTooLargeError",
     "Region",
@@ -136,15 +145,14 @@ if TYPE_CHECKING:
     from memlane import aio as aio
 else:  # or type checkers would take any name for one that is there
     _QUEUES = "use Queue() for objects, or Ring() for records of bytes"
-    _LOCKS = "use that of multiprocessing; what is in memlane needs no lock"
+    _LOCKS = "use Lock or Event, or that of multiprocessing"
     __getattr__ = _of_module(
         __name__,
         {
             "LifoQueue PriorityQueue deque Pipe Channel": _QUEUES,
             "Value RawValue": "use Slot.create(name, layout), or Counter.create(name)",
             "RawArray ShareableList": "use array(shape, dtype), or SlotTable.create(...)",
-            "Lock RLock Semaphore BoundedSemaphore Condition Barrier": _LOCKS,
-            "Event": "use Slot.create(name, layout), and its wait_newer(version)",
+            "Semaphore BoundedSemaphore Condition Barrier": _LOCKS,
             "Process Pool Manager": "use that of multiprocessing; objects of memlane travel to it",
             "SharedMemory mmap": "use Mapping, which is bytes, or Region, which has objects",
             "create open open_or_create attach connect": "use that of Ring, Slot or Region",

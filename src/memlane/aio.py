@@ -27,8 +27,10 @@ import memlane._arguments as _arguments
 from memlane._core import (
     ArrayReservation,
     Consumer,
+    EventBase,
     KeyWatch,
     Loans,
+    LockBase,
     MapBase,
     Producer,
     Publisher,
@@ -45,7 +47,7 @@ from memlane._core import (
     Watch,
 )
 from memlane._event_loops import POLL_S, SLICE_S, EventLoop, Queue, Waiter, running
-from memlane.errors import Empty, Full, RoleTakenError, ShutDown
+from memlane.errors import Empty, Full, OwnerDied, RoleTakenError, ShutDown
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -57,7 +59,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncConsumer",
+    "AsyncEvent",
     "AsyncKeyWatch",
+    "AsyncLock",
     "AsyncMap",
     "AsyncProducer",
     "AsyncPublisher",
@@ -649,6 +653,60 @@ class AsyncKeyWatch(_Wrapped[KeyWatch]):
         )
 
 
+class AsyncLock(_Wrapped[LockBase]):
+    """
+    A lock, awaited: `async with a:`, or `acquire` and `release`. Made by `wrap`.
+
+    It belongs to the thread of the event loop: another task of the loop waits for it as strangers
+    do. An RLock may be taken again by every task of the thread.
+    """
+
+    async def acquire(self, timeout: SupportsFloat | None = None) -> bool:
+        """As `acquire` of the lock."""
+
+        def take() -> bool:
+            if not self.handle.acquire(False):
+                raise TimeoutError
+            return True
+
+        try:
+            return await self._until(take, self.handle._watch_free, timeout, (TimeoutError,))
+        except TimeoutError:
+            return False
+
+    def release(self) -> None:
+        """As `release` of the lock."""
+        self.handle.release()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.acquire()
+        except OwnerDied:
+            self.release()
+            raise
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.release()
+
+
+class AsyncEvent(_Wrapped[EventBase]):
+    """An event, awaited: what waits. Made by `wrap`; all else is that of the handle."""
+
+    async def wait(self, timeout: SupportsFloat | None = None) -> bool:
+        """As `wait` of the event."""
+
+        def look() -> bool:
+            if not self.handle.is_set():
+                raise TimeoutError
+            return True
+
+        try:
+            return await self._until(look, self.handle._watch_set, timeout, (TimeoutError,))
+        except TimeoutError:
+            return False
+
+
 class AsyncTable(_Wrapped["SlotTable[_ValueT]"], Generic[_ValueT]):
     """A table of slots, awaited: `a[i]` is a slot, awaited. Made by `wrap`."""
 
@@ -719,6 +777,10 @@ def wrap(handle: SlotTable[_ValueT]) -> AsyncTable[_ValueT]: ...
 @overload
 def wrap(handle: SlotBase[_ValueT]) -> AsyncSlot[_ValueT]: ...
 @overload
+def wrap(handle: LockBase) -> AsyncLock: ...
+@overload
+def wrap(handle: EventBase) -> AsyncEvent: ...
+@overload
 def wrap(handle: MapBase[_ValueT]) -> AsyncMap[_ValueT]: ...
 @overload
 def wrap(handle: KeyWatch) -> AsyncKeyWatch: ...
@@ -733,6 +795,7 @@ def wrap(handle: Any) -> Any:
     Args:
         handle: A ring, producer, consumer, topic, publisher, subscription, slot, table of slots,
             map, or what `watch` of a map returns.
+            map, lock or event.
 
     Raises:
         TypeError: it is none of these.
@@ -742,7 +805,7 @@ def wrap(handle: Any) -> Any:
             return wrapper(handle)
     raise TypeError(
         "wrap takes a ring, producer, consumer, topic, publisher, subscription, slot, table of "
-        f"slots, map or watch of a map, got {_arguments.shown(handle)}"
+        f"slots, map, watch of a map, lock or event, got {_arguments.shown(handle)}"
     )
 
 
@@ -758,4 +821,6 @@ _WRAPPERS: list[tuple[type[Any], type[Any]]] = [
     (SlotBase, AsyncSlot),
     (MapBase, AsyncMap),
     (KeyWatch, AsyncKeyWatch),
+    (LockBase, AsyncLock),
+    (EventBase, AsyncEvent),
 ]

@@ -125,6 +125,13 @@ class RoleTakenError(MemlaneError):
     pids: tuple[int, ...]
 
 
+class OwnerDied(MemlaneError):
+    """
+    The process that had a lock died with it, so what the lock protects may be half done. Raised
+    only with `on_owner_died="raise"`, by an `acquire` that has the lock.
+    """
+
+
 class PeerGoneError(MemlaneError, ConnectionError):
     """
     Raised only with `require_peer=True`: all producers have died or left and the ring is drained,

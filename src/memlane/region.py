@@ -18,6 +18,7 @@ from memlane._region import directory
 from memlane._region.attachment import Attachment
 from memlane.array import Array
 from memlane.counter import Counter
+from memlane.lock import Event, Lock
 from memlane.map import Map
 from memlane.queue import Codec, Queue
 from memlane.ring import Ring, Wait
@@ -41,7 +42,7 @@ _INSTEAD = {
     "attach connect": "use Region.open(name)",
     "is_closed is_open": "use closed",
     "create_ring open_ring channel": "use ring(name, capacity=nbytes)",
-    "create_slot open_slot value Value event Event": "use slot(name, layout)",
+    "create_slot open_slot value Value": "use slot(name, layout)",
     "create_array open_array Array": "use array(name, shape, dtype)",
     "create_table open_table slots slot_table": "use table(name, slots, layout)",
     "create_counter open_counter atomic": "use counter(name)",
@@ -383,6 +384,31 @@ class Region(Attachment):
             require_peer=require_peer,
             timeout=timeout,
         )
+
+    def lock(
+        self,
+        name: str,
+        *,
+        on_owner_died: Literal["tell", "raise"] = "tell",
+        timeout: float | None = 10,
+    ) -> Lock:
+        """
+        Open the lock *name*, or create it if there is none. *on_owner_died* is that of
+        `Lock.create`.
+
+        Raises:
+            LayoutError, TimeoutError, OSError, ValueError: as `ring`.
+        """
+        return Lock._in_region(self, name, on_owner_died=on_owner_died, timeout=timeout)
+
+    def event(self, name: str, *, timeout: float | None = 10) -> Event:
+        """
+        Open the event *name*, or create it, not set, if there is none.
+
+        Raises:
+            LayoutError, TimeoutError, OSError, ValueError: as `ring`.
+        """
+        return Event._in_region(self, name, timeout=timeout)
 
     def counter(self, name: str, *, timeout: float | None = 10) -> Counter:
         """

@@ -12,7 +12,7 @@ from typing import Any, SupportsFloat
 
 import memlane._arguments as _arguments
 import memlane._core as _core
-from memlane._core import KeyWatch, Selector, SlotBase, TableBase, Watch
+from memlane._core import EventBase, KeyWatch, LockBase, Selector, SlotBase, TableBase, Watch
 
 _FOREVER = 2**64 - 1
 
@@ -41,8 +41,9 @@ def wait(objects: Iterable[Any], timeout: SupportsFloat | None = None) -> list[A
             something to get, or the end. A producer or a publisher is ready when there is room
             since the last call that found none, or the end. A slot or a table is ready when there
             is a newer value than the handle has read; what `watch` of a map returns, when there is
-            one of its key. Else anything that has `fileno()`, or an int that is a descriptor
-            (`Process.sentinel`, a pidfd), is ready when it is readable.
+            one of its key; a lock, when it is free; an event, when it is set. Else anything that
+            has `fileno()`, or an int that is a descriptor (`Process.sentinel`, a pidfd), is ready
+            when it is readable.
         timeout: Longest wait in seconds. None waits for ever; 0 never waits.
 
     Returns:
@@ -103,6 +104,10 @@ def _watch_of(thing: Any) -> Watch | int:
         return thing._watch_room()
     if isinstance(thing, SlotBase | KeyWatch):
         return thing._watch_newer()
+    if isinstance(thing, LockBase):
+        return thing._watch_free()
+    if isinstance(thing, EventBase):
+        return thing._watch_set()
     if isinstance(thing, TableBase):
         return thing._watch_newer(list(thing))  # type: ignore[call-overload]
     if isinstance(thing, int) and not isinstance(thing, bool):

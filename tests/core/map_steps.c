@@ -163,6 +163,27 @@ static void kill_everywhere(struct call call, unsigned present) {
     }
 }
 
+static void fill_with_other_key(void) { (void)put(ANN, keys[1], 20); }
+
+TEST(a_reader_that_met_the_key_before_finds_no_version_of_it_whole_once_the_entry_is_filled_for_another_one) {
+    bool died = true;
+    for (long k = 0; died; k++) {
+        map_new_small(1);
+        for (uint64_t n = 0; n < 2; n++)
+            keys[n] = in_bucket(0, n);
+        CHECK_EQUAL(MEMLANE_OK, put(DAVE, keys[0], 10));
+        CHECK_EQUAL(10, get(keys[0]));
+        const uint64_t met = version; /* of a reader that has found the entry, and is slow */
+        CHECK_EQUAL(MEMLANE_OK, take_away(DAVE, keys[0]));
+        died = dies_at(k, fill_with_other_key);
+        uint64_t value = 0, nbytes = 0;
+        enum memlane_status status = memlane_map_copy_out(&map, memlane_map_entry(&map, 0), met, &now, &value, &nbytes);
+        CHECK(status == MEMLANE_BUSY || (status == MEMLANE_OK && value == 10));
+        CHECK(died || status == MEMLANE_BUSY);
+        map_free();
+    }
+}
+
 TEST(a_writer_killed_or_stopped_in_front_of_any_access_leaves_the_old_value_or_the_new_one_and_holds_up_nobody_else) {
     for (int key = 0; key < KEYS; key++)
         for (enum verb verb = PUT; verb <= EXCHANGE; verb++) {

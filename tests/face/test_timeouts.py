@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fractions
 import functools
 import inspect
@@ -26,6 +27,9 @@ FACES: list[Any] = [
     memlane.Counter,
     memlane.Map,
     memlane.KeyWatch,
+    memlane.Lock,
+    memlane.RLock,
+    memlane.Event,
     memlane.Topic,
     memlane.Publisher,
     memlane.Subscriber,
@@ -43,6 +47,11 @@ def removed_anew(region: memlane.Region, timeout: Any) -> None:
     """Remove what was just made: there is nothing to wait for."""
     region.counter("removed")
     region.remove("removed", timeout=timeout)
+
+
+def taken_anew(lock: memlane.Lock, timeout: Any) -> None:
+    assert lock.acquire(timeout=timeout)
+    lock.release()
 
 
 # What answers at once with any timeout that there is. The ring has a record and room for more, and
@@ -101,6 +110,8 @@ OF_REGIONS: dict[str, Callable[[Any, Any], object]] = {
     "topic": lambda it, timeout: it.topic("topic", capacity=4096, timeout=timeout),
     "queue": lambda it, timeout: it.queue("queue", 0, capacity=4096, producers=1, timeout=timeout),
     "array": lambda it, timeout: it.array("array", 8, "u1", timeout=timeout),
+    "lock": lambda it, timeout: it.lock("lock", timeout=timeout),
+    "event": lambda it, timeout: it.event("event", timeout=timeout),
     "remove": lambda it, timeout: removed_anew(it, timeout),
 }
 OPENERS: list[Any] = [
@@ -110,6 +121,9 @@ OPENERS: list[Any] = [
     memlane.SlotTable,
     memlane.Counter,
     memlane.Map,
+    memlane.Lock,
+    memlane.RLock,
+    memlane.Event,
     memlane.Topic,
 ]
 
@@ -123,6 +137,8 @@ def region() -> Iterator[memlane.Region]:
         made.counter("counter")
         made.map("map", entries=4, value="q")["k"] = 1
         made.topic("topic", capacity=4096)
+        made.lock("lock")
+        made.event("event").set()
         yield made
 
 
@@ -152,6 +168,11 @@ def calls(region: memlane.Region) -> Iterator[tuple[str, Callable[[Any], object]
     m = region.map("map")
     for verb, call in OF_MAPS.items():
         yield f"Map.{verb}", functools.partial(call, m)
+    with contextlib.closing(memlane.RLock()) as recursive:
+        yield "Lock.acquire", functools.partial(taken_anew, region.lock("lock"))
+        yield "RLock.acquire", functools.partial(taken_anew, recursive)
+    event = region.event("event")
+    yield "Event.wait", lambda timeout: event.wait(timeout)
     yield "KeyWatch.wait_newer", lambda timeout: m.watch("k", 0).wait_newer(timeout)
     for verb, call in OF_REGIONS.items():
         yield f"Region.{verb}".strip(), functools.partial(call, region)

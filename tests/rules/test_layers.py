@@ -41,7 +41,7 @@ MAY_KNOW = {
             *("errors", "_arguments", "_calls", "_core", "_instead", "_region."),
             *("shared_object", "values"),
         }
-        for kind in ("ring", "slot", "counter", "map")
+        for kind in ("ring", "slot", "counter", "map", "lock")
     },
 }
 

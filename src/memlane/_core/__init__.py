@@ -52,6 +52,7 @@ from memlane._core.layout import (
     topic_shape,
 )
 from memlane._core.loan import Loan
+from memlane._core.lock import EventBase, LockBase, event_shape, lock_shape
 from memlane._core.map import (
     MAP_ENTRIES_MAX,
     MAP_KEY_MAX,
@@ -137,12 +138,14 @@ __all__ = [
     "Descriptor",
     "Doorbell",
     "Endpoint",
+    "EventBase",
     "Handle",
     "HeldDoorbells",
     "KeyWatch",
     "LaneHandle",
     "Loan",
     "Loans",
+    "LockBase",
     "MapBase",
     "Mapping",
     "Membership",
@@ -169,6 +172,7 @@ __all__ = [
     "clear_errors",
     "closed_error",
     "ctypes_holds",
+    "event_shape",
     "explained",
     "fork_epoch",
     "free_removed_objects",
@@ -178,6 +182,7 @@ __all__ = [
     "intervals_slept",
     "is_network_file",
     "is_present",
+    "lock_shape",
     "map_fill",
     "map_shape",
     "name_lock",

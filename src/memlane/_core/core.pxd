@@ -422,6 +422,8 @@ cdef extern from "core/lock_layout.h" nogil:
         uint32_t selectors
     uint64_t memlane_lock_nbytes(uint64_t watchers)
     uint64_t memlane_event_nbytes(uint64_t watchers)
+    void memlane_lock_tell_doorbells(uint64_t watchers, memlane_doorbells *at_once, memlane_doorbells *later)
+    void memlane_event_tell_doorbells(uint64_t watchers, memlane_doorbells *at_once, memlane_doorbells *later)
 
 cdef extern from "core/lock.h" nogil:
     uint64_t memlane_lock_word(uint32_t tag, uint32_t thread)
@@ -433,6 +435,7 @@ cdef extern from "core/lock.h" nogil:
     bint memlane_lock_is_wanted(const memlane_lock_control *lock)
     bint memlane_lock_release(memlane_lock_control *lock, uint64_t me, uint64_t now_ns)
     uint64_t memlane_lock_owner(const memlane_lock_control *lock)
+    uint64_t memlane_lock_died(const memlane_lock_control *lock)
     uint32_t memlane_lock_again(memlane_lock_control *lock, uint64_t me)
     uint32_t memlane_lock_once_less(memlane_lock_control *lock)
     uint64_t memlane_lock_queue(memlane_lock_control *lock, uint32_t watcher)

@@ -1047,7 +1047,8 @@ cdef class KeyWatch:
     `wait` and event loops take it, and it is ready when there is a value that is newer than the one that it has given last. Each
     belongs to one thread or one event loop.
 
-    key: That key.
+    Attributes:
+        key: The key.
     """
 
     cdef MapBase map
