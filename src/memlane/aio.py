@@ -794,8 +794,7 @@ def wrap(handle: Any) -> Any:
 
     Args:
         handle: A ring, producer, consumer, topic, publisher, subscription, slot, table of slots,
-            map, or what `watch` of a map returns.
-            map, lock or event.
+            map, what `watch` of a map returns, lock or event.
 
     Raises:
         TypeError: it is none of these.
