@@ -296,7 +296,6 @@ TESTED_BY = {
     "core/heap_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/heap_room.h": ("tests/core/heap.c", "needs blocks that are held and freed"),
     "core/heap_transit.h": ("tests/core/heap.c", "needs blocks that are held and freed"),
-    "memlane/_core/plain.h": ("tests/objects/test_objects.py", "what plain objects go through"),
     "core/map_writer.h": ("tests/core/map.c", "needs readers of what was changed"),
     "core/topic_publisher.h": ("tests/core/topic.c", "needs the other end of the topic"),
     "core/topic_subscriber.h": ("tests/core/topic.c", "needs the other end of the topic"),
