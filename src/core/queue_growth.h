@@ -199,13 +199,15 @@ static inline enum memlane_status memlane_growth_refresh(struct memlane_growth *
         if (!growth->is_kept)
             (void)memlane_growth_mend(lane, memlane_keeper_word(MEMLANE_TAG_NONE, end), head);
     }
-    /* sync: queue.given. acquire: behind the CAS of the word; pairs with memlane_growth_let_go */
+    enum memlane_status status = memlane_producer_refresh(producer);
+    /* sync: queue.given. acquire: behind the CAS of the word, and behind the look at `head`, which a keeper moves as well; pairs
+     * with memlane_growth_let_go */
     uint64_t given = atomic_load_explicit(&growth->shared->given, memory_order_acquire);
     if (given != growth->given) {
         growth->given = given;
         growth->firm = growth->firm_end = 0;
     }
-    return memlane_producer_refresh(producer);
+    return status;
 }
 
 /* Memory that has to be reserved before a claim can stand. Private. */
