@@ -29,7 +29,7 @@ static void *allocate(size_t nbytes) {
     return memory;
 }
 
-static bool is_dead(void *of, uint32_t tag) {
+static int is_dead(void *of, uint32_t tag) {
     (void)of;
     (void)tag;
     return false;

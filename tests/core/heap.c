@@ -99,8 +99,8 @@ static struct memlane_producer sender_of(uint32_t tag) {
 
 static void send(struct memlane_producer *producer, const struct memlane_block *block) {
     const struct memlane_heap_process me = prover(producer->tag);
-    uint64_t offset, what;
-    uint32_t which;
+    uint64_t offset = 0, what = 0;
+    uint32_t which = 0;
     CHECK_EQUAL(MEMLANE_OK, memlane_producer_claim(producer, 8, &offset));
     CHECK_EQUAL(MEMLANE_OK, memlane_transit_stage(&heap, &me, block->number, MEMLANE_TRANSIT_RECORD, HERE,
                                                   producer->next, &which, &what));
@@ -141,8 +141,8 @@ TEST(a_record_that_was_never_committed_keeps_nothing_once_its_sender_is_dead) {
     struct memlane_producer sender = sender_of(ANN);
     struct memlane_block block = made(ANN, 1);
     const struct memlane_heap_process ann = process(ANN);
-    uint64_t what;
-    uint32_t which;
+    uint64_t what = 0;
+    uint32_t which = 0;
     CHECK_EQUAL(MEMLANE_OK, memlane_transit_stage(&heap, &ann, block.number, MEMLANE_TRANSIT_RECORD, HERE, sender.next,
                                                   &which, &what));
     CHECK(!collected(block.number));
@@ -156,8 +156,8 @@ TEST(the_transit_of_a_living_sender_is_not_used_again_before_it_commits) {
     struct memlane_producer sender = sender_of(ANN);
     struct memlane_block block = made(ANN, 1), second;
     const struct memlane_heap_process ann = prover(ANN), bob = prover(BOB);
-    uint64_t what, other;
-    uint32_t which, another;
+    uint64_t what = 0, other = 0;
+    uint32_t which = 0, another = 0;
     CHECK_EQUAL(MEMLANE_OK, opened(BOB, &block, &second));
     CHECK_EQUAL(MEMLANE_OK, memlane_transit_stage(&heap, &ann, block.number, MEMLANE_TRANSIT_RECORD, HERE, sender.next,
                                                   &which, &what));
@@ -176,8 +176,8 @@ TEST(a_transit_whose_commit_failed_is_taken_back_and_one_of_the_dead_is_used_aga
     struct memlane_producer sender = sender_of(ANN);
     struct memlane_block block = made(ANN, 1), second;
     const struct memlane_heap_process ann = prover(ANN), bob = prover(BOB);
-    uint64_t what, other;
-    uint32_t which;
+    uint64_t what = 0, other = 0;
+    uint32_t which = 0;
     CHECK_EQUAL(MEMLANE_OK, opened(BOB, &block, &second));
     CHECK_EQUAL(MEMLANE_OK, memlane_transit_stage(&heap, &ann, block.number, MEMLANE_TRANSIT_RECORD, HERE, sender.next,
                                                   &which, &what));
@@ -202,8 +202,8 @@ TEST(the_transit_of_a_sender_that_commits_and_dies_while_it_is_judged_is_not_use
     sender_that_dies = sender_of(ANN);
     struct memlane_block block = made(ANN, 1), second;
     const struct memlane_heap_process ann = prover(ANN), bob = prover(BOB);
-    uint64_t what;
-    uint32_t which;
+    uint64_t what = 0;
+    uint32_t which = 0;
     CHECK_EQUAL(MEMLANE_OK, opened(BOB, &block, &second));
     CHECK_EQUAL(MEMLANE_OK, memlane_transit_stage(&heap, &ann, block.number, MEMLANE_TRANSIT_RECORD, HERE,
                                                   sender_that_dies.next, &which, &what));
@@ -224,8 +224,8 @@ TEST(a_version_of_a_slot_keeps_its_block_until_the_next_one_is_published) {
     heap_new(1);
     struct memlane_block block = made(ANN, 1);
     const struct memlane_heap_process ann = prover(ANN);
-    uint64_t what;
-    uint32_t which;
+    uint64_t what = 0;
+    uint32_t which = 0;
     CHECK_EQUAL(MEMLANE_OK, memlane_transit_stage(&heap, &ann, block.number, MEMLANE_TRANSIT_VERSION, HERE,
                                                   UINT64_C(10) << 32 | 5, &which, &what));
     CHECK(!dropped(ANN, &block));
@@ -241,8 +241,8 @@ TEST(a_loan_keeps_its_block_until_its_readers_have_come) {
     heap_new(1);
     struct memlane_block block = made(ANN, 1), first, second;
     const struct memlane_heap_process ann = process(ANN);
-    uint64_t what;
-    uint32_t which;
+    uint64_t what = 0;
+    uint32_t which = 0;
     CHECK_EQUAL(MEMLANE_OK, memlane_transit_lend(&heap, &ann, block.number, 2, ANN, &which, &what));
     CHECK_EQUAL(2, memlane_lent_left(what));
     CHECK(!dropped(ANN, &block));
@@ -262,8 +262,8 @@ TEST(an_old_ticket_counts_no_later_loan_down) {
     heap_new(1);
     struct memlane_block block = made(ANN, 1);
     const struct memlane_heap_process ann = process(ANN);
-    uint64_t what, later;
-    uint32_t which;
+    uint64_t what = 0, later = 0;
+    uint32_t which = 0;
     for (uint32_t readers = 255; readers; readers /= 255) { /* the last one leaves the lowest stamp */
         CHECK_EQUAL(MEMLANE_OK, memlane_transit_lend(&heap, &ann, block.number, readers, ANN, &which, &what));
         CHECK_EQUAL(readers, memlane_lent_cancel(&heap, block.number, which, memlane_lent_stamp(what)));
@@ -280,8 +280,8 @@ TEST(a_loan_ends_with_the_process_that_is_answerable_for_it) {
     heap_new(1);
     struct memlane_block block = made(ANN, 1);
     const struct memlane_heap_process ann = process(ANN);
-    uint64_t what;
-    uint32_t which;
+    uint64_t what = 0;
+    uint32_t which = 0;
     CHECK_EQUAL(MEMLANE_OK, memlane_transit_lend(&heap, &ann, block.number, 3, BOB, &which, &what));
     ann_is_dead = true; /* the lender */
     CHECK(!collected(block.number));
@@ -375,7 +375,7 @@ TEST(a_life_in_which_so_many_checks_were_stopped_is_never_freed_and_never_wraps)
 TEST(steps_are_told_until_they_are_reserved) {
     heap_new_of(1, 5 * MEMLANE_HEAP_STEP_NBYTES + 4096, 4, 1, 1);
     const uint64_t step = MEMLANE_HEAP_STEP_NBYTES;
-    uint64_t from, until;
+    uint64_t from = 0, until = 0;
     CHECK(memlane_heap_unreserved(&heap, 0, step - 64, 128, &from, &until));
     CHECK(from == 0 && until == 2 * step);
     memlane_heap_note_reserved(&heap, 0, 0, step, true);

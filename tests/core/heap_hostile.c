@@ -28,8 +28,8 @@ static void touch(const struct memlane_block *block) {
 static void use_all(uint64_t *random) {
     const struct memlane_heap_process bob = prover(BOB);
     struct memlane_block block;
-    uint64_t what, from, until, offset, nbytes;
-    uint32_t which, index;
+    uint64_t what = 0, from = 0, until = 0, offset = 0, nbytes = 0;
+    uint32_t which = 0, index = 0;
     bool freed, is_spare;
     steps_made = 0;
     for (uint32_t number = 0; number < heap.shape.blocks; number++) {
@@ -81,8 +81,8 @@ static void begin(void) {
     for (int i = 0; i < 3; i++)
         (void)made(i == 1 ? ANN : DAVE, 1);
     const struct memlane_heap_process ann = process(ANN);
-    uint64_t what;
-    uint32_t which;
+    uint64_t what = 0;
+    uint32_t which = 0;
     CHECK_EQUAL(MEMLANE_OK, memlane_transit_stage(&heap, &ann, 1, MEMLANE_TRANSIT_RECORD, HERE, 0, &which, &what));
     ann_is_dead = true;
 }

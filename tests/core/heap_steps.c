@@ -236,8 +236,8 @@ static void ann_has_a_lane(void) {
 }
 static void ann_sends(void) {
     const struct memlane_heap_process me = process(ANN);
-    uint64_t offset, what;
-    uint32_t which;
+    uint64_t offset = 0, what = 0;
+    uint32_t which = 0;
     CHECK_EQUAL(MEMLANE_OK, memlane_producer_claim(&sender, 8, &offset));
     CHECK_EQUAL(MEMLANE_OK, memlane_transit_stage(&heap, &me, of_ann.number, MEMLANE_TRANSIT_RECORD, HERE, sender.next,
                                                   &which, &what));

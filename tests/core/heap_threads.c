@@ -36,8 +36,8 @@ static void check_and_drop(const struct thread *thread, const struct memlane_blo
 
 static void send_one(struct thread *thread, const struct memlane_block *block) {
     const struct memlane_heap_process me = process(thread->tag);
-    uint64_t offset, what, handle = handle_of(block);
-    uint32_t which;
+    uint64_t offset = 0, what = 0, handle = handle_of(block);
+    uint32_t which = 0;
     if (memlane_producer_claim(&thread->producer, 8, &offset) != MEMLANE_OK)
         return;
     if (memlane_transit_stage(&heap, &me, block->number, MEMLANE_TRANSIT_RECORD, HERE, thread->producer.next, &which,

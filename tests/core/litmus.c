@@ -411,7 +411,7 @@ static struct memlane_map_key map_key;
 static const struct memlane_map_clock map_clock = {1, 1};
 static uint64_t map_version;
 
-static bool nobody_is_dead(void *of, uint32_t tag) {
+static int nobody_is_dead(void *of, uint32_t tag) {
     (void)of;
     (void)tag;
     return false;
