@@ -26,6 +26,7 @@ from typing import (
 import memlane._arguments as _arguments
 from memlane._core import (
     ArrayReservation,
+    Borrowing,
     Consumer,
     EventBase,
     KeyWatch,
@@ -35,6 +36,7 @@ from memlane._core import (
     Producer,
     Publisher,
     Publishing,
+    QueueBase,
     Receiving,
     Record,
     RecordLoan,
@@ -47,7 +49,15 @@ from memlane._core import (
     Watch,
 )
 from memlane._event_loops import POLL_S, SLICE_S, EventLoop, Queue, Waiter, running
-from memlane.errors import Empty, Full, OwnerDied, RoleTakenError, ShutDown
+from memlane.errors import (
+    ClosedError,
+    Empty,
+    Full,
+    OwnerDied,
+    PeerGoneError,
+    RoleTakenError,
+    ShutDown,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -65,6 +75,7 @@ __all__ = [
     "AsyncMap",
     "AsyncProducer",
     "AsyncPublisher",
+    "AsyncQueue",
     "AsyncRing",
     "AsyncSlot",
     "AsyncSubscriber",
@@ -83,6 +94,9 @@ _ValueT = TypeVar("_ValueT")
 
 #: After so many calls that did not wait, the other tasks of the loop have their turn. Arbitrary.
 _CALLS_A_TURN = 256
+
+#: What an iteration gives at its end, since None may be an object of a queue.
+_END: Any = object()
 
 
 class _Taking(Generic[_ResultT]):
@@ -299,7 +313,7 @@ class _Receiving(_Wrapped[_ReceivingT], Generic[_ReceivingT, _RecordT]):
         until: Any = None,
         require_peer: bool = False,
         timeout: SupportsFloat | None = None,
-    ) -> _Records:
+    ) -> _Records[bytes]:
         """As `records` of the handle: iterate with `async for`."""
         return _Records(self, until, require_peer, timeout)
 
@@ -344,12 +358,12 @@ class _Borrowed(Generic[_RecordT]):
         self._loans.close()
 
 
-class _Records:
+class _Records(Generic[_ValueT]):
     """What `records` iterates with."""
 
     def __init__(
         self,
-        receiver: _Receiving[Any, Any],
+        receiver: _Receiving[Any, Any] | AsyncQueue,
         until: Any,
         require_peer: bool,
         timeout: SupportsFloat | None,
@@ -362,11 +376,11 @@ class _Records:
     def __aiter__(self) -> Self:
         return self
 
-    def _next(self) -> bytes | None:
-        record: bytes | None = next(self._records, None)
+    def _next(self) -> _ValueT:
+        record: _ValueT = next(self._records, _END)
         return record
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> _ValueT:
         left = math.inf if self._timeout is None else self._timeout
         while True:
             # the end of a process is looked for once a slice
@@ -378,7 +392,7 @@ class _Records:
                 if left <= 0:
                     raise
                 continue
-            if record is None:
+            if record is _END:
                 raise StopAsyncIteration
             return record
 
@@ -574,6 +588,142 @@ class AsyncPublisher(_Publishing[Publisher]):
 
 class AsyncTopic(_Publishing["Topic"]):
     """A topic, awaited: the verbs by which it publishes. Made by `wrap`."""
+
+
+# ---- objects -------------------------------------------------------------------------------------
+
+
+class AsyncQueue(_Wrapped[QueueBase]):
+    """
+    A queue, awaited: what waits. Made by `wrap`; all else is that of the handle.
+
+    A timeout below 0 does not wait, as that of the queue.
+    """
+
+    def __init__(self, handle: QueueBase) -> None:
+        super().__init__(handle)
+        self.get_nowait, self.put_nowait = handle.get_nowait, handle.put_nowait
+
+    def _get(
+        self, verb: Callable[[], _ResultT], timeout: SupportsFloat | None
+    ) -> Awaitable[_ResultT]:
+        return self._until(verb, "_watch_records", _not_negative(timeout), (Empty,))
+
+    async def get(self, *, timeout: SupportsFloat | None = None, require_peer: bool = False) -> Any:
+        """As `get` of the queue. A wait that is cancelled has taken nothing."""
+        get = self.handle.get
+        return await self._get(lambda: get(False, require_peer=require_peer), timeout)
+
+    async def get_many(
+        self, most: int, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> list[Any]:
+        """As `get_many` of the queue."""
+        get_many = self.handle.get_many
+        return await self._get(
+            lambda: get_many(most, timeout=0, require_peer=require_peer), timeout
+        )
+
+    def borrow(
+        self, *, timeout: SupportsFloat | None = None, require_peer: bool = False
+    ) -> _Taking[Any]:
+        """As `borrow` of the queue: `async with a.borrow() as obj`."""
+        borrow = self.handle.borrow
+
+        def verb() -> Borrowing:
+            return borrow(False, require_peer=require_peer)
+
+        return _Taking(lambda: self._get(verb, timeout))
+
+    def records(
+        self,
+        *,
+        until: Any = None,
+        require_peer: bool = False,
+        timeout: SupportsFloat | None = None,
+    ) -> _Records[Any]:
+        """As `records` of the queue: iterate with `async for`."""
+        return _Records(self, until, require_peer, _not_negative(timeout))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self.get()
+        except ShutDown:
+            raise StopAsyncIteration from None
+
+    async def _put(
+        self, records: list[Any], timeout: SupportsFloat | None, require_peer: bool
+    ) -> int:
+        put = self.handle._put_encoded
+
+        def verb() -> int | Full:
+            try:
+                return put(records, require_peer)
+            except Full as error:
+                if error.cause != "memory":
+                    raise
+                return error  # no wake-up tells that there is memory again
+
+        done = await self._until(verb, "_watch_room", timeout, (Full,))
+        if isinstance(done, Full):
+            raise done
+        return done
+
+    async def put(
+        self,
+        obj: Any,
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
+    ) -> None:
+        """
+        As `put` of the queue; where memory is out, Full is raised at once. The object is encoded
+        when this begins. A wait that is cancelled has put nothing.
+        """
+        await self._put(self.handle._encoded([obj]), _not_negative(timeout), require_peer)
+
+    async def put_many(
+        self,
+        objects: Iterable[Any],
+        *,
+        timeout: SupportsFloat | None = None,
+        require_peer: bool = False,
+    ) -> int:
+        """As `put_many` of the queue. One that is cancelled may have put some of the first."""
+        rest = self.handle._encoded(objects)
+        seconds = _not_negative(timeout)
+        count = len(rest)
+        del rest[: await self._put(rest, seconds, require_peer)]
+        deadline = None
+        while rest:
+            now = running().now()
+            if deadline is None:
+                deadline = math.inf if seconds is None else now + seconds
+            left = None if deadline == math.inf else max(0.0, deadline - now)
+            try:
+                del rest[: await self._put(rest, left, require_peer)]
+            except (Full, ShutDown, ClosedError, PeerGoneError):
+                break
+        return count - len(rest)
+
+    async def join(self, timeout: SupportsFloat | None = None) -> None:
+        """As `join` of the queue."""
+        join = self.handle.join
+        await self._until(lambda: join(0), "_watch_done", _not_negative(timeout), (TimeoutError,))
+
+
+def _not_negative(timeout: SupportsFloat | None) -> float | None:
+    """A timeout as queues have it: below 0 it does not wait."""
+    if timeout is None:
+        return None
+    try:
+        return _arguments.timeout(timeout)
+    except ValueError:
+        if float(timeout) < 0:
+            return 0.0
+        raise
 
 
 # ---- values --------------------------------------------------------------------------------------
@@ -773,6 +923,8 @@ def wrap(handle: Publisher) -> AsyncPublisher: ...
 @overload
 def wrap(handle: Subscriber) -> AsyncSubscriber: ...
 @overload
+def wrap(handle: QueueBase) -> AsyncQueue: ...
+@overload
 def wrap(handle: SlotTable[_ValueT]) -> AsyncTable[_ValueT]: ...
 @overload
 def wrap(handle: SlotBase[_ValueT]) -> AsyncSlot[_ValueT]: ...
@@ -793,8 +945,8 @@ def wrap(handle: Any) -> Any:
     waits, and other tasks run. `timeout=` and canceling lose no record.
 
     Args:
-        handle: A ring, producer, consumer, topic, publisher, subscription, slot, table of slots,
-            map, what `watch` of a map returns, lock or event.
+        handle: A ring, producer, consumer, topic, publisher, subscription, queue, slot, table
+            of slots, map, what `watch` of a map returns, lock or event.
 
     Raises:
         TypeError: it is none of these.
@@ -803,8 +955,8 @@ def wrap(handle: Any) -> Any:
         if isinstance(handle, kind):
             return wrapper(handle)
     raise TypeError(
-        "wrap takes a ring, producer, consumer, topic, publisher, subscription, slot, table of "
-        f"slots, map, watch of a map, lock or event, got {_arguments.shown(handle)}"
+        "wrap takes a ring, producer, consumer, topic, publisher, subscription, queue, slot, "
+        f"table of slots, map, watch of a map, lock or event, got {_arguments.shown(handle)}"
     )
 
 
@@ -816,6 +968,7 @@ _WRAPPERS: list[tuple[type[Any], type[Any]]] = [
     (Subscriber, AsyncSubscriber),
     (Sending, AsyncRing),
     (Publishing, AsyncTopic),
+    (QueueBase, AsyncQueue),
     (TableBase, AsyncTable),
     (SlotBase, AsyncSlot),
     (MapBase, AsyncMap),

@@ -83,3 +83,20 @@ async def of_values() -> None:
     values, versions = await rows.wait_newer([0, 0, 0, 0], timeout=1)
     assert_type(values, list[tuple[Any, ...] | None])
     assert_type(versions, list[int])
+
+
+async def of_a_queue() -> None:
+    queue = memlane.Queue()
+    awaited = aio.wrap(queue)
+    assert_type(awaited, aio.AsyncQueue)
+    assert_type(await awaited.get(timeout=1), Any)
+    assert_type(await awaited.get_many(3), list[Any])
+    await awaited.put({"any": "object"})
+    assert_type(await awaited.put_many("abc"), int)
+    async with awaited.borrow() as thing:
+        assert_type(thing, Any)
+    async for found in awaited:
+        assert_type(found, Any)
+    async for found in awaited.records(until=5):
+        assert_type(found, Any)
+    await awaited.join(timeout=1)

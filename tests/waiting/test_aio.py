@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -21,14 +22,17 @@ from memlane import (
     Empty,
     Full,
     Map,
+    Queue,
     Region,
     Ring,
     ShutDown,
+    SimpleQueue,
     Slot,
     SlotTable,
     Subscriber,
     Topic,
     _event_loops,
+    _limits,
 )
 from memlane.aio import wrap
 from tests.support.children import PAGE
@@ -660,6 +664,237 @@ def test_a_reader_without_write_access_awaits_what_nobody_can_wake_it_for(
         slot.unlink()
 
 
+# ---- queues --------------------------------------------------------------------------------------
+
+
+def test_objects_of_a_queue_from_another_process_are_awaited_in_order(
+    run: Run, no_slices: None
+) -> None:
+    def put(queue: Queue) -> None:
+        for i in range(50):
+            time.sleep(0.001)
+            queue.put((i, None))
+
+    async def get_all(queue: Queue) -> list[object]:
+        return [await wrap(queue).get() for _ in range(50)]
+
+    with Queue() as queue, Child(put, queue) as child:
+        assert [(i, None) for i in range(50)] == run(get_all, queue)
+        assert 0 == child.wait()
+
+
+def test_every_verb_of_a_queue_that_receives_waits_for_an_object(run: Run, no_slices: None) -> None:
+    async def main() -> None:
+        with Queue() as queue:
+            awaited = wrap(queue)
+
+            async def one(verb: Callable[[], Awaitable[Any]]) -> Any:
+                async with anyio.create_task_group() as group:
+
+                    async def put_later() -> None:
+                        await asleep()
+                        await awaited.put(None)
+
+                    group.start_soon(put_later)
+                    return await verb()
+
+            async def entered() -> object:
+                async with awaited.borrow() as found:
+                    return found
+
+            assert None is await one(awaited.get)
+            assert [None] == await one(lambda: awaited.get_many(4))
+            assert None is await one(entered)
+            with await one(awaited.borrow) as found:
+                assert None is found
+            assert None is await one(awaited.__anext__)
+            assert None is await one(awaited.records().__anext__)
+            with pytest.raises(Empty):
+                awaited.get_nowait()
+            for timeout in (-1, 0, 0.01):
+                with pytest.raises(Empty):
+                    await awaited.get(timeout=timeout)
+
+    run(main)
+
+
+def test_iterations_over_a_queue_end_with_it_and_not_with_none(run: Run, no_slices: None) -> None:
+    async def main() -> None:
+        for by_records in (False, True):
+            with Queue() as queue:
+                awaited = wrap(queue)
+                assert 3 == await awaited.put_many(["a", None, "b"])
+                queue.shutdown()
+                found = awaited.records(timeout=5) if by_records else awaited
+                assert ["a", None, "b"] == [each async for each in found]
+
+    run(main)
+
+
+def test_puts_into_a_full_queue_wait_for_room(run: Run, no_slices: None) -> None:
+    async def main() -> None:
+        with Queue(2) as queue:
+            awaited = wrap(queue)
+            found: list[object] = []
+            async with anyio.create_task_group() as group:
+
+                async def put() -> None:
+                    assert 20 == await awaited.put_many(range(20))
+                    await awaited.put("last")
+
+                group.start_soon(put)
+                await asleep()
+                while not found or found[-1] != "last":
+                    found.append(await awaited.get())
+
+            assert [*range(20), "last"] == found
+            assert 2 == await awaited.put_many("abc", timeout=0.01)
+            with pytest.raises(Full, match="2 of 2"):
+                await awaited.put("c", timeout=0.01)
+            with pytest.raises(Full, match="2 of 2"):
+                await awaited.put("c", timeout=-1)
+
+    run(main)
+
+
+def test_a_put_into_a_queue_takes_the_object_as_it_was_at_the_call(run: Run) -> None:
+    async def main() -> None:
+        with Queue(1) as queue:
+            awaited = wrap(queue)
+            queue.put("first")
+            changed = [1]
+            async with anyio.create_task_group() as group:
+                group.start_soon(awaited.put, changed)
+                await asleep()
+                changed.append(2)
+                assert "first" == await awaited.get()
+                assert [1] == await awaited.get()
+
+    run(main)
+
+
+def test_a_canceled_wait_for_a_queue_loses_nothing_and_puts_nothing(run: Run) -> None:
+    async def main() -> None:
+        with Queue(1) as queue:
+            awaited = wrap(queue)
+            for i in range(30):
+                with anyio.move_on_after(0.0005):
+                    await awaited.get()
+                await awaited.put(i)
+                with anyio.move_on_after(0.0005):
+                    await awaited.put("never")
+                assert i == await awaited.get()
+            assert queue.empty()
+
+    run(main)
+
+
+def test_memory_that_is_out_is_told_at_once_by_a_put_into_a_queue(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing would wake the task."""
+    limit = _limits.Limit(3 << 20, 64 << 20, "/sys/fs/cgroup/memory.max")
+    monkeypatch.setattr(_limits, "tightest", lambda: limit)
+
+    async def main() -> None:
+        with Queue() as queue:
+            await wrap(queue).put(1)
+            assert 1 == await wrap(queue).get()
+            with pytest.raises(Full) as caught:
+                await wrap(queue).put(bytes(8 << 20))
+            assert "memory" == caught.value.cause
+
+    run(main)
+
+
+def test_a_join_of_a_queue_is_awaited_until_all_is_done(run: Run, no_slices: None) -> None:
+    """The task_done of another process wakes the loop."""
+
+    def work(queue: Queue) -> None:
+        for _ in range(3):
+            queue.get()
+            time.sleep(0.01)
+            queue.task_done()
+
+    async def join(queue: Queue) -> None:
+        awaited = wrap(queue)
+        await awaited.join()
+        queue.put("undone")
+        with pytest.raises(TimeoutError, match="unfinished"):
+            await awaited.join(timeout=0.01)
+
+    with Queue() as queue:
+        queue.put_many("abc")
+        with Child(work, queue) as child:
+            run(join, queue)
+            assert 0 == child.wait()
+
+
+def test_a_join_of_a_queue_ends_when_the_process_that_had_the_task_is_killed(run: Run) -> None:
+    def get_and_die(queue: Queue) -> None:
+        queue.get()
+        time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def join(queue: Queue) -> None:
+        await wrap(queue).join(timeout=10)
+
+    with Queue() as queue:
+        queue.put("task")
+        with Child(get_and_die, queue) as child:
+            run(join, queue)
+            assert -signal.SIGKILL == child.wait()
+
+
+def test_what_waits_for_a_queue_ends_when_it_is_shut_down_or_closed(run: Run) -> None:
+    async def main() -> None:
+        for end, error in ((Queue.shutdown, ShutDown), (Queue.close, ClosedError)):
+            full, empty = Queue(1), Queue()
+            ended: list[object] = []
+            full.put(1)
+
+            async def expect(
+                verb: Awaitable[object], error: Any = error, ended: list[object] = ended
+            ) -> None:
+                with pytest.raises(error):
+                    await verb
+                ended.append(error)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(expect, wrap(full).put(2))
+                group.start_soon(expect, wrap(empty).get())
+                await asleep()
+                end(full)
+                end(empty)
+            assert [error, error] == ended
+            full.close()
+            empty.close()
+
+    run(main)
+
+
+def test_what_a_queue_cannot_take_is_told_at_the_call(run: Run) -> None:
+    async def main() -> None:
+        with Queue(codec="bytes") as queue, SimpleQueue() as simple:
+            awaited = wrap(queue)
+            wrong: list[tuple[type[Exception], str, Callable[[], Awaitable[object]]]] = [
+                (TypeError, "bytes", lambda: awaited.put(5)),
+                (TypeError, "bytes", lambda: awaited.put_many([b"a", 5])),
+                (TypeError, "timeout", lambda: awaited.get(timeout="1")),  # type: ignore[arg-type]
+                (ValueError, "timeout", lambda: awaited.put(b"x", timeout=float("nan"))),
+                (ValueError, "most", lambda: awaited.get_many(0)),
+                (TypeError, "does not count tasks", wrap(simple).join),
+            ]
+            for error, text, verb in wrong:
+                with pytest.raises(error, match=text):
+                    await verb()
+            with pytest.raises(TypeError, match="_encoded"):
+                queue._put_encoded([5], False)
+            assert queue.empty()
+
+    run(main)
+
+
 # ---- refused -------------------------------------------------------------------------------------
 
 
@@ -711,15 +946,16 @@ def test_each_kind_is_wrapped_with_the_verbs_that_it_has() -> None:
         topic.subscribe() as subscriber,
         Slot.create(None, "d") as slot,
         SlotTable.create(None, 2, "d") as table,
+        Queue() as queue,
     ):
         handles: list[Any] = [
             *(ring, ring.producer(), ring.consumer(), topic, topic.publisher(), subscriber),
-            *(slot, table, table[0]),
+            *(slot, table, table[0], queue),
         ]
         wrapped = [wrap(each) for each in handles]
         assert [
             *("AsyncRing", "AsyncProducer", "AsyncConsumer", "AsyncTopic", "AsyncPublisher"),
-            *("AsyncSubscriber", "AsyncSlot", "AsyncTable", "AsyncSlot"),
+            *("AsyncSubscriber", "AsyncSlot", "AsyncTable", "AsyncSlot", "AsyncQueue"),
         ] == [type(each).__name__ for each in wrapped]
         assert not hasattr(wrapped[1], "get")
         assert not hasattr(wrapped[2], "put")

@@ -6,6 +6,7 @@ from typing_extensions import disjoint_base
 
 from memlane._core.handles import LaneHandle, _Until
 from memlane._core.membership import Membership
+from memlane._core.selecting import Watch
 
 _Codec: TypeAlias = str | tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
@@ -17,6 +18,9 @@ class QueueBase(LaneHandle):
         self, membership: Membership, entry: Any, *, wait: str, require_peer: bool, codec: _Codec
     ) -> None: ...
     def _detach(self) -> None: ...
+    def _watch_done(self) -> Watch: ...
+    def _encoded(self, objects: Iterable[Any]) -> list[Any]: ...
+    def _put_encoded(self, records: list[Any], require_peer: bool) -> int: ...
     def put(
         self,
         obj: Any,

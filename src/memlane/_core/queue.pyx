@@ -19,14 +19,14 @@ from memlane._core.core cimport (
 )
 from memlane._core.handles cimport LaneHandle, Records
 from memlane._core.membership cimport EPOCH_CLOSED, Membership
-from memlane._core.objects cimport Codec, codec_of
+from memlane._core.objects cimport Codec, Encoded, codec_of
 from memlane._core.opened cimport Opened, opened_of
 from memlane._core.queue_consumer cimport QueueConsumer, queue_consumer
 from memlane._core.queue_producer cimport QueueProducer, put_watch
 from memlane._core.queue_state cimport QueueState
 from memlane._core.receiver cimport MOST_RECORDS, RecordLoan, TAKE_LOAN, record_watch
-from memlane._core.runtime cimport memlane_membership_is_dead
-from memlane._core.selecting cimport pollable_of
+from memlane._core.runtime cimport memlane_membership_is_dead, memlane_selecting
+from memlane._core.selecting cimport Watch, at_word, pollable_of
 from memlane._core.waiting cimport Sleep
 
 memlane_calls_join(calls_of_process(), globals())
@@ -98,6 +98,30 @@ cdef class JoinSleep(Sleep):
         return self.handle._closed or self.queue.is_gone_now() or self.queue.is_all_done()
 
 
+@cython.final
+cdef class JoinWatch(Watch):
+    """One that waits for the end of all tasks, among several things."""
+
+    cdef QueueBase handle
+    cdef OpenQueue queue
+
+    cdef int prepare(self) except -1:
+        self.handle.check()
+        self.queue.enter(&self.handle.opens, &self.handle._closed, self.handle)
+        self.queue.joiners_doorbell.prepare()
+        return 0
+
+    cdef bint look(self) except -1:
+        self.prepare()
+        return self.is_due()
+
+    cdef bint is_due(self) noexcept nogil:
+        return self.handle._closed or self.queue.is_gone_now() or self.queue.is_all_done()
+
+    cdef void at_words(self, memlane_selecting *selecting, bint announces) noexcept nogil:
+        at_word(selecting, &self.queue.queue_control.joiners, announces)
+
+
 cdef class QueueBase(LaneHandle):
     """What a queue does without going through Python."""
 
@@ -145,6 +169,13 @@ cdef class QueueBase(LaneHandle):
         """What a put waits for."""
         self.check()
         return put_watch(self, self.producing, True)
+
+    def _watch_done(self):
+        """What a join waits for."""
+        cdef JoinWatch made = JoinWatch.__new__(JoinWatch)
+        self.check()
+        made.opened, made.handle, made.queue = self.state, self, <OpenQueue>self.state
+        return made
 
     # ---- objects and records ----------------------------------------------------------------------
 
@@ -228,6 +259,19 @@ cdef class QueueBase(LaneHandle):
         cdef uint64_t deadline = deadline_in(True, timeout)
         self.queue_there()
         return self.producing.put_list(self, records, deadline, require_peer | self.require_peer)
+
+    def _encoded(self, objects):
+        """Records of objects for `_put_encoded`, so that they are encoded once however often it is tried."""
+        return [self.record_of(thing) for thing in objects]
+
+    def _put_encoded(self, list records, bint require_peer):
+        """As `put_many` with timeout=0, of what `_encoded` made."""
+        cdef list held = list(records)
+        for record in held:
+            if type(record) is not bytes and not isinstance(record, Encoded):
+                raise TypeError(f"records are made by _encoded(), got {type(record).__name__}")
+        self.queue_there()
+        return self.producing.put_list(self, held, 0, require_peer | self.require_peer)
 
     # ---- getting ----------------------------------------------------------------------------------
 

@@ -290,7 +290,7 @@ cdef class QueueProducer:
             memlane_lane_give_back(<unsigned char *>self.own.queue.producer.lane.descriptors, &stretch)
         self.has_returned |= memlane_queue_leave(&self.own)
         if self.by_turns:
-            # Whoever waits for it is woken behind the step.
+            # The process that waits for it is woken behind the step.
             memlane_queue_turn_end(self.own.queue.producer.lane.control, self.tag)
         return status
 
