@@ -166,7 +166,7 @@ def test_finding_a_method_costs_what_it_does_without_such_names(kind: type) -> N
         ("LifoQueue", r"; use Queue\(\)"),
         ("Value", r"; use Slot\.create\(name, layout\)"),
         ("SharedMemory", "; use Mapping"),
-        ("Lock", "; use that of multiprocessing"),
+        ("Semaphore", "; use Lock or Event"),
         ("open", "; use that of Ring"),
         ("Rings", "$"),
     ],

@@ -76,8 +76,12 @@ class WaitArms(_Wakes, GetWaits):
     name = "wait-arms"
 
     def run(self) -> object:
-        assert [self.consumer] == memlane.wait([self.consumer, self.pipe[0]], PATIENCE_S)
-        return [number_of(self.consumer.get_nowait())]
+        while True:
+            assert [self.consumer] == memlane.wait([self.consumer, self.pipe[0]], PATIENCE_S)
+            try:
+                return [number_of(self.consumer.get_nowait())]
+            except Empty:
+                assert self.consumers == "many"  # another one has taken it meanwhile
 
 
 class FilenoArms(_Wakes, Get):
@@ -111,13 +115,19 @@ class LoopArms(_Wakes, GetWaits):
         poll.register(selector.descriptor, select.POLLIN)
         due, is_armed = selector.join(watch)
         assert is_armed
-        while not due:
-            if poll.poll(100):
-                selector.empty()
-                due = bool(selector.due([watch]) or selector.arm([watch], False))
-            else:
-                due = bool(selector.arm([watch], True))
-        found = [number_of(self.consumer.get_nowait())]
+        found: list[int] = []
+        while not found:
+            while not due:
+                if poll.poll(100):
+                    selector.empty()
+                    due = bool(selector.due([watch]) or selector.arm([watch], False))
+                else:
+                    due = bool(selector.arm([watch], True))
+            try:
+                found = [number_of(self.consumer.get_nowait())]
+            except Empty:
+                assert self.consumers == "many"  # another one has taken it meanwhile
+                due = False
         selector.end()
         return found
 
