@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Blocks of a heap: held, dropped, opened by handles, kept by records, versions and loans (hazards 101 to 107).
+ * Blocks of a heap: held, dropped, opened by handles, kept by records, versions and loans (hazards 84 to 90).
  */
 #include "heap_fixture.h"
 

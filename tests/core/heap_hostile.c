@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Bytes of a heap that no sound program writes: a typed answer, bounded loops, and not one byte outside of it, which the
- * address sanitizer watches (hazard 108).
+ * address sanitizer watches (hazard 91).
  */
 #include "steps.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap, stopped in front of every single atomic access: killed there, or overtaken by another process (hazards 101 to 107).
+ * The heap, stopped in front of every single atomic access: killed there, or overtaken by another process (hazards 84 to 90).
  *
  * `everywhere` runs an act of one process with an act of another one in front of its access number 0, 1, 2 ... to the end,
  * each time on a heap of its own, and looks at what is left.

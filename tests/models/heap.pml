@@ -20,25 +20,25 @@
  * sizes: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=1 SECOND=2 OLD=0 KILL=1
  * sizes: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=1 SECOND=2 OLD=1 KILL=0
  * mistake NO_KNOCK: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=1 SECOND=1 OLD=1 KILL=0; finds "has"
- *     an open of a block that is being checked goes on without a knock: it is freed in use (hazard 101)
+ *     an open of a block that is being checked goes on without a knock: it is freed in use (hazard 84)
  * mistake SAME_EPOCH: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=2 SECOND=1 OLD=1 KILL=0; finds "has"
- *     a check puts back what it found: an older check that was stopped frees a block that was opened since (hazard 102)
+ *     a check puts back what it found: an older check that was stopped frees a block that was opened since (hazard 85)
  * mistake NO_GENERATION: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=2 SECOND=0 OLD=1 KILL=0; finds "life"
- *     a handle is not compared with the life of the block: other bytes (hazard 104)
+ *     a handle is not compared with the life of the block: other bytes (hazard 87)
  * mistake RECORD_FIRST: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=1 SECOND=0 OLD=0 KILL=0; finds "opened"
- *     a consumer releases the record, then opens its block (hazard 107)
+ *     a consumer releases the record, then opens its block (hazard 90)
  * mistake STATE_FIRST: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=1 SECOND=2 OLD=0 KILL=0; finds "has"
- *     a descriptor is HELD before its maker's word is there: a collector frees it (hazard 105)
+ *     a descriptor is HELD before its maker's word is there: a collector frees it (hazard 88)
  * mistake STAGE_LATE: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=1 SECOND=2 OLD=0 KILL=1; finds "opened"
- *     the transit is staged after the commit: the sender dies in between (hazard 107)
+ *     the transit is staged after the commit: the sender dies in between (hazard 90)
  * mistake TRANSITS_FIRST: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=1 SECOND=2 OLD=0 KILL=0; finds "opened"
- *     a check looks at transits, then at words: it misses a commit and a drop in between (hazard 107)
+ *     a check looks at transits, then at words: it misses a commit and a drop in between (hazard 90)
  * mistake NO_VERSION: BLOCKS=2 UNITS=2 RECORDS=1 ROUNDS=1 SECOND=2 OLD=0 KILL=0; finds "committed"
- *     an allocation is committed whatever the version: two blocks in the same bytes (hazard 106)
+ *     an allocation is committed whatever the version: two blocks in the same bytes (hazard 89)
  * mistake NO_RETRY: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=1 SECOND=1 OLD=1 KILL=0; finds "kind"
- *     a check that lost its CAS gives up: the last two leave the block to each other (hazard 103)
+ *     a check that lost its CAS gives up: the last two leave the block to each other (hazard 86)
  * mistake ROW_WORDS: BLOCKS=1 UNITS=1 RECORDS=1 ROUNDS=2 SECOND=0 OLD=0 KILL=1; finds "quiet"
- *     words name rows: what the dead held seems to be the newcomer's, and there is no room for ever (hazard 105)
+ *     words name rows: what the dead held seems to be the newcomer's, and there is no room for ever (hazard 88)
  */
 #define TRANSITS 1
 #define HOLDERS 3
