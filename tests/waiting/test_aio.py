@@ -300,7 +300,7 @@ def test_a_writer_that_finds_another_one_inside_lets_the_loop_run(run: Run) -> N
         stop = threading.Event()
 
         def publish(value: bytes) -> None:
-            while not stop.is_set():
+            while not stop.wait(0.0003):  # out for a moment: whose turn comes then is not promised
                 slot.publish(value)
 
         async def main() -> None:
