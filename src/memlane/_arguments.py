@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import SupportsFloat
+from typing import Literal, SupportsFloat, get_args
 
 _UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SIZE = re.compile(r"\s*([0-9]{1,30})\s*([A-Za-z]*)\s*")
@@ -125,6 +125,15 @@ def choice(value: object, what: str, choices: Iterable[str]) -> None:
     if not isinstance(value, str) or value not in choices:
         *others, last = map(repr, choices)
         raise ValueError(f"{what} must be {', '.join(others)} or {last}, got {shown(value)}")
+
+
+#: How the calls of a handle of lanes wait.
+Wait = Literal["adaptive", "spin", "sleep"]
+
+
+def check_wait(wait: str) -> None:
+    """Check that *wait* is one of the ways to wait; ValueError names all of them."""
+    choice(wait, "wait", get_args(Wait))
 
 
 def integer(value: object, what: str, must_be: str) -> int:

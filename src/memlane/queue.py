@@ -10,10 +10,12 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import memlane._arguments as _arguments
 import memlane._core as _core
+from memlane._arguments import Wait
+from memlane._arguments import check_wait as _check_wait
 from memlane._core import QueueBase
 from memlane._instead import instead
 from memlane._region.attachment import Attachment
@@ -29,7 +31,6 @@ _CAPACITY_LEAST = 1 << 26
 #: Beside a maxsize a lane has room for more records, some of which may be on loan.
 _RECORDS_LEAST = 4096
 
-Wait = Literal["adaptive", "spin", "sleep"]
 #: "pickle", "bytes", "json", or functions that encode and decode.
 Codec: TypeAlias = (
     str | tuple[Callable[[Any], bytes | bytearray | memoryview], Callable[[bytes], Any]]
@@ -437,7 +438,3 @@ class QueueGeometry:
             or_less="fewer producers=, a smaller capacity= or ",
             doorbells=doorbells,
         )
-
-
-def _check_wait(wait: str) -> None:
-    _arguments.choice(wait, "wait", ("adaptive", "spin", "sleep"))

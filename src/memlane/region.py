@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import memlane._arguments as _arguments
 import memlane._core as _core
+from memlane._arguments import Wait
 from memlane._instead import instead
 from memlane._region import directory
 from memlane._region.attachment import Attachment
@@ -21,7 +22,7 @@ from memlane.counter import Counter
 from memlane.lock import Event, Lock
 from memlane.map import Map
 from memlane.queue import Codec, Queue
-from memlane.ring import Ring, Wait
+from memlane.ring import Ring
 from memlane.shared_object import SharedObject, kind_of
 from memlane.slot import Slot, SlotTable
 from memlane.topic import Topic

@@ -15,6 +15,8 @@ from typing import Any, Literal, Self
 
 import memlane._arguments as _arguments
 import memlane._core as _core
+from memlane._arguments import Wait
+from memlane._arguments import check_wait as _check_wait
 from memlane._core import Consumer, Producer, Receiving, Record, RingBase
 from memlane._instead import instead
 from memlane._region.attachment import Attachment
@@ -23,8 +25,6 @@ from memlane.shared_object import SharedObject
 
 _PRODUCERS = 16
 _PAGE_NBYTES = 4096  # of the layout, whatever the machine's pages
-
-Wait = Literal["adaptive", "spin", "sleep"]
 
 
 #: What queues, pipes and other rings call what a ring does; and what it does not do.
@@ -427,10 +427,6 @@ def _asked(
         "records": records,
         "consumers": consumers,
     }
-
-
-def _check_wait(wait: str) -> None:
-    _arguments.choice(wait, "wait", ("adaptive", "spin", "sleep"))
 
 
 def _records_in(nbytes: int, count: int) -> int:

@@ -16,6 +16,8 @@ from typing import Any, Literal, Self, TypeAlias
 
 import memlane._arguments as _arguments
 import memlane._core as _core
+from memlane._arguments import Wait
+from memlane._arguments import check_wait as _check_wait
 from memlane._core import Publisher, Subscriber, TopicBase
 from memlane._instead import instead
 from memlane._region.attachment import Attachment
@@ -27,7 +29,6 @@ _SUBSCRIBERS = 64
 _PAGE_NBYTES = 4096  # of the layout, whatever the machine's pages
 _STARTS = ("now", "oldest", "last")
 
-Wait = Literal["adaptive", "spin", "sleep"]
 WhenFull = Literal["overwrite", "wait"]
 Order = Literal["publisher", "all"]
 #: "now", "oldest", "last", or the position of a subscription.
@@ -516,10 +517,6 @@ def _asked(
         "order": order,
         "records": records,
     }
-
-
-def _check_wait(wait: str) -> None:
-    _arguments.choice(wait, "wait", ("adaptive", "spin", "sleep"))
 
 
 def _records_in(nbytes: int, count: int) -> int:
