@@ -181,6 +181,7 @@ enum memlane_kind {
     MEMLANE_KIND_LOCK = 8,
     MEMLANE_KIND_ARRAY = 9,
     MEMLANE_KIND_EVENT = 10,
+    MEMLANE_KIND_COUNTERS = 11,
 };
 
 /* `unit` is a power of two. */

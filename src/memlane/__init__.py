@@ -16,6 +16,10 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     RLock      a Lock that the thread that has it may take again
     Event      something that is set or not, to be waited for
     Counter    a number that any process may add to
+    Counters   many of them, each on a cache line of its own
+    counters   the same without a name
+    RateLimiter    how many requests may be made in some time, by key
+    Decision   what it says of a request
     Region     one shared object that carries many of the above, by name
     Mapping    a file or memory, mapped: all that mmap(2) can do
     windows    a file in pieces that overlap or not, however large it is
@@ -48,7 +52,7 @@ from memlane._instead import of_module as _of_module
 from memlane._region.attachment import Participant
 from memlane._region.sweep import sweep
 from memlane.array import Array, array
-from memlane.counter import Counter
+from memlane.counter import Counter, Counters, counters
 from memlane.errors import (
     ClosedError,
     CorruptedError,
@@ -72,6 +76,7 @@ from memlane.errors import (
 from memlane.lock import Event, Lock, RLock
 from memlane.map import Map
 from memlane.queue import Queue, SimpleQueue
+from memlane.rate_limiter import Decision, RateLimiter
 from memlane.region import Region
 from memlane.ring import Ring
 from memlane.slot import Slot, SlotTable
@@ -95,6 +100,8 @@ __all__ = [
     "Consumer",
     "CorruptedError",
     "Counter",
+    "Counters",
+    "Decision",
     "Empty",
     "Event",
     "Evicted",
@@ -116,6 +123,7 @@ __all__ = [
     "Queue",
     "QueueClosedError",
     "RLock",
+    "RateLimiter",
     "Record",
     "RecordTooLargeError",
     "Region",
@@ -135,6 +143,7 @@ __all__ = [
     "TruncatedError",
     "__version__",
     "array",
+    "counters",
     "guard",
     "sweep",
     "wait",

@@ -18,7 +18,7 @@ from memlane._instead import instead
 from memlane._region import directory
 from memlane._region.attachment import Attachment
 from memlane.array import Array
-from memlane.counter import Counter
+from memlane.counter import Counter, Counters
 from memlane.lock import Event, Lock
 from memlane.map import Map
 from memlane.queue import Codec, Queue
@@ -419,6 +419,18 @@ class Region(Attachment):
             LayoutError, TimeoutError, OSError, ValueError: as `ring`.
         """
         return Counter._in_region(self, name, timeout=timeout)
+
+    def counters(
+        self, name: str, counters: int | None = None, *, timeout: float | None = 10
+    ) -> Counters:
+        """
+        Open the array of counters *name*, or create it with zeros if there is none and it is said
+        how many.
+
+        Raises:
+            ObjectNotFoundError, LayoutError, TimeoutError, OSError, ValueError: as `ring`.
+        """
+        return Counters._in_region(self, name, counters, timeout=timeout)
 
     def array(
         self,

@@ -8,7 +8,7 @@ Python code takes all of it from here, wherever it stands.
 from memlane._core.arguments import ctypes_holds
 from memlane._core.array import ArrayBase, handle_of_bytes
 from memlane._core.calls import clear_errors
-from memlane._core.counter import CounterBase
+from memlane._core.counter import COUNTERS_MAX, CounterBase, counters_nbytes
 from memlane._core.files import Descriptor, is_network_file, reserve
 from memlane._core.handles import Borrowed, LaneHandle, Receiving, Records
 from memlane._core.lanes import Endpoint
@@ -26,6 +26,7 @@ from memlane._core.layout import (
     HEADER_NBYTES,
     KIND_ARRAY,
     KIND_COUNTER,
+    KIND_COUNTERS,
     KIND_EVENT,
     KIND_LOCK,
     KIND_MAP,
@@ -96,6 +97,7 @@ __all__ = [
     "BACKING_PATH",
     "CAPACITY_MAX",
     "CONSUMERS",
+    "COUNTERS_MAX",
     "DESCRIPTORS_MAX",
     "DOORBELL_NAMED",
     "DOORBELL_NONE",
@@ -103,6 +105,7 @@ __all__ = [
     "HEADER_NBYTES",
     "KIND_ARRAY",
     "KIND_COUNTER",
+    "KIND_COUNTERS",
     "KIND_EVENT",
     "KIND_LOCK",
     "KIND_MAP",
@@ -171,6 +174,7 @@ __all__ = [
     "Watch",
     "clear_errors",
     "closed_error",
+    "counters_nbytes",
     "ctypes_holds",
     "event_shape",
     "explained",

@@ -80,7 +80,7 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_KIND_TOPIC
         MEMLANE_KIND_ARRAY
     enum:
-        MEMLANE_KIND_MAP, MEMLANE_KIND_LOCK, MEMLANE_KIND_EVENT
+        MEMLANE_KIND_MAP, MEMLANE_KIND_LOCK, MEMLANE_KIND_EVENT, MEMLANE_KIND_COUNTERS
         MEMLANE_KIND_QUEUE
 
 cdef extern from "core/participants.h" nogil:
@@ -450,6 +450,10 @@ cdef extern from "core/lock.h" nogil:
 cdef extern from "core/counter_layout.h" nogil:
     struct memlane_counter:
         pass
+    enum:
+        MEMLANE_COUNTERS_MAX
+        MEMLANE_COUNTERS_STRIDE
+    uint64_t memlane_counters_nbytes(uint64_t counters)
 
 cdef extern from "core/counter.h" nogil:
     int64_t memlane_counter_add(memlane_counter *counter, int64_t amount)

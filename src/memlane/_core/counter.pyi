@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: MIT
-from typing import Self, SupportsIndex
+from typing import Final, Self, SupportsIndex
 
 from typing_extensions import disjoint_base
 
 from memlane._core.layout import _Entry
 from memlane._core.membership import Membership
 
+COUNTERS_MAX: Final[int]
+
+def counters_nbytes(counters: int) -> int: ...
+
 @disjoint_base
 class CounterBase:
     """What a counter does without going through Python."""
 
-    def _bind(self, membership: Membership, entry: _Entry) -> None: ...
+    def _bind(self, membership: Membership, entry: _Entry, index: int | None = None) -> None: ...
     def _detach(self) -> None: ...
     @property
     def closed(self) -> bool:

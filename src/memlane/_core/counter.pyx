@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A counter: each operation is one atomic step."""
+"""Counters, alone and in arrays: each operation is one atomic step."""
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
@@ -13,14 +13,16 @@ from memlane.errors import CorruptedError
 
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
-    memlane_counter, memlane_counter_add, memlane_counter_compare_exchange,
-    memlane_counter_exchange, memlane_counter_limit, memlane_counter_load,
+    MEMLANE_COUNTERS_MAX, MEMLANE_COUNTERS_STRIDE, memlane_counter, memlane_counter_add, memlane_counter_compare_exchange,
+    memlane_counter_exchange, memlane_counter_limit, memlane_counter_load, memlane_counters_nbytes,
 )
 from memlane._core.membership cimport EPOCH_CLOSED, Membership
 from memlane._core.opened cimport Opened, opened_of
 from memlane._core.os cimport memlane_guard_is_truncated
 
 memlane_calls_join(calls_of_process(), globals())
+
+COUNTERS_MAX = <object>MEMLANE_COUNTERS_MAX
 
 # A call that was overtaken so often looks for signals; arbitrary: no sound program overtakes twice.
 cdef int LIMIT_TRIES = 1000
@@ -43,9 +45,23 @@ cdef inline int64_t number_of(object value) except? -1:
     return number_of_other(value)
 
 
+def counters_nbytes(uint64_t counters):
+    """The bytes of an array of counters; 0: there can be none of so many."""
+    return memlane_counters_nbytes(counters)
+
+
 cdef Opened open_counter(Membership membership, entry):
     cdef Opened made = Opened()
     made.begin(membership, entry, f"counter {entry[0]!r} of {membership.name}")
+    return made
+
+
+cdef Opened open_counters(Membership membership, entry):
+    cdef Opened made = Opened()
+    made.begin(membership, entry, membership.called("counters", entry[0]))
+    if memlane_counters_nbytes(entry[4][0]) == 0 or memlane_counters_nbytes(entry[4][0]) != <uint64_t>entry[3]:
+        raise CorruptedError(f"the geometry of {made.name} contradicts itself; unlink the region and create it again",
+                             name=membership.name)
     return made
 
 
@@ -63,8 +79,20 @@ cdef class CounterBase:
         self._closed = True
         self.opens = EPOCH_CLOSED
 
-    def _bind(self, Membership membership not None, entry):
-        """Make this a handle of the counter that *entry* of the directory describes."""
+    def _bind(self, Membership membership not None, entry, index=None):
+        """Make this a handle of the counter that *entry* of the directory describes, or of one of the array that it describes."""
+        cdef uint64_t number
+        if index is not None:
+            self.state = opened_of(membership, entry, "counters", open_counters)
+            number = index
+            if number >= <uint64_t>entry[4][0]:
+                raise IndexError(f"{self.state.name} has {entry[4][0]} counters, got index {index}")
+            self.name = f"counter {index} of {self.state.name}"
+            self.membership = membership
+            self.counter = <memlane_counter *>(
+                membership.mapping.address + <uint64_t>entry[2] + number * MEMLANE_COUNTERS_STRIDE)
+            self._closed = False
+            return
         if entry[3] < sizeof(memlane_counter):
             raise CorruptedError(f"{membership.called('counter', entry[0])} has {entry[3]} bytes; unlink the region "
                                  "and create it again", name=membership.name)
