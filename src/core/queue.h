@@ -25,6 +25,13 @@
 /* Free bytes in a lane from which on they are given back. Less goes round in a lane through which records flow. Arbitrary:
  * twice MEMLANE_GROWTH_SOFT. */
 #define MEMLANE_QUEUE_SPARE (UINT64_C(1) << 20)
+/* Of records that are not small less is given back once in some slices: or each record would have fresh pages where a producer is a few records ahead. So many records, within the two bounds of bytes. Arbitrary: as far as queues let a
+ * producer go ahead. */
+#define MEMLANE_QUEUE_SPARE_RECORDS UINT64_C(32)
+#define MEMLANE_QUEUE_SPARE_LEAST (UINT64_C(1) << 26)
+#define MEMLANE_QUEUE_SPARE_MOST (UINT64_C(1) << 28)
+/* Records that are not small: fresh pages cost more than looking at a clock. Arbitrary. */
+#define MEMLANE_QUEUE_SPARE_RECORD (UINT64_C(1) << 15)
 /* Records of a lane that are looked at to find out. As many small ones fit into the spare bytes. */
 #define MEMLANE_QUEUE_SPARE_LOOKS (UINT64_C(1) << 16)
 /* Commits without a record in the bytes behind MEMLANE_GROWTH_SOFT, after which the producer gives those back. Arbitrary. */

@@ -310,6 +310,43 @@ def test_an_object_that_cannot_be_unpickled_is_gone_and_the_queue_goes_on(q: Que
     q.join(timeout=1)  # nobody has to say that the first one is done
 
 
+def test_get_many_returns_what_can_be_unpickled_and_the_next_get_raises(q: Queue) -> None:
+    """Of several that cannot be each is told once, and each counts as done."""
+    q.put_many([1, Fragile(), 2, Fragile(), 3])
+    assert [1, 2, 3] == q.get_many(10)
+    q.put(4)
+    with pytest.raises(RuntimeError):
+        q.get()
+    with pytest.raises(RuntimeError):
+        next(q.records())
+    assert 4 == q.get()
+    q.put(Fragile())
+    with pytest.raises(RuntimeError):
+        q.get_many(10)
+    for _ in range(4):
+        q.task_done()
+    q.join(timeout=0)
+
+
+def test_memory_of_an_array_that_is_gone_is_used_for_the_next_one_and_never_while_it_lives(
+    q: Queue,
+) -> None:
+    """Arrays that are kept stay what they are, however many come and go behind them."""
+    kept: dict[int, Any] = {}
+    addresses = set()
+    for i in range(300):
+        q.put(np.full(100_000 + i % 7, i, "i4"))
+        array = q.get()
+        addresses.add(array.ctypes.data)
+        if i % 3 == 0:
+            kept[i] = array[i % 5 :]
+        if i % 5 == 0:
+            kept.pop(max(kept), None)
+        for number, found in kept.items():
+            assert (found == number).all()
+    assert len(addresses) < 300
+
+
 def test_arrays_come_out_writable_and_in_place_where_they_are_borrowed(q: Queue) -> None:
     array = np.arange(100_000.0)
     q.put({"array": array, "n": 1})

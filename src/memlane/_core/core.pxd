@@ -658,6 +658,10 @@ cdef extern from "core/queue_turns.h" nogil:
 
 cdef extern from "core/queue.h" nogil:
     const uint64_t MEMLANE_QUEUE_SPARE
+    const uint64_t MEMLANE_QUEUE_SPARE_LEAST
+    const uint64_t MEMLANE_QUEUE_SPARE_MOST
+    const uint64_t MEMLANE_QUEUE_SPARE_RECORDS
+    const uint64_t MEMLANE_QUEUE_SPARE_RECORD
     struct memlane_queue_producer:
         memlane_producer producer
         memlane_queue_control *control

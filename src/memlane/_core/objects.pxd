@@ -63,6 +63,7 @@ cdef class Codec:
 @cython.no_gc
 cdef class Block:
     cdef unsigned char *memory
+    cdef uint64_t room                # of the memory, in bytes
     cdef unsigned char *record        # in it
     cdef uint64_t nbytes
 

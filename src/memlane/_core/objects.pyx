@@ -172,7 +172,41 @@ cdef class Block:
     """A record that was copied out, aligned so that its buffers are. Lives as long as one of them."""
 
     def __dealloc__(self):
+        cdef int i
+        if LEAST_SPARE_NBYTES <= self.room <= MOST_SPARE_NBYTES:
+            for i in range(SPARE_BLOCKS):
+                if spare_memory[i] == NULL:
+                    spare_memory[i], spare_room[i] = self.memory, self.room
+                    return
         free(self.memory)
+
+
+# Memory of the last blocks that died. malloc gives so much back to the system as often as not, and then each array that is got
+# has fresh pages, which cost more than the copy. Two: a loop holds one array while it gets the next. With the GIL.
+cdef enum:
+    SPARE_BLOCKS = 2
+cdef uint64_t LEAST_SPARE_NBYTES = 1 << 17
+cdef uint64_t MOST_SPARE_NBYTES = 1 << 24
+cdef unsigned char *spare_memory[SPARE_BLOCKS]
+cdef uint64_t spare_room[SPARE_BLOCKS]
+
+
+cdef unsigned char *memory_of(uint64_t nbytes, uint64_t *room) noexcept:
+    """Aligned memory for a block, or NULL: one that was used before, of at most twice the size, or fresh."""
+    cdef void *memory = NULL
+    cdef int i
+    for i in range(SPARE_BLOCKS):
+        if spare_memory[i] != NULL and spare_room[i] // 2 <= nbytes <= spare_room[i]:
+            memory, spare_memory[i] = spare_memory[i], NULL
+            room[0] = spare_room[i]
+            return <unsigned char *>memory
+    if nbytes >= LEAST_SPARE_NBYTES:
+        nbytes += nbytes // 16  # the next one may be a bit longer
+        for i in range(SPARE_BLOCKS):  # what did not fit now would stay for ever
+            free(spare_memory[i])
+            spare_memory[i] = NULL
+    room[0] = nbytes
+    return NULL if posix_memalign(&memory, MEMLANE_OBJECT_ALIGNMENT, nbytes) else <unsigned char *>memory
 
 
 cdef Block block_of(const unsigned char *record, uint64_t nbytes):
@@ -182,8 +216,10 @@ cdef Block block_of(const unsigned char *record, uint64_t nbytes):
     if nbytes >= sizeof(head):
         memcpy(&head, record, sizeof(head))
         shift = (0 - head.first) % MEMLANE_OBJECT_ALIGNMENT
-    if nbytes > (<uint64_t>1 << 62) or posix_memalign(<void **>&block.memory, MEMLANE_OBJECT_ALIGNMENT, shift + nbytes + 1):
-        block.memory = NULL
+    if nbytes <= (<uint64_t>1 << 62):
+        block.memory = memory_of(shift + nbytes + 1, &block.room)
+    if block.memory == NULL:
+        block.room = 0
         raise MemoryError()
     block.record, block.nbytes = block.memory + shift, nbytes
     if nbytes < COPY_WITH_GIL_NBYTES:

@@ -109,7 +109,8 @@ class QueueBase(LaneHandle):
             A list of objects.
 
         Raises:
-            As `get`. Where an object cannot be decoded those before it are lost with it: get them one by one if that can be.
+            As `get`. Where one of several objects cannot be decoded the others are returned, and the next call of this handle that
+            gets raises the error.
         """
     def records(
         self,

@@ -127,6 +127,7 @@ cdef class QueueBase(LaneHandle):
 
     cdef QueueProducer producing
     cdef Codec codec
+    cdef list undecoded  # errors of get_many that nobody was told yet; None: none
 
     def _bind(self, Membership membership not None, entry, *, wait, require_peer, codec):
         """Make this a handle of the queue that *entry* of the directory describes."""
@@ -205,6 +206,14 @@ cdef class QueueBase(LaneHandle):
             self.task_is_done()
         failed.add_note(f"memlane: an object got from {self.state.name} could not be decoded; it is gone from the queue, and those behind "
                         "it can be got")
+        return 0
+
+    cdef int tell_undecoded(self) except -1:
+        """Raise what get_many could not raise, since it returned other objects."""
+        if self.undecoded is not None:
+            failed = self.undecoded.pop(0)
+            self.undecoded = self.undecoded or None
+            raise failed
         return 0
 
     # ---- putting ----------------------------------------------------------------------------------
@@ -298,10 +307,12 @@ cdef class QueueBase(LaneHandle):
             Whatever decoding the object raises: it is gone then, and a note says of which queue it was.
         """
         cdef object wait = timeout_in(block, timeout)
+        self.tell_undecoded()
         return self.object_of(self.receiving_of().get(self, wait, require_peer))
 
     def get_nowait(self):
         """`get(block=False)`: raises Empty at once where there is nothing."""
+        self.tell_undecoded()
         return self.object_of(self.receiving_of().get(self, 0, False))
 
     def get_many(self, most, *, timeout=None, bint require_peer=False):
@@ -312,11 +323,23 @@ cdef class QueueBase(LaneHandle):
             A list of objects.
 
         Raises:
-            As `get`. Where an object cannot be decoded those before it are lost with it: get them one by one if that can be.
+            As `get`. Where one of several objects cannot be decoded the others are returned, and the next call of this handle that
+            gets raises the error.
         """
         cdef Py_ssize_t count = _arguments.positive(most, "most", MOST_RECORDS)
         cdef object wait = timeout_in(True, timeout)
-        return [self.object_of(record) for record in self.receiving_of().get_many(self, count, wait, require_peer)]
+        self.tell_undecoded()
+        objects, failures = [], []
+        for record in self.receiving_of().get_many(self, count, wait, require_peer):
+            try:
+                objects.append(self.object_of(record))
+            except Exception as failed:
+                failures.append(failed)
+        if failures:
+            self.undecoded = failures if self.undecoded is None else self.undecoded + failures
+            if not objects:
+                self.tell_undecoded()
+        return objects
 
     def records(self, *, until=None, require_peer=False, timeout=None):
         """
@@ -350,6 +373,7 @@ cdef class QueueBase(LaneHandle):
         """
         cdef Borrowing made = Borrowing.__new__(Borrowing)
         cdef object wait = timeout_in(block, timeout)
+        self.tell_undecoded()
         made.queue = self
         made.loan = self.receiving_of().obtain(self, TAKE_LOAN, 1, NULL, wait, require_peer)
         return made
@@ -358,6 +382,7 @@ cdef class QueueBase(LaneHandle):
         return self
 
     def __next__(self):
+        self.tell_undecoded()
         try:
             record = self.receiving_of().get(self, None, False)
         except ShutDown:
@@ -559,6 +584,7 @@ cdef class Objects:
         return self
 
     def __next__(self):
+        self.queue.tell_undecoded()
         return self.queue.object_of(next(self.inner))
 
 

@@ -11,8 +11,9 @@ from memlane._core.arguments cimport COPY_WITH_GIL_NBYTES
 from memlane._core.calls cimport calls_of_process, memlane_calls_join
 from memlane._core.core cimport (
     MEMLANE_BUSY, MEMLANE_CORRUPTED, MEMLANE_LOOKS_WITH_GIL, MEMLANE_LOST, MEMLANE_OK,
-    MEMLANE_ORDER_NBYTES, MEMLANE_QUEUE_SPARE, MEMLANE_SHUTDOWN_DROP, MEMLANE_STATE_TAKEN, memlane_extent,
-    memlane_extent_of, memlane_found, memlane_lane, memlane_many_claim, memlane_many_count_redelivered, memlane_many_free,
+    MEMLANE_ORDER_NBYTES, MEMLANE_QUEUE_SPARE, MEMLANE_QUEUE_SPARE_LEAST, MEMLANE_QUEUE_SPARE_MOST,
+    MEMLANE_QUEUE_SPARE_RECORD, MEMLANE_QUEUE_SPARE_RECORDS, MEMLANE_SHUTDOWN_DROP, MEMLANE_STATE_TAKEN, memlane_extent,
+    memlane_extent_of, memlane_found, memlane_lane, memlane_lane_length, memlane_many_claim, memlane_many_count_redelivered, memlane_many_free,
     memlane_many_hand_back, memlane_many_handed_back, memlane_many_help,
     memlane_many_settle_some, memlane_many_taken, memlane_occupied, memlane_queue_found,
     memlane_queue_next, memlane_ring_leased, memlane_ring_shutdown, memlane_state_kind,
@@ -36,6 +37,9 @@ cdef uint64_t MANY_STEPS = 1 << 20
 
 # After so many objects of a lane all is given back that is free there, however small they were: of each there was a descriptor.
 cdef uint64_t SPARE_RECORDS = 32768
+
+# While objects come what is free in a lane is given back at least once in so many slices, if it is much.
+cdef uint64_t SPARE_SLICES = 10
 
 # So often it is looked again at once where others take what was found.
 cdef int BUSY_LOOKS = 1000
@@ -235,21 +239,40 @@ cdef class QueueConsumer(ManyConsumers):
     cdef void note_object(self, uint32_t lane, uint64_t nbytes) noexcept:
         """An object was taken and is free: wake those that wait for room, and give memory back where much is free."""
         cdef QueueState queue = self.queue
-        cdef uint64_t spare = max(MEMLANE_QUEUE_SPARE, memlane_occupied(nbytes + MEMLANE_ORDER_NBYTES) + 1)
+        cdef uint64_t occupied = memlane_occupied(nbytes + MEMLANE_ORDER_NBYTES), spare
         self.empty_ns, self.is_tidy = 0, False
         self.got_nbytes += nbytes
         if queue.queue_shape.maxsize:
             queue.wake_putters(1)
-        self.freed[lane] += memlane_occupied(nbytes + MEMLANE_ORDER_NBYTES)
+        self.freed[lane] += occupied
         self.freed_records[lane] += 1
-        if self.freed_records[lane] >= SPARE_RECORDS:
-            spare = 1
-        if self.freed[lane] >= spare:
-            self.freed[lane] = self.freed_records[lane] = 0
-            if queue.tidy(lane, spare) and memlane_waiters_any(&queue.lane_control(lane).waiters):
-                queue.wake_sender(lane, 1)
+        if self.freed[lane] >= MEMLANE_QUEUE_SPARE or self.freed_records[lane] >= SPARE_RECORDS:
+            spare = self.spare_of(lane, occupied)
+            if self.freed[lane] >= spare:
+                self.freed[lane] = self.freed_records[lane] = 0
+                self.given_ns = memlane_coarse_ns()
+                if queue.tidy(lane, spare) and memlane_waiters_any(&queue.lane_control(lane).waiters):
+                    queue.wake_sender(lane, 1)
         if memlane_ring_shutdown(queue.control) and memlane_waiters_any(&queue.control.waiters):
             queue.wake_receivers(MEMLANE_POSTS_MAX)
+
+    cdef uint64_t spare_of(self, uint32_t lane, uint64_t occupied) noexcept:
+        """From how many free bytes of a lane on they are given back now."""
+        cdef uint64_t usual = max(MEMLANE_QUEUE_SPARE, occupied + 1), drained
+        cdef uint64_t most = min(max(MEMLANE_QUEUE_SPARE_RECORDS * occupied, MEMLANE_QUEUE_SPARE_LEAST), MEMLANE_QUEUE_SPARE_MOST)
+        if self.freed_records[lane] >= SPARE_RECORDS:
+            return 1
+        if occupied < MEMLANE_QUEUE_SPARE_RECORD:
+            return usual
+        if (memlane_coarse_ns() - self.given_ns >= SPARE_SLICES * MEMLANE_SLICE_NS
+                or memlane_waiters_any(&self.queue.lane_control(lane).waiters)):
+            return usual
+        if memlane_lane_length(&self.lanes[lane].lane) == 0:
+            # Nobody may look again after much was drained.
+            drained, self.drained_nbytes = self.got_nbytes - self.drained_nbytes, self.got_nbytes
+            if drained >= most:
+                return usual
+        return max(usual, most)
 
     cdef void note_empty(self) noexcept:
         """There is nothing to get. After a while all memory is given back that is free."""
