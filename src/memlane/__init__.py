@@ -26,6 +26,7 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     sweep      remove what nobody has open any more
     wait       until one of several of these, or of sockets and processes, is ready
     aio        the same verbs, awaited in an event loop
+    bridge     carries objects to other machines
     guard      whether a page that its file has lost reads as zeros, or ends the process
 
 `help(memlane.Ring)` and so on tell the rest. All errors are a MemlaneError or an OSError.
@@ -152,6 +153,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from memlane import aio as aio
+    from memlane import bridge as bridge
 else:  # or type checkers would take any name for one that is there
     _QUEUES = "use Queue() for objects, or Ring() for records of bytes"
     _LOCKS = "use Lock or Event, or that of multiprocessing"
@@ -166,7 +168,7 @@ else:  # or type checkers would take any name for one that is there
             "SharedMemory mmap": "use Mapping, which is bytes, or Region, which has objects",
             "create open open_or_create attach connect": "use that of Ring, Slot or Region",
         },
-        modules=("aio",),
+        modules=("aio", "bridge"),
     )
 
 del TYPE_CHECKING

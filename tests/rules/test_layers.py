@@ -34,7 +34,11 @@ MAY_KNOW = {
     "inspection": {"errors", "_arguments", "_core", "_proc", "_region.", "region"},
     "following": {"_core", "errors", "map", "region", "ring", "slot", "topic", "values"},
     "recording": {"errors"},
-    "cli.": {"memlane", "following", "inspection", "recording", "cli."},
+    "bridge.": {
+        *("errors", "_arguments", "_core", "_region.", "values", "shared_object", "region"),
+        *("ring", "topic", "slot", "map", "bridge."),
+    },
+    "cli.": {"memlane", "bridge", "following", "inspection", "recording", "cli."},
     "__main__": {"cli"},
     **{
         kind: {

@@ -326,6 +326,12 @@ TESTED_BY = {
         "four files of doorbells",
     ),
     "memlane/_region/sweep.py": ("tests/region/test_region_files.py", "sweeps of real files"),
+    **{
+        f"memlane/bridge/{name}.py": ("tests/bridge/test_bridge.py", "needs two bridges")
+        for name in ("__init__", "engine", "hub", "incoming", "journal", "objects", "outgoing")
+    },
+    "memlane/bridge/zenoh_engine.py": ("tests/bridge/test_bridge.py", "needs two bridges"),
+    "memlane/cli/bridging.py": ("tests/bridge/test_command.py", "beside what it starts"),
     "memlane/cli/__init__.py": ("tests/cli/test_command.py", "what all commands share"),
     "memlane/cli/listing.py": ("tests/cli/test_ls.py", "named after the command"),
     "memlane/cli/text.py": ("tests/cli/test_command.py", "what all commands share"),

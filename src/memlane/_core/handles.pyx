@@ -65,6 +65,27 @@ cdef class LaneHandle(Endpoint):
         """Whether a reservation is open on the lane of this process, by a thread of it."""
         return self.sending is not None and memlane_fork_is(self.sending.epoch) and self.sending.claim != NULL
 
+    def _lease(self, lane=None, owner=0):
+        """
+        Take a lane now, without waiting: any, or *lane* only if the dead *owner* was the last to have it. For a bridge, which
+        goes on behind what it put in before it died.
+
+        Args:
+            owner: The tag by which that process was known.
+
+        Returns:
+            The lane, and the number of the record that comes next in it.
+
+        Raises:
+            RoleTakenError: live processes have all lanes, or *lane* had another owner since.
+            ShutDown, OSError, ClosedError: as a put.
+        """
+        cdef Sender sending = self.sending
+        cdef uint32_t bound_lane = 0 if lane is None else lane, bound_owner = owner
+        sending.is_bound, sending.bound_lane, sending.bound_owner = lane is not None, bound_lane, bound_owner
+        sending.prepare(self, 0, False)
+        return sending.lane, sending.producer.next
+
     @cython.final
     cdef object number_for_room(self):
         """The descriptor of `fileno` of what sends."""

@@ -57,6 +57,9 @@ cdef class Sender:
     cdef bint departing               # to be given back when the claim and the last view are gone
     cdef list waiting                 # calls that had to wait, in order: a lock each, freed when its turn comes
     cdef uint32_t next_probed         # the lane whose owner is asked for next, while all are taken
+    cdef bint is_bound                # to one lane alone, and while it bears this owner
+    cdef uint32_t bound_lane
+    cdef uint32_t bound_owner
     cdef dict preparing               # a lock for each epoch
     cdef Doorbell doorbell
     cdef memlane_spinning spinning
@@ -81,6 +84,8 @@ cdef class Sender:
     cdef bint lease(self, bint is_first_look) except -1
     @cython.final
     cdef bint find_lane(self, bint is_first_look) except -1
+    @cython.final
+    cdef bint find_bound_lane(self) noexcept
     @cython.final
     cdef object refuse_taken(self)
     @cython.final

@@ -46,7 +46,7 @@ from memlane._core.os cimport (
     memlane_mutex_unlock,
 )
 from memlane._core.runtime cimport (
-    MEMLANE_POSTS_MAX, MEMLANE_PROBES_A_STEP, MEMLANE_WAIT_SPIN, memlane_lease_find_unused,
+    MEMLANE_DEAD, MEMLANE_POSTS_MAX, MEMLANE_PROBES_A_STEP, MEMLANE_WAIT_SPIN, memlane_lease_find_unused,
     memlane_lease_used_lane, memlane_selecting, memlane_selecting_wake, memlane_interval_note, memlane_spinning_begin,
     memlane_waiting_slice_end,
 )
@@ -270,6 +270,8 @@ cdef class Sender:
         cdef LanesState state = self.state
         cdef uint32_t lane = 0
         cdef uint32_t probes = state.lanes if is_first_look else <uint32_t>MEMLANE_PROBES_A_STEP
+        if self.is_bound:
+            return self.find_bound_lane()
         if memlane_lease_used_lane(&state.membership.own, state.controls, state.lanes, probes, &self.next_probed, &lane):
             self.lane = lane
             return True
@@ -284,6 +286,17 @@ cdef class Sender:
                 return True
             lane += 1
         return False
+
+    @cython.final
+    cdef bint find_bound_lane(self) noexcept:
+        """The lane that a dead process had, if nobody had it since: then what it put in last is the end of the lane."""
+        cdef LanesState state = self.state
+        if (self.bound_owner <= MEMLANE_OWNER_CLOSED or self.bound_lane >= state.lanes
+                or state.membership.life(self.bound_owner) != MEMLANE_DEAD
+                or not memlane_lane_lease(&state.controls[self.bound_lane], self.bound_owner, self.tag)):
+            return False
+        self.lane = self.bound_lane
+        return True
 
     @cython.final
     cdef object refuse_taken(self):

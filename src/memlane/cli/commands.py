@@ -99,6 +99,21 @@ def replay(arguments: argparse.Namespace) -> int:
     return replay(arguments.file, arguments.rate, arguments.to, arguments.timeout)
 
 
+def bridge(arguments: argparse.Namespace) -> int:
+    from memlane.cli.bridging import run
+
+    lists = {it: getattr(arguments, it) for it in ("listen", "connect", "carry", "allow", "deny")}
+    return run(
+        arguments.config,
+        lists,
+        arguments.rename,
+        arguments.name,
+        arguments.window,
+        arguments.largest,
+        arguments.json,
+    )
+
+
 def doctor(arguments: argparse.Namespace) -> int:
     from memlane.cli.doctor import doctor
 

@@ -102,6 +102,7 @@ def parser_of_all() -> tuple[Parser, list[str]]:
     _following(adder)
     _transferring(adder)
     _recording(adder)
+    _bridging(adder)
     _removing(adder)
     _helping(adder)
     adder.subparsers.add_parser("help", help="tell more of a command").add_argument(
@@ -416,6 +417,41 @@ def _recording(adder: _Adder) -> None:
     replay.add_argument(
         "--timeout", type=_timeout, metavar="S", help="wait so long for room; else for ever"
     )
+
+
+def _bridging(adder: _Adder) -> None:
+    bridge = adder.add(
+        "bridge",
+        commands.bridge,
+        "carry rings, topics, slots, tables and maps to other machines, over Zenoh",
+        "\nUntil Ctrl-C or SIGTERM, which is exit code 0 here. It carries, listens and lets\n"
+        "others write only what it is told to. NAME is REGION or REGION/OBJECT, or a pattern\n"
+        "with *, ? or [...]. What it does goes to stderr, with --json to stdout.",
+        examples=[
+            ("memlane bridge --listen tcp/0.0.0.0:7447 --allow frames", "take what others send"),
+            ("memlane bridge --connect tcp/HOST:7447 --carry ring:frames", "send a ring there"),
+            ("memlane bridge --config bridge.toml", "the same options from a file"),
+        ],
+    )
+    for option, value, what in (
+        ("--listen", "ENDPOINT", "let peers connect here, as tcp/0.0.0.0:7447"),
+        ("--connect", "ENDPOINT", "connect to a peer, and again when the link is lost"),
+        ("--carry", "KIND:NAME", "send it to the peers: ring:frames, topic:ticks*, slot:pose"),
+        ("--allow", "NAME", "let peers write this, and make it if it is not there"),
+        ("--deny", "NAME", "carry this in no direction, whatever else is said"),
+        ("--rename", "HERE=THERE", "what is HERE on this machine is THERE for the peers"),
+    ):
+        bridge.add_argument(
+            option, action="append", default=[], metavar=value, help=f"{what}; may be repeated"
+        )
+    bridge.add_argument("--name", help="of this bridge, among its peers")
+    bridge.add_argument(
+        "--window", metavar="SIZE", help="bytes on the way of each object, 16 MiB unless given"
+    )
+    bridge.add_argument(
+        "--largest", metavar="SIZE", help="the largest object that a peer may make, else 1 GiB"
+    )
+    bridge.add_argument("--config", metavar="FILE", help="these options in TOML, and [zenoh]")
 
 
 def _removing(adder: _Adder) -> None:

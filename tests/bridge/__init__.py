@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Rings: records, batches, reservations, loans, roles, deaths."""
