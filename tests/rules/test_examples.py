@@ -61,6 +61,10 @@ OUTPUTS = {
         "8 pictures of 4096 KiB, in place",
         "the sum of their last corners is 4210668",
     ],
+    "queue_instead_of_multiprocessing.py": [
+        "a worker was killed while it waited for a job",
+        "200 results, their sum is 2646700",
+    ],
     "supervisor.py": [
         "20 squares, their sum is 2470",
         "1 worker was killed, and SIGTERM ended the others",
