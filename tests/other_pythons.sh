@@ -5,9 +5,11 @@
 #   sh tests/other_pythons.sh PYTHON BUILD
 #
 # PYTHON is the interpreter that the other targets test already; BUILD takes a virtual environment
-# for each of the others, which is kept and used again. One interpreter per minor version, the system's first. If that
-# has a version that is tested already, but is another build of it or brings another pip, memlane is built with it and a
-# few files of tests are run. Says one line for each, also of what is left out and why; fails if the tests of one do.
+# for each of the others, which is kept and used again. One interpreter per minor version, the
+# system's first. The newest version has all tests that depend on the interpreter; the others have
+# those of the binding. So has the system's, if its version is tested already, but it is another
+# build or brings another pip. Says one line for each, also of what is left out and why; fails if
+# the tests of one do.
 set -eu
 
 tested=$1
@@ -85,19 +87,21 @@ most_tests() {
 }
 
 few_tests() {
-    "$1" -m pytest -q -n auto -p no:cacheprovider -m "not machine" tests/ring tests/slot \
-        tests/mapping/test_mapping.py tests/region/test_pickling.py
+    "$1" -m pytest -q -n auto -p no:cacheprovider -m "not machine" tests/ring tests/slot tests/map \
+        tests/queue tests/objects tests/mapping/test_mapping.py tests/region/test_pickling.py
 }
 
 seen=" $(describe "$tested" | cut -d' ' -f1) "
 failed=
 others=0
 list=$(candidates)
+newest=$(for candidate in $list; do describe "$candidate"; done | cut -d' ' -f1 | sort -V | tail -n 1)
 for candidate in $list; do
     described=$(describe "$candidate")
     version=${described%% *}
     python=${described#* }
-    tests=most_tests
+    tests=few_tests
+    if [ "$version" = "$newest" ]; then tests=most_tests; fi
     label=python$version
     if [ -z "$version" ]; then continue; fi
     case "$seen" in *" $version "*)
