@@ -36,7 +36,7 @@ MAY_KNOW = {
     "recording": {"errors"},
     "bridge.": {
         *("errors", "_arguments", "_core", "_region.", "values", "shared_object", "region"),
-        *("ring", "topic", "slot", "map", "bridge."),
+        *("ring", "topic", "slot", "map", "following", "bridge."),
     },
     "cli.": {"memlane", "bridge", "following", "inspection", "recording", "cli."},
     "__main__": {"cli"},

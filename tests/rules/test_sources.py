@@ -330,6 +330,7 @@ TESTED_BY = {
         f"memlane/bridge/{name}.py": ("tests/bridge/test_bridge.py", "needs two bridges")
         for name in ("__init__", "engine", "hub", "incoming", "journal", "objects", "outgoing")
     },
+    "memlane/bridge/values.py": ("tests/bridge/test_other_kinds.py", "beside topics"),
     "memlane/bridge/zenoh_engine.py": ("tests/bridge/test_bridge.py", "needs two bridges"),
     "memlane/cli/bridging.py": ("tests/bridge/test_command.py", "beside what it starts"),
     "memlane/cli/__init__.py": ("tests/cli/test_command.py", "what all commands share"),

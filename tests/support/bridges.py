@@ -12,16 +12,24 @@ from typing import Any, Self
 
 from memlane import Region
 from memlane.bridge import Bridge
+from tests.conftest import IS_ALONE
 from tests.support.processes import PATIENCE_S
 from tests.support.proxy import Proxy, free_port
+from tests.support.region_files import SHARED_MEMORY
 
 
 @contextmanager
 def removed(*names: str) -> Iterator[None]:
-    """Remove these regions at the end, and what bridges remember of them."""
+    """
+    Remove these regions at the end, what bridges remember of them, and the file that glibc leaves
+    where a process is killed inside of sem_open (docs/reliability.md).
+    """
     try:
         yield
     finally:
+        if IS_ALONE:
+            for path in SHARED_MEMORY.glob("sem.??????"):
+                path.unlink()
         for name in names:
             for one in (name, f"{name}.bridge"):
                 try:

@@ -24,6 +24,7 @@ from memlane.bridge.messages import Ack, MessageError, Text
 from memlane.bridge.objects import open_here, open_or_make
 from memlane.bridge.outgoing import RecordsOut, RingOut, Stream, TopicOut
 from memlane.bridge.rules import KINDS, Rules
+from memlane.bridge.values import ValuesIn, ValuesOut
 from memlane.bridge.zenoh_engine import ZenohEngine
 from memlane.errors import MemlaneError
 from memlane.region import Region
@@ -37,8 +38,17 @@ _STREAMS_MAX = 4096
 #: How often names are looked for.
 _LOOK_S = 0.5
 
-_SENDERS: dict[str, type[Stream]] = {"ring": RingOut, "topic": TopicOut}
-_RECEIVERS: dict[str, type[Receiver]] = {"ring": RecordsIn, "topic": RecordsIn}
+_VALUES = ("slot", "table", "map")
+_SENDERS: dict[str, type[Stream]] = {
+    "ring": RingOut,
+    "topic": TopicOut,
+    **dict.fromkeys(_VALUES, ValuesOut),
+}
+_RECEIVERS: dict[str, type[Receiver]] = {
+    "ring": RecordsIn,
+    "topic": RecordsIn,
+    **dict.fromkeys(_VALUES, ValuesIn),
+}
 
 
 class _NotAllowed(ValueError):

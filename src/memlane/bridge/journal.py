@@ -25,7 +25,7 @@ from memlane.errors import Empty, RoleTakenError
 from memlane.region import Region
 from memlane.slot import SlotTable
 
-__all__ = ["RUNS_MAX", "Journal", "Track"]
+__all__ = ["MEMORY_NBYTES", "RUNS_MAX", "RUNS_ON_THE_WAY", "Journal", "Track"]
 
 #: Runs of a lane that are remembered. A sender has far fewer of them that are not acknowledged.
 RUNS_MAX: Final = 32
@@ -46,7 +46,8 @@ _ENTRY_NBYTES = _ENTRY.size + RUNS_MAX * _RUN.size
 _OPEN = (1 << 64) - 1
 #: Lanes of sources that are remembered beyond those that the object here has. Arbitrary.
 _MORE = 16
-_REGION_NBYTES = "64 MiB"
+#: How large REGION.bridge may become; it takes what is used.
+MEMORY_NBYTES: Final = "64 MiB"
 
 
 @dataclass(slots=True)
@@ -123,12 +124,12 @@ class Journal:
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
         region, inside = split(opened.name)
-        self._region = Region.open_or_create(f"{region}.bridge", _REGION_NBYTES)
+        self._region = Region.open_or_create(f"{region}.bridge", MEMORY_NBYTES)
         try:
             self._region.join()
             lanes = opened.made.producers if opened.kind == "ring" else opened.made.publishers  # type: ignore[attr-defined]
             self._table: SlotTable[bytes] = self._region.table(
-                inside or "-", lanes + _MORE, _ENTRY_NBYTES, writers="one"
+                inside or "-", lanes + _MORE, _ENTRY_NBYTES, writers="one", watchers=0
             )
             opened.region.join()
         except BaseException:

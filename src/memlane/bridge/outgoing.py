@@ -10,6 +10,7 @@ sent again is read again from where it lies.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import threading
 import time
@@ -22,14 +23,17 @@ from typing import Any, Final
 from memlane._core import Record, Subscriber, TopicRecord
 from memlane.bridge import messages
 from memlane.bridge.hub import PIECE_NBYTES, TRY_AGAIN_S, Hub
-from memlane.bridge.journal import RUNS_ON_THE_WAY
+from memlane.bridge.journal import MEMORY_NBYTES, RUNS_ON_THE_WAY
 from memlane.bridge.messages import Ack, Text
 from memlane.bridge.objects import Opened, facts_of
-from memlane.errors import Empty, MemlaneError, ShutDown
+from memlane.bridge.rules import split
+from memlane.errors import Empty, Lapped, MemlaneError, ShutDown
+from memlane.region import Region
 from memlane.ring import Ring
+from memlane.slot import Slot
 from memlane.topic import Topic
 
-__all__ = ["RecordsOut", "RingOut", "Stream", "TopicOut"]
+__all__ = ["Anew", "RecordsOut", "RingOut", "Stream", "TopicOut"]
 
 #: Records that are taken at once. Arbitrary: a message of small ones is full then.
 _BATCH: Final = 2048
@@ -41,7 +45,7 @@ _LOOK_S: Final = 0.1
 _PROBE_S, _SILENT_S = 0.25, 5.0
 
 
-class _Anew(Exception):
+class Anew(Exception):
     """The stream must be opened anew."""
 
 
@@ -199,17 +203,21 @@ class Stream(ABC):
     # ---- the thread ------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        has_begun = False
         try:
-            self._begin()
             while not self.is_ending:
                 try:
+                    if not has_begun:
+                        self._begin()
+                        has_begun = True
                     if self._connect():
                         self._carry()
-                except _Anew:
+                except Anew:
                     self.state = "waiting for a peer"
-                except ShutDown:
-                    self.state = "ended: it was shut down"
-                    return
+                except ShutDown:  # nothing more comes, and what is on the way arrives
+                    if self._is_done():
+                        self.state = "ended: it was shut down"
+                        return
                 except (MemlaneError, OSError) as error:
                     state = f"stopped: {error}"
                     if state != self.state:
@@ -217,7 +225,10 @@ class Stream(ABC):
                     self.state = state
                     self._sleep(TRY_AGAIN_S)
         finally:
-            self._finish()
+            if has_begun:
+                self._finish()
+            else:
+                self.opened.close()
 
     @abstractmethod
     def _begin(self) -> None:
@@ -233,7 +244,7 @@ class Stream(ABC):
 
     @abstractmethod
     def _carry(self) -> None:
-        """Send, until _Anew, ShutDown, or the end."""
+        """Send, until Anew, ShutDown, or the end."""
 
     @abstractmethod
     def acknowledged(self, node: str, ack: Ack) -> None:
@@ -242,6 +253,10 @@ class Stream(ABC):
     @abstractmethod
     def _finish(self) -> None:
         """At the end, in the thread."""
+
+    def _is_done(self) -> bool:
+        """Whether nothing is on the way any more."""
+        return True
 
     def _close_there(self) -> None:
         if self.node is not None and self.is_open:
@@ -271,6 +286,7 @@ class _Sent:
         records: The loans, to be released when it is; none: the bytes were copied.
         body: The bytes of all records, if they were copied.
         begins_run: Its first record does not follow the one that was sent before in its lane.
+        position: Where a subscription goes on behind it, if it is the last one of a batch.
     """
 
     number: int
@@ -282,6 +298,7 @@ class _Sent:
     records: Sequence[Record | TopicRecord]
     body: bytes | None = None
     begins_run: bool = False
+    position: int | str | None = None
 
 
 #: What a bridge of this process had in hand when it ended, by the key of its ring. A process that
@@ -413,9 +430,9 @@ class RecordsOut(Stream):
             except Empty:
                 continue
             for sent in self._cut(taken):
-                self._add(sent)
-                self._send(sent)
-                self._wait_for_room()
+                if self._add(sent):
+                    self._send(sent)
+                    self._wait_for_room()
 
     def _has_room(self) -> bool:
         return not self._sent or (self._on_the_way < self._window and self._loans < _LOANS_MAX)
@@ -429,7 +446,7 @@ class RecordsOut(Stream):
                 self._changed.wait(_LOOK_S)
             self._look()
             if self._ended.is_set() and not self._has_room():
-                raise _Anew
+                raise Anew
 
     def _cut(self, taken: Sequence[Record | TopicRecord]) -> Iterator[_Sent]:
         """Messages of records that follow each other in a lane."""
@@ -452,10 +469,15 @@ class RecordsOut(Stream):
             )
             start = end
 
-    def _add(self, sent: _Sent) -> None:
-        """Give it a number. Waits while a lane has too many runs on the way."""
+    def _add(self, sent: _Sent) -> bool:
+        """
+        Give it a number; False: nothing is left of it. Waits while a lane has too many runs on the
+        way.
+        """
         if self.copies:
             self._copy_out(sent)
+            if not sent.lengths:
+                return False
         sent.begins_run = self._ends.get(sent.lane) != sent.first
         self._ends[sent.lane] = sent.first + len(sent.lengths)
         while sent.begins_run and self._runs[sent.lane] >= RUNS_ON_THE_WAY:
@@ -464,7 +486,7 @@ class RecordsOut(Stream):
                     self._changed.wait(_LOOK_S)
             try:
                 self._look()
-            except _Anew:
+            except Anew:
                 break  # it is sent again when the stream is open
             if self._ended.is_set():
                 break
@@ -479,6 +501,7 @@ class RecordsOut(Stream):
                 self._progress = time.monotonic()
             self.records += len(sent.lengths)
             self.nbytes += sent.nbytes
+        return True
 
     def _copy_out(self, sent: _Sent) -> None:
         """Records that may be overwritten meanwhile: whole ones only, the others are lost."""
@@ -498,8 +521,6 @@ class RecordsOut(Stream):
     def _send(self, sent: _Sent) -> None:
         node, epoch = self.node, self.epoch
         assert node is not None
-        if not sent.lengths:  # all were overwritten: the number is sent all the same
-            sent.lengths, sent.body = [0], b""
         if sent.nbytes > PIECE_NBYTES:
             self._send_pieces(sent, node, epoch)
             return
@@ -508,7 +529,7 @@ class RecordsOut(Stream):
         )
         body = b"".join(sent.records) if sent.body is None else sent.body
         if not self.hub.send(node, head, body):
-            raise _Anew
+            raise Anew
 
     def _send_pieces(self, sent: _Sent, node: str, epoch: int) -> None:
         """A large record: never more of it on the way than the window has."""
@@ -535,7 +556,7 @@ class RecordsOut(Stream):
                     offset,
                 )
                 if not self.hub.send(node, head, bytes(whole[offset : offset + PIECE_NBYTES])):
-                    raise _Anew
+                    raise Anew
         finally:
             whole.release()
 
@@ -545,12 +566,12 @@ class RecordsOut(Stream):
         of number *number* or before.
 
         Raises:
-            _Anew: the link is lost, or the peer does not know the stream.
+            Anew: the link is lost, or the peer does not know the stream.
         """
         now = time.monotonic()
         with self._changed:
             if self._anew:
-                raise _Anew
+                raise Anew
             gap, self._gap = self._gap, None
             waits = bool(self._sent)
         if gap is not None:
@@ -558,12 +579,12 @@ class RecordsOut(Stream):
             return number is not None and gap <= number
         if waits and now - self._progress > _PROBE_S and now - self._probed > _PROBE_S:
             if now - self._heard > _SILENT_S:
-                raise _Anew
+                raise Anew
             self._probed, self._asked = now, self._next if number is None else number
             assert self.node is not None
             head = messages.pack_probe(self.number, self.epoch, self._next, now)
             if not self.hub.send(self.node, head, b""):
-                raise _Anew
+                raise Anew
         return False
 
     def _send_again(self, first: int) -> None:
@@ -574,11 +595,21 @@ class RecordsOut(Stream):
                 if not self._sent or sent.number < self._sent[0].number:
                     continue
                 if self._anew:
-                    raise _Anew
+                    raise Anew
                 self.resent += len(sent.lengths)
             self._send(sent)
 
     # ---- the end ---------------------------------------------------------------------------------
+
+    def _is_done(self) -> bool:
+        try:
+            while self._sent and not self.is_ending:
+                self._look()
+                with self._changed:
+                    self._changed.wait(_LOOK_S)
+        except Anew:
+            return False
+        return not self._sent
 
     def wait_until_committed(self, timeout: float) -> bool:
         """Whether the peer has committed all that was taken, within the timeout."""
@@ -637,24 +668,80 @@ class RingOut(RecordsOut):
 
 
 class TopicOut(RecordsOut):
-    """Records of a topic, as a subscriber."""
+    """
+    Records of a topic, as a subscriber. One whose publishers wait for it goes on where the one
+    before it was, if it was killed: that stands beside the journal, in REGION.bridge.
+    """
+
+    _subscriber: Subscriber | None = None
+    _memory: Region | None = None
 
     def _begin(self) -> None:
         assert isinstance(self.opened.made, Topic)
         self._topic = self.opened.made
         self.copies = self._topic.when_full == "overwrite"
-        self._subscriber: Subscriber = self._topic.subscribe("now")
+        start: int | str = "now"
+        if not self.copies:
+            start = self._remember()
+        try:
+            self._subscriber = self._topic.subscribe(start)
+        except Lapped as error:
+            self._said_lost(error.lost)
+            self._subscriber = self._topic.subscribe("oldest")
+        except (ValueError, TypeError):  # of a topic that was there before
+            self._subscriber = self._topic.subscribe("now")
+        if self._memory is not None:
+            self._place.publish(str(self._subscriber.position).encode().ljust(self._place.nbytes))
+
+    def _said_lost(self, lost: int) -> None:
+        self.dropped += lost
+        self.hub.tell(
+            f"topic {self.opened.name!r}: {lost} records were overwritten while no bridge ran"
+        )
+
+    def _remember(self) -> int | str:
+        """Where the subscription before this one was; "now": there was none."""
+        region, _ = split(self.opened.name)
+        told = f"{self.opened.key.hex()}/{self.hub.name}/{self.peer}".encode()
+        if self._memory is None:
+            self._memory = Region.open_or_create(f"{region}.bridge", MEMORY_NBYTES)
+        self._place: Slot[bytes] = self._memory.slot(
+            f"at.{hashlib.blake2b(told, digest_size=16).hexdigest()}",
+            32 + 21 * self._topic.publishers,
+            watchers=0,
+        )
+        try:
+            found = self._place.read(timeout=1).decode(errors="replace").strip()
+        except Empty:
+            return "now"
+        return int(found) if found.isdecimal() else found
+
+    def _cut(self, taken: Sequence[Record | TopicRecord]) -> Iterator[_Sent]:
+        assert self._subscriber is not None
+        position = self._subscriber.position
+        some = list(super()._cut(taken))
+        some[-1].position = position
+        return iter(some)
+
+    def _released(self, sent: _Sent) -> None:
+        if sent.position is not None and self._memory is not None:
+            self._place.publish(str(sent.position).encode().ljust(self._place.nbytes))
+        super()._released(sent)
 
     def _take(self, most: int, timeout: float) -> Sequence[TopicRecord]:
+        assert self._subscriber is not None
         return list(self._subscriber.borrow_many(most, timeout=timeout))
 
     def _lane_of(self, record: TopicRecord) -> int:
         return record.publisher
 
     def _lost_here(self) -> int:
-        return self._subscriber.lost
+        return 0 if self._subscriber is None else self._subscriber.lost
 
     def _finish(self) -> None:
         self._close_there()
+        assert self._subscriber is not None
         self._subscriber.close()
+        if self._memory is not None:
+            self._memory.close()
         self.opened.close()
