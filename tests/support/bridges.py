@@ -68,7 +68,7 @@ class BridgeProcess:
         )
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            if line.endswith("is up\n"):
+            if "is up" in line:
                 return
         raise AssertionError(f"the bridge ended with {self.process.wait()}")
 

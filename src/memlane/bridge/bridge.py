@@ -203,6 +203,13 @@ class Bridge:
                 self._wrong = str(wrong)
                 self.tell(f"a message of {peer.rpartition('.')[0]!r} was dropped: {wrong}")
             return
+        try:
+            self._received(peer, message)
+        except Exception as error:  # numbers that no sound peer sends
+            self._refused += 1
+            self.tell(f"a message was dropped: {type(error).__name__}: {error}")
+
+    def _received(self, peer: str, message: messages.Message) -> None:
         if isinstance(message, Ack):
             stream = self._outgoing.get(message.stream)
             if stream is not None:

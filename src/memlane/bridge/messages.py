@@ -32,6 +32,7 @@ __all__ = [
     "Ack",
     "Data",
     "Head",
+    "Message",
     "MessageError",
     "Part",
     "Probe",

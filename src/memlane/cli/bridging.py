@@ -66,7 +66,9 @@ def run(
 
     def show(text: str) -> None:
         line = json.dumps({"time": time.time(), "text": text}) if as_json else safe(text)
-        print(line, file=sys.stdout if as_json else sys.stderr, flush=True)
+        stream = sys.stdout if as_json else sys.stderr
+        stream.write(f"{line}\n")  # whole, whichever threads have something to tell
+        stream.flush()
 
     with _ended_by(signal.SIGINT, signal.SIGTERM) as ended:
         try:
