@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memlane import Ring
 from tests.support.bridges import BridgeProcess, removed
-from tests.support.command import run
-from tests.support.processes import PATIENCE_S
+from tests.support.command import lines, run
+from tests.support.processes import PATIENCE_S, wait_until
 from tests.support.proxy import free_port
 
 zenoh = pytest.importorskip("zenoh", reason="there is no wheel of Zenoh for this Python")
@@ -72,3 +76,41 @@ def test_a_file_of_options_with_a_mistake_is_refused(tmp_path: Path) -> None:
     ):
         file.write_text(text)
         assert told in run("bridge", "--config", str(file), code=1)[1]
+
+
+def test_the_state_of_bridges_is_shown_and_doctor_names_what_hinders(name: str) -> None:
+    """Links and streams, of a running one and of a killed one."""
+    port = free_port()
+    with (
+        removed(name),
+        Ring.create(name, capacity=4096) as ring,
+        BridgeProcess("--listen", f"tcp/127.0.0.1:{port}", "--name", "there"),
+        BridgeProcess(
+            *("--connect", f"tcp/127.0.0.1:{port}", "--carry", f"ring:{name}", "--name", "here")
+        ) as here,
+    ):
+        ring.put(b"unwanted")
+
+        def shown() -> dict[str, Any]:
+            told = {it["name"]: it for it in lines("bridge", "--status", "--json")}
+            found: dict[str, Any] = told.get("here", {"streams": []})
+            return found
+
+        wait_until(
+            lambda: any("refused" in it["state"] for it in shown()["streams"]), "the refusal"
+        )
+        text, _ = run("bridge", "--status")
+        assert f"out ring:{name}" in text
+        assert "there up" in text
+        found = {it["check"]: it for it in map(json.loads, call_doctor())}
+        assert "is not allowed here" in found["bridge here"]["found"]
+        here.kill()
+        assert "killed" in run("bridge", "--status")[0]
+
+
+def call_doctor() -> list[str]:
+    """Its exit code depends on the machine."""
+    done = subprocess.run(
+        [sys.executable, "-m", "memlane", "doctor", "--json"], capture_output=True, text=True
+    )
+    return done.stdout.splitlines()

@@ -328,7 +328,16 @@ TESTED_BY = {
     "memlane/_region/sweep.py": ("tests/region/test_region_files.py", "sweeps of real files"),
     **{
         f"memlane/bridge/{name}.py": ("tests/bridge/test_bridge.py", "needs two bridges")
-        for name in ("__init__", "engine", "hub", "incoming", "journal", "objects", "outgoing")
+        for name in (
+            "__init__",
+            "engine",
+            "hub",
+            "incoming",
+            "journal",
+            "objects",
+            "outgoing",
+            "status",
+        )
     },
     "memlane/bridge/values.py": ("tests/bridge/test_other_kinds.py", "beside topics"),
     "memlane/bridge/zenoh_engine.py": ("tests/bridge/test_bridge.py", "needs two bridges"),

@@ -30,13 +30,13 @@ def removed(*names: str) -> Iterator[None]:
         if IS_ALONE:
             for path in SHARED_MEMORY.glob("sem.??????"):
                 path.unlink()
-        for name in names:
-            for one in (name, f"{name}.bridge"):
-                try:
-                    with Region.open(one) as region:
-                        region.unlink()
-                except FileNotFoundError:
-                    pass
+        left = [it for it in Region.names() if it.startswith("bridge.") and IS_ALONE]
+        for one in [*left, *names, *(f"{name}.bridge" for name in names)]:
+            try:
+                with Region.open(one) as region:
+                    region.unlink()
+            except FileNotFoundError:
+                pass
 
 
 @contextmanager

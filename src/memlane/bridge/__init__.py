@@ -11,5 +11,6 @@ docs/bridge.md has what is promised, and every byte of the protocol. Needs `meml
 """
 
 from memlane.bridge.bridge import Bridge
+from memlane.bridge.status import running
 
-__all__ = ["Bridge"]
+__all__ = ["Bridge", "running"]

@@ -24,6 +24,7 @@ from memlane.bridge.messages import Ack, MessageError, Text
 from memlane.bridge.objects import open_here, open_or_make
 from memlane.bridge.outgoing import RecordsOut, RingOut, Stream, TopicOut
 from memlane.bridge.rules import KINDS, Rules
+from memlane.bridge.status import Status, is_of_bridges
 from memlane.bridge.values import ValuesIn, ValuesOut
 from memlane.bridge.zenoh_engine import ZenohEngine
 from memlane.errors import MemlaneError
@@ -143,6 +144,7 @@ class Bridge:
         self._is_closed = False
         self._engine: Engine = ZenohEngine(listens, connects, config) if engine is None else engine
         self._engine.start(self.node, self)
+        self._status = Status(name)
         self._thread = threading.Thread(target=self._look_after, name="memlane bridge", daemon=True)
         self._thread.start()
 
@@ -391,6 +393,7 @@ class Bridge:
             except queue.Empty:
                 task = self._match
                 due = time.monotonic() + _LOOK_S
+                self._status.show(self.stats())
             if task is None:
                 return
             try:
@@ -429,7 +432,7 @@ class Bridge:
                 found.append((one.kind, one.pattern))
                 continue
             if regions is None:
-                regions = [it for it in Region.names() if not it.endswith(".bridge")]
+                regions = [it for it in Region.names() if not is_of_bridges(it)]
             for region in regions:
                 if "/" not in one.pattern:
                     if one.matches(region):
@@ -530,6 +533,7 @@ class Bridge:
         for key in list(self._incoming):
             self._forget(key)
         self._engine.stop()
+        self._status.close()
 
     def __enter__(self) -> Self:
         return self

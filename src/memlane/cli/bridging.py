@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from memlane import bridge
-from memlane.cli.text import Refusal, safe
+from memlane.cli.text import Refusal, safe, table
 
 #: What a file of --config may have, and of which type.
 _KEYS: dict[str, type] = {
@@ -81,6 +81,35 @@ def run(
                 pass
             show(f"bridge {made.name} ends")
     return 0
+
+
+def status(as_json: bool) -> int:
+    """Print what the bridges of this machine do."""
+    for one in bridge.running():
+        if as_json:
+            print(json.dumps(one))
+            continue
+        peers = [f"{it.get('name')} {it.get('link')}" for it in one.get("peers", [])]
+        state = "" if one["alive"] else ", killed"
+        print(
+            safe(f"{one.get('name')}: pid {one.get('pid')}{state}; {', '.join(peers) or 'no peer'}")
+        )
+        rows = [
+            [
+                f"{it.get('direction')} {it.get('kind')}:{it.get('name')}",
+                str(it.get("peer") or "-"),
+                *(str(it.get(word, "")) for word in _COLUMNS),
+                str(it.get("note") or it.get("state")),
+            ]
+            for it in one.get("streams", [])
+        ]
+        head = ["STREAM", "PEER", *(word[:8].upper() for word in _COLUMNS), "STATE"]
+        for line in table(head, [[safe(cell) for cell in row] for row in rows]):
+            print(f"  {line}")
+    return 0
+
+
+_COLUMNS = ("records", "values", "unacknowledged", "credit", "resent", "doubled", "dropped")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -100,8 +100,10 @@ def replay(arguments: argparse.Namespace) -> int:
 
 
 def bridge(arguments: argparse.Namespace) -> int:
-    from memlane.cli.bridging import run
+    from memlane.cli.bridging import run, status
 
+    if arguments.status:
+        return status(arguments.json)
     lists = {it: getattr(arguments, it) for it in ("listen", "connect", "carry", "allow", "deny")}
     return run(
         arguments.config,

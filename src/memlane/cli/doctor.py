@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from memlane import inspection, sweep
+from memlane import bridge, inspection, sweep
 from memlane.cli.text import columns, cut, duration, safe, size
 from memlane.cli.who import processes
 
@@ -56,7 +56,7 @@ def doctor(fix: bool, as_json: bool) -> int:
     Returns:
         1 if there is a warning or an error that is left, else 0.
     """
-    found = [*machine(), *regions()]
+    found = [*machine(), *regions(), *bridges()]
     fixed: list[str] = []
     wanted = [name for one in found for name in one.fixes]
     if fix and wanted:
@@ -295,3 +295,33 @@ def _of_the_stuck(name: str, facts: dict[str, Any]) -> Iterator[Finding]:
                     f"behind and has not moved for {duration(seconds)}{held}",
                     "end it, or subscribe with evict_after=",
                 )
+
+
+# ---- bridges -------------------------------------------------------------------------------------
+
+
+def bridges() -> Iterator[Finding]:
+    """What hinders the bridges to other machines."""
+    for one in bridge.running():
+        name = f"bridge {one.get('name')}"
+        if not one["alive"]:
+            yield Finding(name, "note", "it was killed", "start it again: it loses nothing")
+            continue
+        for peer in one.get("peers", []):
+            if peer.get("link") != "up":
+                yield Finding(
+                    name,
+                    "warning",
+                    f"the link to {peer.get('name')} is lost",
+                    "look at the network",
+                )
+        for stream in one.get("streams", []):
+            what = f"{stream.get('kind')} {stream.get('name')}"
+            state, note = str(stream.get("state")), str(stream.get("note") or "")
+            if state.startswith(("refused", "stopped")) or note:
+                yield Finding(
+                    name, "warning", f"{what}: {note or state}", "memlane bridge --status"
+                )
+            for word in ("dropped", "uncertain"):
+                if stream.get(word):
+                    yield Finding(name, "note", f"{what}: {stream[word]} records {word}")

@@ -431,6 +431,7 @@ def _bridging(adder: _Adder) -> None:
             ("memlane bridge --listen tcp/0.0.0.0:7447 --allow frames", "take what others send"),
             ("memlane bridge --connect tcp/HOST:7447 --carry ring:frames", "send a ring there"),
             ("memlane bridge --config bridge.toml", "the same options from a file"),
+            ("memlane bridge --status", "links, lag, credit, what was sent again or dropped"),
         ],
     )
     for option, value, what in (
@@ -450,6 +451,9 @@ def _bridging(adder: _Adder) -> None:
     )
     bridge.add_argument(
         "--largest", metavar="SIZE", help="the largest object that a peer may make, else 1 GiB"
+    )
+    bridge.add_argument(
+        "--status", action="store_true", help="only show what the bridges of this machine do"
     )
     bridge.add_argument("--config", metavar="FILE", help="these options in TOML, and [zenoh]")
 
