@@ -29,9 +29,10 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
               "a lock inside an atomic would live in one process only");
 
 #define MEMLANE_MAGIC UINT64_C(0x0a454e414c4d454d) /* "MEMLANE\n", also refuses a swapped byte order */
-#define MEMLANE_LAYOUT_VERSION 0u
-/* Within version 0 any change of this file raises the draft; drafts refuse each other. */
-#define MEMLANE_LAYOUT_DRAFT 4u
+/* Version 1 is frozen: no byte of what exists changes its place or meaning (docs/layout.md says what may be added). */
+#define MEMLANE_LAYOUT_VERSION 1u
+/* 0: what was released. The bytes of a later version have drafts until its release; drafts refuse each other. */
+#define MEMLANE_LAYOUT_DRAFT 0u
 #define MEMLANE_FEATURES UINT64_C(0) /* none yet: any bit that is set is unknown and refused */
 
 #define MEMLANE_LINE 64u

@@ -23,7 +23,7 @@ from memlane.lock import Event, Lock
 from memlane.map import Map
 from memlane.queue import Codec, Queue
 from memlane.ring import Ring
-from memlane.shared_object import SharedObject, kind_of
+from memlane.shared_object import SharedObject, is_known, kind_of
 from memlane.slot import Slot, SlotTable
 from memlane.topic import Topic
 from memlane.values import CtypesT, DataclassT, Layout
@@ -484,15 +484,18 @@ class Region(Attachment):
     def stats(self) -> dict[str, Any]:
         """
         The state of the region as plain dicts and lists: sizes, participants, and the `stats` of
-        each object.
+        each object. One of a kind that no class here has is told by the number of its kind alone.
 
         Raises:
             ClosedError: this process closed the region.
-            CorruptedError, LayoutError: an object in it cannot be read.
+            CorruptedError: an object in it cannot be read.
         """
         entries = self._entries()
         objects: dict[str, Any] = {}
         for entry in entries:
+            if not is_known(entry):
+                objects[entry.name] = {"kind": f"kind {entry.kind}", "nbytes": entry.nbytes}
+                continue
             with self._open_entry(entry) as found:
                 objects[entry.name] = {
                     "kind": type(found).__name__.lower(),

@@ -54,6 +54,11 @@ def kind_of(member: _core.Membership, entry: Entry) -> type[SharedObject]:
     return kind
 
 
+def is_known(entry: Entry) -> bool:
+    """False: the entry is sound, and of a kind that no class here has."""
+    return not entry.is_sound or entry.kind in _kinds
+
+
 ObjectT = TypeVar("ObjectT", bound="SharedObject")
 
 

@@ -41,7 +41,7 @@ TEST(each_word_of_a_header_that_is_wrong_has_its_answer) {
     CHECK_SPOILED(MEMLANE_FOREIGN, magic, UINT64_C(0x4d454d4c414e450a)); /* the other byte order */
     CHECK_SPOILED(MEMLANE_NEWER, layout_version, MEMLANE_LAYOUT_VERSION + 1);
     CHECK_SPOILED(MEMLANE_NEWER, layout_draft, MEMLANE_LAYOUT_DRAFT + 1);
-    CHECK_SPOILED(MEMLANE_OLDER, layout_draft, MEMLANE_LAYOUT_DRAFT - 1);
+    CHECK_SPOILED(MEMLANE_OLDER, layout_version, MEMLANE_LAYOUT_VERSION - 1);
     for (int bit = 0; bit < 64; bit++)
         CHECK_SPOILED(MEMLANE_UNKNOWN_FEATURES, features, UINT64_C(1) << bit);
     CHECK_SPOILED(MEMLANE_TRUNCATED, nbytes, UINT64_MAX);

@@ -88,9 +88,10 @@ TEST(what_is_no_region_is_refused) {
     CHECK_EQUAL(-EINVAL, memlane_region_open(&region, "", NULL));
     CHECK_EQUAL(-EINVAL, memlane_region_open(&region, ".hidden", NULL));
 
-    made.header->layout_draft -= 1;
+    made.header->layout_version -= 1;
     CHECK_EQUAL(MEMLANE_OLDER, memlane_region_open(&region, name, NULL));
-    made.header->layout_draft += 2;
+    made.header->layout_version += 1;
+    made.header->layout_draft += 1;
     CHECK_EQUAL(MEMLANE_NEWER, memlane_region_open(&region, name, NULL));
     made.header->layout_draft -= 1;
     made.header->features = 1;

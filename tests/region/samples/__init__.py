@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Regions of each layout version, packed."""
