@@ -5,8 +5,8 @@ VENV   ?= .venv
 BUILD  ?= build
 BIN    := $(VENV)/bin
 
-C_SOURCES := $(shell find src tests benchmarks -name '*.[ch]')
-SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml meson.build
+C_SOURCES := $(shell find src include examples tests benchmarks -name '*.[ch]')
+SOURCES := $(shell find src include -type f -not -name '*.pyc') pyproject.toml meson.build
 
 .PHONY: demo test build check core-tests contract-tests other-pythons test-extras stress every-step fuzz sanitize verify bench stub picture format clean
 

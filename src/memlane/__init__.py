@@ -27,6 +27,8 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     wait       until one of several of these, or of sockets and processes, is ready
     aio        the same verbs, awaited in an event loop
     bridge     carries objects to other machines
+    get_include    where the header for programs in C is
+    get_library    where the library for them is
     guard      whether a page that its file has lost reads as zeros, or ends the process
 
 `help(memlane.Ring)` and so on tell the rest. All errors are a MemlaneError or an OSError.
@@ -74,6 +76,7 @@ from memlane.errors import (
     ShutDown,
     TruncatedError,
 )
+from memlane.linking import get_include, get_library
 from memlane.lock import Event, Lock, RLock
 from memlane.map import Map
 from memlane.queue import Queue, SimpleQueue
@@ -145,6 +148,8 @@ __all__ = [
     "__version__",
     "array",
     "counters",
+    "get_include",
+    "get_library",
     "guard",
     "sweep",
     "wait",

@@ -35,7 +35,7 @@ int memlane_runtime_setup(void) {
 
 /* ---- the file ------------------------------------------------------------------------------------ */
 
-static int path_of(const char *name, char path[PATH_MAX]) {
+int memlane_region_path(const char *name, char path[PATH_MAX]) {
     bool is_path = strchr(name, '/') != NULL;
     if (name[0] == '\0' || (!is_path && name[0] == '.'))
         return -EINVAL;
@@ -127,7 +127,7 @@ int memlane_region_open(struct memlane_region *region, const char *name, const s
     if (opening == NULL)
         opening = &as_usual;
     if (error == 0)
-        error = path_of(name, region->path);
+        error = memlane_region_path(name, region->path);
     while (error == 0) {
         int descriptor =
             open(region->path, (opening->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);

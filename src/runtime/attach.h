@@ -34,6 +34,9 @@ struct memlane_opening {
     bool any_owner; /* else the file must belong to this user or to root */
 };
 
+/* Where the file of that name is. Returns: 0; -EINVAL where it is no name; -ENAMETOOLONG. */
+int memlane_region_path(const char *name, char path[PATH_MAX]);
+
 /* Open the region of that name; of that path if there is a "/" in it. `opening` may be NULL.
  * Returns: 0; a negative errno: -ENOENT where there is none, -EPERM where it belongs to another user, -EINVAL where it is
  * no regular file or the name is none, -EOPNOTSUPP where it is on a network file system, -EBUSY where somebody opens or

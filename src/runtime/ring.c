@@ -546,11 +546,9 @@ int memlane_ring_get(struct memlane_ring *ring, void *buffer, size_t room, size_
 
 /* ---- the end ------------------------------------------------------------------------------------- */
 
-void memlane_ring_close(struct memlane_ring *ring) {
+void memlane_ring_leave(struct memlane_ring *ring) {
     struct memlane_membership *membership = membership_of(ring);
     const bool stands = memlane_fork_is(ring->held); /* else the room may be another object's */
-    if (ring->lanes == NULL)
-        return;
     if (stands && memlane_fork_is(ring->produces))
         memlane_lane_depart(control_of(ring, ring->lane), membership->tag);
     if (stands && memlane_fork_is(ring->consumes)) {
@@ -560,9 +558,16 @@ void memlane_ring_close(struct memlane_ring *ring) {
             memlane_role_give(&ring->control->consumer, membership->tag);
         wake_producers(ring); /* puts that require a consumer look who is left */
     }
-    if (stands)
-        memlane_membership_unhold(membership, ring->index);
-    ring->held = ring->produces = ring->consumes = MEMLANE_EPOCH_CLOSED;
+    ring->produces = ring->consumes = MEMLANE_EPOCH_CLOSED;
+}
+
+void memlane_ring_close(struct memlane_ring *ring) {
+    if (ring->lanes == NULL)
+        return;
+    memlane_ring_leave(ring);
+    if (memlane_fork_is(ring->held))
+        memlane_membership_unhold(membership_of(ring), ring->index);
+    ring->held = MEMLANE_EPOCH_CLOSED;
     memlane_bell_end(&ring->bell);
     for (uint32_t lane = 0; lane < ring->shape.lanes; lane++)
         memlane_bell_end(&ring->lanes[lane].bell);

@@ -63,6 +63,9 @@ struct memlane_ring {
  * -EINVAL: it is no ring. */
 int memlane_ring_open(struct memlane_ring *ring, struct memlane_region *region, const char *name);
 
+/* Give back the lane and the role that this process has; the byte of the entry stays locked. */
+void memlane_ring_leave(struct memlane_ring *ring);
+
 /* Give back what this process has of the ring; records that it has put stay. */
 void memlane_ring_close(struct memlane_ring *ring);
 

@@ -308,6 +308,7 @@ TESTED_BY = {
     "os/map.c": ("tests/mapping/test_mapping.py", "system calls whose errors Python tells"),
     "os/guard.c": ("tests/mapping/test_guard.py", "needs children that may die of a signal"),
     "os/lockbytes.c": ("tests/region/test_participants.py", "needs processes that are killed"),
+    "memlane/linking.py": ("tests/system/test_c_face.py", "where the header and the library are"),
     "memlane/__init__.py": ("tests/face/test_face.py", "the public face"),
     "memlane/__main__.py": ("tests/cli/test_command.py", "two lines: the command line"),
     "memlane/_calls.py": ("tests/face/test_mistakes.py", "texts for calls that do not fit"),
