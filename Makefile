@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 C_SOURCES := $(shell find src include examples tests benchmarks -name '*.[ch]')
 SOURCES := $(shell find src include -type f -not -name '*.pyc') pyproject.toml meson.build
 
-.PHONY: demo test build check core-tests contract-tests other-pythons test-extras stress every-step fuzz sanitize verify bench stub picture format clean
+.PHONY: demo test build check core-tests contract-tests other-pythons test-extras stress every-step fuzz sanitize verify bench wheels stub picture format clean
 
 build: $(VENV)/installed
 
@@ -88,6 +88,10 @@ $(BUILD)/alternatives/installed: $(VENV)/installed benchmarks/requirements.txt b
 # A quarter of an hour. BENCH="--case 64B --alternative memlane --alternative subetha" measures less.
 bench: $(BUILD)/alternatives/installed
 	$(BUILD)/alternatives/bin/python benchmarks/bench.py $(BENCH)
+
+# The source archive and wheels from it, in dist: WHEELS="--python 3.13 --machine aarch64" makes fewer.
+wheels:
+	$(PYTHON) -m tools.build_wheels $(WHEELS)
 
 # The docstrings of the extension, in its stub, too: that is where editors look for them.
 stub: build
