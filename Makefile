@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 C_SOURCES := $(shell find src include examples tests benchmarks -name '*.[ch]')
 SOURCES := $(shell find src include -type f -not -name '*.pyc') pyproject.toml meson.build
 
-.PHONY: demo test build check core-tests contract-tests other-pythons test-extras stress every-step fuzz sanitize verify bench wheels stub picture format clean
+.PHONY: demo test build check core-tests contract-tests other-pythons test-extras stress every-step fuzz sanitize verify bench docs wheels stub picture format clean
 
 build: $(VENV)/installed
 
@@ -92,6 +92,13 @@ bench: $(BUILD)/alternatives/installed
 # The source archive and wheels from it, in dist: WHEELS="--python 3.13 --machine aarch64" makes fewer.
 wheels:
 	$(PYTHON) -m tools.build_wheels $(WHEELS)
+
+# The site, in build/site: the pages of docs/ and a reference of all public names. A warning is an error.
+docs: build
+	$(PYTHON) -m venv $(BUILD)/docs
+	$(BUILD)/docs/bin/python -m pip install --quiet --disable-pip-version-check -r docs/site/requirements.txt
+	PYTHONPATH="$$($(BIN)/python -c 'import memlane, pathlib; print(pathlib.Path(memlane.__file__).parents[1])')" \
+		$(BUILD)/docs/bin/sphinx-build -q -W --keep-going -b html -c docs/site docs $(BUILD)/site
 
 # The docstrings of the extension, in its stub, too: that is where editors look for them.
 stub: build
