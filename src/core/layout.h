@@ -183,6 +183,7 @@ enum memlane_kind {
     MEMLANE_KIND_ARRAY = 9,
     MEMLANE_KIND_EVENT = 10,
     MEMLANE_KIND_COUNTERS = 11,
+    MEMLANE_KIND_SAMPLES = 12,
 };
 
 /* `unit` is a power of two. */

@@ -29,6 +29,8 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     bridge     carries objects to other machines
     get_include    where the header for programs in C is
     get_library    where the library for them is
+    metrics    what goes through all these, for Prometheus
+    prometheus the metrics of worker processes in one region, for prometheus_client
     guard      whether a page that its file has lost reads as zeros, or ends the process
 
 `help(memlane.Ring)` and so on tell the rest. All errors are a MemlaneError or an OSError.
@@ -159,6 +161,8 @@ __all__ = [
 if TYPE_CHECKING:
     from memlane import aio as aio
     from memlane import bridge as bridge
+    from memlane import metrics as metrics
+    from memlane import prometheus as prometheus
 else:  # or type checkers would take any name for one that is there
     _QUEUES = "use Queue() for objects, or Ring() for records of bytes"
     _LOCKS = "use Lock or Event, or that of multiprocessing"
@@ -173,7 +177,7 @@ else:  # or type checkers would take any name for one that is there
             "SharedMemory mmap": "use Mapping, which is bytes, or Region, which has objects",
             "create open open_or_create attach connect": "use that of Ring, Slot or Region",
         },
-        modules=("aio", "bridge"),
+        modules=("aio", "bridge", "metrics", "prometheus"),
     )
 
 del TYPE_CHECKING

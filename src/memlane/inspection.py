@@ -24,6 +24,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -318,7 +319,7 @@ def _add_facts_inside(facts: dict[str, Any], region: Region, errors: list[str]) 
     for entry in entries:
         sizes = {"nbytes": entry.nbytes} if entry.is_sound else {}
         try:
-            with region._open_entry(entry) as made:
+            with closing(region._open_entry(entry)) as made:
                 facts["kinds"][entry.name] = type(made).__name__.lower()
                 facts["stats"][entry.name] = {**sizes, **made.stats()}
         except Exception as error:  # one object must not hide the others, whatever is in it
@@ -404,7 +405,7 @@ def traffic(
             if target.object not in (None, entry.name):
                 continue
             try:
-                with region._open_entry(entry) as made:
+                with closing(region._open_entry(entry)) as made:
                     if hasattr(made, "_traffic"):
                         found[entry.name] = made._traffic(before.get(entry.name, []))
             except Exception:  # told by `facts`; one object must not hide the others

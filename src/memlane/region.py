@@ -9,6 +9,7 @@ complete and its creator is present, so no process sees a half-made one.
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import memlane._arguments as _arguments
@@ -23,6 +24,7 @@ from memlane.lock import Event, Lock
 from memlane.map import Map
 from memlane.queue import Codec, Queue
 from memlane.ring import Ring
+from memlane.samples import Samples as Samples  # a kind without a method of its own
 from memlane.shared_object import SharedObject, is_known, kind_of
 from memlane.slot import Slot, SlotTable
 from memlane.topic import Topic
@@ -496,7 +498,7 @@ class Region(Attachment):
             if not is_known(entry):
                 objects[entry.name] = {"kind": f"kind {entry.kind}", "nbytes": entry.nbytes}
                 continue
-            with self._open_entry(entry) as found:
+            with closing(self._open_entry(entry)) as found:  # a lock's own `with` would take it
                 objects[entry.name] = {
                     "kind": type(found).__name__.lower(),
                     "nbytes": entry.nbytes,

@@ -38,7 +38,7 @@ MAY_KNOW = {
         *("errors", "_arguments", "_core", "_region.", "values", "shared_object", "region"),
         *("ring", "topic", "slot", "map", "following", "bridge."),
     },
-    "cli.": {"memlane", "bridge", "following", "inspection", "recording", "cli."},
+    "cli.": {"memlane", "bridge", "following", "inspection", "metrics", "recording", "cli."},
     "__main__": {"cli"},
     **{
         kind: {

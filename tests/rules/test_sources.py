@@ -289,6 +289,7 @@ TESTED_BY = {
     "core/ring_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/slot_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/counter_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
+    "core/samples_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/topic_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/map_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),
     "core/lock_layout.h": ("tests/rules/test_sources.py", "compared with docs/layout.md"),

@@ -32,6 +32,7 @@ from memlane._core.layout import (
     KIND_MAP,
     KIND_QUEUE,
     KIND_RING,
+    KIND_SAMPLES,
     KIND_SLOT,
     KIND_TABLE,
     KIND_TOPIC,
@@ -83,6 +84,20 @@ from memlane._core.queue import Borrowing, Objects, QueueBase
 from memlane._core.receiver import Loans, RecordLoan
 from memlane._core.ring import Consumer, Producer, RingBase, Sending
 from memlane._core.ring_consumer import Record
+from memlane._core.samples import (
+    SAMPLE_KINDS,
+    SAMPLES_BLOCK_MAX,
+    SAMPLES_BLOCK_MIN,
+    SAMPLES_BLOCKS_MAX,
+    SAMPLES_NAME_MAX,
+    Sample,
+    SampleBlock,
+    SamplesBase,
+    SampleTotals,
+    SampleValue,
+    sample_nbytes,
+    samples_shape,
+)
 from memlane._core.selecting import Selector, Watch
 from memlane._core.sender import ArrayReservation, Reservation
 from memlane._core.slot import SlotBase, TableBase
@@ -111,6 +126,7 @@ __all__ = [
     "KIND_MAP",
     "KIND_QUEUE",
     "KIND_RING",
+    "KIND_SAMPLES",
     "KIND_SLOT",
     "KIND_TABLE",
     "KIND_TOPIC",
@@ -125,6 +141,11 @@ __all__ = [
     "POLICIES",
     "QUEUE_RECORDS_MAX",
     "RESERVED_AT_CREATION_NBYTES",
+    "SAMPLES_BLOCKS_MAX",
+    "SAMPLES_BLOCK_MAX",
+    "SAMPLES_BLOCK_MIN",
+    "SAMPLES_NAME_MAX",
+    "SAMPLE_KINDS",
     "SCHEMA_NBYTES",
     "SUBSCRIBERS_MAX",
     "TASKS",
@@ -164,6 +185,11 @@ __all__ = [
     "Records",
     "Reservation",
     "RingBase",
+    "Sample",
+    "SampleBlock",
+    "SampleTotals",
+    "SampleValue",
+    "SamplesBase",
     "Selector",
     "Sending",
     "SlotBase",
@@ -196,6 +222,8 @@ __all__ = [
     "queue_shape",
     "reserve",
     "ring_shape",
+    "sample_nbytes",
+    "samples_shape",
     "slots_shape",
     "topic_shape",
 ]

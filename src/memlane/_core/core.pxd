@@ -81,6 +81,7 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_KIND_ARRAY
     enum:
         MEMLANE_KIND_MAP, MEMLANE_KIND_LOCK, MEMLANE_KIND_EVENT, MEMLANE_KIND_COUNTERS
+        MEMLANE_KIND_SAMPLES
         MEMLANE_KIND_QUEUE
 
 cdef extern from "core/participants.h" nogil:
@@ -446,6 +447,56 @@ cdef extern from "core/lock.h" nogil:
     uint64_t memlane_event_state(const memlane_event_control *event)
     bint memlane_event_turn(memlane_event_control *event, bint set)
     bint memlane_event_has_come(const memlane_event_control *event, uint64_t since)
+
+cdef extern from "core/samples_layout.h" nogil:
+    enum:
+        MEMLANE_SAMPLES_BLOCKS_MAX
+        MEMLANE_SAMPLES_BLOCK_MIN
+        MEMLANE_SAMPLES_BLOCK_MAX
+        MEMLANE_SAMPLES_NAME_MAX
+    enum memlane_sample_kind:
+        MEMLANE_SAMPLE_ADDED
+        MEMLANE_SAMPLE_ALL
+        MEMLANE_SAMPLE_LIVE_ALL
+        MEMLANE_SAMPLE_MIN
+        MEMLANE_SAMPLE_LIVE_MIN
+        MEMLANE_SAMPLE_MAX
+        MEMLANE_SAMPLE_LIVE_MAX
+        MEMLANE_SAMPLE_SUM
+        MEMLANE_SAMPLE_LIVE_SUM
+        MEMLANE_SAMPLE_RECENT
+        MEMLANE_SAMPLE_LIVE_RECENT
+    struct memlane_samples_block:
+        uint32_t owner
+    struct memlane_sample:
+        pass
+    struct memlane_samples_shape:
+        uint64_t data_offset, nbytes
+    bint memlane_samples_lay_out(memlane_samples_shape *shape, uint64_t blocks, uint64_t block_nbytes)
+
+cdef extern from "core/samples.h" nogil:
+    struct memlane_reading:
+        double past, value, stamp
+        uint64_t turn
+    struct memlane_total:
+        double value, stamp
+        uint32_t samples, kind
+    uint64_t memlane_samples_turn(const memlane_samples_block *block)
+    uint64_t memlane_samples_begin(memlane_samples_block *block, uint32_t tag, const void *text, uint32_t nbytes)
+    uint32_t memlane_samples_name(const memlane_samples_block *block, uint64_t turn, void *text, uint32_t *owner)
+    uint64_t memlane_samples_used(const memlane_samples_block *block, uint64_t block_nbytes)
+    uint64_t memlane_sample_nbytes(uint64_t key_nbytes)
+    uint64_t memlane_samples_look(const unsigned char *data, uint64_t used, uint64_t offset, memlane_sample **sample,
+                                  uint32_t *kind, uint32_t *key_nbytes)
+    memlane_sample *memlane_samples_append(memlane_samples_block *block, unsigned char *data, uint64_t block_nbytes,
+                                           uint64_t turn, uint32_t kind, const void *key, uint32_t key_nbytes)
+    double memlane_sample_load(const memlane_sample *sample)
+    void memlane_sample_add(memlane_sample *sample, double amount)
+    void memlane_sample_store(memlane_sample *sample, double value)
+    void memlane_sample_set(memlane_sample *sample, uint32_t kind, uint64_t turn, double value, double stamp)
+    double memlane_sample_own(const memlane_sample *sample, uint64_t turn)
+    bint memlane_sample_join(const memlane_sample *sample, uint64_t turn, bint is_live, memlane_total *total,
+                             memlane_reading *reading)
 
 cdef extern from "core/counter_layout.h" nogil:
     struct memlane_counter:

@@ -36,6 +36,12 @@ def top(arguments: argparse.Namespace) -> int:
     return top.top(arguments.name, arguments.every, arguments.once, arguments.json, arguments.sort)
 
 
+def metrics(arguments: argparse.Namespace) -> int:
+    from memlane.cli.metrics import metrics
+
+    return metrics(arguments.name, arguments.listen, arguments.json)
+
+
 def tail(arguments: argparse.Namespace) -> int:
     from memlane.cli import tail
 

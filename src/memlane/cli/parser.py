@@ -254,6 +254,21 @@ def _watching(adder: _Adder) -> None:
         "--port", type=_count, default=8737, metavar="N", help="with --web: 8737, 0 for a free one"
     )
 
+    metrics = adder.add(
+        "metrics",
+        commands.metrics,
+        "print what goes through all objects as metrics, or serve them to Prometheus",
+        "\nThe format is that of OpenMetrics. Nothing is joined, and nobody has to count.\n\n"
+        f"{NAMES}",
+        examples=[
+            ("memlane metrics", "all named regions, once"),
+            ("memlane metrics camera/frames", "one object"),
+            ("memlane metrics --listen 127.0.0.1:9464", "at /metrics there, until Ctrl-C"),
+        ],
+    )
+    metrics.add_argument("name", nargs="?", metavar="NAME", help="or a pattern with *, ? or [...]")
+    metrics.add_argument("--listen", metavar="HOST:PORT", help="serve them by HTTP")
+
 
 def _following(adder: _Adder) -> None:
     tail = adder.add(
