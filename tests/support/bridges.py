@@ -54,15 +54,19 @@ def pair(
 
 
 class BridgeProcess:
-    """`memlane bridge` as a process of its own, which can be killed and started again."""
+    """
+    `memlane bridge` as a process of its own, which can be killed and started again; in a network
+    namespace, if one is named.
+    """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, namespace: str | None = None) -> None:
         self.arguments = arguments
+        self.prefix = [] if namespace is None else ["ip", "netns", "exec", namespace]
         self.start()
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-m", "memlane", "bridge", *self.arguments],
+            [*self.prefix, sys.executable, "-m", "memlane", "bridge", *self.arguments],
             stderr=subprocess.PIPE,
             text=True,
         )
