@@ -134,10 +134,10 @@ def test_no_bytes_make_decoding_fail_otherwise() -> None:
     assert 1000 < refused < 20_000
 
 
-@pytest.mark.parametrize("lengths", [[4, 4, 4], [0, 0], [1, 600, 0, 3], [700, 700], [5]])
+@pytest.mark.parametrize("lengths", [[4, 4, 4], [0, 0], [1, 600, 0, 3], [700, 700], [5], [3] * 200])
 def test_records_are_cut_out_of_a_body_by_their_lengths(lengths: list[int]) -> None:
     """From any one on."""
-    records = [bytes([65 + number]) * length for number, length in enumerate(lengths)]
+    records = [bytes([65 + number % 64]) * length for number, length in enumerate(lengths)]
 
     for start in range(len(lengths)):
         found = records_of(lengths, b"".join(records), start)

@@ -14,6 +14,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 __all__ = [
@@ -317,7 +318,13 @@ def records_of(lengths: Sequence[int], body: bytes, start: int = 0) -> list[byte
     if size <= _SMALL_NBYTES and lengths.count(size) == count:
         if size == 0:
             return [b""] * (count - start)
-        return [body[at : at + size] for at in range(start * size, count * size, size)]
+        many = _many(size)
+        whole = (count - start) // _MANY
+        alike: list[bytes | memoryview] = []
+        for some in many.iter_unpack(memoryview(body)[start * size :][: whole * many.size]):
+            alike += some
+        rest = (start + whole * _MANY) * size
+        return alike + [body[at : at + size] for at in range(rest, count * size, size)]
     found: list[bytes | memoryview] = []
     view = memoryview(body)
     at = sum(lengths[:start])
@@ -326,6 +333,15 @@ def records_of(lengths: Sequence[int], body: bytes, start: int = 0) -> list[byte
         found.append(body[at:end] if nbytes <= _SMALL_NBYTES else view[at:end])
         at = end
     return found
+
+
+#: Records of one length that are cut out in one step. Arbitrary.
+_MANY = 64
+
+
+@lru_cache(maxsize=64)
+def _many(size: int) -> struct.Struct:
+    return struct.Struct(f"{size}s" * _MANY)
 
 
 #: Up to so many bytes a copy costs less than a view.
