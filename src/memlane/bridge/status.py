@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, Final
 
 from memlane.errors import Empty, MemlaneError, RoleTakenError
@@ -34,6 +35,7 @@ class Status:
             self._slot = self._region.slot("status", _NBYTES, copies=2, watchers=0)
         except (MemlaneError, OSError):
             self.close()
+        self.show({"name": name, "pid": os.getpid(), "streams": [], "told": []})
 
     def show(self, stats: dict[str, Any]) -> None:
         """Have tools see these."""
