@@ -791,6 +791,84 @@ class AsyncMap(_Wrapped[MapBase[_ValueT]], Generic[_ValueT]):
             (TimeoutError,),
         )
 
+    async def set(
+        self,
+        key: str | bytes | int,
+        value: _ValueT,
+        *,
+        expires: SupportsFloat | None = None,
+        timeout: SupportsFloat | None = None,
+    ) -> int:
+        """As `set` of the map; other tasks run while another writer of this key is stopped."""
+        m = self.handle
+        return await self._changed(lambda: m.set(key, value, expires=expires, timeout=0), timeout)
+
+    async def setdefault(
+        self,
+        key: str | bytes | int,
+        default: _ValueT,
+        *,
+        expires: SupportsFloat | None = None,
+        timeout: SupportsFloat | None = None,
+    ) -> _ValueT:
+        """As `setdefault` of the map, as `set`."""
+        m = self.handle
+        return await self._changed(
+            lambda: m.setdefault(key, default, expires=expires, timeout=0), timeout
+        )
+
+    async def add(
+        self,
+        key: str | bytes | int,
+        amount: Any = 1,
+        *,
+        expires: SupportsFloat | None = None,
+        timeout: SupportsFloat | None = None,
+    ) -> _ValueT:
+        """As `add` of the map, as `set`."""
+        m = self.handle
+        return await self._changed(lambda: m.add(key, amount, expires=expires, timeout=0), timeout)
+
+    async def compare_exchange(
+        self,
+        key: str | bytes | int,
+        version: int,
+        value: _ValueT,
+        *,
+        expires: SupportsFloat | None = None,
+        timeout: SupportsFloat | None = None,
+    ) -> bool:
+        """As `compare_exchange` of the map, as `set`."""
+        m = self.handle
+        return await self._changed(
+            lambda: m.compare_exchange(key, version, value, expires=expires, timeout=0), timeout
+        )
+
+    async def _changed(
+        self, verb: Callable[[], _ResultT], timeout: SupportsFloat | None
+    ) -> _ResultT:
+        """
+        Call *verb*, which never waits, until no other writer is inside a change of that key: a
+        living one is done in a moment, and no wake-up tells of one that is stopped.
+        """
+        seconds = None if timeout is None else _arguments.timeout(timeout)
+        try:
+            return verb()
+        except TimeoutError:
+            if seconds == 0:
+                raise
+        loop = running()
+        deadline = math.inf if seconds is None else loop.now() + seconds
+        pause = 0.0
+        while True:
+            await loop.sleep(min(pause, max(deadline - loop.now(), 0.0)))
+            pause = min(2 * pause + 0.001, POLL_S)
+            try:
+                return verb()
+            except TimeoutError:
+                if loop.now() >= deadline:
+                    raise
+
 
 class AsyncKeyWatch(_Wrapped[KeyWatch]):
     """One key of a map, awaited. Made by `wrap`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import mmap
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import random
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -379,3 +381,25 @@ def test_spoilt_bytes_of_a_lock_end_in_an_error_of_ours() -> None:
                 with contextlib.suppress(RuntimeError):
                     call(lock)
             shared.set_word(0, 0)
+
+
+def test_a_lock_that_nobody_closed_is_not_told_to_be_used_in_a_with(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    """That would acquire it: the warning says to call close()."""
+    warnings.simplefilter("always")
+    Lock.create(None).release  # noqa: B018 - dropped at once
+    gc.collect()
+    assert ["unnamed lock was never closed; call its close()"] == [
+        str(warning.message) for warning in recwarn if warning.category is ResourceWarning
+    ]
+
+
+def test_statistics_of_a_region_do_not_take_its_locks() -> None:
+    """Whoever has them."""
+    with memlane.Region.create(None, "1 MiB") as region:
+        with region.lock("db") as lock:
+            stats = region.stats()["objects"]["db"]
+            assert os.getpid() == stats["owner"]
+        assert not lock.locked()
+        assert region.stats()["objects"]["db"]["owner"] is None

@@ -101,6 +101,45 @@ def test_a_stopped_writer_holds_up_writers_of_its_own_key_alone() -> None:
             assert m["held"] == 6
 
 
+def test_a_stopped_writer_holds_up_no_event_loop() -> None:
+    """Other tasks run while one awaits a key, which it gets when the writer is gone."""
+    with Map(entries=8, value="q") as m, SharedMap(m) as shared:
+        m["held"] = 1
+        at = shared.entry_of()
+        m["free"] = 2
+        with Child(add_and_stay, m) as child:
+            wait_until(lambda: m["free"] == 3)
+            shared.hold(at, shared.tag_of(m, child.pid))
+
+            async def change() -> None:
+                a = memlane.aio.wrap(m)
+                for call in (
+                    lambda: a.set("held", 5, timeout=0.01),
+                    lambda: a.add("held", timeout=0),
+                    lambda: a.setdefault("held", 7, timeout=0.01),
+                    lambda: a.compare_exchange("held", m.version("held"), 5, timeout=0.01),
+                ):
+                    assert await _outcome(call) == 1
+                adding = asyncio.create_task(a.add("held", 8))
+                assert await a.add("free") == 4
+                assert not adding.done()
+                child.kill()
+                assert await adding == 9
+                assert await a.set("free", 1) == m.version("free")
+                assert await a.setdefault("new", 3) == 3
+                assert await a.compare_exchange("new", m.version("new"), 4)
+
+            asyncio.run(change())
+
+
+async def _outcome(call: Callable[[], Any]) -> int:
+    """1: it has waited in vain; or it needed no change."""
+    try:
+        return int(await call())
+    except TimeoutError:
+        return 1
+
+
 def test_what_a_dead_writer_held_is_free_for_the_next_one() -> None:
     """At once, also with timeout=0: whatever it was doing."""
     with Map(entries=2, value="q") as m, SharedMap(m) as shared:

@@ -385,8 +385,11 @@ class Attachment(metaclass=Named):
             return
         try:
             if self._warns and self._member.is_native:
+                # the `with` of a lock acquires and releases it
+                is_lock = self._made_for is not None and self._made_for[0] == "lock"
+                how = "call its close()" if is_lock else "use it in a with, or close it"
                 warnings.warn(
-                    f"{self._called()} was never closed; use it in a with, or close it",
+                    f"{self._called()} was never closed; {how}",
                     ResourceWarning,
                     2,
                     self,
