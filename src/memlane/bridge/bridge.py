@@ -519,7 +519,7 @@ class Bridge:
             self._is_closed = True
         streams = list(self._outgoing.values())
         for stream in streams:
-            stream.end()
+            stream.end(lingers=True)
         end = time.monotonic() + linger
         for stream in streams:
             if isinstance(stream, RecordsOut):

@@ -82,14 +82,20 @@ class Stream(ABC):
             target=self._run, name=f"memlane bridge {opened.name}", daemon=True
         )
 
+    _lingers = False
+
     def start(self) -> None:
         self._thread.start()
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
 
-    def end(self) -> None:
-        """Have the thread come to its end."""
+    def end(self, *, lingers: bool = False) -> None:
+        """
+        Have the thread come to its end; with *lingers* when all that it took is committed, or when
+        the bridge stops.
+        """
+        self._lingers = lingers
         self._ended.set()
         with self._changed:
             self._changed.notify_all()
@@ -419,10 +425,10 @@ class RecordsOut(Stream):
         self._send_again(0)
         while True:
             self._look()
-            if self.is_ending:
+            if self.is_ending and not self._waits_for_the_end():
                 return
             with self._changed:
-                if not self._has_room():
+                if self.is_ending or not self._has_room():
                     self._changed.wait(_LOOK_S)
                     continue
             try:
@@ -445,8 +451,11 @@ class RecordsOut(Stream):
                     return
                 self._changed.wait(_LOOK_S)
             self._look()
-            if self._ended.is_set() and not self._has_room():
+            if self.is_ending and not self._waits_for_the_end() and not self._has_room():
                 raise Anew
+
+    def _waits_for_the_end(self) -> bool:
+        return self._lingers and bool(self._sent) and not self.hub.stopping.is_set()
 
     def _cut(self, taken: Sequence[Record | TopicRecord]) -> Iterator[_Sent]:
         """Messages of records that follow each other in a lane."""
