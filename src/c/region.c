@@ -28,13 +28,15 @@ static void move(struct memlane_region *to, const struct memlane_region *from) {
 }
 
 int mlane_region_of(const struct memlane_region *attached, mlane_region **region) {
-    struct mlane_region *made = calloc(1, sizeof *made);
+    /* the private header is aligned as the shared one, which malloc does not promise */
+    struct mlane_region *made = aligned_alloc(alignof(struct mlane_region), sizeof *made);
     if (made == NULL) {
         struct memlane_region unwanted;
         move(&unwanted, attached);
         memlane_region_close(&unwanted);
         return -ENOMEM;
     }
+    memset(made, 0, sizeof *made);
     move(&made->attached, attached);
     pthread_mutex_init(&made->mutex, NULL);
     made->users = 1;

@@ -230,6 +230,16 @@ def test_what_c_makes_python_opens_and_nothing_is_left_behind(name: str) -> None
     assert name not in memlane.Region.names()
 
 
+def test_a_region_has_its_private_header_aligned_as_the_shared_one(name: str) -> None:
+    """The compiler counts on it; memory of malloc is aligned to 16 bytes alone."""
+    with memlane.Region.create(name, "64 KiB") as region:
+        opened = [C(name) for _ in range(4)]
+        assert [0] * 4 == [(it.region.value or 1) % 512 for it in opened]
+        for it in opened:
+            LIB.mlane_close(it.region)
+        region.unlink()
+
+
 def test_a_slot_is_read_waited_for_and_has_one_writer(name: str) -> None:
     """In both directions; a reader of Python that waits is woken by C."""
     with memlane.Region.create(name, "1 MiB") as region, C(name) as c:
