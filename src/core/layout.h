@@ -184,6 +184,7 @@ enum memlane_kind {
     MEMLANE_KIND_EVENT = 10,
     MEMLANE_KIND_COUNTERS = 11,
     MEMLANE_KIND_SAMPLES = 12,
+    MEMLANE_KIND_HEAP = 13,
 };
 
 /* `unit` is a power of two. */

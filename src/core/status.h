@@ -26,6 +26,7 @@ enum memlane_status {
     MEMLANE_OLDER,
     MEMLANE_NEWER,
     MEMLANE_UNKNOWN_FEATURES,
+    MEMLANE_NO_MEMORY, /* this process cannot have what it keeps privately */
 };
 
 #endif

@@ -12,6 +12,7 @@ Rings, slots and mappings in shared memory for Python processes on one Linux mac
     Map        values by key, the dict that processes share
     Array      an array in shared memory, which any process uses in place
     array      the same as an array of numpy's, which nobody has to close
+    Heap       memory in blocks that stay for as long as a living process holds them
     Lock       for unrelated processes; it goes on when its owner dies
     RLock      a Lock that the thread that has it may take again
     Event      something that is set or not, to be waited for
@@ -64,6 +65,7 @@ from memlane.errors import (
     Empty,
     Evicted,
     Full,
+    HoldersFullError,
     Lapped,
     LayoutError,
     MemlaneError,
@@ -76,8 +78,10 @@ from memlane.errors import (
     RegionNotFoundError,
     RoleTakenError,
     ShutDown,
+    StaleHandleError,
     TruncatedError,
 )
+from memlane.heap import Block, BlockLoan, Heap
 from memlane.linking import get_include, get_library
 from memlane.lock import Event, Lock, RLock
 from memlane.map import Map
@@ -102,6 +106,8 @@ __all__ = [
     "PAGE_SIZE",
     "Array",
     "ArrayReservation",
+    "Block",
+    "BlockLoan",
     "ClosedError",
     "Consumer",
     "CorruptedError",
@@ -112,6 +118,8 @@ __all__ = [
     "Event",
     "Evicted",
     "Full",
+    "Heap",
+    "HoldersFullError",
     "JoinableQueue",
     "KeyWatch",
     "Lapped",
@@ -143,6 +151,7 @@ __all__ = [
     "SimpleQueue",
     "Slot",
     "SlotTable",
+    "StaleHandleError",
     "Subscriber",
     "Topic",
     "TopicRecord",

@@ -26,7 +26,7 @@ class _Missing:
         self._name, self._what = name, what
 
     def __get__(self, thing: object, kind: type) -> object:
-        if thing is not None and self._name in vars(thing):
+        if thing is not None and self._name in getattr(thing, "__dict__", ()):
             return vars(thing)[self._name]
         raise AttributeError(
             f"a {kind.__name__} has no {self._name}; {self._what}", name=self._name

@@ -68,16 +68,21 @@ class Geometry(NamedTuple):
     def nbytes(self) -> int:
         return self.itemsize * math.prod(self.shape)
 
+    @property
+    def text(self) -> str:
+        """What describes it, for `geometry_of_text`."""
+        return repr((self.described, self.shape))
+
     def wanted(self) -> Wanted:
         room = max(self.nbytes, _LEAST_NBYTES)
-        schema = f"numpy:{(self.described, self.shape)!r}"
+        schema = f"numpy:{self.text}"
         return Wanted(_core.KIND_ARRAY, (self.nbytes,), room, room, schema)
 
     def asked(self) -> dict[str, object]:
         return {"shape": self.shape, "dtype": self.described}
 
 
-def _numpy() -> Any:
+def numpy_or_none() -> Any:
     """numpy; None: there is none."""
     try:
         import numpy
@@ -99,14 +104,14 @@ def _dimensions(shape: int | tuple[int, ...]) -> tuple[int, ...]:
     return found
 
 
-def _geometry(shape: int | tuple[int, ...], dtype: Any) -> Geometry:
+def geometry_of(shape: int | tuple[int, ...], dtype: Any) -> Geometry:
     """
     Check what a user asks for.
 
     Raises:
         TypeError, ValueError: it is no shape, no dtype, or one whose items cannot be shared.
     """
-    dimensions, numpy = _dimensions(shape), _numpy()
+    dimensions, numpy = _dimensions(shape), numpy_or_none()
     if numpy is None:
         found = _plain(dtype if isinstance(dtype, str) else "")
         if found is None:
@@ -170,6 +175,26 @@ def _format(numpy: Any, kind: Any) -> bytes | None:
         return None
 
 
+def geometry_of_text(text: str) -> Geometry:
+    """
+    The geometry that a text describes, which is not trusted: `Geometry.text`.
+
+    Raises:
+        Exception: of any kind, where the text is none, or of items that cannot be shared.
+    """
+    described, shape = ast.literal_eval(text)
+    shape, numpy = _dimensions(shape), numpy_or_none()
+    if numpy is not None:
+        kind = values.dtype_of(described, ())
+        if kind.hasobject or kind.itemsize == 0:
+            raise ValueError("items that cannot be shared")
+        return Geometry(shape, described, kind.itemsize, _format(numpy, kind))
+    plain = _plain(described) if isinstance(described, str) else None
+    if plain is None:
+        raise ValueError("a dtype that needs numpy, which is not installed")
+    return Geometry(shape, *plain)
+
+
 def _geometry_of(member: _core.Membership, entry: Entry) -> Geometry:
     """The geometry that the directory describes, which is not trusted."""
     word, _, text = entry.schema.partition(":")
@@ -177,18 +202,7 @@ def _geometry_of(member: _core.Membership, entry: Entry) -> Geometry:
     try:
         if word != "numpy":
             raise ValueError("an unknown kind of layout")
-        described, shape = ast.literal_eval(text)
-        shape, numpy = _dimensions(shape), _numpy()
-        if numpy is not None:
-            kind = values.dtype_of(described, ())
-            if kind.hasobject or kind.itemsize == 0:
-                raise ValueError("items that cannot be shared")
-            found = Geometry(shape, described, kind.itemsize, _format(numpy, kind))
-        else:
-            plain = _plain(described) if isinstance(described, str) else None
-            if plain is None:
-                raise ValueError("a dtype that needs numpy, which is not installed")
-            found = Geometry(shape, *plain)
+        return geometry_of_text(text)
     except Exception as wrong:  # numpy raises all kinds of errors for such a text
         raise LayoutError(
             f"{title} has the layout {entry.schema[:80]!r}, which this program cannot use: "
@@ -197,7 +211,6 @@ def _geometry_of(member: _core.Membership, entry: Entry) -> Geometry:
             expected="a layout",
             found=entry.schema,
         ) from None
-    return found
 
 
 #: What arrays of others call what this one has.
@@ -255,7 +268,7 @@ class Array(ArrayBase, SharedObject, kind=_core.KIND_ARRAY):
             RegionExistsError, OSError: as `Region.create`; there is no memory for all of it.
         """
         return cls._create(
-            name, _geometry(shape, dtype).wanted(), permissions=permissions, label=label
+            name, geometry_of(shape, dtype).wanted(), permissions=permissions, label=label
         )
 
     @classmethod
@@ -290,7 +303,7 @@ class Array(ArrayBase, SharedObject, kind=_core.KIND_ARRAY):
         owner: int | None = None,
     ) -> Self:
         """Open the array of this name, or create it. Raises as `create` and `open`."""
-        geometry = _geometry(shape, dtype)
+        geometry = geometry_of(shape, dtype)
         return cls._open_or_create(
             name, geometry.wanted(), geometry.asked(), permissions=permissions, owner=owner
         )
@@ -308,7 +321,7 @@ class Array(ArrayBase, SharedObject, kind=_core.KIND_ARRAY):
         if shape is None or dtype is None:
             wanted, asked = None, _asked(shape, dtype)
         else:
-            geometry = _geometry(shape, dtype)
+            geometry = geometry_of(shape, dtype)
             wanted, asked = geometry.wanted(), geometry.asked()
         return cls._open_or_create_in(region, name, wanted, asked, timeout=timeout)
 
@@ -338,7 +351,7 @@ class Array(ArrayBase, SharedObject, kind=_core.KIND_ARRAY):
     @property
     def dtype(self) -> Any:
         """The dtype of its items; without numpy its text."""
-        if _numpy() is None:
+        if numpy_or_none() is None:
             return self._geometry.described
         return values.dtype_of(self._geometry.described, ())
 
@@ -372,7 +385,7 @@ class Array(ArrayBase, SharedObject, kind=_core.KIND_ARRAY):
             ImportError: there is no numpy; use memoryview(array).
             ClosedError: this process closed the handle, or the array was removed.
         """
-        numpy = _numpy()
+        numpy = numpy_or_none()
         if numpy is None:
             raise ImportError(
                 "an ndarray needs numpy, which is not installed; install it, or use "
@@ -384,7 +397,7 @@ class Array(ArrayBase, SharedObject, kind=_core.KIND_ARRAY):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """What `numpy.asarray` calls: the shared memory itself, unless it has to be converted."""
-        found = self.ndarray.view(_numpy().ndarray)
+        found = self.ndarray.view(numpy_or_none().ndarray)
         if dtype is not None and dtype != found.dtype:
             if copy is False:
                 raise ValueError(f"an array of {found.dtype} is not one of {dtype} without a copy")
@@ -401,13 +414,13 @@ class Array(ArrayBase, SharedObject, kind=_core.KIND_ARRAY):
 
     def _memory(self) -> Any:
         """The ndarray; without numpy a memoryview of the shape and the type of the array."""
-        return memoryview(self) if _numpy() is None else self.ndarray
+        return memoryview(self) if numpy_or_none() is None else self.ndarray
 
     def __getitem__(self, index: Any) -> Any:
         return self._memory()[index]
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if index is Ellipsis and _numpy() is None:
+        if index is Ellipsis and numpy_or_none() is None:
             index = slice(None)
         self._memory()[index] = value
 
@@ -437,7 +450,7 @@ def _shown(described: Any) -> str:
 def _asked(shape: int | tuple[int, ...] | None, dtype: Any) -> dict[str, object]:
     return {
         "shape": None if shape is None else _dimensions(shape),
-        "dtype": None if dtype is None else _geometry((), dtype).described,
+        "dtype": None if dtype is None else geometry_of((), dtype).described,
     }
 
 
@@ -464,7 +477,7 @@ def array(
 
 def _handle_of(view: Any) -> Array | None:
     """The handle whose memory an array of numpy's is a view of."""
-    ndarray = _numpy().ndarray
+    ndarray = numpy_or_none().ndarray
     while isinstance(view, ndarray):
         view = view.base
     return _core.handle_of_bytes(view)  # type: ignore[return-value]

@@ -157,6 +157,57 @@ class ShutDown(MemlaneError, _QueueShutDown):
     """
 
 
+class StaleHandleError(MemlaneError, LookupError):
+    """
+    The block of a heap that a handle names was freed, since nobody held it any more; or it is not
+    sealed. Facts: `number` of the block.
+    """
+
+    number: int
+
+
+class HoldersFullError(MemlaneError):
+    """
+    As many processes hold a block of a heap as can hold one, or as many records and loans do.
+    Facts: `number` of the block, `limit`.
+    """
+
+    number: int
+    limit: int
+
+
+class Holder(NamedTuple):
+    """
+    A process that keeps blocks of a heap.
+
+    Attributes:
+        pid, name: Those of the process; None and "" if it is dead. What the dead held is free for
+            the next allocation that needs room.
+        blocks, bytes: How many blocks it holds, and how much room they take.
+        lent: How many blocks are held by loans that it answers for, for readers to come.
+    """
+
+    pid: int | None
+    name: str
+    blocks: int
+    bytes: int
+    lent: int
+
+
+class InFlight(NamedTuple):
+    """
+    An object whose records, or whose latest value, hold blocks of a heap.
+
+    Attributes:
+        object: Its name.
+        blocks, bytes: How many blocks, and how much room they take.
+    """
+
+    object: str
+    blocks: int
+    bytes: int
+
+
 class Laggard(NamedTuple):
     """
     A subscription that a publish waited for.
@@ -194,6 +245,10 @@ class Full(MemlaneError, queue.Full):
             in the lane that processes share.
         free: The number of bytes that are free.
         limit: The limit of the container that leaves no more; None: there is none.
+        needed: Of a heap: the number of bytes that were asked for. The cause is "room", or "blocks"
+            if all its blocks are in use; `holders` are of the type Holder then.
+        largest_free: The longest piece of room that the heap has.
+        in_flight: The objects whose records hold blocks of it, of the type InFlight.
         laggards: Of a topic: the subscriptions that were waited for, the one that is furthest
             behind first; then the cause is "laggards".
     """
@@ -204,12 +259,15 @@ class Full(MemlaneError, queue.Full):
     nbytes: int = 0
     capacity: int = 0
     on_loan: int = 0
-    holders: tuple[int, ...] = ()
+    holders: tuple[Any, ...] = ()
     views: int = 0
     laggards: tuple[Laggard, ...] = ()
     need: int = 0
     free: int | None = None
     limit: int | None = None
+    needed: int = 0
+    largest_free: int = 0
+    in_flight: tuple[InFlight, ...] = ()
 
 
 class Empty(MemlaneError, queue.Empty):

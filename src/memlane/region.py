@@ -20,6 +20,7 @@ from memlane._region import directory
 from memlane._region.attachment import Attachment
 from memlane.array import Array
 from memlane.counter import Counter, Counters
+from memlane.heap import Heap
 from memlane.lock import Event, Lock
 from memlane.map import Map
 from memlane.queue import Codec, Queue
@@ -455,6 +456,38 @@ class Region(Attachment):
         """
         made = Array._in_region(self, name, shape, dtype, timeout=timeout)
         return made._memory()  # type: ignore[no-any-return]
+
+    def heap(
+        self,
+        name: str,
+        nbytes: int | str | None = None,
+        *,
+        arenas: int | None = None,
+        blocks: int | None = None,
+        holders: int | None = None,
+        in_flight: int | None = None,
+        timeout: float | None = 10,
+    ) -> Heap:
+        """
+        Open the heap *name*, or create it if there is none and *nbytes* is given.
+
+        The arguments are those of `Heap.create`; one that is not given is not asked for where the
+        heap is there.
+
+        Raises:
+            ObjectNotFoundError: there is none, and no *nbytes*.
+            LayoutError, TimeoutError, OSError, ValueError: as `ring`.
+        """
+        return Heap._in_region(
+            self,
+            name,
+            nbytes,
+            arenas=arenas,
+            blocks=blocks,
+            holders=holders,
+            in_flight=in_flight,
+            timeout=timeout,
+        )
 
     # ---- objects of any kind ---------------------------------------------------------------------
 

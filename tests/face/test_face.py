@@ -28,7 +28,7 @@ def test_help_of_the_package_tells_of_each_kind_of_object() -> None:
     """A newcomer sees what there is; errors and what other objects hand out are told of there."""
     said = memlane.__doc__ or ""
     handed_out = {"Producer", "Consumer", "Reservation", "Room", "Record", "ArrayReservation"}
-    handed_out |= {"Publisher", "Subscriber", "TopicRecord", "KeyWatch"}
+    handed_out |= {"Publisher", "Subscriber", "TopicRecord", "KeyWatch", "Block", "BlockLoan"}
     handed_out |= {"Participant", "PAGE_SIZE"}
     named = {
         name

@@ -110,6 +110,8 @@ OF_REGIONS: dict[str, Callable[[Any, Any], object]] = {
     "topic": lambda it, timeout: it.topic("topic", capacity=4096, timeout=timeout),
     "queue": lambda it, timeout: it.queue("queue", 0, capacity=4096, producers=1, timeout=timeout),
     "array": lambda it, timeout: it.array("array", 8, "u1", timeout=timeout),
+    "counters": lambda it, timeout: it.counters("counters", 2, timeout=timeout),
+    "heap": lambda it, timeout: it.heap("heap", 4096, timeout=timeout),
     "lock": lambda it, timeout: it.lock("lock", timeout=timeout),
     "event": lambda it, timeout: it.event("event", timeout=timeout),
     "remove": lambda it, timeout: removed_anew(it, timeout),

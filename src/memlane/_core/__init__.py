@@ -11,6 +11,17 @@ from memlane._core.calls import clear_errors
 from memlane._core.counter import COUNTERS_MAX, CounterBase, counters_nbytes
 from memlane._core.files import Descriptor, is_network_file, reserve
 from memlane._core.handles import Borrowed, LaneHandle, Receiving, Records
+from memlane._core.heap import (
+    HEAP_ARENA_MAX,
+    HEAP_ARENAS_MAX,
+    HEAP_BLOCKS_MAX,
+    HEAP_HOLDERS_MAX,
+    HEAP_READERS_MAX,
+    HEAP_TRANSITS_MAX,
+    BlockBase,
+    HeapBase,
+    heap_shape,
+)
 from memlane._core.lanes import Endpoint
 from memlane._core.layout import (
     BACKING_ANONYMOUS,
@@ -28,6 +39,7 @@ from memlane._core.layout import (
     KIND_COUNTER,
     KIND_COUNTERS,
     KIND_EVENT,
+    KIND_HEAP,
     KIND_LOCK,
     KIND_MAP,
     KIND_QUEUE,
@@ -118,10 +130,17 @@ __all__ = [
     "DOORBELL_NONE",
     "DOORBELL_UNNAMED",
     "HEADER_NBYTES",
+    "HEAP_ARENAS_MAX",
+    "HEAP_ARENA_MAX",
+    "HEAP_BLOCKS_MAX",
+    "HEAP_HOLDERS_MAX",
+    "HEAP_READERS_MAX",
+    "HEAP_TRANSITS_MAX",
     "KIND_ARRAY",
     "KIND_COUNTER",
     "KIND_COUNTERS",
     "KIND_EVENT",
+    "KIND_HEAP",
     "KIND_LOCK",
     "KIND_MAP",
     "KIND_QUEUE",
@@ -154,6 +173,7 @@ __all__ = [
     "VERSION",
     "ArrayBase",
     "ArrayReservation",
+    "BlockBase",
     "Borrowed",
     "Borrowing",
     "Codec",
@@ -164,6 +184,7 @@ __all__ = [
     "Endpoint",
     "EventBase",
     "Handle",
+    "HeapBase",
     "HeldDoorbells",
     "KeyWatch",
     "LaneHandle",
@@ -209,6 +230,7 @@ __all__ = [
     "guard",
     "handle_of_bytes",
     "header_bytes",
+    "heap_shape",
     "intervals_slept",
     "is_network_file",
     "is_present",

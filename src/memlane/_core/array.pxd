@@ -7,6 +7,19 @@ from memlane._core.membership cimport Membership
 from memlane._core.opened cimport Opened
 
 
+cdef struct Shaped:
+    # The items of an array, in the order of C.
+    int dimensions
+    Py_ssize_t itemsize
+    Py_ssize_t shape[64]
+    Py_ssize_t strides[64]
+
+cdef bint lay_shape(Shaped *shaped, tuple shape, Py_ssize_t itemsize, uint64_t room, uint64_t *nbytes) except -1
+cdef int fill_view(Py_buffer *view, int flags, bint is_raw, Shaped *shaped, bytes format, Loan loan, object exporter,
+                   str name) except -1
+cdef int export_ended(Py_buffer *view) except -1
+
+
 @cython.final
 @cython.no_gc
 cdef class ArrayLoan(Loan):
@@ -21,10 +34,7 @@ cdef class ArrayBase:
     cdef unsigned char *address
     cdef ArrayLoan loan               # the latest; it ends with its last view
     cdef bytes format                 # of an item, as buffers tell it; None: there is no text for it
-    cdef Py_ssize_t itemsize
-    cdef int dimensions
-    cdef Py_ssize_t shape[64]
-    cdef Py_ssize_t strides[64]
+    cdef Shaped shaped
     cdef str name
     cdef bint _closed
 

@@ -40,6 +40,57 @@ cdef class ArrayLoan(Loan):
         return "array"
 
 
+cdef bint lay_shape(Shaped *shaped, tuple shape, Py_ssize_t itemsize, uint64_t room, uint64_t *nbytes) except -1:
+    """Fill in lengths and strides; False: they are out of range, or the items need more than *room* bytes."""
+    cdef Py_ssize_t i
+    nbytes[0] = itemsize
+    if len(shape) > DIMENSIONS_MAX or itemsize < 0:
+        return False
+    shaped.dimensions, shaped.itemsize = <int>len(shape), itemsize
+    for i in range(shaped.dimensions):
+        shaped.shape[i] = shape[i]
+        if shaped.shape[i] < 0 or (shaped.shape[i] and nbytes[0] > room // <uint64_t>shaped.shape[i]):
+            return False
+        nbytes[0] *= <uint64_t>shaped.shape[i]
+    for i in range(shaped.dimensions - 1, -1, -1):
+        shaped.strides[i] = itemsize if i == shaped.dimensions - 1 else shaped.strides[i + 1] * shaped.shape[i + 1]
+    return nbytes[0] <= room
+
+
+cdef int fill_view(Py_buffer *view, int flags, bint is_raw, Shaped *shaped, bytes format, Loan loan, object exporter,
+                   str name) except -1:
+    """
+    Export the bytes of a loan, as items of that shape or as they are, and count the view. *format* is the text of an item;
+    None: there is none. *exporter* keeps it alive; `export_ended` counts it off.
+    """
+    if flags & PyBUF_WRITABLE and not loan.is_writable:
+        raise BufferError(f"{name} is read-only here; make a copy of it, or open it without readonly=True")
+    if not is_raw and flags & PyBUF_FORMAT and format is None:
+        raise BufferError(f"there is no text for the items of {name} that buffers could tell; use it as an array of numpy's")
+    if not is_raw and (flags & PyBUF_F_CONTIGUOUS) == PyBUF_F_CONTIGUOUS and not (
+            flags & PyBUF_C_CONTIGUOUS) == PyBUF_C_CONTIGUOUS and shaped.dimensions > 1:
+        raise BufferError(f"{name} is in the order of C, and no other one is to be had")
+    view.buf, view.len, view.readonly = loan.address, loan.nbytes, not loan.is_writable
+    view.suboffsets = NULL
+    if is_raw:
+        view.itemsize, view.ndim = 1, 1
+        view.format = BYTE if flags & PyBUF_FORMAT else NULL
+        view.shape = &view.len if flags & PyBUF_ND else NULL
+        view.strides = &view.itemsize if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
+    else:
+        view.itemsize, view.ndim = shaped.itemsize, shaped.dimensions
+        view.format = NULL
+        if flags & PyBUF_FORMAT:
+            view.format = <char *>format
+        view.shape = shaped.shape if flags & PyBUF_ND else NULL
+        view.strides = shaped.strides if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
+    loan.exports += 1
+    Py_INCREF(loan)
+    view.internal = <void *>loan
+    view.obj = exporter
+    return 0
+
+
 cdef Opened open_array(Membership membership, entry):
     cdef Opened made = Opened()
     made.begin(membership, entry, f"array {entry[0]!r} of {membership.name}")
@@ -55,21 +106,11 @@ cdef class ArrayBase:
 
     def _bind(self, Membership membership not None, entry, tuple shape, Py_ssize_t itemsize, bytes described):
         """Make this a handle of the array that *entry* of the directory describes; *shape* and *itemsize* are checked here."""
-        cdef Py_ssize_t i
-        cdef uint64_t nbytes = itemsize, room = entry[3]
+        cdef uint64_t nbytes = 0
         self.name = membership.called("array", entry[0])
-        if len(shape) > DIMENSIONS_MAX or itemsize < 0:
+        self.format = described
+        if not lay_shape(&self.shaped, shape, itemsize, entry[3], &nbytes):
             self.refuse_shape(membership, shape, entry)
-        self.dimensions, self.itemsize, self.format = <int>len(shape), itemsize, described
-        for i in range(self.dimensions):
-            self.shape[i] = shape[i]
-            if self.shape[i] < 0 or (self.shape[i] and nbytes > room // <uint64_t>self.shape[i]):
-                self.refuse_shape(membership, shape, entry)
-            nbytes *= <uint64_t>self.shape[i]
-        if nbytes > room:
-            self.refuse_shape(membership, shape, entry)
-        for i in range(self.dimensions - 1, -1, -1):
-            self.strides[i] = itemsize if i == self.dimensions - 1 else self.strides[i + 1] * self.shape[i + 1]
         self.state = opened_of(membership, entry, "array", open_array)
         self.membership, self.nbytes = membership, nbytes
         self.address = membership.mapping.address + <uint64_t>entry[2]
@@ -117,32 +158,8 @@ cdef class ArrayBase:
 
     cdef int export(self, Py_buffer *view, int flags, bint is_raw, object exporter) except -1:
         cdef ArrayLoan loan = self.lend()
-        if flags & PyBUF_WRITABLE and not loan.is_writable:
-            raise BufferError(f"{self.name} is open read-only; open it without readonly=True")
-        if not is_raw and flags & PyBUF_FORMAT and self.format is None:
-            raise BufferError(f"there is no text for the items of {self.name} that buffers could tell; use its ndarray")
-        if not is_raw and (flags & PyBUF_F_CONTIGUOUS) == PyBUF_F_CONTIGUOUS and not (
-                flags & PyBUF_C_CONTIGUOUS) == PyBUF_C_CONTIGUOUS and self.dimensions > 1:
-            raise BufferError(f"{self.name} is in the order of C, and no other one is to be had")
-        view.buf, view.len, view.readonly = loan.address, self.nbytes, not loan.is_writable
-        view.suboffsets = NULL
-        if is_raw:
-            view.itemsize, view.ndim = 1, 1
-            view.format = BYTE if flags & PyBUF_FORMAT else NULL
-            view.shape = &view.len if flags & PyBUF_ND else NULL
-            view.strides = &view.itemsize if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
-        else:
-            view.itemsize, view.ndim = self.itemsize, self.dimensions
-            view.format = NULL
-            if flags & PyBUF_FORMAT:
-                view.format = <char *>self.format
-            view.shape = self.shape if flags & PyBUF_ND else NULL
-            view.strides = self.strides if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
-        loan.exports += 1
-        Py_INCREF(loan)
-        view.internal = <void *>loan
-        view.obj = exporter
-        return 0
+        loan.nbytes = self.nbytes
+        return fill_view(view, flags, is_raw, &self.shaped, self.format, loan, exporter, self.name)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         self.export(view, flags, False, self)

@@ -22,6 +22,8 @@ cdef extern from "core/status.h" nogil:
         MEMLANE_EVICTED
         MEMLANE_DIFFERS
         MEMLANE_GROW
+        MEMLANE_STALE
+        MEMLANE_NO_MEMORY
 
 cdef extern from "core/layout.h" nogil:
     enum:
@@ -78,7 +80,7 @@ cdef extern from "core/layout.h" nogil:
         MEMLANE_KIND_COUNTER
     enum:
         MEMLANE_KIND_TOPIC
-        MEMLANE_KIND_ARRAY
+        MEMLANE_KIND_ARRAY, MEMLANE_KIND_HEAP
     enum:
         MEMLANE_KIND_MAP, MEMLANE_KIND_LOCK, MEMLANE_KIND_EVENT, MEMLANE_KIND_COUNTERS
         MEMLANE_KIND_SAMPLES
@@ -738,3 +740,41 @@ cdef extern from "core/queue.h" nogil:
     bint memlane_queue_surplus(memlane_queue_sender *sender, memlane_stretch *stretch)
     bint memlane_queue_any_room(const memlane_queue_sender *sender)
     bint memlane_queue_leave(memlane_queue_sender *sender)
+
+cdef extern from "core/heap_layout.h" nogil:
+    const uint64_t MEMLANE_HEAP_BLOCKS_MAX, MEMLANE_HEAP_ARENAS_MAX, MEMLANE_HEAP_ARENA_MAX
+    const uint64_t MEMLANE_HEAP_HOLDERS_MAX, MEMLANE_HEAP_TRANSITS_MAX
+    struct memlane_heap_control:
+        uint32_t waiters
+        memlane_doorbell doorbell
+        uint64_t collected
+    struct memlane_heap_shape:
+        uint64_t arenas, arena_nbytes, blocks, holders, transits, step_nbytes, blocks_offset, bytes_offset, nbytes
+    uint64_t memlane_heap_step(uint64_t arena_nbytes)
+    bint memlane_heap_lay_out(memlane_heap_shape *shape, uint64_t arenas, uint64_t arena_nbytes, uint64_t blocks,
+                              uint64_t holders, uint64_t transits, uint64_t step_nbytes)
+    void memlane_heap_tell_doorbells(memlane_doorbells *at_once, memlane_doorbells *later)
+
+cdef extern from "core/heap.h" nogil:
+    enum:
+        MEMLANE_LENT_MAX
+    struct memlane_heap:
+        memlane_heap_shape shape
+        unsigned char *base
+    struct memlane_block:
+        uint64_t generation, offset, payload_nbytes, meta_nbytes
+        uint32_t number, word
+    bint memlane_heap_has(const memlane_heap *heap, uint32_t number)
+    memlane_status memlane_heap_extent(const memlane_heap *heap, uint32_t number, memlane_block *block)
+    memlane_status memlane_heap_seal(const memlane_heap *heap, uint32_t number, uint64_t generation)
+    bint memlane_heap_stands(const memlane_heap *heap, uint32_t number, uint64_t generation)
+
+cdef extern from "core/heap_transit.h" nogil:
+    uint32_t memlane_lent_cancel(const memlane_heap *heap, uint32_t number, uint32_t which, uint32_t stamp)
+    bint memlane_lent_claim(const memlane_heap *heap, uint32_t number, uint32_t which, uint32_t stamp)
+
+cdef extern from "core/heap_room.h" nogil:
+    void memlane_heap_raise_ready(const memlane_heap *heap, uint64_t arena, uint32_t ready)
+    bint memlane_heap_unreserved(const memlane_heap *heap, uint64_t arena, uint64_t offset, uint64_t nbytes,
+                                 uint64_t *first, uint64_t *until)
+    void memlane_heap_note_reserved(const memlane_heap *heap, uint64_t arena, uint64_t first, uint64_t until, bint has)

@@ -4,8 +4,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from memlane._core.core cimport (
-    memlane_doorbell, memlane_entry, memlane_header, memlane_lane, memlane_lane_control, memlane_queue_lane, memlane_row,
-    memlane_slot_control, memlane_status, memlane_stretch, memlane_wanted, memlane_watcher,
+    memlane_block, memlane_doorbell, memlane_entry, memlane_header, memlane_heap, memlane_heap_shape, memlane_lane,
+    memlane_lane_control, memlane_queue_lane, memlane_row, memlane_slot_control, memlane_status, memlane_stretch, memlane_wanted, memlane_watcher,
 )
 from memlane._core.os cimport memlane_guarded
 
@@ -153,3 +153,38 @@ cdef extern from "runtime/lane_memory.h" nogil:
     void memlane_lane_give_back(unsigned char *data, const memlane_stretch *stretch)
     uint64_t memlane_lane_tidy(const memlane_membership *membership, const memlane_lane *lane, memlane_queue_lane *shared,
                                uint64_t bytes_offset, uint64_t spare)
+
+cdef extern from "stdbool.h":
+    ctypedef bint c_bool "bool"  # where C has the address of one
+
+cdef extern from "runtime/heap.h" nogil:
+    struct memlane_run:
+        uint64_t offset, nbytes
+    struct memlane_holding:
+        memlane_heap heap
+    struct memlane_heap_totals:
+        uint64_t blocks, nbytes, unsealed, ready, reserved, free, largest_free
+    struct memlane_heap_share:
+        uint64_t blocks, nbytes
+        uint32_t of
+        bint is_entry, is_lent
+    memlane_status memlane_holding_begin(memlane_holding *holding, unsigned char *base, const memlane_heap_shape *shape,
+                                         const memlane_membership *membership)
+    void memlane_holding_end(memlane_holding *holding)
+    memlane_status memlane_holding_allocate(memlane_holding *holding, uint64_t payload_nbytes, uint64_t meta_nbytes,
+                                            uint64_t alignment, memlane_block *block, uint64_t *arena)
+    bint memlane_holding_grow(const memlane_holding *holding, uint64_t arena, memlane_run *stretches, uint32_t *ready)
+    memlane_status memlane_holding_open(memlane_holding *holding, uint32_t number, uint64_t generation,
+                                        memlane_block *block, c_bool *freed)
+    memlane_status memlane_holding_release(memlane_holding *holding, uint32_t number, uint64_t generation, c_bool *freed)
+    bint memlane_holding_try_free(memlane_holding *holding, uint32_t number)
+    memlane_status memlane_holding_lend(memlane_holding *holding, uint32_t number, uint32_t readers, uint32_t answerable,
+                                        uint32_t *which, uint32_t *stamp)
+    uint32_t memlane_holding_lent_left(const memlane_holding *holding, uint32_t number, uint32_t which, uint32_t stamp)
+    uint32_t memlane_holding_lent_cancel(memlane_holding *holding, uint32_t number, uint32_t which, uint32_t stamp,
+                                         c_bool *freed)
+    uint64_t memlane_holding_collect(const memlane_holding *holding, uint64_t arena, uint32_t *next, uint32_t looks)
+    uint64_t memlane_holding_free_digest(const memlane_holding *holding)
+    uint64_t memlane_holding_trim(memlane_holding *holding, uint64_t arena, c_bool *freed)
+    memlane_status memlane_holding_count(memlane_holding *holding, memlane_heap_totals *totals)
+    uint32_t memlane_holding_shares(const memlane_holding *holding, memlane_heap_share *shares, uint32_t room)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Heaps: blocks that several processes hold."""
