@@ -20,6 +20,7 @@ from memlane._core import QueueBase
 from memlane._instead import instead
 from memlane._region.attachment import Attachment
 from memlane._region.directory import Entry, Wanted
+from memlane.errors import LayoutError, MemlaneError
 from memlane.shared_object import SharedObject
 
 #: Processes with a lane of their own, and one more lane that all others share.
@@ -330,7 +331,18 @@ class Queue(QueueBase, SharedObject, kind=_core.KIND_QUEUE):
         if codec is None:  # as region[name] opens it
             codec = entry.schema
         self._wait, self._require_peer, self._codec = wait, bool(require_peer), codec
-        self._bind(member, entry, wait=wait, require_peer=self._require_peer, codec=codec)
+        try:
+            self._bind(member, entry, wait=wait, require_peer=self._require_peer, codec=codec)
+        except ValueError as wrong:
+            if codec is not entry.schema or isinstance(wrong, MemlaneError):
+                raise
+            raise LayoutError(
+                f"{member.called(self._word, entry.name)} has the codec {entry.schema[:80]!r}, "
+                "which this program does not know; give it, or update memlane",
+                name=entry.name,
+                expected="a codec",
+                found=entry.schema,
+            ) from None
 
     def _detach(self) -> None:
         QueueBase._detach(self)

@@ -72,6 +72,10 @@ def furnish(region: memlane.Region) -> None:
     ordered = region.topic(
         "ordered", capacity="4 KiB", publishers=2, subscribers=4, records=16, order="all"
     )
+    region.map("map", entries=8, value="q", watchers=2).update({"a": 1, b"b": 2, 3: 3})
+    region.event("event")
+    region.lock("lock")
+    region.counters("counters", 3)[1].add(1)
     for size in (0, 1, 100, 1000):
         topic.publish(b"t" * size)
         ordered.publish(b"t" * size)
@@ -142,6 +146,32 @@ def verbs_of(region: memlane.Region) -> list[Verb]:
         found = region["counter"]  # `counter()` would make one where it finds none
         if isinstance(found, memlane.Counter):
             found.add(1)
+
+    def keys(choose: random.Random) -> None:
+        m = region.map("map")
+        key = choose.choice(("a", b"b", 3, choose.randrange(20)))
+        with contextlib.suppress(TimeoutError):  # of a writer that is none
+            choose.choice(
+                (
+                    lambda: m.set(key, 5, timeout=0),
+                    lambda: m.add(key, timeout=0),
+                    lambda: m.pop(key, None, timeout=0),
+                    lambda: m.get(key),
+                    lambda: list(m.items()),
+                    lambda: m.wait_newer(key, 0, timeout=0),
+                )
+            )()
+
+    def lock_and_set(choose: random.Random) -> None:
+        lock, event = region.lock("lock"), region.event("event")
+        with contextlib.suppress(RuntimeError):  # of an owner that is not
+            if lock.acquire(timeout=0):
+                lock.release()
+        choose.choice((event.set, event.clear, lambda: event.wait(timeout=0)))()
+
+    def count_in_array(choose: random.Random) -> None:
+        counters = region.counters("counters")
+        counters[choose.randrange(min(len(counters), 3))].add(1)
 
     def topic(choose: random.Random) -> memlane.Topic:
         return region.topic(choose.choice(("topic", "ordered")))
@@ -217,6 +247,7 @@ def verbs_of(region: memlane.Region) -> list[Verb]:
 
     verbs: list[Verb] = [put, put_many, reserve, get, get_many, get_into, borrow, hand_over]
     verbs += [publish_records, publish_records, get_all, get_all, fill, look_at_topic]
+    verbs += [keys, keys, lock_and_set, count_in_array]
     return [*verbs, look, publish, read, count, list_all, add, remove]
 
 
@@ -243,7 +274,7 @@ def call(verbs: list[Verb], choose: random.Random, times: int, outcome: Outcome)
 
 def places(nbytes: int) -> list[tuple[int, int]]:
     """From, to: what is looked at often, and everything."""
-    rings = OBJECTS, min(nbytes, OBJECTS + 24 * PAGE)
+    rings = OBJECTS, min(nbytes, OBJECTS + 40 * PAGE)
     return [
         (HEADER, 128),
         (512, 768),
@@ -282,7 +313,7 @@ def rest(inputs: Iterator[int], outcome: Outcome) -> None:
     """Spoil a file that nobody has open, open it, use what is in it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "region")
-        with memlane.Region.create(path, "128 KiB") as region:
+        with memlane.Region.create(path, "192 KiB") as region:
             furnish(region)
         sound, own = path.read_bytes(), field(path, "region_id")
         with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
@@ -315,7 +346,7 @@ def remove_semaphores(path: Path, but: int) -> None:
 @contextlib.contextmanager
 def used_region() -> Iterator[tuple[memlane.Region, memoryview]]:
     """A region of no name, and a second mapping of it through a description of its own."""
-    with memlane.Region.create(None, "128 KiB") as region:
+    with memlane.Region.create(None, "192 KiB") as region:
         furnish(region)
         descriptor = os.open(f"/proc/self/fd/{region._member.base}", os.O_RDWR | os.O_CLOEXEC)
         try:
