@@ -34,6 +34,7 @@ from tests.support.region_files import SHARED_MEMORY, ours, semaphores
 from tests.support.shared_bytes import FREE, READY, RingBytes
 from tests.support.stepping import Line
 from tests.system.every_step import Operation
+from tests.system.every_step_heap import HEAP_OPERATIONS
 from tests.system.every_step_shared_state import SHARED_STATE_OPERATIONS
 from tests.system.every_step_topics import TOPIC_OPERATIONS
 
@@ -1846,7 +1847,7 @@ def _operations() -> dict[str, Callable[[], Operation]]:
     for room in (Remove, RemoveUsed, UseAgain):
         for which in kinds:
             add(partial(room, which), f":{which}")
-    for made in (*TOPIC_OPERATIONS.values(), *SHARED_STATE_OPERATIONS):
+    for made in (*TOPIC_OPERATIONS.values(), *SHARED_STATE_OPERATIONS, *HEAP_OPERATIONS):
         add(made, "")
     from tests.system.every_step_waiting import waiting_operations  # derives from what is above
 
