@@ -396,7 +396,7 @@ def test_a_lock_that_nobody_closed_is_not_told_to_be_used_in_a_with(
 
 
 def test_statistics_of_a_region_do_not_take_its_locks() -> None:
-    """Whoever has them."""
+    """Also those that this thread has."""
     with memlane.Region.create(None, "1 MiB") as region:
         with region.lock("db") as lock:
             stats = region.stats()["objects"]["db"]

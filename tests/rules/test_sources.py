@@ -336,12 +336,10 @@ TESTED_BY = {
             "hub",
             "incoming",
             "journal",
-            "objects",
             "outgoing",
             "status",
         )
     },
-    "memlane/bridge/values.py": ("tests/bridge/test_other_kinds.py", "beside topics"),
     "memlane/bridge/zenoh_engine.py": ("tests/bridge/test_bridge.py", "needs two bridges"),
     "memlane/cli/bridging.py": ("tests/bridge/test_command.py", "beside what it starts"),
     "memlane/cli/__init__.py": ("tests/cli/test_command.py", "what all commands share"),

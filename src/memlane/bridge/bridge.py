@@ -20,7 +20,7 @@ from memlane.bridge import messages
 from memlane.bridge.engine import Engine, LinkLost
 from memlane.bridge.hub import TRY_AGAIN_S
 from memlane.bridge.incoming import Receiver, RecordsIn
-from memlane.bridge.messages import Ack, MessageError, Text
+from memlane.bridge.messages import Ack, MessageError, OpenRequest, Text
 from memlane.bridge.objects import open_here, open_or_make
 from memlane.bridge.outgoing import RecordsOut, RingOut, Stream, TopicOut
 from memlane.bridge.rules import KINDS, Rules
@@ -250,80 +250,33 @@ class Bridge:
             self._answer(peer, messages.OPENED, message, facts)
 
     def _open_checked(self, peer: str, message: Text) -> dict[str, Any]:
-        told = message.facts
-        kind, there, facts = told.get("kind"), told.get("name"), told.get("facts")
-        source, origin, path = told.get("source"), told.get("origin"), told.get("path")
-        first = told.get("first")
-        if not (
-            isinstance(kind, str)
-            and isinstance(there, str)
-            and isinstance(facts, dict)
-            and isinstance(source, str)
-            and isinstance(origin, str)
-            and isinstance(path, list)
-            and len(path) <= 64
-            and all(isinstance(key, str) and len(key) <= 64 for key in path)
-            and isinstance(first, int)
-            and 0 <= first < 1 << 63
-            and re.fullmatch(r"[0-9a-f]{32}", source)
-            and len(origin) <= 64
-        ):
-            raise ValueError("the request is not understood; use one version on both sides")
-        if kind not in KINDS or kind not in _RECEIVERS:
-            raise ValueError(f"this bridge carries no {kind[:40]!r}")
-        name = self.rules.here(there)
+        asked = OpenRequest.checked(message.facts)
+        if asked.kind not in KINDS or asked.kind not in _RECEIVERS:
+            raise ValueError(f"this bridge carries no {asked.kind[:40]!r}")
+        name = self.rules.here(asked.name)
         if not self.rules.admits(name):
             raise _NotAllowed(
                 f"{name[:255]!r} is not allowed here; start the bridge of {self.name} with "
                 f"--allow {name[:255]!r}"
             )
-        self._refuse_both_ways(peer, kind, name)
+        self._refuse_both_ways(peer, asked.kind, name)
         key = (peer, message.stream)
         known = self._incoming.get(key)
-        if known is not None and (
-            known.origin != origin
-            or known.source.hex() != source
-            or known.opened.name != name
-            or known.opened.kind != kind
-            or not known.opened.is_there()
-        ):
+        if known is not None and not known.goes_on(asked, name):
             self._forget(key)
             known = None
+        committed = None
         if known is None:
-            self._forget_others(peer, source, name)
-            if sum(1 for node, _ in self._incoming if node == peer) >= _STREAMS_MAX:
-                raise ValueError("a peer has too many streams here")
-            opened = open_or_make(kind, name, facts, self.largest)
-            try:
-                if opened.key.hex() in path:
-                    raise ValueError(
-                        f"{name!r} would go in a circle: its records come from {self.name} itself"
-                    )
-                known = _RECEIVERS[kind](
-                    self,
-                    peer,
-                    message.stream,
-                    opened,
-                    bytes.fromhex(source),
-                    origin,
-                    tuple(path),
-                )
-            except BaseException:
-                opened.close()
-                raise
-            committed = None
-            known.open_again(peer, message.epoch, first)
+            known = self._receiver(key, asked, name)
+            known.open_again(peer, message.epoch, asked.first)
             self._incoming[key] = known
-            self.tell(f"{kind} {name!r} comes from {peer.rpartition('.')[0]}")
+            self.tell(f"{asked.kind} {name!r} comes from {peer.rpartition('.')[0]}")
+        elif known.opened.key.hex() in asked.path:
+            self._forget(key)
+            raise self._circle(name)
         else:
-            if known.opened.key.hex() in path:
-                self._forget(key)
-                raise ValueError(
-                    f"{name!r} would go in a circle: its records come from {self.name} itself"
-                )
-            known.path = tuple(path)
-            committed = max(first, known.committed)
-            known.open_again(peer, message.epoch, committed)
+            known.path = asked.path
+            known.open_again(peer, message.epoch, max(asked.first, known.committed))
             committed = known.committed
         self._tell_paths()
         return {
@@ -331,6 +284,28 @@ class Bridge:
             "window": self.window,
             "committed": committed,
         }
+
+    def _receiver(self, key: tuple[str, int], asked: OpenRequest, name: str) -> Receiver:
+        """A receiver of a stream that was not there, with the object that it writes."""
+        peer, number = key
+        self._forget_others(peer, asked.source.hex(), name)
+        if sum(1 for node, _ in self._incoming if node == peer) >= _STREAMS_MAX:
+            raise ValueError("a peer has too many streams here")
+        opened = open_or_make(asked.kind, name, asked.facts, self.largest)
+        try:
+            if opened.key.hex() in asked.path:
+                raise self._circle(name)
+            return _RECEIVERS[asked.kind](
+                self, peer, number, opened, asked.source, asked.origin, asked.path
+            )
+        except BaseException:
+            opened.close()
+            raise
+
+    def _circle(self, name: str) -> ValueError:
+        return ValueError(
+            f"{name!r} would go in a circle: its records come from {self.name} itself"
+        )
 
     def _refuse_both_ways(self, peer: str, kind: str, name: str) -> None:
         """An object that is carried to a peer cannot be carried from there, too."""

@@ -19,7 +19,7 @@ from memlane._core import Reservation
 from memlane.bridge import messages
 from memlane.bridge.hub import TRY_AGAIN_S, Hub
 from memlane.bridge.journal import Journal, Track
-from memlane.bridge.messages import Data, Part, Probe, Value, records_of
+from memlane.bridge.messages import Data, OpenRequest, Part, Probe, Value, records_of
 from memlane.bridge.objects import Opened
 from memlane.errors import Full, MemlaneError
 
@@ -60,6 +60,14 @@ class Receiver(ABC):
         self.state = "open"
         self.note = ""
         self._noted = 0.0
+
+    def goes_on(self, asked: OpenRequest, name: str) -> bool:
+        """Whether what a peer asks for is this stream still, and its object here the same."""
+        return (
+            (self.origin, self.source) == (asked.origin, asked.source)
+            and (self.opened.kind, self.opened.name) == (asked.kind, name)
+            and self.opened.is_there()
+        )
 
     @abstractmethod
     def open_again(self, node: str, epoch: int, first: int) -> None:

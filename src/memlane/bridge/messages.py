@@ -10,6 +10,7 @@ each length is compared with what is there before it is used, and nothing is unp
 from __future__ import annotations
 
 import json
+import re
 import struct
 from array import array
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ __all__ = [
     "Head",
     "Message",
     "MessageError",
+    "OpenRequest",
     "Part",
     "Probe",
     "Text",
@@ -346,3 +348,51 @@ def _many(size: int) -> struct.Struct:
 
 #: Up to so many bytes a copy costs less than a view.
 _SMALL_NBYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """
+    What an OPEN asks for.
+
+    Attributes:
+        kind, name, facts: The object, as the sender calls it, and its geometry.
+        source: The key of the object at the sender.
+        origin: The sender, as long as it lives.
+        path: The keys of the objects that the records came from.
+        first: The number of the first record that it will send.
+    """
+
+    kind: str
+    name: str
+    facts: dict[str, Any]
+    source: bytes
+    origin: str
+    path: tuple[str, ...]
+    first: int
+
+    @classmethod
+    def checked(cls, told: dict[str, Any]) -> OpenRequest:
+        """
+        Raises:
+            ValueError: a part is missing, or is not what it should be.
+        """
+        kind, name, facts = told.get("kind"), told.get("name"), told.get("facts")
+        source, origin, path = told.get("source"), told.get("origin"), told.get("path")
+        first = told.get("first")
+        if not (
+            isinstance(kind, str)
+            and isinstance(name, str)
+            and isinstance(facts, dict)
+            and isinstance(source, str)
+            and isinstance(origin, str)
+            and isinstance(path, list)
+            and len(path) <= 64
+            and all(isinstance(key, str) and len(key) <= 64 for key in path)
+            and isinstance(first, int)
+            and 0 <= first < 1 << 63
+            and re.fullmatch(r"[0-9a-f]{32}", source)
+            and len(origin) <= 64
+        ):
+            raise ValueError("the request is not understood; use one version on both sides")
+        return cls(kind, name, facts, bytes.fromhex(source), origin, tuple(path), first)
