@@ -71,7 +71,7 @@ def test_mistyped_command_is_told_the_one_that_is_near() -> None:
     assert "" == out
     assert "memlane: there is no command 'stta'; did you mean 'stat'; see memlane --help\n" == err
     _, err = run("\x1b[2J", code=2)
-    assert "there is no command '\\x1b[2J'; there are demo, ls, stat, who, top, tail" in err
+    assert "there is no command '\\x1b[2J'; there are demo, ls, stat, who, top, metrics" in err
     _, err = run("rm", "a", "\x1b[2J", code=2)
     assert "\x1b" not in err
     assert 1 == len(err.splitlines())

@@ -15,9 +15,7 @@ pytestmark = pytest.mark.machine
 MODELS = Path(__file__).resolve().parent
 
 #: Those that need a second or a few, the compiler included.
-QUICK = [case for case in verify.all_cases(["participants"]) if "ROWS=1" in case.sizes]
-QUICK += verify.all_cases(["removal"])
-QUICK += verify.all_cases(["lock"])
+QUICK = verify.all_cases(["lock"])
 QUICK += [case for case in verify.all_cases(["selectors"]) if "OWNERS=1" in case.sizes]
 
 needs_spin = pytest.mark.skipif(verify.missing() is not None, reason=str(verify.missing()))

@@ -174,7 +174,6 @@ _CASES = [
 ]
 
 
-@pytest.mark.sweeps
 @pytest.mark.parametrize(
     ("how", "where"), _CASES, ids=lambda it: it if isinstance(it, str) else it.__name__[1:]
 )

@@ -121,6 +121,7 @@ def test_every_example_is_run_by_a_test() -> None:
     assert sorted(
         [
             *(*OUTPUTS, *mapping, "two_programs_consumer.py", "two_programs_producer.py"),
+            "web_state.py",  # by tests/prometheus/test_web_state.py
             "web_workers.py",  # by tests/waiting/test_web_workers.py
         ]
     ) == sorted(path.name for path in EXAMPLES.glob("*.py"))
