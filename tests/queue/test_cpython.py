@@ -30,6 +30,11 @@ LEFT_OUT = {
     "test_closed": "looks at the pipes of multiprocessing's queue",
     "test_shrinking_queue": "maxsize is fixed, since every process counts on it",
     "test_negative_timeout_raises_exception": "a negative timeout is 0, as in multiprocessing",
+    "test_closed_queue_empty_exceptions": "there the close of an unused queue does nothing",
+    "test_shutdown_put_join": "looks at unfinished_tasks of a queue of threads",
+    "test_shutdown_immediate_put_join": "looks at unfinished_tasks of a queue of threads",
+    "test_shutdown_get_task_done_join": "looks at unfinished_tasks of a queue of threads",
+    "test_shutdown_allowed_transitions": "looks at is_shutdown, here it is is_shut_down",
 }
 
 
