@@ -36,6 +36,18 @@ def display(region: memlane.Region) -> None:
         pass
 
 
+def frames_put(region: memlane.Region) -> int:
+    """How many frames the camera has put."""
+    return sum(lane["put"] for lane in region.ring("frames").stats()["lanes"])
+
+
+def stands_still(region: memlane.Region) -> bool:
+    """Whether the camera waits for room, and has put nothing for a while."""
+    before = frames_put(region)
+    time.sleep(0.3)
+    return region.ring("frames").stats()["waiting_producers"] > 0 and before == frames_put(region)
+
+
 def main(name: str, seconds: float) -> None:
     with memlane.Region.create(name, "1 MiB") as region:
         region.ring("frames", capacity="4 KiB", producers=1, records=32)
@@ -52,11 +64,12 @@ def main(name: str, seconds: float) -> None:
         pid = workers[-1].pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        while not region.ring("frames").stats()["waiting_producers"]:
-            time.sleep(0.01)
+        while not stands_still(region):
+            pass
         print("wedged; try memlane doctor", flush=True)
-        end = time.monotonic() + seconds
-        while region.ring("frames").stats()["waiting_producers"]:
+        # More than fit into both: the display takes again.
+        end, enough = time.monotonic() + seconds, frames_put(region) + 100
+        while frames_put(region) < enough:
             if time.monotonic() >= end:
                 os.kill(pid, signal.SIGCONT)
             time.sleep(0.01)
