@@ -41,9 +41,8 @@ core-tests: $(VENV)/ready
 	@if [ -f $(BUILD)/core/build.ninja ]; then :; else PATH="$(abspath $(BIN)):$$PATH" $(BIN)/meson setup $(BUILD)/core tests/core; fi
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/meson test -C $(BUILD)/core --print-errorlogs --timeout-multiplier 10
 
-# Two workers a processor: many tests wait for other processes.
 contract-tests: build
-	PYTEST_XDIST_AUTO_NUM_WORKERS=$${PYTEST_XDIST_AUTO_NUM_WORKERS:-$$((2 * $$(nproc)))} $(BIN)/python -m pytest -n auto tests
+	$(BIN)/python -m pytest -n auto tests
 
 other-pythons: build
 	sh tests/other_pythons.sh $(BIN)/python $(BUILD)
