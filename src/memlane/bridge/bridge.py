@@ -138,6 +138,8 @@ class Bridge:
         self._outgoing: dict[int, Stream] = {}
         self._incoming: dict[tuple[str, int], Receiver] = {}
         self._last_number = 0
+        #: Why an object that is to be carried is not, by its kind and name.
+        self._missing: dict[tuple[str, str], str] = {}
         self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._refused = 0
         self._wrong = ""
@@ -295,9 +297,7 @@ class Bridge:
         try:
             if opened.key.hex() in asked.path:
                 raise self._circle(name)
-            return _RECEIVERS[asked.kind](
-                self, peer, number, opened, asked.source, asked.origin, asked.path
-            )
+            return _RECEIVERS[asked.kind](self, peer, number, opened, asked)
         except BaseException:
             opened.close()
             raise
@@ -439,11 +439,6 @@ class Bridge:
         self._outgoing[self._last_number] = made
         self._tell_paths()
         made.start()
-
-    @property
-    def _missing(self) -> dict[tuple[str, str], str]:
-        found: dict[tuple[str, str], str] = self.__dict__.setdefault("_missing_names", {})
-        return found
 
     # ---- for users -------------------------------------------------------------------------------
 

@@ -39,23 +39,15 @@ class Receiver(ABC):
 
     Args:
         node, number: The peer, and its number of the stream.
-        source: The key of the object at the peer.
-        origin: The sender, as long as it lives.
-        path: The keys of the objects that the records came from.
+        opened: The object here.
+        asked: What the peer asked for.
     """
 
     def __init__(
-        self,
-        hub: Hub,
-        node: str,
-        number: int,
-        opened: Opened,
-        source: bytes,
-        origin: str,
-        path: tuple[str, ...],
+        self, hub: Hub, node: str, number: int, opened: Opened, asked: OpenRequest
     ) -> None:
         self.hub, self.node, self.number, self.opened = hub, node, number, opened
-        self.source, self.origin, self.path = source, origin, path
+        self.source, self.origin, self.path = asked.source, asked.origin, asked.path
         self.epoch = 0
         self.state = "open"
         self.note = ""
@@ -122,16 +114,9 @@ class RecordsIn(Receiver):
     """
 
     def __init__(
-        self,
-        hub: Hub,
-        node: str,
-        number: int,
-        opened: Opened,
-        source: bytes,
-        origin: str,
-        path: tuple[str, ...],
+        self, hub: Hub, node: str, number: int, opened: Opened, asked: OpenRequest
     ) -> None:
-        super().__init__(hub, node, number, opened, source, origin, path)
+        super().__init__(hub, node, number, opened, asked)
         self._put = "put_many" if opened.kind == "ring" else "publish_many"
         is_kept = opened.kind == "ring" or opened.made.when_full == "wait"  # type: ignore[attr-defined]
         self._journal = Journal(opened) if is_kept else None

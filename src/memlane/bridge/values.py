@@ -17,7 +17,7 @@ from typing import Any, Final
 from memlane.bridge import messages
 from memlane.bridge.hub import Hub
 from memlane.bridge.incoming import Receiver
-from memlane.bridge.messages import Ack, Data, Part, Probe, Value
+from memlane.bridge.messages import Ack, Data, OpenRequest, Part, Probe, Value
 from memlane.bridge.objects import Opened
 from memlane.bridge.outgoing import Anew, Stream
 from memlane.errors import Empty, LayoutError, MemlaneError
@@ -238,16 +238,9 @@ class ValuesIn(Receiver):
     """The values of a peer into a slot, table or map here."""
 
     def __init__(
-        self,
-        hub: Hub,
-        node: str,
-        number: int,
-        opened: Opened,
-        source: bytes,
-        origin: str,
-        path: tuple[str, ...],
+        self, hub: Hub, node: str, number: int, opened: Opened, asked: OpenRequest
     ) -> None:
-        super().__init__(hub, node, number, opened, source, origin, path)
+        super().__init__(hub, node, number, opened, asked)
         made: Any = opened.made
         self._bytes: Any = as_bytes(made)
         self._slots = list(self._bytes) if isinstance(made, SlotTable) else [self._bytes]
