@@ -5,14 +5,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests import ROOT
-from tests.support.http_client import Client, free_port
+from tests.support.http_client import Client, free_port, served
 
 pytestmark = pytest.mark.machine
 
@@ -31,18 +27,7 @@ def test_counters_limits_cache_and_metrics_outlive_workers_that_are_killed(serve
     for needed in (server, "starlette", "prometheus_client"):
         pytest.importorskip(needed)
     port = free_port()
-    program = subprocess.Popen(
-        [
-            sys.executable,
-            ROOT / "examples" / "web_state.py",
-            *("--port", str(port), "--server", server),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
+    with served("web_state.py", "--port", str(port), "--server", server):
         client = Client(port)
         known = int(client.json("/")["hits"])
         assert known == 1
@@ -66,13 +51,3 @@ def test_counters_limits_cache_and_metrics_outlive_workers_that_are_killed(serve
         assert 1 <= metric(said, "workers ") <= 4
         assert metric(said, "memlane_counter_value") >= HITS
         assert metric(said, "memlane_map_keys") >= 3
-    finally:
-        program.send_signal(signal.SIGINT)
-        try:
-            told, _ = program.communicate(timeout=60)
-        finally:
-            if program.returncode is None:
-                os.killpg(program.pid, signal.SIGKILL)
-                program.communicate()
-    assert 0 == program.returncode, told
-    assert not list(Path("/dev/shm").glob(f"*web-state-{program.pid}*"))

@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""A client of web servers whose workers are killed: it asks until it is answered."""
+"""Web servers whose workers are killed, and a client of them that asks until it is answered."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from tests import ROOT
 from tests.support.processes import PATIENCE_S
 
 
@@ -19,6 +27,31 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+@contextmanager
+def served(example: str, *arguments: str) -> Iterator[None]:
+    """An example that serves; it ends well by a Ctrl-C, and leaves nothing in /dev/shm."""
+    program = subprocess.Popen(
+        [sys.executable, ROOT / "examples" / example, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        program.send_signal(signal.SIGINT)
+        try:
+            told, _ = program.communicate(timeout=60)
+        finally:
+            if program.returncode is None:
+                os.killpg(program.pid, signal.SIGKILL)
+                program.communicate()
+    assert 0 == program.returncode, told
+    name = Path(example).stem.replace("_", "-")
+    assert not list(Path("/dev/shm").glob(f"*{name}-{program.pid}*"))
+
+
 class Client:
     """Each request has a connection of its own: a worker that is killed takes some with it."""
 
@@ -26,13 +59,13 @@ class Client:
         self.port = port
         self.end = time.monotonic() + PATIENCE_S
 
-    def ask(self, path: str) -> tuple[int, bytes]:
-        """Status and body of a GET, by whichever worker."""
+    def ask(self, path: str, method: str = "GET") -> tuple[int, bytes]:
+        """Status and body of a request, by whichever worker."""
         while True:
-            assert time.monotonic() < self.end, f"no answer to {path}"
+            assert time.monotonic() < self.end, f"no answer to {method} {path}"
             client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
             try:
-                client.request("GET", path)
+                client.request(method, path)
                 answer = client.getresponse()
                 return answer.status, answer.read()
             except (OSError, http.client.HTTPException):
